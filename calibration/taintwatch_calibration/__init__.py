@@ -1,0 +1,1 @@
+"""Everything done before or around a run: thresholds, training, crafting, printing, trials and benches."""

@@ -1,0 +1,68 @@
+"""What flows after the verdict: `Verdict -> Vote -> Alert`. Scalars, strings, tuples and dicts only: JSON-ready."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from taintwatch_models.records import Region
+
+__all__ = ["Alert", "AlertState", "Vote"]
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """The state of one camera's vote for one detector (or for the combination of them) after one frame."""
+
+    camera: str
+    frame_index: int
+    detector: str
+    """A detector's name, or `combined`."""
+    raised: bool
+    level: float
+    """How far the policy is towards raising, in [0, 1]; at 1 it raises (if no cool-down holds it back)."""
+
+
+class AlertState(StrEnum):
+    """The life of an alert. `raised` and `cleared` come once each, `updated` any number of times between."""
+
+    RAISED = "raised"
+    UPDATED = "updated"
+    CLEARED = "cleared"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One attack on one camera, at one moment of its life."""
+
+    event_id: str
+    """The same from raised to cleared; unique over instances and restarts."""
+    state: AlertState
+    camera: str
+    detectors: tuple[str, ...]
+    """The detectors whose vote stands for this alert."""
+    raised_wall_ns: int
+    """`time.time_ns()` of the frame that raised it."""
+    wall_ns: int
+    """The same of the frame that this record speaks of."""
+    captured_ns: int
+    """`time.monotonic_ns()` of that frame's capture."""
+    frame_index: int
+    raised_frame_index: int
+    media_s: float | None
+    """Position of that frame in its file or stream, in seconds, where known."""
+    suspicious_frames: int
+    """Suspicious frames since just before it was raised."""
+    label: int
+    label_name: str
+    """What the classifier says it sees (in a cleared alert: what it said while under attack)."""
+    recovered_label: int | None
+    recovered_name: str | None
+    """What it says after the region is filled, where that differs."""
+    confidence: float
+    """Softmax probability of `label`, in [0, 1]."""
+    score: float
+    threshold: float
+    """Score and threshold of the first detector in `detectors`, of the most suspicious frame so far."""
+    region: Region | None
+    """Where, in frame pixels, in that frame."""

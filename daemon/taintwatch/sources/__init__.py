@@ -1,0 +1,1 @@
+"""Where frames come from: one small Protocol, one file for each kind."""

@@ -1,0 +1,1 @@
+"""From pixels to a verdict: classifiers, their heads, TaintRadar, CMAG, and the bundled weights."""

@@ -1,0 +1,71 @@
+"""The one tree of errors. Each carries the exit status that the command line ends with.
+
+A message is one clear sentence: what was wrong, where, and what to do. `main` prints it without a traceback.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BadFrame",
+    "CalibrationError",
+    "ConfigError",
+    "DeviceError",
+    "InferenceError",
+    "ModelError",
+    "PublishError",
+    "SourceError",
+    "TaintwatchError",
+    "UsageError",
+]
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_CONFIG = 78  # sysexits.h EX_CONFIG: systemd does not restart on it (RestartPreventExitStatus=78)
+
+
+class TaintwatchError(Exception):
+    """Anything that Taintwatch says to its user in one sentence."""
+
+    exit_status = EXIT_FAILURE
+
+
+class UsageError(TaintwatchError):
+    """What was asked for on the command line cannot be done: a missing file, an empty folder, a bad value."""
+
+    exit_status = EXIT_USAGE
+
+
+class ConfigError(TaintwatchError):
+    """The configuration is wrong, so that starting again cannot help."""
+
+    exit_status = EXIT_CONFIG
+
+
+class ModelError(ConfigError):
+    """A model file cannot be read, has no usable head, or does not fit its declared preprocessing."""
+
+
+class CalibrationError(ConfigError):
+    """A calibration is unreadable, incomplete or belongs to another model."""
+
+
+class DeviceError(ConfigError):
+    """A required device or execution provider is not there."""
+
+
+class PublishError(ConfigError):
+    """The alert socket cannot be bound or configured."""
+
+
+class SourceError(TaintwatchError):
+    """A camera, stream or file cannot be opened or read. A running daemon counts it and retries; a file run ends."""
+
+    exit_status = EXIT_USAGE
+
+
+class BadFrame(TaintwatchError):
+    """One picture cannot be used (empty, undecodable, wrong channels). Counted and skipped."""
+
+
+class InferenceError(TaintwatchError):
+    """A model gave no usable answer for this batch (NaN logits, a runtime failure)."""

@@ -1,0 +1,125 @@
+"""What flows from a camera to a verdict: `Frame -> Prediction -> Verdict`. Every record is immutable.
+
+Records that hold arrays compare by identity (`eq=False`) and hold read-only arrays. From `Verdict` on there are only
+scalars, strings, tuples and dicts of them, so that a verdict is JSON-ready (`dataclasses.asdict`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Detector", "Frame", "Prediction", "RadarEvidence", "Region", "Verdict", "read_only"]
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a view of `array` that cannot be written through."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture from one camera."""
+
+    camera: str
+    index: int
+    """0-based count of the frames that this source has given since it was (first) opened."""
+    image: NDArray[np.uint8]
+    """(height, width, 3), uint8, OpenCV's channel order (blue, green, red), read-only."""
+    captured_ns: int
+    """`time.monotonic_ns()` when the frame was received: for ages and latencies."""
+    wall_ns: int
+    """`time.time_ns()` when the frame was received: for people."""
+    media_s: float | None = None
+    """Position in the file or stream, in seconds, where the source knows it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RadarEvidence:
+    """What the TaintRadar passes found for one frame. Pixels here are those of the classifier's *input*.
+
+    A variant that was not run has `None` in its fields.
+    """
+
+    heat: float
+    """Heat concentration: maximum over mean of the region map (>= 1; 0 where the map is zero everywhere)."""
+    tight_mask: NDArray[np.bool_] | None = None
+    """(input height, input width): the region that `tight` filled."""
+    tight_label: int | None = None
+    """Label on top after the tight fill: what the classifier may have seen without the attack."""
+    tight_rank: int | None = None
+    """New rank of the predicted label after the fill, 0-based (0: unchanged)."""
+    tight_margin: float | None = None
+    """Largest other logit minus the predicted label's logit, after the fill."""
+    tight_swing: float | None = None
+    """`tight_margin` minus the same before the fill."""
+    paper_mask: NDArray[np.bool_] | None = None
+    """(input height, input width): the intersection of the K suppressed labels' masks."""
+    paper_label: int | None = None
+    paper_rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What the classifier said about one frame, with the evidence that detectors judge."""
+
+    frame: Frame
+    logits: NDArray[np.float32]
+    """(classes,), float32, finite, read-only."""
+    label: int
+    label_name: str
+    confidence: float
+    """Softmax probability of `label`, in [0, 1]."""
+    latency_ms: float
+    """Inference time of the whole batch divided by its size."""
+    evidence: RadarEvidence | None = None
+    features: NDArray[np.float32] | None = None
+    """(channels, h, w): the last convolutional maps, where a detector asked for them; read-only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A region in *frame* pixels."""
+
+    box: tuple[int, int, int, int]
+    """(x, y, width, height) around all polygons."""
+    polygons: tuple[tuple[tuple[int, int], ...], ...]
+    """Outer contours as (x, y) corners, largest first, simplified to within a pixel of the classifier's input."""
+    area_fraction: float
+    """Share of the frame's area, in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One detector's judgement of one frame."""
+
+    camera: str
+    frame_index: int
+    detector: str
+    suspicious: bool
+    score: float
+    """Larger is more suspicious; `suspicious` is `score > threshold`."""
+    threshold: float
+    label: int
+    label_name: str
+    recovered_label: int | None
+    """The top label after the region is filled, where it differs from `label`."""
+    recovered_name: str | None
+    region: Region | None
+    statistics: Mapping[str, float]
+    """The detector's raw statistics by name, for people and for later calibration."""
+
+
+class Detector(Protocol):
+    """Anything with a name that judges a prediction."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, prediction: Prediction) -> Verdict: ...
