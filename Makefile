@@ -1,0 +1,54 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer and make: each sets up .venv by itself.
+.POSIX:
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+JOBS ?= 2
+CORE := .venv/.installed-core
+FULL := .venv/.installed-full
+
+.PHONY: help demo test lint format types bench clean distclean
+
+help:
+	@echo "make demo       set up, then show an attack being detected (needs no camera, printer or GPU)"
+	@echo "make test       set up with the tools, then lint, types and all tests"
+	@echo "make lint       ruff: check and format"
+	@echo "make types      mypy, strict"
+	@echo "make bench      time the classifier and the full check on this machine"
+	@echo "make format     let ruff mend what it can"
+	@echo "make clean      remove caches and built things; make distclean removes .venv too"
+
+$(CORE): pyproject.toml
+	@sh .ci/venv core
+
+$(FULL): pyproject.toml
+	@sh .ci/venv full
+
+demo: $(CORE)
+	@.venv/bin/taintwatch demo
+
+test: $(FULL)
+	@echo "== ruff"; $(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@echo "== mypy"; $(PY) -m mypy
+	@echo "== pytest"; $(PY) -m pytest -n $(JOBS) --dist loadfile
+
+lint: $(FULL)
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+format: $(FULL)
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+types: $(FULL)
+	@$(PY) -m mypy
+
+bench: $(CORE)
+	@$(PY) benchmarks/latency.py $(BENCH)
+
+clean:
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find daemon calibration models tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	@rm -rf .venv

@@ -1,0 +1,101 @@
+"""The `taintwatch` program: the table of its commands, and the only place that catches everything."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from taintwatch import __version__
+from taintwatch.cli.lazy import LazyCommand, LazyGroup
+from taintwatch_models.errors import EXIT_FAILURE, TaintwatchError
+
+__all__ = ["EXIT_INTERRUPTED", "cli", "main"]
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+COMMANDS = {
+    "demo": LazyCommand("taintwatch.cli.demo:demo", "Show an attack being detected: no camera, printer or GPU needed."),
+    "run": LazyCommand("taintwatch.cli.run:run", "Watch cameras, streams, videos or pictures."),
+    "watch": LazyCommand("taintwatch.cli.watch:watch", "Follow the alerts of a running daemon."),
+    "doctor": LazyCommand("taintwatch.cli.doctor:doctor", "Say what works on this machine and what does not."),
+    "config": LazyCommand(
+        "taintwatch.cli.config:config_group", "Check a configuration; print its schema or an example."
+    ),
+    "model": LazyCommand("taintwatch.cli.model:model_group", "Prepare and inspect classifiers."),
+    "calibrate": LazyCommand(
+        "taintwatch_calibration.cli_calibrate:calibrate_group", "Choose thresholds from benign footage."
+    ),
+    "print": LazyCommand("taintwatch_calibration.cli_print:print_group", "Make sheets to print at true size."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy_commands=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="taintwatch")
+@click.option("--debug", is_flag=True, help="Give the traceback of an error, and the log at its fullest; anywhere.")
+def cli(debug: bool) -> None:
+    """Watch a camera's classifier for printed attacks: patches, stickers, adversarial glasses."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status.
+
+    2 for a wrong call, 78 for a wrong configuration, 130 when interrupted, 1 for anything unforeseen. An error is one
+    sentence on standard error; with `--debug`, anywhere on the line, its traceback stands before it.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    # Taken out here so that it may stand anywhere and no command needs to declare it; `ctx.obj` tells the command.
+    rest = [argument for argument in given if argument != "--debug"]
+    try:
+        status = cli.main(args=rest, prog_name="taintwatch", standalone_mode=False, obj={"debug": debug})
+    except click.ClickException as error:
+        return _complain(_usage_sentence(error), error.exit_code, debug)
+    except (click.Abort, KeyboardInterrupt):
+        return _complain("interrupted", EXIT_INTERRUPTED, debug)
+    except TaintwatchError as error:
+        return _complain(str(error), error.exit_status, debug)
+    except BrokenPipeError:
+        return _reader_went_away()
+    except Exception as error:
+        sentence = f"unexpected {type(error).__name__}: {error}; run with --debug for the traceback"
+        return _complain(sentence, EXIT_FAILURE, debug)
+    return status if isinstance(status, int) else 0
+
+
+def _usage_sentence(error: click.ClickException) -> str:
+    """Return click's message as one sentence that says where help is."""
+    message = error.format_message()
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return message
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return message  # the help text itself
+    return f"{message.rstrip('.')} (see {error.ctx.command_path} --help)"
+
+
+def _complain(sentence: str, status: int, debug: bool) -> int:
+    """Print one line on standard error (after the traceback where it was asked for) and return `status`."""
+    if debug:
+        traceback.print_exc()
+    line = sentence if sentence.startswith("Usage:") else "taintwatch: " + " ".join(sentence.split())
+    click.echo(line, err=True)
+    return status
+
+
+def _reader_went_away() -> int:
+    """End quietly when whatever read our output has gone (`taintwatch watch | head`)."""
+    # Without this the interpreter flushes standard output at exit, and complains then.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    return EXIT_FAILURE
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
