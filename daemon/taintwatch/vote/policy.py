@@ -1,0 +1,99 @@
+"""What a vote policy is, and how two combine: `KofN(3, 5) | SequentialProbabilityRatio()`.
+
+A policy holds limits only and never changes; what it remembers of the frames is a `Standing` that it is given and
+returns. One policy therefore serves any number of cameras and detectors, and the state has one owner: the `Voter`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Both", "Either", "PairStanding", "Policy", "Standing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a policy knows after some frames. Each policy has its own kind, of bounded size."""
+
+    raised: bool = False
+    level: float = 0.0
+    """How far towards raising, in [0, 1]; 1 when it raises."""
+
+
+S = TypeVar("S", bound=Standing)
+
+
+class Policy(ABC, Generic[S]):
+    """A rule that turns one yes or no for each frame into a decision that stands over frames."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def start(self) -> S:
+        """Return the standing before the first frame."""
+
+    @abstractmethod
+    def __call__(self, standing: S, suspicious: bool) -> S:
+        """Return the standing after one more frame."""
+
+    @abstractmethod
+    def after_gap(self, standing: S) -> S:
+        """Return the standing after a gap in the frames: the decision stays, the evidence gathered so far goes."""
+
+    def __and__(self, other: Policy[Any]) -> Both:
+        return Both(self, other)
+
+    def __or__(self, other: Policy[Any]) -> Either:
+        return Either(self, other)
+
+
+@dataclass(frozen=True, slots=True)
+class PairStanding(Standing):
+    """The standings of two policies side by side."""
+
+    left: Standing = Standing()
+    right: Standing = Standing()
+
+
+@dataclass(frozen=True, slots=True)
+class Either(Policy[PairStanding]):
+    """Raised while at least one of two policies is; the level is the larger one."""
+
+    left: Policy[Any]
+    right: Policy[Any]
+
+    def start(self) -> PairStanding:
+        return self._join(self.left.start(), self.right.start())
+
+    def __call__(self, standing: PairStanding, suspicious: bool) -> PairStanding:
+        return self._join(self.left(standing.left, suspicious), self.right(standing.right, suspicious))
+
+    def after_gap(self, standing: PairStanding) -> PairStanding:
+        return self._join(self.left.after_gap(standing.left), self.right.after_gap(standing.right))
+
+    @staticmethod
+    def _join(left: Standing, right: Standing) -> PairStanding:
+        return PairStanding(left.raised or right.raised, max(left.level, right.level), left, right)
+
+
+@dataclass(frozen=True, slots=True)
+class Both(Policy[PairStanding]):
+    """Raised while both of two policies are; the level is the smaller one."""
+
+    left: Policy[Any]
+    right: Policy[Any]
+
+    def start(self) -> PairStanding:
+        return self._join(self.left.start(), self.right.start())
+
+    def __call__(self, standing: PairStanding, suspicious: bool) -> PairStanding:
+        return self._join(self.left(standing.left, suspicious), self.right(standing.right, suspicious))
+
+    def after_gap(self, standing: PairStanding) -> PairStanding:
+        return self._join(self.left.after_gap(standing.left), self.right.after_gap(standing.right))
+
+    @staticmethod
+    def _join(left: Standing, right: Standing) -> PairStanding:
+        return PairStanding(left.raised and right.raised, min(left.level, right.level), left, right)

@@ -1,0 +1,146 @@
+"""The vote over consecutive frames: per camera and per detector, then combined. The only owner of that state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from taintwatch.records import Vote
+from taintwatch.vote.clock import Moment, elapsed_s, moment_of
+from taintwatch.vote.hold import Hold, HoldStanding
+from taintwatch.vote.limits import check_number
+from taintwatch.vote.policy import Policy, Standing
+from taintwatch.vote.window import KofN
+from taintwatch_models.errors import ConfigError
+from taintwatch_models.records import Frame, Verdict
+
+__all__ = ["COMBINED", "Combine", "Voter"]
+
+COMBINED = "combined"
+"""The `detector` of the vote over all detectors."""
+
+Combine = Literal["all", "any"]
+
+SLOW_CAMERA_FACTOR = 4  # a pause is a gap only when it is also this much longer than the one before it
+
+
+@dataclass(slots=True)
+class _Camera:
+    """What is remembered of one camera: as much after a year as after a minute."""
+
+    moment: Moment
+    now_s: float = 0.0
+    """The vote's own clock for this camera: the sum of the times between frames; never goes back."""
+    interval_s: float | None = None
+    standings: dict[str, Standing] = field(default_factory=dict)
+    hold: HoldStanding = field(default_factory=HoldStanding)
+
+
+class Voter:
+    """Turns the verdicts of one frame after the other into votes. Used by one thread only.
+
+    `policy`: one for every detector, or one for each by name. `combine`: whether `any` or `all` of the detectors must
+    be raised. `detectors`: those that count (others are ignored); None counts every detector that gives a verdict.
+    `hold`: minimum hold and cool-down of the combined vote. `gap_s`: a longer pause between two frames is a gap, unless
+    the camera is that slow anyhow (not more than four times the pause before it), and so is time that runs backwards.
+
+    After a gap (and after `gap`) the decisions stay and the evidence goes: an attack that outlasts a reconnection
+    stays one alert, and frames from before and after it never add up to a new one.
+
+    Raises `ConfigError` for limits that are nonsense.
+    """
+
+    def __init__(
+        self,
+        policy: Policy[Any] | Mapping[str, Policy[Any]] | None = None,
+        *,
+        combine: Combine = "any",
+        detectors: Sequence[str] | None = None,
+        hold: Hold | None = None,
+        gap_s: float = 3.0,
+    ) -> None:
+        if combine not in ("all", "any"):
+            raise ConfigError(f"Vote setting 'combine' has value {combine!r}. Give one of: all, any.")
+        if detectors is not None and (not detectors or COMBINED in detectors):
+            raise ConfigError(f"Vote setting 'detectors' has value {list(detectors)!r}. Name at least one detector.")
+        self._policy: Policy[Any] | Mapping[str, Policy[Any]] = KofN() if policy is None else policy
+        self._combine = any if combine == "any" else all
+        self._level = max if combine == "any" else min
+        self._detectors = None if detectors is None else tuple(detectors)
+        self._hold = hold or Hold()
+        self._gap_s = check_number("gap_s", gap_s, 0, 86_400, open_ends=True)
+        self._cameras: dict[str, _Camera] = {}
+        for name in self._detectors or ():
+            self._policy_of(name)
+
+    def __call__(self, frame: Frame, verdicts: Iterable[Verdict]) -> tuple[Vote, ...]:
+        """Return the votes after `frame`: one for each detector that counts, in the verdicts' order, then the combined.
+
+        A detector that counts but says nothing of this frame keeps its standing. Raises `ConfigError` for a detector
+        that has no policy.
+        """
+        camera = self._advance(frame)
+        votes = []
+        for verdict in verdicts:
+            if self._detectors is None or verdict.detector in self._detectors:
+                standing = self._step(camera, verdict)
+                votes.append(Vote(frame.camera, frame.index, verdict.detector, standing.raised, standing.level))
+        return (*votes, self._combined(frame, camera))
+
+    def gap(self, camera: str) -> None:
+        """Drop the evidence of `camera` but keep its decisions: to be called when it was opened anew."""
+        known = self._cameras.get(camera)
+        if known is not None:
+            self._drop_evidence(known)
+
+    def forget(self, camera: str) -> None:
+        """Drop everything about `camera`, decisions too: to be called when it is gone for good. Never raises."""
+        self._cameras.pop(camera, None)
+
+    def _policy_of(self, detector: str) -> Policy[Any]:
+        if isinstance(self._policy, Policy):
+            return self._policy
+        if detector not in self._policy:
+            raise ConfigError(
+                f"Detector '{detector}' has no vote policy. Policies are set for: {', '.join(self._policy)}."
+            )
+        return self._policy[detector]
+
+    def _advance(self, frame: Frame) -> _Camera:
+        moment = moment_of(frame)
+        camera = self._cameras.get(frame.camera)
+        if camera is None:
+            camera = self._cameras[frame.camera] = _Camera(moment)
+            return camera
+        interval_s = elapsed_s(camera.moment, moment)
+        if interval_s < 0 or self._is_gap(interval_s, camera.interval_s):
+            self._drop_evidence(camera)
+        camera.moment = moment
+        camera.interval_s = max(0.0, interval_s)
+        camera.now_s += camera.interval_s
+        return camera
+
+    def _is_gap(self, interval_s: float, before_s: float | None) -> bool:
+        # Without the second condition a camera limited to a frame every five seconds could never gather evidence at
+        # all.
+        return interval_s > self._gap_s and (before_s is None or interval_s > SLOW_CAMERA_FACTOR * before_s)
+
+    def _drop_evidence(self, camera: _Camera) -> None:
+        for name, standing in camera.standings.items():
+            camera.standings[name] = self._policy_of(name).after_gap(standing)
+
+    def _step(self, camera: _Camera, verdict: Verdict) -> Standing:
+        policy = self._policy_of(verdict.detector)
+        before = camera.standings.get(verdict.detector) or policy.start()
+        standing: Standing = policy(before, verdict.suspicious)
+        camera.standings[verdict.detector] = standing
+        return standing
+
+    def _combined(self, frame: Frame, camera: _Camera) -> Vote:
+        names = self._detectors or tuple(camera.standings)
+        standings = [camera.standings.get(name, Standing()) for name in names]
+        wanted = bool(standings) and self._combine(standing.raised for standing in standings)
+        camera.hold = self._hold(camera.hold, wanted, camera.now_s)
+        level: float = self._level((standing.level for standing in standings), default=0.0)
+        return Vote(frame.camera, frame.index, COMBINED, camera.hold.raised, level)
