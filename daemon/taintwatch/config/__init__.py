@@ -1,0 +1,1 @@
+"""The configuration: what may be set, how a file is read, and how its mistakes are told."""

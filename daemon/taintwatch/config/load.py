@@ -1,0 +1,166 @@
+"""From TOML text and command-line flags to a `Config`, with mistakes told as file, line, key and value."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from taintwatch.config.complaint import complaint
+from taintwatch.config.lines import KeyPath, line_numbers, line_of
+from taintwatch.config.sections import Config
+from taintwatch_models.errors import ConfigError, UsageError
+
+__all__ = ["load_config", "parse_config", "problems", "read_text"]
+
+MAX_BYTES = 1_000_000
+
+
+def load_config(path: Path | None, flags: Mapping[KeyPath, tuple[str, Any]] | None = None) -> Config:
+    """Read the configuration file (none: the defaults) and lay the command line's flags over it.
+
+    `flags` maps a key path to (the flag's name, its value). Relative paths in the file are taken from the file's
+    folder, those on the command line from the working folder.
+    Raises `ConfigError` for a mistake in the file and `UsageError` for one on the command line or a missing file.
+    """
+    text = "" if path is None else read_text(path)
+    return parse_config(text, "flags" if path is None else path.name, path and path.parent, flags)
+
+
+def parse_config(
+    text: str,
+    name: str,
+    folder: Path | None = None,
+    flags: Mapping[KeyPath, tuple[str, Any]] | None = None,
+) -> Config:
+    """Parse TOML `text`, called `name` in messages. Raises `ConfigError` or, for a flag, `UsageError`; nothing else."""
+    config, found = _attempt(text, name, folder, flags or {})
+    if config is not None:
+        return config
+    error, sentence = found[0]
+    if len(found) > 1:
+        sentence += f" (and {len(found) - 1} more; `taintwatch config check` lists all)"
+    raise error(sentence)
+
+
+def problems(text: str, name: str) -> list[str]:
+    """Return every mistake in a TOML `text`, one sentence each; empty where it is a valid configuration."""
+    _, found = _attempt(text, name, None, {})
+    return [sentence for _, sentence in found]
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a configuration file. Raises `UsageError` or `ConfigError`."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes, so not a configuration of Taintwatch")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file; `taintwatch config example` prints one to start from") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text; a configuration is a TOML file") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+_Found = list[tuple[type[ConfigError] | type[UsageError], str]]
+
+
+def _attempt(
+    text: str, name: str, folder: Path | None, flags: Mapping[KeyPath, tuple[str, Any]]
+) -> tuple[Config | None, _Found]:
+    """Return the configuration, or what is wrong with it."""
+    try:
+        values = tomllib.loads(text)
+    except RecursionError:
+        return None, [(ConfigError, f"{name}: nested too deeply")]
+    except ValueError as error:  # TOMLDecodeError, and integers longer than Python converts
+        return None, [(ConfigError, _syntax(text, name, str(error)))]
+    if folder is not None:
+        _root_paths(values, folder)
+    for path, (_, value) in flags.items():
+        _lay(values, path, value)
+    try:
+        return Config.model_validate(values), []
+    except ValidationError as error:
+        lines = line_numbers(text)
+        return None, [_tell(dict(problem), name, lines, flags) for problem in error.errors()]
+
+
+def _syntax(text: str, name: str, message: str) -> str:
+    """Turn tomllib's `... (at line 3, column 7)` or `... (at end of document)` round."""
+    what, _, where = message.rpartition(" (at ")
+    if where.startswith("line"):
+        return f"{name}, {where.split(',')[0]}: not TOML: {what}"
+    if where.startswith("end"):
+        return f"{name}, line {text.count(chr(10)) + 1}: not TOML: {what}"
+    return f"{name}: not TOML: {message.partition(';')[0]}"
+
+
+def _tell(
+    problem: Mapping[str, Any],
+    name: str,
+    lines: Mapping[KeyPath, int],
+    flags: Mapping[KeyPath, tuple[str, Any]],
+) -> tuple[type[ConfigError] | type[UsageError], str]:
+    """Say one of pydantic's findings as a sentence, and whose mistake it is."""
+    path = tuple(problem["loc"])
+    sentence = complaint(problem)
+    flag = next((given for key, (given, _) in flags.items() if key[: len(path)] == path or path[: len(key)] == key), "")
+    if flag:
+        return UsageError, f"{flag}: {sentence}"
+    line = _line(lines, path, sentence)
+    key = _dotted(path)
+    where = f"{name}, line {line}" if line else name
+    return ConfigError, f"{where}: {key}: {sentence}" if key else f"{where}: {sentence}"
+
+
+def _line(lines: Mapping[KeyPath, int], path: KeyPath, sentence: str) -> int | None:
+    """Return the line of a key; of the key that the sentence quotes, where it is the whole table that is wrong."""
+    quoted = re.search(r"'(\w+)'", sentence)
+    inner = (*path, quoted[1]) if quoted else path
+    return lines[inner] if inner in lines else line_of(lines, path)
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    """Return `camera.2.source` for ("camera", 1, "source"): people count from one."""
+    return ".".join(str(part + 1) if isinstance(part, int) else _key(part) for part in path)
+
+
+def _key(key: str) -> str:
+    """Return a key as TOML would have it: quoted, and on one line, where it is not plain."""
+    return key if re.fullmatch("[A-Za-z0-9_-]{1,40}", key) else json.dumps(key)[:40]
+
+
+def _lay(values: dict[str, Any], path: Sequence[str | int], value: Any) -> None:
+    """Put one flag's value into the tree that the file gave."""
+    for key in path[:-1]:
+        inner = values.get(str(key))
+        if not isinstance(inner, dict):
+            inner = values[str(key)] = {}
+        values = inner
+    values[str(path[-1])] = value
+
+
+def _root_paths(values: dict[str, Any], folder: Path) -> None:
+    """Make relative file names of the `[model]` and `[[camera]]` tables start from the configuration's folder."""
+    model = values.get("model")
+    if isinstance(model, dict):
+        for key in ("path", "preprocessing", "labels", "calibration"):
+            model.update({key: _rooted(model[key], folder)} if key in model else {})
+    cameras = values.get("camera")
+    for camera in cameras if isinstance(cameras, list) else ():
+        if isinstance(camera, dict) and "source" in camera:
+            camera["source"] = _rooted(camera["source"], folder)
+
+
+def _rooted(value: Any, folder: Path) -> Any:
+    """Return `value` below `folder` where it names something that is there; anything else is left as it is."""
+    if isinstance(value, str) and value and "\0" not in value and len(value) < 4096 and (folder / value).exists():
+        return str(folder / value)
+    return value

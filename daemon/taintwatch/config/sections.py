@@ -1,0 +1,177 @@
+"""Everything that may be set, with its default and its limits: one class for each table of the configuration file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from taintwatch.vote.hold import Hold
+from taintwatch.vote.settings import policy_from_settings
+from taintwatch_models.errors import ConfigError
+
+__all__ = [
+    "CameraSection",
+    "Config",
+    "DetectSection",
+    "LimitsSection",
+    "ModelSection",
+    "Name",
+    "PublishSection",
+    "VoteSection",
+]
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+"""Site and camera names become part of a message's topic."""
+Text = Annotated[str, StringConstraints(min_length=1)]
+# TOML arrays arrive as lists; tuples keep the configuration immutable.
+Texts = Annotated[tuple[Text, ...], Field(strict=False)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class Section(BaseModel):
+    """What all tables share: unknown keys are errors, types are taken as written, nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ModelSection(Section):
+    """The classifier."""
+
+    path: Text | None = Field(
+        default=None, description="ONNX or torch model, or torchvision:NAME; none: the bundled one."
+    )
+    preprocessing: Text | None = Field(
+        default=None, description="TOML that declares the model's input; MODEL.toml beside it."
+    )
+    labels: Text | None = Field(default=None, description="Class names: a .json list or a .txt with one name a line.")
+    calibration: Text | None = Field(default=None, description="Thresholds made by `taintwatch calibrate thresholds`.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the model runs.")
+    require_device: bool = Field(
+        default=False, description="Refuse to start where `device` is not there, never fall back."
+    )
+    providers: Texts = Field(
+        default=(), description="ONNX Runtime providers, in order, in place of what `device` means."
+    )
+    threads: int = Field(
+        default=0, ge=0, le=256, description="CPU threads of one inference; 0 leaves it to the runtime."
+    )
+
+
+class CameraSection(Section):
+    """One camera, stream, video file, folder of pictures or simulated scene."""
+
+    name: Name = Field(description="Stands in topics and alerts: letters, digits, dot, dash and underscore.")
+    source: Text = Field(description="0, /dev/video0, rtsp://..., http://..., video.mp4, a folder, or sim:...")
+    fps: Annotated[float, Field(gt=0, le=1000)] | None = Field(
+        default=None, description="At most so many frames a second."
+    )
+    loop: bool = Field(default=False, description="Start a file again at its end, for ever.")
+    open_timeout_s: Seconds = Field(default=10.0, description="How long opening may take.")
+    read_timeout_s: Seconds = Field(default=5.0, description="How long one picture may take.")
+    stale_after_s: Seconds = Field(
+        default=10.0, description="A live camera that is silent for so long is called stale."
+    )
+
+
+class DetectSection(Section):
+    """What judges each frame."""
+
+    detectors: Annotated[tuple[Literal["tight", "paper"], ...], Field(strict=False, min_length=1)] = Field(
+        default=("tight",), description="tight: two forwards; paper: TaintRadar as published, three forwards."
+    )
+    fill: Literal["mean", "noise", "fresh-noise", "blur", "inpaint"] | None = Field(
+        default=None, description="What a suspicious region is filled with; each detector's own default if left out."
+    )
+
+
+class VoteSection(Section):
+    """When suspicious frames become an alert. A key that is left out has the default of the chosen policy."""
+
+    policy: Literal["exponentially-weighted", "k-of-n", "sequential-probability-ratio"] = Field(
+        default="k-of-n", description="How frames are weighed."
+    )
+    k: int | None = Field(default=None, description="k-of-n: raised at so many suspicious frames (3) ...")
+    n: int | None = Field(default=None, description="... among the last so many (5).")
+    clear_at: float | int | None = Field(
+        default=None, description="k-of-n: cleared at so many (0); exponentially-weighted: at this share (0.3)."
+    )
+    half_life_frames: float | None = Field(
+        default=None, description="exponentially-weighted: frames until a weight has halved (3)."
+    )
+    raise_at: float | None = Field(default=None, description="exponentially-weighted: raised at this share (0.6).")
+    p_benign: float | None = Field(
+        default=None, description="sequential-probability-ratio: share of benign frames that look suspicious (0.06)."
+    )
+    p_attack: float | None = Field(
+        default=None, description="sequential-probability-ratio: share of attacked frames that do (0.8)."
+    )
+    alpha: float | None = Field(
+        default=None, description="sequential-probability-ratio: accepted probability of a false alert (0.001)."
+    )
+    beta: float | None = Field(
+        default=None, description="sequential-probability-ratio: accepted probability of a missed attack (0.01)."
+    )
+    after_decision: Literal["restart", "hold"] | None = Field(
+        default=None, description="sequential-probability-ratio: what becomes of the evidence (restart)."
+    )
+    combine: Literal["all", "any"] = Field(default="any", description="Which detectors must be raised for an alert.")
+    minimum_hold_s: float = Field(default=1.0, description="An alert stays raised at least so long.")
+    cool_down_s: float = Field(default=2.0, description="No new alert within so long after one was cleared.")
+    gap_s: Seconds = Field(default=3.0, description="Frames further apart do not add up to one alert.")
+
+    @model_validator(mode="after")
+    def _fits_the_policy(self) -> VoteSection:
+        try:
+            policy_from_settings(self.policy, **self.options())
+            Hold(self.minimum_hold_s, self.cool_down_s)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """Return the policy's own settings that were given."""
+        shared = {"policy", "combine", "minimum_hold_s", "cool_down_s", "gap_s"}
+        return self.model_dump(exclude=shared, exclude_none=True)
+
+
+class PublishSection(Section):
+    """Where alerts go."""
+
+    enabled: bool = Field(default=True, description="Publish over ZeroMQ.")
+    bind: Text = Field(default="tcp://127.0.0.1:5556", description="Endpoint of the publishing socket.")
+    heartbeat_s: Seconds = Field(default=1.0, description="Seconds between heartbeats.")
+    status_s: Seconds = Field(default=5.0, description="Seconds between status messages.")
+    update_s: Seconds = Field(default=1.0, description="A raised alert is updated at most this often.")
+
+
+class LimitsSection(Section):
+    """What bounds a run."""
+
+    max_batch: Annotated[int, Field(ge=1, le=256)] = Field(default=4, description="Frames in one inference call.")
+    max_frames: Count | None = Field(default=None, description="End after so many frames.")
+    stop_s: Annotated[float, Field(gt=0, le=60)] = Field(default=2.0, description="How long a clean stop may take.")
+
+
+class Config(Section):
+    """The whole configuration of one daemon."""
+
+    site: Name = Field(default="site", description="Names this place in topics and alerts.")
+    model: ModelSection = ModelSection()
+    camera: Annotated[tuple[CameraSection, ...], Field(strict=False)] = Field(
+        default=(), description="One table per camera."
+    )
+    detect: DetectSection = DetectSection()
+    vote: VoteSection = VoteSection()
+    publish: PublishSection = PublishSection()
+    limits: LimitsSection = LimitsSection()
+
+    @field_validator("camera")
+    @classmethod
+    def _names_differ(cls, cameras: tuple[CameraSection, ...]) -> tuple[CameraSection, ...]:
+        names = [camera.name for camera in cameras]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two cameras are named {twice!r}; give each its own name")
+        return cameras

@@ -1,0 +1,34 @@
+"""What all tests share: where the measuring data lies, and skipping where it or a GPU is missing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs the measuring data or a GPU where there is none."""
+    for item in items:
+        if item.get_closest_marker("shared") and not SHARED.is_dir():
+            item.add_marker(pytest.mark.skip(reason="the measuring data is not in ../shared/data"))
+        if item.get_closest_marker("cuda") and shutil.which("nvidia-smi") is None:
+            item.add_marker(pytest.mark.skip(reason="there is no NVIDIA GPU here"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with the measuring data; a test that takes it carries `pytest.mark.shared`."""
+    if not SHARED.is_dir():
+        pytest.skip("the measuring data is not in ../shared/data")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
