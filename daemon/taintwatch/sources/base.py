@@ -31,7 +31,7 @@ class Source(Protocol):
 
     @property
     def live(self) -> bool:
-        """True: only the newest picture matters and a failure is retried. False: every picture is wanted, and it ends."""
+        """True: only the newest picture matters, failures are retried. False: every picture is wanted, and it ends."""
         ...
 
     def open(self) -> None:

@@ -1,0 +1,94 @@
+"""Several cameras as one: their frames, batched as they are ready together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from taintwatch.cameras.camera import Camera
+from taintwatch.cameras.status import CameraStatus
+from taintwatch_models.errors import SourceError, UsageError
+from taintwatch_models.records import Frame
+
+__all__ = ["CameraSet"]
+
+
+class CameraSet:
+    """Cameras that run beside one another; a dead one neither stops nor slows the rest. Used by one thread."""
+
+    def __init__(self, cameras: Sequence[Camera]) -> None:
+        """Raises `UsageError` where there is no camera, or two have the same name."""
+        names = [camera.name for camera in cameras]
+        if not names:
+            raise UsageError("there is no camera to watch: give at least one source")
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"two cameras are named {name!r}: give each its own name")
+        self._cameras = tuple(cameras)
+        self._changed = threading.Condition()
+        self._turn = 0
+        """The camera that is asked first next time: everyone's turn comes, also where batches are small."""
+        self._failure_told = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether every source ended and every frame was taken."""
+        with self._changed:
+            return all(camera.finished for camera in self._cameras)
+
+    def start(self) -> None:
+        """Start every camera's thread."""
+        for camera in self._cameras:
+            camera.start(self._changed)
+
+    def stop(self, timeout_s: float = 2.0) -> bool:
+        """Stop every camera, within `timeout_s` altogether; return whether all threads ended.
+
+        A thread that hangs in a read is left behind; it gives nothing more and does not keep the process alive.
+        """
+        give_up = time.monotonic() + timeout_s
+        for camera in self._cameras:
+            camera.ask_to_stop()
+        ended = [camera.join(max(0.0, give_up - time.monotonic())) for camera in self._cameras]
+        return all(ended)
+
+    def statuses(self) -> tuple[CameraStatus, ...]:
+        """Return where each camera stands, in the order given."""
+        return tuple(camera.status() for camera in self._cameras)
+
+    def next_batch(self, max_batch: int, wait_s: float) -> list[Frame]:
+        """Return the frames that are ready, at most `max_batch`; empty after `wait_s` without any, or at the end.
+
+        At most one frame of each live camera; of a file as many consecutive ones as there is room for. Raises the
+        `SourceError` of the (first) source, once, where none of the sources could be opened and all gave up for good.
+        """
+        with self._changed:
+            self._changed.wait_for(self._worth_waking, timeout=wait_s)
+            batch = self._take(max_batch)
+            failure = None if batch or self._failure_told else self._common_failure()
+            self._failure_told |= failure is not None
+        if failure is not None:
+            raise failure
+        return batch
+
+    def _worth_waking(self) -> bool:
+        return any(camera.ready for camera in self._cameras) or all(camera.finished for camera in self._cameras)
+
+    def _take(self, max_batch: int) -> list[Frame]:
+        """Take one frame of each camera in turn, round after round, until the batch is full or nothing is ready."""
+        order = self._cameras[self._turn :] + self._cameras[: self._turn]
+        self._turn = (self._turn + 1) % len(self._cameras)
+        batch: list[Frame] = []
+        while True:
+            before = len(batch)
+            for camera in order:
+                frame = camera.take() if len(batch) < max_batch else None
+                if frame is not None:
+                    batch.append(frame)
+            if len(batch) == before:
+                return batch
+
+    def _common_failure(self) -> SourceError | None:
+        failures = [camera.failure for camera in self._cameras]
+        return failures[0] if all(failure is not None for failure in failures) else None

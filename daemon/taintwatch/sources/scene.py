@@ -1,0 +1,156 @@
+"""The scene simulator: pictures in motion, with an attack at a known place and time. Pure: no thread, no clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch.sources.film import Film, plain
+from taintwatch.sources.folder import read_image
+from taintwatch.sources.scene_pixels import composite, cover, premultiplied
+from taintwatch.sources.scene_settings import SceneSettings
+from taintwatch_models.errors import SourceError
+
+__all__ = ["Background", "Scene", "Truth"]
+
+Background: TypeAlias = NDArray[np.uint8] | Path
+"""A picture (height, width, 3) uint8 blue-green-red, or the file that holds it."""
+
+_PAN_PERIODS_S = (7.3, 5.9)
+_ZOOM_PERIOD_S = 11.0
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What is really in a frame."""
+
+    attacked: bool
+    box: tuple[int, int, int, int] | None
+    """(x, y, width, height) of the patch in the frame's pixels, clipped to the frame; None without an attack."""
+    media_s: float
+
+
+class Scene:
+    """Renders any frame of a scene: frame n is a function of n and the constructor's arguments alone."""
+
+    def __init__(
+        self,
+        backgrounds: Sequence[Background],
+        patch: NDArray[np.uint8] | None = None,
+        settings: SceneSettings | None = None,
+        film: Film = plain,
+    ) -> None:
+        """`patch` is (h, w, 3) or (h, w, 4 with alpha) uint8 blue-green-red. Raises `SourceError`."""
+        if not backgrounds:
+            raise SourceError("sim: the scene needs at least one picture")
+        self.settings = settings or SceneSettings()
+        self._backgrounds = tuple(backgrounds)
+        self._film = film
+        self._patch = None if patch is None else premultiplied(patch)
+        self._shown: tuple[int, NDArray[np.uint8]] | None = None
+        """The background rendered last, to spare decoding it for every frame."""
+
+    @property
+    def frame_count(self) -> int | None:
+        """Frames of one round; None where it loops for ever."""
+        return None if self.settings.loop else max(1, round(self.settings.duration * self.settings.fps))
+
+    def render(self, index: int) -> NDArray[np.uint8]:
+        """Return frame `index` as (height, width, 3) uint8 blue-green-red. Raises `BadFrame` for an unreadable file."""
+        chosen = self._background_number(index)
+        view = self._view(index)
+        size = (self.settings.width, self.settings.height)
+        image = cv2.warpAffine(
+            self._background(chosen), view[:2], size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+        )
+        truth = self.ground_truth(index)
+        if self._patch is not None and truth.box is not None:
+            composite(image, self._patch, view @ self._placement(chosen), truth.box)
+        return self._film(np.asarray(image, dtype=np.uint8), index)
+
+    def ground_truth(self, index: int) -> Truth:
+        """Return whether frame `index` is attacked, and where."""
+        media_s = index / self.settings.fps
+        # Counted in whole frames, so that rounding never moves a round's first frame into the round before.
+        round_s = (index % self._round_frames) / self.settings.fps
+        if self._patch is None or not self.settings.start <= round_s < self.settings.end:
+            return Truth(False, None, media_s)
+        box = self._box(self._view(index) @ self._placement(self._background_number(index)))
+        return Truth(box is not None, box, media_s)
+
+    @property
+    def _round_frames(self) -> int:
+        return max(1, round(self.settings.duration * self.settings.fps))
+
+    def _background_number(self, index: int) -> int:
+        return int(index / self.settings.fps / self.settings.each + 1e-9) % len(self._backgrounds)
+
+    def _background(self, number: int) -> NDArray[np.uint8]:
+        if self._shown is None or self._shown[0] != number:
+            item = self._backgrounds[number]
+            image = read_image(item) if isinstance(item, Path) else item
+            self._shown = (number, cover(image, self.settings.width, self.settings.height))
+        return self._shown[1]
+
+    def _view(self, index: int) -> NDArray[np.float64]:
+        """Return the 3 x 3 transform from background pixels to frame pixels: a smooth pan and zoom."""
+        time_s = index / self.settings.fps
+        phases = np.random.default_rng([self.settings.seed, 0x5CE4E]).uniform(0.0, 2.0 * math.pi, 3)
+        zoom = self._mean_zoom * (1.0 + self.settings.motion * _wave(time_s, _ZOOM_PERIOD_S, phases[2]))
+        view = np.eye(3)
+        for axis, side in enumerate((self.settings.width, self.settings.height)):
+            # The window may move by half of what the zoom leaves over, so that it never sees the border.
+            shift = 0.5 * side * (1.0 - 1.0 / zoom) * _wave(time_s, _PAN_PERIODS_S[axis], phases[axis])
+            view[axis, axis] = zoom
+            view[axis, 2] = 0.5 * side - zoom * (0.5 * side + shift)
+        return view
+
+    @property
+    def _mean_zoom(self) -> float:
+        # Squared, so that the least zoom, mean * (1 - motion), still leaves something over to pan.
+        return 1.0 / (1.0 - self.settings.motion) ** 2
+
+    def _placement(self, number: int) -> NDArray[np.float64]:
+        """Return the 3 x 3 transform from patch pixels to background pixels."""
+        if self._patch is None:
+            raise ValueError("there is no patch to place")
+        patch_h, patch_w = self._patch.shape[:2]
+        width, height = self.settings.width, self.settings.height
+        visible = 1.0 / self._mean_zoom  # share of the background's side that the window shows
+        scale = self.settings.size * min(width, height) * visible / max(patch_h, patch_w)
+        placement = np.diag([scale, scale, 1.0])
+        shares = (scale * patch_w / width, scale * patch_h / height)
+        for axis, (share, side) in enumerate(zip(shares, (width, height), strict=True)):
+            placement[axis, 2] = side * (self._centre(number, axis, share) - 0.5 * share)
+        return placement
+
+    def _centre(self, number: int, axis: int, share: float) -> float:
+        """Return the patch's centre as a fraction of the background's side, of which the patch takes `share`."""
+        visible = 1.0 / self._mean_zoom
+        if self.settings.position != "random":
+            return 0.5 + visible * (self.settings.position[axis] - 0.5)
+        unit = np.random.default_rng([self.settings.seed, 0x9A7C4, number]).uniform(-1.0, 1.0, 2)[axis]
+        # What every frame sees, at the strongest zoom and the farthest pan, reaches this far from the middle.
+        reach = visible / (1.0 + self.settings.motion) - 0.5
+        return float(0.5 + unit * max(0.0, reach - 0.5 * share))
+
+    def _box(self, transform: NDArray[np.float64]) -> tuple[int, int, int, int] | None:
+        if self._patch is None:
+            return None
+        patch_h, patch_w = self._patch.shape[:2]
+        left, top = transform[:2, 2]
+        right, bottom = (transform @ np.array([patch_w, patch_h, 1.0]))[:2]
+        x0, y0 = max(0, math.floor(left)), max(0, math.floor(top))
+        x1, y1 = min(self.settings.width, math.ceil(right)), min(self.settings.height, math.ceil(bottom))
+        return (x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
+
+
+def _wave(time_s: float, period_s: float, phase: float) -> float:
+    return math.sin(2.0 * math.pi * time_s / period_s + phase)

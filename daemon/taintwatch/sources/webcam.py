@@ -1,0 +1,111 @@
+"""Webcams through Video4Linux2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from taintwatch.sources.base import Grab
+from taintwatch.sources.worker import Worker
+from taintwatch_models.errors import BadFrame, SourceError
+
+__all__ = ["Capture", "WebcamSource", "v4l2_capture"]
+
+
+class Capture(Protocol):
+    """The part of `cv2.VideoCapture` that is used."""
+
+    def isOpened(self) -> bool: ...  # noqa: N802 - OpenCV's name
+
+    def read(self) -> tuple[bool, Any]: ...
+
+    def release(self) -> None: ...
+
+
+def v4l2_capture(device: str) -> Capture:
+    """Open a device node with OpenCV's V4L2 back end, with as little buffering as it can."""
+    if not Path(device).exists():
+        raise SourceError(f"there is no camera {device}: plug it in, or see `v4l2-ctl --list-devices`")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what failed is said once, in our own words
+    capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    return capture
+
+
+class WebcamSource:
+    """A camera at `/dev/video*`. OpenCV's calls have no time-out of their own (`read()` can hang): they run aside."""
+
+    live = True
+
+    def __init__(
+        self,
+        device: int | str,
+        *,
+        open_timeout_s: float = 10.0,
+        read_timeout_s: float = 5.0,
+        capture_factory: Callable[[str], Capture] = v4l2_capture,
+    ) -> None:
+        self._device = f"/dev/video{device}" if isinstance(device, int) else device
+        self._open_timeout_s = open_timeout_s
+        self._read_timeout_s = read_timeout_s
+        self._capture_factory = capture_factory
+        self._worker: Worker | None = None
+        self._captures: list[Capture] = []
+        """The open capture. A list, shared with the worker: an open that returns too late must still be released."""
+
+    @property
+    def description(self) -> str:
+        """The device node."""
+        return self._device
+
+    def open(self) -> None:
+        """Open the device. Raises `SourceError` within the open time-out."""
+        self.close()
+        worker, captures = Worker(f"webcam {self._device}"), list[Capture]()
+        self._worker, self._captures = worker, captures
+        try:
+            opened = worker.call(lambda: self._open_into(captures), self._open_timeout_s)
+        except TimeoutError:
+            self.close()
+            raise SourceError(f"{self._device} did not open within {self._open_timeout_s:g} s") from None
+        except SourceError:
+            self.close()
+            raise
+        if not opened:
+            self.close()
+            raise SourceError(f"{self._device} cannot be opened: is it in use, or is its group (video) not yours?")
+
+    def read(self) -> Grab | None:
+        """Return the next picture. Raises `SourceError` where none came within the read time-out."""
+        if self._worker is None or not self._captures:
+            raise SourceError(f"{self._device} is not open")
+        try:
+            ok, image = self._worker.call(self._captures[0].read, self._read_timeout_s)
+        except TimeoutError:
+            raise SourceError(f"{self._device} gave no picture for {self._read_timeout_s:g} s") from None
+        if not ok:
+            raise SourceError(f"{self._device} gave no picture: is it still plugged in?")
+        if image is None:
+            raise BadFrame(f"{self._device} gave an empty picture")
+        return Grab(np.asarray(image))
+
+    def close(self) -> None:
+        """Release the device: at once, or as soon as a call that hangs returns."""
+        if self._worker is None:
+            return
+        captures = self._captures
+
+        def release() -> None:
+            for capture in captures:
+                capture.release()
+
+        self._worker.finish(release)
+        self._worker, self._captures = None, []
+
+    def _open_into(self, captures: list[Capture]) -> bool:
+        captures.append(self._capture_factory(self._device))
+        return captures[0].isOpened()
