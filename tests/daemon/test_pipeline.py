@@ -1,0 +1,90 @@
+"""The pipeline from frames to alerts, on fakes: what a user of the generator sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.pipeline import Step, watch
+from taintwatch.records import AlertState
+from taintwatch.vote.hold import Hold
+from taintwatch.vote.voter import Voter
+from taintwatch.vote.window import KofN
+from taintwatch_models.classifier import Rejected
+from taintwatch_models.records import Frame, Prediction
+from tests.fakes import FakeClassifier, FakeDetector, FakeSupply, a_frame
+
+BRIGHT = 255  # FakeClassifier says toaster, FakeDetector suspects it
+
+
+def run(batches: Sequence[Sequence[Frame]], classifier: FakeClassifier | None = None) -> list[tuple[Step, ...]]:
+    voter = Voter(KofN(2, 3), hold=Hold(0, 0))
+    return list(
+        watch(
+            FakeSupply(batches),
+            classifier or FakeClassifier(),
+            [FakeDetector()],
+            voter,
+            AlertBook(),
+            max_batch=8,
+            wait_s=0,
+            stopping=lambda: False,
+        )
+    )
+
+
+def test_every_frame_comes_out_once_and_in_order() -> None:
+    batches = run([[a_frame(0), a_frame(1)], [a_frame(2)]])
+    assert [[step.frame.index for step in batch] for batch in batches] == [[0, 1], [2]]
+    assert all(isinstance(step.outcome, Prediction) for batch in batches for step in batch)
+
+
+def test_an_attack_is_raised_at_the_kth_frame_and_cleared_after_it() -> None:
+    frames = [a_frame(index, brightness=BRIGHT if 3 <= index < 6 else 0) for index in range(12)]
+    steps = [step for batch in run([[frame] for frame in frames]) for step in batch]
+    alerts = [(step.frame.index, step.alert.state) for step in steps if step.alert is not None]
+    assert alerts[0] == (4, AlertState.RAISED)
+    assert alerts[-1] == (8, AlertState.CLEARED)
+    assert len({step.alert.event_id for step in steps if step.alert}) == 1
+
+
+def test_a_failed_batch_is_rejected_frame_by_frame_and_the_next_goes_on() -> None:
+    batches = run([[a_frame(0), a_frame(1)], [a_frame(2)]], FakeClassifier(fails_on=[1]))
+    assert [type(step.outcome) for batch in batches for step in batch] == [Rejected, Rejected, Prediction]
+
+
+def test_a_rejected_frame_neither_raises_nor_clears() -> None:
+    frames = [a_frame(index, brightness=BRIGHT) for index in range(3)]
+    steps = [step for batch in run([frames], FakeClassifier(rejects=[1])) for step in batch]
+    assert isinstance(steps[1].outcome, Rejected)
+    assert steps[1].votes == ()
+    assert steps[2].alert is not None
+
+
+def test_a_wait_without_frames_gives_an_empty_batch_and_calls_no_model() -> None:
+    classifier = FakeClassifier()
+    assert run([[], [a_frame(0)]], classifier)[0] == ()
+    assert classifier.batches == [1]
+
+
+def test_two_cameras_do_not_share_an_attack() -> None:
+    frames = [a_frame(index, camera, BRIGHT) for index in range(2) for camera in ("door", "yard")]
+    alerts = [step.alert for batch in run([frames]) for step in batch if step.alert]
+    assert [alert.camera for alert in alerts] == ["door", "yard"]
+    assert alerts[0].event_id != alerts[1].event_id
+
+
+def test_it_stops_when_told_to() -> None:
+    told = iter([False, True])
+    supply = FakeSupply([[a_frame(index)] for index in range(5)])
+    steps = watch(
+        supply,
+        FakeClassifier(),
+        [FakeDetector()],
+        Voter(),
+        AlertBook(),
+        max_batch=1,
+        wait_s=0,
+        stopping=lambda: next(told),
+    )
+    assert len(list(steps)) == 1
