@@ -1,0 +1,205 @@
+"""The publisher: one XPUB socket, bound once and used in one thread only, behind a bounded queue."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import zmq
+
+from taintwatch.alerts.bodies import CameraStatus
+from taintwatch.alerts.messages import DEFAULT_ENDPOINT, Message
+from taintwatch.alerts.outbox import Outbox, Parcel
+from taintwatch.alerts.security import LoopbackOnly, Security
+from taintwatch.alerts.sender import Sender, bind
+from taintwatch.alerts.store import NullStore, Store
+from taintwatch.alerts.topics import check_name
+from taintwatch.alerts.writer import Identity, MessageWriter
+from taintwatch.records import Alert
+from taintwatch_models.errors import ConfigError, PublishError, TaintwatchError
+
+__all__ = ["Publisher", "PublisherStats"]
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherStats:
+    """Counts since the start."""
+
+    endpoint: str
+    """Where it is really bound: with the port that the system chose where the port was `*`."""
+    sent: int
+    """Alerts and statuses handed to the socket."""
+    dropped: int
+    """Alerts and statuses dropped because the queue was full."""
+    heartbeats: int
+    replayed: int
+    """Messages sent again for new subscribers."""
+    store_failures: int
+    waiting: int
+    """Messages in the queue now."""
+    alive: bool
+    """Whether the thread runs."""
+
+
+class Publisher:
+    """Publishes alerts, camera statuses and heartbeats. A context manager; any thread may publish.
+
+    `cameras`: their heartbeats are sent from the start (others join when they first publish); none at all gives one
+    heartbeat for the daemon itself. `queue_limit`: messages that may wait for the thread. `high_water_mark`: messages
+    that may wait for one slow subscriber; further ones are lost to that subscriber, and nobody waits. `context`:
+    needed for inproc endpoints, which join sockets of one context only.
+
+    Raises `PublishError` where `endpoint` is malformed, in use, or must not be used with this `security`;
+    `ConfigError` for names and limits.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        endpoint: str = DEFAULT_ENDPOINT,
+        *,
+        cameras: Sequence[str] = (),
+        heartbeat_s: float = 1.0,
+        queue_limit: int = 256,
+        high_water_mark: int = 1000,
+        security: Security | None = None,
+        store: Store | None = None,
+        wall_ns: Callable[[], int] = time.time_ns,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        context: zmq.Context[Any] | None = None,
+    ) -> None:
+        if not 0.01 <= heartbeat_s <= 3600 or queue_limit < 1 or high_water_mark < 1:
+            raise ConfigError(
+                "Heartbeats need 0.01 to 3600 seconds between them, and queues room for 1 message or more."
+            )
+        names = tuple(check_name("camera", name) for name in cameras)
+        self._store = store or NullStore()
+        # The thread writes heartbeats only, and nobody else does: no topic is ever numbered by two threads.
+        self._writer = MessageWriter(identity, wall_ns=wall_ns, monotonic_ns=monotonic_ns)
+        self._outbox = Outbox(queue_limit)
+        self._order = threading.Lock()
+        self._store_failures = 0
+        self._stopping = threading.Event()
+        self._own_context = context is None
+        self._context = zmq.Context() if context is None else context
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._linger_ms = 0
+        self._sender = Sender(self._outbox, self._writer, names, heartbeat_s)
+        bound: Future[str] = Future()
+        self._thread = threading.Thread(
+            target=self._run,
+            args=(bound, endpoint, high_water_mark, security or LoopbackOnly()),
+            name="publisher",
+            daemon=True,
+        )
+        self._thread.start()
+        try:
+            self.endpoint = bound.result()
+        except BaseException:
+            self.close(0.0)
+            raise
+
+    def publish_alert(self, alert: Alert, jpeg: bytes | None = None) -> Message:
+        """Store an alert, then queue it. Never waits for a subscriber; a full queue drops it and counts it.
+
+        `jpeg`: a picture to go with it. Raises `MessageError` where it cannot be encoded, `PublishError` when closed.
+        """
+        return self._publish(alert.camera, alert, jpeg)
+
+    def publish_status(self, status: CameraStatus) -> Message:
+        """Queue how a camera is. Raises as `publish_alert` does."""
+        return self._publish(status.camera, status, None)
+
+    def stats(self) -> PublisherStats:
+        """Return the counts so far. Any thread may ask."""
+        snapshot = self._outbox.look()
+        sender = self._sender
+        return PublisherStats(
+            endpoint=self.endpoint,
+            sent=sender.sent,
+            dropped=snapshot.dropped,
+            heartbeats=sender.heartbeats,
+            replayed=sender.replayed,
+            store_failures=self._store_failures,
+            waiting=len(snapshot.parcels),
+            alive=self._thread.is_alive(),
+        )
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Send what waits and a last heartbeat, and close, within about `timeout_s`. May be called again."""
+        with self._order:
+            first = not self._stopping.is_set()
+            self._linger_ms = max(0, int(timeout_s * 1000))
+            self._stopping.set()
+            if first:
+                self._wake()
+        self._thread.join(timeout_s + 1.0)
+        if first and not self._thread.is_alive():
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            if self._own_context:
+                self._context.term()  # waits for the subscribers' share of the linger time only
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _publish(self, camera: str, body: Alert | CameraStatus, jpeg: bytes | None) -> Message:
+        check_name("camera", camera)
+        with self._order:  # one order for the sequence, the store and the queue
+            if self._stopping.is_set() or not self._thread.is_alive():
+                raise PublishError(
+                    f"Nothing more can be published on {self.endpoint}: the publisher is closed or has failed."
+                )
+            parcel = self._writer.write(camera, body, jpeg)
+            if isinstance(body, Alert):
+                self._save(parcel)
+            if self._outbox.put(parcel):
+                self._wake()
+        return parcel.message
+
+    def _save(self, parcel: Parcel) -> None:
+        try:
+            self._store.save(parcel.message)
+        except (TaintwatchError, OSError):
+            self._store_failures += 1  # a full disk must never stop an alert
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # thousands of wake-ups wait already
+            os.write(self._wake_write, b"!")
+
+    def _run(self, bound: Future[str], endpoint: str, high_water_mark: int, security: Security) -> None:
+        with self._context.socket(zmq.XPUB) as socket:
+            try:
+                bound.set_result(bind(socket, endpoint, high_water_mark, security))
+            except PublishError as error:
+                bound.set_exception(error)
+                return
+            with contextlib.suppress(zmq.ContextTerminated):  # the owner of the context ended it before us
+                self._serve(socket)
+                socket.linger = self._linger_ms
+
+    def _serve(self, socket: zmq.Socket[bytes]) -> None:
+        poller = zmq.Poller()
+        poller.register(socket, zmq.POLLIN)
+        poller.register(self._wake_read, zmq.POLLIN)
+        while not self._stopping.is_set():
+            ready = dict(poller.poll(self._sender.wait_ms(time.monotonic())))
+            if self._wake_read in ready:
+                os.read(self._wake_read, 4096)
+            self._sender.send_waiting(socket)
+            if socket in ready:
+                self._sender.answer_subscriptions(socket)
+            self._sender.beat_if_due(socket, time.monotonic())
+        self._sender.beat(socket, time.monotonic())

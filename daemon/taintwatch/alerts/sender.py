@@ -1,0 +1,153 @@
+"""What the publisher's thread does with its socket: send, beat, and tell a new subscriber how things stand."""
+
+from __future__ import annotations
+
+import errno
+import socket as unix
+from dataclasses import replace
+from typing import Any
+
+import zmq
+
+from taintwatch.alerts.bodies import Heartbeat
+from taintwatch.alerts.endpoints import Endpoint, parse_endpoint
+from taintwatch.alerts.messages import Message, encode
+from taintwatch.alerts.outbox import Outbox, Snapshot
+from taintwatch.alerts.security import Security
+from taintwatch.alerts.topics import DAEMON
+from taintwatch.alerts.writer import MessageWriter
+from taintwatch.records import Alert
+from taintwatch_models.errors import PublishError
+
+__all__ = ["Sender", "bind"]
+
+LONGEST_PREFIX = 1024  # bytes; a subscription longer than any topic is not worth reading
+SUBSCRIPTIONS_AT_ONCE = 100  # then messages and heartbeats come first again
+
+REASONS = {
+    errno.EADDRINUSE: "another program is using it. Stop that one or take another port",
+    errno.EADDRNOTAVAIL: "this machine has no such address. Take one of its own, such as 127.0.0.1",
+    errno.ENODEV: "this machine has no such address. Take one of its own, such as 127.0.0.1",
+    errno.EACCES: "permission is denied. Take a port above 1023 or another path",
+    errno.ENOENT: "its folder does not exist. Create it or take another path",
+}
+
+
+class Sender:
+    """The publisher's half that lives in its thread. Its counts may be read from any thread."""
+
+    def __init__(self, outbox: Outbox, writer: MessageWriter, cameras: tuple[str, ...], heartbeat_s: float) -> None:
+        self._outbox = outbox
+        self._writer = writer
+        self._cameras = cameras
+        self._heartbeat_s = heartbeat_s
+        self._started_s: float | None = None
+        self._next_beat_s = 0.0
+        self.sent = 0
+        self.heartbeats = 0
+        self.replayed = 0
+
+    def wait_ms(self, now_s: float) -> int:
+        """Return the milliseconds to the next heartbeat, rounded up."""
+        return max(0, int((self._next_beat_s - now_s) * 1000) + 1) if self._started_s is not None else 0
+
+    def send_waiting(self, socket: zmq.Socket[bytes]) -> Snapshot:
+        """Send everything that waits; return the state that holds once it is sent."""
+        snapshot = self._outbox.take()
+        for parcel in snapshot.parcels:
+            socket.send_multipart(parcel.frames)  # an XPUB socket drops for a slow subscriber, it never blocks
+            self.sent += 1
+        return snapshot
+
+    def beat_if_due(self, socket: zmq.Socket[bytes], now_s: float) -> None:
+        """Send the heartbeats when it is time."""
+        if self._started_s is None or now_s >= self._next_beat_s:
+            self.beat(socket, now_s)
+
+    def beat(self, socket: zmq.Socket[bytes], now_s: float) -> None:
+        """Send one heartbeat for each camera, after everything whose sequence it names."""
+        self._started_s = now_s if self._started_s is None else self._started_s
+        self._next_beat_s = now_s + self._heartbeat_s
+        snapshot = self.send_waiting(socket)
+        for camera in self._known_cameras(snapshot):
+            heartbeat = self._heartbeat(camera, snapshot, now_s - self._started_s)
+            socket.send_multipart(self._writer.write(camera, heartbeat).frames)
+            self.heartbeats += 1
+
+    def answer_subscriptions(self, socket: zmq.Socket[bytes]) -> None:
+        """Send the last statuses and the open alerts again where somebody new subscribed to them.
+
+        A PUB socket cannot speak to one subscriber alone: all those that match get them, marked `replayed`.
+        """
+        prefixes = _new_prefixes(socket)
+        if not prefixes:
+            return
+        for message in self.send_waiting(socket).current:
+            if message.topic.encode().startswith(tuple(prefixes)):
+                socket.send_multipart(_replay(message))
+                self.replayed += 1
+
+    def _known_cameras(self, snapshot: Snapshot) -> list[str]:
+        published = (topic.split("/")[3] for topic in snapshot.last_sequences)
+        return list(dict.fromkeys((*self._cameras, *published))) or [DAEMON]
+
+    def _heartbeat(self, camera: str, snapshot: Snapshot, uptime_s: float) -> Heartbeat:
+        sequences = snapshot.last_sequences
+        alerts = (message.body for message in snapshot.current)
+        return Heartbeat(
+            interval_s=self._heartbeat_s,
+            uptime_s=round(uptime_s, 3),
+            last_sequences={topic: last for topic, last in sequences.items() if topic.split("/")[3] == camera},
+            dropped=snapshot.dropped,
+            open_alerts=tuple(a.event_id for a in alerts if isinstance(a, Alert) and a.camera == camera),
+        )
+
+
+def bind(socket: zmq.Socket[bytes], endpoint: str, high_water_mark: int, security: Security) -> str:
+    """Configure an XPUB socket and bind it; return the endpoint with its real port. Raises `PublishError`."""
+    try:
+        parsed = parse_endpoint(endpoint)
+    except ValueError as error:
+        raise PublishError(f"Alerts cannot be published on '{endpoint}': {error}.") from error
+    socket.linger = 0
+    socket.sndhwm = high_water_mark  # of no effect after the bind
+    socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # every subscription is told, not only the first of its kind
+    socket.setsockopt(zmq.MAXMSGSIZE, LONGEST_PREFIX)
+    socket.setsockopt(zmq.IPV6, int(parsed.six))
+    security.configure(socket, endpoint)
+    _refuse_a_path_in_use(parsed)
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        reason = REASONS.get(error.errno or 0, f"{error.strerror}")
+        raise PublishError(f"Alerts cannot be published on {endpoint}: {reason}.") from error
+    return str(socket.getsockopt_string(zmq.LAST_ENDPOINT)).rstrip("\0")
+
+
+def _refuse_a_path_in_use(endpoint: Endpoint) -> None:
+    # ZeroMQ takes the path of a living publisher away without a word.
+    if endpoint.transport != "ipc" or endpoint.host.startswith("@"):
+        return
+    with unix.socket(unix.AF_UNIX, unix.SOCK_STREAM) as probe:
+        try:
+            probe.connect(endpoint.host)
+        except OSError:
+            return
+    reason = REASONS[errno.EADDRINUSE].replace("port", "path")
+    raise PublishError(f"Alerts cannot be published on {endpoint.text}: {reason}.")
+
+
+def _new_prefixes(socket: zmq.Socket[Any]) -> set[bytes]:
+    prefixes = set()
+    for _ in range(SUBSCRIPTIONS_AT_ONCE):
+        try:
+            frame = socket.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            break
+        if frame[:1] == b"\x01":
+            prefixes.add(bytes(frame[1:]))
+    return prefixes
+
+
+def _replay(message: Message) -> list[bytes]:
+    return encode(replace(message, envelope=replace(message.envelope, replayed=True)))
