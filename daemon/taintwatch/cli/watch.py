@@ -1,0 +1,117 @@
+"""`taintwatch watch`: follow the alerts of a running daemon."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from taintwatch.alerts.bodies import CameraStatus, Heartbeat
+from taintwatch.alerts.lines import json_line, pretty_line
+from taintwatch.alerts.messages import DEFAULT_ENDPOINT, Message
+from taintwatch.alerts.subscriber import Event, Subscriber
+from taintwatch.alerts.topics import ROOT
+from taintwatch_models.errors import TaintwatchError
+
+__all__ = ["watch"]
+
+SILENCE_S = 5.0
+STEP_S = 0.25
+
+
+@click.command()
+@click.option("--connect", default=DEFAULT_ENDPOINT, show_default=True, metavar="ENDPOINT", help="Where it publishes.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines in place of text.")
+@click.option("--topic", default=ROOT, show_default=True, metavar="PREFIX", help="Only topics that start so.")
+@click.option("--count", type=click.IntRange(min=1), help="End after so many printed messages.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long.")
+def watch(connect: str, as_json: bool, topic: str, count: int | None, timeout_s: float | None) -> int:
+    """Follow the alerts of a running daemon, one line for each, until Ctrl-C.
+
+    Text shows alerts, and a camera's status when it changes; JSON every alert and status. Heartbeats are shown only
+    where
+    --topic names them. What was missed is said, and so is silence. With --count and --timeout, exit status 1 when the
+    time is up first.
+    """
+    screen = _Screen(as_json, heartbeats="/heartbeat" in topic)
+    try:
+        with Subscriber(connect, (topic,)) as subscriber:
+            _follow(subscriber, screen, count, timeout_s, time.monotonic)
+    except KeyboardInterrupt:
+        pass  # the usual way to end it
+    return 0
+
+
+def _follow(
+    subscriber: Subscriber,
+    screen: _Screen,
+    count: int | None,
+    timeout_s: float | None,
+    monotonic: Callable[[], float],
+) -> None:
+    """Print events until `count` messages were printed, or the time is up: with a count that is a `TaintwatchError`."""
+    deadline = None if timeout_s is None else monotonic() + timeout_s
+    while count is None or screen.messages < count:
+        left_s = STEP_S if deadline is None else min(STEP_S, deadline - monotonic())
+        event = subscriber.receive(max(0.0, left_s))
+        if event is not None:
+            screen.show(event)
+        screen.note_silence(subscriber.endpoint, subscriber.silent_s)
+        if event is None and deadline is not None and monotonic() >= deadline:
+            if count is None:
+                return
+            raise TaintwatchError(f"Only {screen.messages} of {count} messages came within {timeout_s:g} s.")
+
+
+class _Screen:
+    """What was shown: the count of messages, the cameras' states, and whether silence was said."""
+
+    def __init__(self, as_json: bool, heartbeats: bool) -> None:
+        self.messages = 0
+        self._as_json = as_json
+        self._heartbeats = heartbeats
+        self._states: dict[str, str] = {}
+        self._silent = False
+        self._console = Console(highlight=False, soft_wrap=True)
+
+    def show(self, event: Event) -> None:
+        """Print an event that is worth a line."""
+        if isinstance(event, Message):
+            if not self._is_worth_a_line(event):
+                return
+            self.messages += 1
+        self._print(json_line(event) if self._as_json else pretty_line(event))
+
+    def note_silence(self, endpoint: str, silent_s: float) -> None:
+        """Say once that nothing is heard, and once that something is again."""
+        if (silent_s >= SILENCE_S) == self._silent:
+            return
+        self._silent = not self._silent
+        sentence = f"heard again from {endpoint}"
+        if self._silent:
+            sentence = f"no heartbeat for {SILENCE_S:g} s from {endpoint}; is the daemon running?"
+        if self._as_json:
+            kind = "silent" if self._silent else "heard"
+            self._print(json.dumps({"kind": kind, "endpoint": endpoint, "message": sentence}))
+        else:
+            self._print(Text(f"         {sentence}", style="magenta"))
+
+    def _is_worth_a_line(self, message: Message) -> bool:
+        if isinstance(message.body, Heartbeat):
+            return self._heartbeats
+        if self._as_json or not isinstance(message.body, CameraStatus):
+            return True
+        before = self._states.get(message.topic)
+        self._states[message.topic] = message.body.state
+        return before != message.body.state
+
+    def _print(self, line: str | Text) -> None:
+        if isinstance(line, str):
+            click.echo(line)  # flushes, so that a reader at the end of a pipe sees each line at once
+        else:
+            self._console.print(line)
+            self._console.file.flush()
