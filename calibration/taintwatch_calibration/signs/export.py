@@ -1,0 +1,61 @@
+"""What a training run leaves: the ONNX file, its preprocessing as TOML, and the metrics as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from taintwatch_calibration.signs.network import INPUT_SIZE, MEAN, STD
+
+__all__ = ["BACKGROUND", "preprocessing_toml", "write_atomically", "write_json", "write_onnx"]
+
+BACKGROUND = "background"
+OPSET = 17
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, whole or not at all."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_onnx(network: nn.Module, path: Path) -> None:
+    """Export `network`: input `input` (batch, 3, 64, 64) normalised, output `logits`; opset 17, dynamic batch."""
+    network.eval()
+    example = torch.zeros(2, 3, INPUT_SIZE, INPUT_SIZE, device=next(network.parameters()).device)
+    buffer = io.BytesIO()
+    torch.onnx.export(
+        network,
+        (example,),
+        buffer,  # type: ignore[arg-type]  # the traced exporter takes any binary stream
+        input_names=["input"],
+        output_names=["logits"],
+        dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
+        opset_version=OPSET,
+        dynamo=False,  # the traced exporter keeps opset 17 and folds batch norms into the convolutions
+    )
+    write_atomically(path, buffer.getvalue())
+
+
+def preprocessing_toml(labels: tuple[str, ...]) -> str:
+    """Return the text of the file that stands beside the model: labels and preprocessing."""
+    names = "".join(f"  {json.dumps(name)},\n" for name in labels)
+    return (
+        f"labels = [\n{names}]\n\n[preprocessing]\n"
+        f"size = [{INPUT_SIZE}, {INPUT_SIZE}]\n"
+        'resize = "crop"\norder = "rgb"\nscale = 255.0\n'
+        f"mean = {list(MEAN)}\nstd = {list(STD)}\n"
+        f"background = {json.dumps(BACKGROUND)}\n"
+    )

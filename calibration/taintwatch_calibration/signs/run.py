@@ -1,0 +1,240 @@
+"""One training run: the loop, its checkpoint, and what it writes at the end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from taintwatch_calibration.signs.batches import BatchMaker, Mixture
+from taintwatch_calibration.signs.cards import card_image
+from taintwatch_calibration.signs.dataset import LabelledImages
+from taintwatch_calibration.signs.evaluate import accuracy_report, normalised, predict
+from taintwatch_calibration.signs.export import BACKGROUND, preprocessing_toml, write_atomically, write_json, write_onnx
+from taintwatch_calibration.signs.network import SignNet
+from taintwatch_models.errors import UsageError
+from taintwatch_models.signs import SIGN_NAMES
+
+__all__ = ["Settings", "TrainingRun"]
+
+Batch = tuple[Tensor, Tensor]
+CHECKPOINT = "checkpoint.pt"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What fixes a run, beside its data."""
+
+    epochs: int = 30
+    batch: int = 128
+    rate: float = 3e-3
+    weight_decay: float = 0.03
+    ema_decay: float = 0.998
+    occlude: bool = True
+    seed: int = 0
+    classes: tuple[int, ...] = tuple(range(len(SIGN_NAMES)))
+    width: int = 32
+
+
+class TrainingRun:
+    """Trains a `SignNet` in folder `out`, a checkpoint after every epoch.
+
+    The exported weights are the exponential moving average after the last epoch: nothing is chosen on the test set.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        settings: Settings,
+        training: LabelledImages,
+        validation: LabelledImages,
+        test: LabelledImages,
+        photographs: NDArray[np.uint8],
+        device: torch.device,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings, self.epoch, self.seconds = settings, 0, 0.0
+        self._out, self._device, self._clock = out, device, clock
+        self._validation, self._test = validation, test
+        self._generator = torch.Generator(device).manual_seed(settings.seed)
+        mixture = Mixture(batch=settings.batch, occlude=settings.occlude)
+        self._batches = BatchMaker(training, photographs, settings.classes, mixture, self._generator)
+        torch.manual_seed(settings.seed)  # the first weights
+        self._network = SignNet(len(settings.classes) + 1, settings.width).to(device)
+        self._network = self._network.to(memory_format=torch.channels_last)
+        average = _warming_average(settings.ema_decay)
+        self._average = AveragedModel(self._network, avg_fn=average, use_buffers=True)
+        self._optimiser = torch.optim.AdamW(self._parameter_groups(), lr=settings.rate)
+        steps = settings.epochs * self._batches.steps_per_epoch
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimiser, settings.rate, total_steps=steps, pct_start=0.2
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the outputs, in order."""
+        return (*(SIGN_NAMES[index] for index in self.settings.classes), BACKGROUND)
+
+    @property
+    def network(self) -> nn.Module:
+        """The averaged network: what is evaluated and exported."""
+        averaged: nn.Module = self._average.module
+        return averaged
+
+    def train(self) -> None:
+        """Train the epochs that are left, then write the model and its metrics."""
+        while self.epoch < self.settings.epochs:
+            started = self._clock()
+            loss = self._one_epoch()
+            self.epoch += 1
+            self.seconds += self._clock() - started
+            found = self._accuracy(self._validation)["accuracy"]
+            left = self.seconds / self.epoch * (self.settings.epochs - self.epoch)
+            _log.info(
+                "epoch %d/%d loss %.3f validation %s, %.0f s, %.1f min left",
+                self.epoch,
+                self.settings.epochs,
+                loss,
+                found,
+                self.seconds / self.epoch,
+                left / 60,
+            )
+            self._save()
+        self.write()
+
+    def write(self) -> None:
+        """Write signs.onnx, signs.toml and metrics.json for the weights as they are."""
+        write_onnx(self.network, self._out / "signs.onnx")
+        write_atomically(self._out / "signs.toml", preprocessing_toml(self.labels).encode())
+        metrics = self._metrics()
+        write_json(self._out / "metrics.json", metrics)
+        for part in ("validation", "test", "cards"):
+            _log.info("%s accuracy: %s", part, metrics[part]["accuracy"])
+
+    def resume(self) -> None:
+        """Go on from the folder's checkpoint. Raises `UsageError` where there is none or it has other settings."""
+        path = self._out / CHECKPOINT
+        if not path.is_file():
+            raise UsageError(f"There is no checkpoint to resume from at {path}: leave --resume out to begin.")
+        state = torch.load(path, map_location=self._device, weights_only=True)
+        if json.loads(state["settings"]) != json.loads(json.dumps(asdict(self.settings))):
+            raise UsageError(
+                f"{path} was made with other settings ({state['settings']}): use the same, or another --out."
+            )
+        self._network.load_state_dict(state["network"])
+        self._average.load_state_dict(state["average"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._generator.set_state(state["generator"].cpu())
+        self.epoch, self.seconds = state["epoch"], state["seconds"]
+
+    def _one_epoch(self) -> float:
+        """Return the mean training loss."""
+        self._network.train()
+        total, steps = 0.0, self._batches.steps_per_epoch
+        started = self._clock()
+        for step, (images, labels) in enumerate(_ahead(self._batches, steps), start=1):
+            with torch.autocast(self._device.type, dtype=torch.bfloat16):
+                loss = F.cross_entropy(self._network(normalised(images)), labels)
+            self._optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimiser.step()
+            self._schedule.step()
+            self._average.update_parameters(self._network)
+            total += float(loss.detach())
+            if step % 50 == 0:
+                _log.info(
+                    "  step %d/%d loss %.3f, %.2f s each", step, steps, total / step, (self._clock() - started) / step
+                )
+        return total / steps
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        # Decaying batch norms' scales and the biases only harms.
+        weights = [p for p in self._network.parameters() if p.ndim > 1]
+        others = [p for p in self._network.parameters() if p.ndim <= 1]
+        return [
+            {"params": weights, "weight_decay": self.settings.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+
+    def _save(self) -> None:
+        state = {
+            "settings": json.dumps(asdict(self.settings)),
+            "network": self._network.state_dict(),
+            "average": self._average.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "generator": self._generator.get_state(),
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+        }
+        temporary = self._out / (CHECKPOINT + ".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self._out / CHECKPOINT)
+
+    def _accuracy(self, data: LabelledImages) -> dict[str, Any]:
+        classes = self.settings.classes
+        chosen = data.subset(np.isin(data.labels, classes))
+        truth = np.array([classes.index(int(label)) for label in chosen.labels], np.int64)
+        return accuracy_report(predict(self.network, chosen.images, self._device), truth, self.labels)
+
+    def _metrics(self) -> dict[str, Any]:
+        classes = np.array(self.settings.classes, np.int64)
+        cards = np.stack([card_image(int(index), 0.85)[..., :3] for index in classes])
+        return {
+            "test": self._accuracy(self._test),
+            "validation": self._accuracy(self._validation),
+            "cards": self._accuracy(LabelledImages(cards, classes, classes)),
+            "settings": asdict(self.settings),
+            "epochs_done": self.epoch,
+            "training_seconds": round(self.seconds, 1),
+            "machine": {"processor": _processor(), "device": str(self._device), "torch": torch.__version__},
+        }
+
+
+def _warming_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """An exponential moving average that forgets faster at first, so that the first random weights leave it soon."""
+
+    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        kept = min(decay, (1 + float(count)) / (10 + float(count)))
+        return averaged + (1 - kept) * (current - averaged)
+
+    return average
+
+
+def _ahead(make: Callable[[], Batch], count: int) -> Iterator[Batch]:
+    """Give `count` batches, made in a thread two ahead.
+
+    None is begun beyond `count`: the generator's state at an epoch's end is then the same in a resumed run.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting = deque(pool.submit(make) for _ in range(min(2, count)))
+        for given in range(count):
+            batch = waiting.popleft().result()
+            if given + 2 < count:
+                waiting.append(pool.submit(make))
+            yield batch
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
