@@ -19,13 +19,20 @@ from taintwatch_models.errors import ConfigError, UsageError
 __all__ = ["load_config", "parse_config", "problems", "read_text"]
 
 MAX_BYTES = 1_000_000
+EVERY = "*"
+PATHS = {
+    "model": ("path", "preprocessing", "labels", "calibration"),
+    "camera": ("source",),
+    "detect": ("fill",),
+}
+"""Keys that may name a file."""
 
 
 def load_config(path: Path | None, flags: Mapping[KeyPath, tuple[str, Any]] | None = None) -> Config:
     """Read the configuration file (none: the defaults) and lay the command line's flags over it.
 
-    `flags` maps a key path to (the flag's name, its value). Relative paths in the file are taken from the file's
-    folder, those on the command line from the working folder.
+    `flags` maps a key path to (the flag's name, its value); `*` in a path stands for every camera.
+    Relative paths in the file are taken from the file's folder, those on the command line from the working folder.
     Raises `ConfigError` for a mistake in the file and `UsageError` for one on the command line or a missing file.
     """
     text = "" if path is None else read_text(path)
@@ -111,7 +118,8 @@ def _tell(
     """Say one of pydantic's findings as a sentence, and whose mistake it is."""
     path = tuple(problem["loc"])
     sentence = complaint(problem)
-    flag = next((given for key, (given, _) in flags.items() if key[: len(path)] == path or path[: len(key)] == key), "")
+    # The longest path first: of a camera made by one flag, another may have set the key that is wrong.
+    flag = next((given for key, (given, _) in sorted(flags.items(), key=_longest) if _concerns(key, path)), "")
     if flag:
         return UsageError, f"{flag}: {sentence}"
     line = _line(lines, path, sentence)
@@ -137,26 +145,36 @@ def _key(key: str) -> str:
     return key if re.fullmatch("[A-Za-z0-9_-]{1,40}", key) else json.dumps(key)[:40]
 
 
-def _lay(values: dict[str, Any], path: Sequence[str | int], value: Any) -> None:
-    """Put one flag's value into the tree that the file gave."""
-    for key in path[:-1]:
-        inner = values.get(str(key))
-        if not isinstance(inner, dict):
-            inner = values[str(key)] = {}
-        values = inner
-    values[str(path[-1])] = value
+def _lay(values: Any, path: Sequence[str | int], value: Any) -> None:
+    """Put one flag's value into the tree that the file gave; into every element of an array where the path has `*`."""
+    key, rest = str(path[0]), path[1:]
+    if key == EVERY:
+        for element in values if isinstance(values, list) else ():
+            _lay(element, rest, value)
+    elif isinstance(values, dict) and rest:
+        if not isinstance(values.get(key), dict | list):
+            values[key] = {}
+        _lay(values[key], rest, value)
+    elif isinstance(values, dict):
+        values[key] = value
+
+
+def _longest(flag: tuple[KeyPath, Any]) -> int:
+    return -len(flag[0])
+
+
+def _concerns(flag: KeyPath, path: KeyPath) -> bool:
+    """Whether a mistake at `path` lies in what `flag` set, or in the table that it belongs to."""
+    return all(given in (EVERY, found) for given, found in zip(flag, path, strict=False))
 
 
 def _root_paths(values: dict[str, Any], folder: Path) -> None:
-    """Make relative file names of the `[model]` and `[[camera]]` tables start from the configuration's folder."""
-    model = values.get("model")
-    if isinstance(model, dict):
-        for key in ("path", "preprocessing", "labels", "calibration"):
-            model.update({key: _rooted(model[key], folder)} if key in model else {})
-    cameras = values.get("camera")
-    for camera in cameras if isinstance(cameras, list) else ():
-        if isinstance(camera, dict) and "source" in camera:
-            camera["source"] = _rooted(camera["source"], folder)
+    """Make relative file names start from the configuration's folder."""
+    for table, keys in PATHS.items():
+        found = values.get(table)
+        for section in found if isinstance(found, list) else [found]:
+            if isinstance(section, dict):
+                section.update({key: _rooted(section[key], folder) for key in keys if key in section})
 
 
 def _rooted(value: Any, folder: Path) -> Any:

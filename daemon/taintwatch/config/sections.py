@@ -81,8 +81,8 @@ class DetectSection(Section):
     detectors: Annotated[tuple[Literal["tight", "paper"], ...], Field(strict=False, min_length=1)] = Field(
         default=("tight",), description="tight: two forwards; paper: TaintRadar as published, three forwards."
     )
-    fill: Literal["mean", "noise", "fresh-noise", "blur", "inpaint"] | None = Field(
-        default=None, description="What a suspicious region is filled with; each detector's own default if left out."
+    fill: Text | None = Field(
+        default=None, description="mean, noise, fresh-noise, blur, inpaint or a picture; none: as calibrated."
     )
 
 

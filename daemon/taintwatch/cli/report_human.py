@@ -1,0 +1,136 @@
+"""What `taintwatch run` tells a person: a line for each alert, a line that shows the progress, and a summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from taintwatch.alerts.lines import ALERT_STYLES, printable
+from taintwatch.cameras import CameraStatus
+from taintwatch.cli.extent import Extent, clock_time
+from taintwatch.records import Alert
+from taintwatch.status import Ending, RunStatus, Summary
+from taintwatch_models.classifier import ModelCard
+
+__all__ = ["HumanReporter", "alert_line", "progress_line", "summary_line"]
+
+PLAIN_EVERY_S = 5.0  # between progress lines where there is no terminal to draw on
+
+_ENDINGS = {Ending.ENDED: "to the end", Ending.STOPPED: "until told to stop", Ending.LIMIT: "as many as asked for"}
+
+
+class HumanReporter:
+    """Alerts and the summary go to `out`, everything else to `err`; on a terminal the progress stays on one line."""
+
+    def __init__(
+        self,
+        out: TextIO,
+        err: TextIO,
+        *,
+        quiet: bool = False,
+        extent: Extent | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`extent`: how much there is to watch, where that is known; `quiet`: alerts only."""
+        self._out = Console(file=out, highlight=False, soft_wrap=True)
+        self._err = Console(file=err, highlight=False, soft_wrap=True)
+        self._quiet = quiet
+        self._extent = extent
+        self._clock = clock
+        self._next = clock() + PLAIN_EVERY_S
+        self._live: Live | None = None
+
+    def started(self, card: ModelCard, cameras: Sequence[CameraStatus], endpoint: str | None) -> None:
+        if self._quiet:
+            return
+        height, width = card.input_size
+        where = f"alerts on {endpoint}" if endpoint else "alerts are not published"
+        names = ", ".join(f"{camera.name} ({printable(camera.description)})" for camera in cameras)
+        self._err.print(Text(f"watching {names}"))
+        self._err.print(Text(f"with {printable(card.name)} ({width}x{height}) on {card.provider}; {where}"))
+        if self._err.is_terminal:
+            # A line that is drawn again and again; log lines and alerts are put above it.
+            self._live = Live(Text(), console=self._err, auto_refresh=False, transient=True, redirect_stdout=False)
+            self._live.start()
+
+    def alert(self, alert: Alert) -> None:
+        console = self._err if self._live is not None and self._out.is_terminal else self._out
+        console.print(alert_line(alert))
+        self._out.file.flush()
+
+    def progress(self, status: RunStatus) -> None:
+        if self._live is not None:
+            self._live.update(progress_line(status, self._extent), refresh=True)
+        elif not self._quiet and self._clock() >= self._next:
+            self._next = self._clock() + PLAIN_EVERY_S
+            self._err.print(progress_line(status, self._extent))
+
+    def finished(self, summary: Summary) -> None:
+        self.close()
+        if not self._quiet:
+            self._out.print(Text(summary_line(summary)))
+            self._out.file.flush()
+
+    def close(self) -> None:
+        """Take the progress line away; may be called again."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def alert_line(alert: Alert) -> Text:
+    """Return one line for an alert; its time is the position in the file, or else the time of day."""
+    line = Text(f"{_when(alert)}  {alert.camera}  ")
+    line.append(f"{alert.state.value.upper():<7}", ALERT_STYLES[alert.state])
+    line.append(f"  {printable(alert.label_name)} ({alert.confidence:.0%})")
+    if alert.recovered_name is not None:
+        line.append(f", without the region {printable(alert.recovered_name)}")
+    line.append(f"  score {alert.score:.3g} > {alert.threshold:.3g}", "bold")
+    line.append(f"  {', '.join(alert.detectors)}, {alert.suspicious_frames} suspicious frames", "dim")
+    if alert.region is not None:
+        x, y, width, height = alert.region.box
+        line.append(f", {width}x{height} pixels at {x},{y}", "dim")
+    return line
+
+
+def progress_line(status: RunStatus, extent: Extent | None) -> Text:
+    """Return how a run stands, on one line."""
+    words = [f"{status.frames} frames", f"{status.fps:.1f} fps"]
+    if extent is not None:
+        words.append(extent.words(status))
+    elif status.delay_ms is not None:
+        words.append(f"{status.delay_ms:.0f} ms behind")
+    if status.drops:
+        words.append(f"{status.drops} dropped")
+    skipped = status.bad_frames + status.rejected
+    if skipped:
+        words.append(f"{skipped} bad")
+    line = Text("  ".join(words))
+    plural = "" if status.alerts == 1 else "s"
+    line.append(f"  {status.alerts} alert{plural}", "bold red" if status.open_alerts else "")
+    for camera in status.cameras:
+        if camera.reason is not None and camera.state.value in ("stale", "lost"):
+            line.append(f"  {camera.camera} is {camera.state.value}: {printable(camera.reason)}", "red")
+    return line
+
+
+def summary_line(summary: Summary) -> str:
+    """Return a whole run on one line."""
+    plural = "" if summary.alerts == 1 else "s"
+    return (
+        f"watched {summary.frames} frames {_ENDINGS[summary.ending]} in {clock_time(summary.seconds)}: "
+        f"{summary.fps:.1f} frames/s on {summary.provider}, {summary.alerts} alert{plural}, "
+        f"{summary.drops} dropped, {summary.bad_frames + summary.rejected} bad"
+    )
+
+
+def _when(alert: Alert) -> str:
+    if alert.media_s is not None:
+        return f"{alert.media_s:7.2f}s"
+    return datetime.fromtimestamp(alert.wall_ns / 1e9).astimezone().strftime("%H:%M:%S")

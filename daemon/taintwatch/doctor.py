@@ -1,0 +1,162 @@
+"""What works on this machine: each thing is tried, not only looked up, and what fails says what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from taintwatch.doctor_onnx import provider_checks
+
+__all__ = ["Check", "State", "all_checks"]
+
+OLDEST_PYTHON = (3, 11)
+# What is imported (module) and what pip calls it (distribution): an import finds missing system libraries too.
+PACKAGES = (
+    ("numpy", "numpy"),
+    ("cv2", "opencv-python"),
+    ("onnx", "onnx"),
+    ("av", "av"),
+    ("zmq", "pyzmq"),
+    ("click", "click"),
+    ("pydantic", "pydantic"),
+    ("rich", "rich"),
+    ("reportlab", "reportlab"),
+)
+DECODERS = ("h264", "hevc", "mjpeg")
+
+
+class State(StrEnum):
+    """How a check went."""
+
+    OK = "ok"
+    WARN = "warn"
+    """Taintwatch works without it, but something is not available."""
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One row of the doctor's table. JSON-ready."""
+
+    name: str
+    state: State
+    found: str
+    advice: str = ""
+    """What to do; empty where all is well."""
+
+
+def all_checks(*, port: int, import_torch: bool = False, devices: Path = Path("/dev")) -> list[Check]:
+    """Run every check, in the table's order. Slow ones take some seconds; nothing is changed."""
+    checks = [check_python(), *map(check_package, *zip(*PACKAGES, strict=True)), check_torch(import_torch)]
+    return [
+        *checks,
+        *(Check(name, State(state), found, advice) for name, state, found, advice in provider_checks()),
+        check_gpu(),
+        check_decoders(),
+        *check_cameras(devices),
+        check_port(port),
+        check_bundled_model(),
+    ]
+
+
+def check_python(version: tuple[int, int, int] = sys.version_info[:3]) -> Check:
+    """Check the interpreter's version."""
+    found = ".".join(map(str, version))
+    if version[:2] < OLDEST_PYTHON:
+        return Check("python", State.FAIL, found, "install Python 3.11 or newer and make .venv anew")
+    return Check("python", State.OK, found)
+
+
+def check_package(module: str, distribution: str) -> Check:
+    """Check that a package imports."""
+    try:
+        import_module(module)
+    except ImportError as error:
+        advice = "apt-get install libgl1 libglib2.0-0" if module == "cv2" and ".so" in str(error) else ""
+        return Check(distribution, State.FAIL, str(error), advice or f"pip install {distribution}")
+    return Check(distribution, State.OK, metadata.version(distribution))
+
+
+def check_torch(import_it: bool) -> Check:
+    """Check torch by its metadata alone, or by importing it (seconds) and asking for CUDA."""
+    try:
+        version = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        advice = "pip install 'taintwatch[torch]', only to run torch models, to train or to craft"
+        return Check("torch", State.WARN, "not installed", advice)
+    if not import_it:
+        return Check("torch", State.OK, f"{version} (not imported; --torch tries it)")
+    torch = import_module("torch")
+    return Check("torch", State.OK, f"{version}, CUDA {'works' if torch.cuda.is_available() else 'not available'}")
+
+
+def check_gpu(find: Callable[[str], str | None] = shutil.which) -> Check:
+    """Check for an NVIDIA GPU and its driver by asking nvidia-smi."""
+    program = find("nvidia-smi")
+    if program is None:
+        return Check("gpu", State.WARN, "no NVIDIA driver (no nvidia-smi)", "none needed: models run on the CPU")
+    query = [program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check("gpu", State.WARN, f"nvidia-smi failed: {type(error).__name__}", "check the NVIDIA driver")
+    if done.returncode or not done.stdout.strip():
+        said = (done.stdout + done.stderr).strip().splitlines()
+        return Check("gpu", State.WARN, said[0] if said else "nvidia-smi said nothing", "check the NVIDIA driver")
+    return Check("gpu", State.OK, "; ".join(done.stdout.strip().splitlines()))
+
+
+def check_decoders() -> Check:
+    """Check that PyAV brings the decoders that cameras use."""
+    try:
+        av = import_module("av")
+    except ImportError as error:
+        return Check("decoders", State.FAIL, str(error), "pip install av")
+    missing = [name for name in DECODERS if name not in av.codecs_available]
+    if missing:
+        return Check("decoders", State.FAIL, f"missing: {', '.join(missing)}", "pip install --force-reinstall av")
+    return Check("decoders", State.OK, ", ".join(DECODERS))
+
+
+def check_cameras(devices: Path) -> Iterable[Check]:
+    """Check that each webcam under `devices` may be read; one warning where there is none."""
+    cameras = sorted(devices.glob("video[0-9]*"))
+    if not cameras:
+        yield Check("cameras", State.WARN, f"none under {devices}", "none needed for streams, files and `sim:` scenes")
+    for camera in cameras:
+        if os.access(camera, os.R_OK | os.W_OK):
+            yield Check("camera", State.OK, str(camera))
+        else:
+            yield Check("camera", State.FAIL, f"{camera} may not be read", "add your user to the group `video`")
+
+
+def check_port(port: int) -> Check:
+    """Check that alerts can be published at the default port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As ZeroMQ does: a port that was closed a moment ago is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            advice = "a daemon runs already, or choose another with --bind tcp://127.0.0.1:PORT"
+            return Check("port", State.WARN, f"127.0.0.1:{port}: {error.strerror}", advice)
+    return Check("port", State.OK, f"127.0.0.1:{port} is free")
+
+
+def check_bundled_model() -> Check:
+    """Check that the model which runs without `--model` is there."""
+    spec = find_spec("taintwatch_models.bundled")
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    models = sorted(path.name for folder in folders for path in Path(folder).glob("*.onnx"))
+    if not models:
+        return Check("bundled model", State.WARN, "none in this build", "give a model with --model")
+    return Check("bundled model", State.OK, ", ".join(models))
