@@ -63,7 +63,7 @@ class SourceError(TaintwatchError):
     exit_status = EXIT_USAGE
 
 
-class BadFrame(TaintwatchError):
+class BadFrame(TaintwatchError):  # noqa: N818 (it names the frame, and is handled like one)
     """One picture cannot be used (empty, undecodable, wrong channels). Counted and skipped."""
 
 

@@ -1,0 +1,122 @@
+"""TaintRadar's two variants as detectors: from a prediction's evidence to a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
+from taintwatch_models.errors import ConfigError
+from taintwatch_models.preprocessing import Preprocessing
+from taintwatch_models.records import Detector, Prediction, RadarEvidence, Verdict
+from taintwatch_models.regions import region_of
+
+__all__ = ["DETECTOR_NAMES", "PaperDetector", "TightDetector", "make_detectors", "tight_score"]
+
+DETECTOR_NAMES = ("tight", "paper")
+
+
+def tight_score(margin: float, swing: float, swing_weight: float) -> float:
+    """Return `margin - swing_weight * margin before`, written with the swing: 0 is the margin, 1 the swing."""
+    return (1.0 - swing_weight) * margin + swing_weight * swing
+
+
+def _evidence(prediction: Prediction, name: str) -> RadarEvidence:
+    if prediction.evidence is None:
+        raise ConfigError(f"the detector '{name}' needs TaintRadar's evidence, which this classifier does not give")
+    return prediction.evidence
+
+
+def _verdict(
+    name: str,
+    prediction: Prediction,
+    score: float,
+    threshold: float,
+    mask: NDArray[np.bool_] | None,
+    new_label: int | None,
+    statistics: Mapping[str, float],
+    labels: Sequence[str],
+    preprocessing: Preprocessing,
+) -> Verdict:
+    frame = prediction.frame
+    suspicious = score > threshold
+    height, width = frame.image.shape[:2]
+    region = None
+    if suspicious and mask is not None:  # polygons cost time that a benign frame need not spend
+        region = region_of(mask, preprocessing.place(height, width), (height, width))
+    recovered = new_label if new_label is not None and new_label != prediction.label else None
+    return Verdict(
+        camera=frame.camera,
+        frame_index=frame.index,
+        detector=name,
+        suspicious=suspicious,
+        score=score,
+        threshold=threshold,
+        label=prediction.label,
+        label_name=prediction.label_name,
+        recovered_label=recovered,
+        recovered_name=None if recovered is None else labels[recovered],
+        region=region,
+        statistics=statistics,
+    )
+
+
+class TightDetector:
+    """Suspicious when the label loses too much once its tight critical region is filled."""
+
+    name = "tight"
+
+    def __init__(self, settings: TightCalibration, labels: Sequence[str], preprocessing: Preprocessing) -> None:
+        self._settings, self._labels, self._preprocessing = settings, labels, preprocessing
+
+    def __call__(self, prediction: Prediction) -> Verdict:
+        evidence = _evidence(prediction, self.name)
+        if evidence.tight_margin is None or evidence.tight_swing is None or evidence.tight_rank is None:
+            raise ConfigError("the detector 'tight' is on, but the classifier was loaded without its variant")
+        score = tight_score(evidence.tight_margin, evidence.tight_swing, self._settings.swing_weight)
+        statistics = {
+            "rank": float(evidence.tight_rank),
+            "margin": evidence.tight_margin,
+            "swing": evidence.tight_swing,
+            "heat": evidence.heat,
+        }
+        return _verdict(
+            self.name, prediction, score, self._settings.threshold, evidence.tight_mask, evidence.tight_label,
+            statistics, self._labels, self._preprocessing,
+        )  # fmt: skip
+
+
+class PaperDetector:
+    """Suspicious when the label's rank change exceeds dR (Li et al., INFOCOM 2021)."""
+
+    name = "paper"
+
+    def __init__(self, settings: PaperCalibration, labels: Sequence[str], preprocessing: Preprocessing) -> None:
+        self._settings, self._labels, self._preprocessing = settings, labels, preprocessing
+
+    def __call__(self, prediction: Prediction) -> Verdict:
+        evidence = _evidence(prediction, self.name)
+        if evidence.paper_rank is None:
+            raise ConfigError("the detector 'paper' is on, but the classifier was loaded without its variant")
+        rank = float(evidence.paper_rank)
+        return _verdict(
+            self.name, prediction, rank, float(self._settings.rank_change), evidence.paper_mask, evidence.paper_label,
+            {"rank": rank}, self._labels, self._preprocessing,
+        )  # fmt: skip
+
+
+def make_detectors(
+    names: Sequence[str], calibration: Calibration, labels: Sequence[str], preprocessing: Preprocessing
+) -> tuple[Detector, ...]:
+    """Return the named detectors. Raises `ConfigError` for an unknown name."""
+    made: list[Detector] = []
+    for name in names:
+        if name == "tight":
+            made.append(TightDetector(calibration.tight, labels, preprocessing))
+        elif name == "paper":
+            made.append(PaperDetector(calibration.paper, labels, preprocessing))
+        else:
+            raise ConfigError(f"there is no detector '{name}'; there are {', '.join(DETECTOR_NAMES)}")
+    return tuple(made)

@@ -1,0 +1,70 @@
+"""What a critical region is filled with. A fill is what the graph is fed; `inpaint` is worked out inside the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch_models.errors import ConfigError
+from taintwatch_models.preprocessing import Preprocessing
+
+__all__ = ["FILL_NAMES", "Fill", "make_fill", "mean_fill", "noise_fill"]
+
+FILL_NAMES = ("mean", "noise", "fresh-noise", "blur", "inpaint")
+
+Fill = Callable[[NDArray[np.float32]], dict[str, NDArray[Any]]]
+"""From a batch of inputs, (B, 3, H, W), to what the graph is fed beside them."""
+
+
+def mean_fill(preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Return the mean colour everywhere, (1, 3, H, W) input values."""
+    colour = preprocessing.colour_input(preprocessing.mean_colour)
+    return np.ascontiguousarray(np.broadcast_to(colour, (1, 3, *preprocessing.size)), np.float32)
+
+
+def noise_fill(preprocessing: Preprocessing, rng: np.random.Generator, count: int = 1) -> NDArray[np.float32]:
+    """Return uniform noise over the pixels' range, (count, 3, H, W) input values."""
+    pixels = rng.integers(0, 256, (count, *preprocessing.size, 3), dtype=np.uint8)
+    return preprocessing.normalise(pixels)
+
+
+def make_fill(kind: str, variant: str, preprocessing: Preprocessing, *, seed: int = 0) -> Fill:
+    """Return the fill `kind` for a variant (`tight` or `paper`).
+
+    `mean`: the mean colour. `noise`: uniform noise, the same for every frame. `fresh-noise`: new noise for every
+    frame, from a generator seeded by the operating system. `blur`: the input itself, blurred over an eighth of its
+    side. `inpaint`: smoothly from around the region. Anything else: a path to an image. Raises `ConfigError`.
+    """
+    key, flag = f"{variant}_fill", {f"{variant}_inpaint": np.array(kind == "inpaint")}
+    if kind == "inpaint":
+        return lambda inputs: dict(flag)
+    if kind == "fresh-noise":
+        rng = np.random.default_rng()
+        return lambda inputs: {key: noise_fill(preprocessing, rng, len(inputs)), **flag}
+    if kind == "blur":
+        return lambda inputs: {key: _blurred(inputs), **flag}
+    if kind == "mean":
+        pattern = mean_fill(preprocessing)
+    elif kind == "noise":
+        pattern = noise_fill(preprocessing, np.random.default_rng(seed))
+    else:
+        pattern = _picture(Path(kind), preprocessing)
+    return lambda inputs: {key: pattern, **flag}
+
+
+def _blurred(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    sigma = max(inputs.shape[2:]) / 8
+    planes = inputs.reshape(-1, *inputs.shape[2:])
+    return np.stack([cv2.GaussianBlur(plane, (0, 0), sigma) for plane in planes]).reshape(inputs.shape)
+
+
+def _picture(path: Path, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    image = cv2.imread(str(path)) if path.is_file() else None
+    if image is None:
+        raise ConfigError(f"fill '{path}' is neither one of {', '.join(FILL_NAMES)} nor a readable image")
+    return preprocessing([np.asarray(image, np.uint8)])

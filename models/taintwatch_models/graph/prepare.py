@@ -1,0 +1,113 @@
+"""From a user's model file to a radar graph: read, cut, transpose, write, and check that it still says the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from taintwatch_models.errors import ModelError
+from taintwatch_models.fills import mean_fill, noise_fill
+from taintwatch_models.graph.cut import find_cut
+from taintwatch_models.graph.prune import keep_outputs
+from taintwatch_models.graph.radar import build_radar
+from taintwatch_models.graph.simplify import PlainModel, read_plain_model
+from taintwatch_models.preprocessing import ModelDescription, Preprocessing
+from taintwatch_models.radar_file import RadarFile, RadarInfo, attach, file_hash, named_labels
+
+__all__ = ["Prepared", "default_preprocessing", "logits_difference", "prepare"]
+
+PARITY = 1e-3
+"""Largest accepted difference of logits, relative to their largest magnitude: folding reorders float32 sums."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A radar graph with the regularised model that it was made from."""
+
+    radar: RadarFile
+    plain: PlainModel
+
+
+def default_preprocessing(size: tuple[int, int]) -> Preprocessing:
+    """Return what is assumed where nothing is declared: RGB in [-1, 1], centre crop."""
+    return Preprocessing(size=size, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+def prepare(path: Path, description: ModelDescription | None, *, output: str | None = None, seed: int = 0) -> Prepared:
+    """Prepare the ONNX classifier at `path`.
+
+    `seed` is that of the fixed noise. Raises `ModelError`: see `read_plain_model`, `find_cut` and `HeadTranspose`;
+    also where the declared size or labels do not fit the model, or the prepared graph's logits differ from it.
+    """
+    plain = read_plain_model(path, output=output)
+    declared = description is not None
+    description = description or ModelDescription(default_preprocessing(plain.input_size))
+    preprocessing = description.preprocessing
+    if preprocessing.size != plain.input_size:
+        raise ModelError(
+            f"{path}: takes images of {plain.input_size[0]} x {plain.input_size[1]} (height x width), but its "
+            f"preprocessing declares size = {list(preprocessing.size)}"
+        )
+    labels = named_labels(description.labels, plain.classes, str(path))
+    if description.background is not None and description.background not in labels:
+        raise ModelError(f"{path}: the background '{description.background}' is not one of its labels")
+    try:
+        cut = find_cut(plain)
+        fills = {"tight": mean_fill(preprocessing), "paper": noise_fill(preprocessing, np.random.default_rng(seed))}
+        proto = build_radar(plain, cut, fills)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    info = RadarInfo(
+        name=path.name.removesuffix(".onnx"),
+        source_sha256=file_hash(path),
+        input=plain.input,
+        classes=plain.classes,
+        labels=labels,
+        background=description.background,
+        preprocessing=preprocessing,
+        declared=declared,
+        maps=cut.maps,
+        channels=cut.channels,
+        cells=(cut.height, cut.width),
+        convolution=cut.convolution,
+        head=cut.head_ops,
+        notes=plain.notes,
+    )
+    prepared = Prepared(attach(proto, info), plain)
+    inputs = noise_fill(preprocessing, np.random.default_rng(1), 2)
+    difference = logits_difference(path, prepared, inputs)
+    if np.isnan(difference):
+        raise ModelError(f"{path}: gives logits that are not numbers (NaN) on a plain image; its weights are damaged")
+    if difference > PARITY:
+        raise ModelError(
+            f"{path}: the prepared graph's logits differ by {difference:.2g} of their range; please report"
+        )
+    return prepared
+
+
+def logits_difference(path: Path, prepared: Prepared, inputs: NDArray[np.float32]) -> float:
+    """Return the largest difference between the user's model and the radar graph, relative to the largest logit."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    graphs = (str(path), keep_outputs(prepared.radar.proto, ["logits"]).SerializeToString())
+    users, ours = (ort.InferenceSession(g, options, providers=["CPUExecutionProvider"]) for g in graphs)
+    softmax_left_out = any("closing" in note for note in prepared.plain.notes)
+    worst = np.float64(0.0)
+    for row in inputs:  # one by one: the user's model may have a fixed batch of 1
+        name = users.get_inputs()[0].name
+        fixed = users.get_inputs()[0].shape[0]
+        batch = np.repeat(row[None], fixed if isinstance(fixed, int) else 1, axis=0)
+        outputs = [o.name for o in users.get_outputs()]
+        wanted = prepared.plain.logits if prepared.plain.logits in outputs else outputs[0]
+        expected = users.run([wanted], {name: batch})[0][:1]
+        actual = ours.run(None, {prepared.plain.input: row[None]})[0]
+        if softmax_left_out:
+            shifted = np.exp(actual - actual.max(axis=1, keepdims=True))
+            actual = shifted / shifted.sum(axis=1, keepdims=True)
+            expected = np.exp(expected) if expected.min() < 0 else expected
+        worst = np.maximum(worst, float(np.abs(actual - expected).max() / max(np.abs(expected).max(), 1e-12)))
+    return float(worst)

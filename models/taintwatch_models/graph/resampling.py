@@ -1,0 +1,74 @@
+"""Resizing and inpainting as matrix products with constant matrices: exact, batched, the same on every provider."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch_models.graph.builder import GraphBuilder
+
+__all__ = ["bilinear_matrix", "inpaint", "resize"]
+
+
+def bilinear_matrix(target: int, source: int) -> NDArray[np.float32]:
+    """Return the (target, source) matrix of bilinear resizing with half-pixel centres and clamped edges.
+
+    Equal to OpenCV's INTER_LINEAR and to torch's `interpolate(mode="bilinear", align_corners=False)` when enlarging.
+    """
+    centres = (np.arange(target) + 0.5) * source / target - 0.5
+    low = np.floor(centres)
+    weight = centres - low
+    matrix = np.zeros((target, source), np.float64)
+    rows = np.arange(target)
+    np.add.at(matrix, (rows, np.clip(low, 0, source - 1).astype(int)), 1 - weight)
+    np.add.at(matrix, (rows, np.clip(low + 1, 0, source - 1).astype(int)), weight)
+    return matrix.astype(np.float32)
+
+
+def _halving_matrix(source: int) -> NDArray[np.float32]:
+    """Return the (ceil(source / 2), source) matrix that averages pairs; an odd last one stands alone."""
+    target = (source + 1) // 2
+    matrix = np.zeros((target, source), np.float32)
+    for row in range(target):
+        columns = [column for column in (2 * row, 2 * row + 1) if column < source]
+        matrix[row, columns] = 1.0 / len(columns)
+    return matrix
+
+
+def _separable(b: GraphBuilder, value: str, rows: NDArray[np.float32], columns: NDArray[np.float32]) -> str:
+    tall = b.add("MatMul", b.constant(rows), value)
+    return b.add("MatMul", tall, b.constant(np.ascontiguousarray(columns.T)))
+
+
+def resize(b: GraphBuilder, value: str, source: tuple[int, int], target: tuple[int, int]) -> str:
+    """(..., h, w) to (..., H, W), bilinear."""
+    if source == target:
+        return value
+    return _separable(b, value, bilinear_matrix(target[0], source[0]), bilinear_matrix(target[1], source[1]))
+
+
+def inpaint(b: GraphBuilder, image: str, hole: str, size: tuple[int, int]) -> str:
+    """Fill `hole` (B, 1, H, W; bool) of `image` (B, 3, H, W) smoothly from around it; returns (B, 3, H, W).
+
+    Pull-push (Gortler et al., The Lumigraph, 1996, section 3.4.2): averages of known pixels over ever larger squares,
+    then the missing ones from the next coarser level. Chosen over OpenCV's Telea because it is batched and runs on
+    the device.
+    """
+    known = b.cast(b.add("Not", hole))
+    weighted = b.add("Concat", b.add("Mul", image, known), known, axis=1)  # (B, 4, H, W)
+    levels, sizes = [weighted], [size]
+    while max(sizes[-1]) > 1:
+        height, width = sizes[-1]
+        levels.append(_separable(b, levels[-1], _halving_matrix(height), _halving_matrix(width)))
+        sizes.append(((height + 1) // 2, (width + 1) // 2))
+    estimate = ""
+    for level, cells in reversed(list(zip(levels, sizes, strict=True))):
+        colour, weight = b.add_many("Split", level, b.constant([3, 1]), outputs=2, axis=1)
+        mean = b.add("Div", colour, b.add("Max", weight, b.constant(1e-6)))
+        if not estimate:
+            estimate = mean
+        else:
+            coarse = resize(b, estimate, ((cells[0] + 1) // 2, (cells[1] + 1) // 2), cells)
+            step = b.add("Mul", b.add("Sub", mean, coarse), weight)
+            estimate = b.add("Add", coarse, step)
+    return estimate

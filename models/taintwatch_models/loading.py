@@ -1,0 +1,181 @@
+"""From settings to a classifier and its detectors: the one place that decides which backend runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taintwatch_models.calibration_file import Calibration, read_calibration
+from taintwatch_models.classifier import Classifier
+from taintwatch_models.detectors import make_detectors
+from taintwatch_models.errors import ConfigError, ModelError
+from taintwatch_models.preprocessing import ModelDescription, Preprocessing, read_description, read_labels
+from taintwatch_models.records import Detector
+
+if TYPE_CHECKING:
+    from taintwatch_models.radar_file import RadarFile
+
+__all__ = ["LoadedModel", "ModelSettings", "describe", "load_model", "load_radar_file", "names_of"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Which model, how it is run, and what is asked of it."""
+
+    path: str | None = None
+    """An ONNX file (plain or prepared), a TorchScript or state_dict file, `torchvision:<name>`; None: the bundled."""
+    preprocessing: str | None = None
+    """The TOML that describes the model; None: the one beside it, `<model>.toml`, where there is one."""
+    labels: str | None = None
+    calibration: str | None = None
+    """None: the one beside the model, `<model>.calibration.json`, where there is one."""
+    device: str = "auto"
+    require_device: bool = False
+    providers: tuple[str, ...] = ()
+    threads: int = 0
+    variants: tuple[str, ...] = ("tight",)
+    fill: str | None = None
+    """Overrides the calibration's fill of every variant (which then no longer holds)."""
+    batches: tuple[int, ...] = (1,)
+    """Batch sizes to warm up."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A classifier with the detectors that judge its predictions."""
+
+    classifier: Classifier
+    detectors: tuple[Detector, ...]
+    calibration: Calibration
+    preprocessing: Preprocessing
+    warnings: tuple[str, ...] = ()
+    """What the user should know before trusting it, one sentence each."""
+
+
+def load_model(settings: ModelSettings) -> LoadedModel:
+    """Load, calibrate and warm up a model. Raises `ModelError`, `CalibrationError`, `DeviceError`, `ConfigError`."""
+    if not settings.variants:
+        raise ConfigError("no detector is switched on; name at least one of tight, paper")
+    if _is_torch(settings.path):
+        from taintwatch_models.torch_backend import load_torch_radar  # torch only where it is asked for
+
+        radar: Any = None
+        info, make = load_torch_radar(settings)
+        calibration, warnings = _calibration(settings, info.source_sha256)
+        radar = make(calibration)
+    else:
+        from taintwatch_models.onnx_classifier import OnnxRadar
+
+        file = load_radar_file(settings)
+        info = file.info
+        calibration, warnings = _calibration(settings, info.source_sha256)
+        radar = OnnxRadar(
+            file,
+            settings.variants,
+            calibration,
+            device=settings.device,
+            require_device=settings.require_device,
+            providers=settings.providers,
+            threads=settings.threads,
+        )
+    from taintwatch_models.onnx_classifier import OnnxClassifier
+
+    if not info.declared:
+        warnings.append(
+            f"{info.name}: no preprocessing is declared (no {info.name}.toml beside it); RGB in [-1, 1] is assumed"
+        )
+    classifier = OnnxClassifier(radar)
+    classifier.warm_up(settings.batches)
+    detectors = make_detectors(settings.variants, calibration, info.labels, info.preprocessing)
+    for warning in warnings:
+        _log.warning(warning)
+    return LoadedModel(classifier, detectors, calibration, info.preprocessing, tuple(warnings))
+
+
+def load_radar_file(settings: ModelSettings) -> RadarFile:
+    """Return the prepared model that the settings name, preparing a plain one in memory. Raises `ModelError`."""
+    from taintwatch_models.graph.prepare import prepare
+    from taintwatch_models.radar_file import file_hash, from_proto, is_radar, read_radar
+
+    if settings.path is None:
+        from taintwatch_models.bundled import bundled_radar
+
+        return bundled_radar()
+    path = Path(settings.path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file")
+    beside = path.with_name(path.name.removesuffix(".onnx") + ".radar.onnx")
+    if beside != path and beside.is_file() and not (settings.preprocessing or settings.labels):
+        prepared = read_radar(beside)
+        if prepared.info.source_sha256 == file_hash(path):
+            return prepared
+        _log.warning("%s was prepared from another version of %s and is not used", beside, path.name)
+    import onnx
+
+    try:
+        proto = onnx.load(str(path))
+    except Exception as error:
+        raise ModelError(f"{path}: not a valid ONNX model ({type(error).__name__})") from None
+    if is_radar(proto):
+        return from_proto(proto, str(path))
+    return prepare(path, describe(path, settings.preprocessing, settings.labels)).radar
+
+
+def describe(path: Path, preprocessing: str | None, labels: str | None) -> ModelDescription | None:
+    """Read the TOML that was named, or the one beside the model; None where there is neither. Raises `ModelError`."""
+    beside = path.with_suffix(".toml")
+    description = None
+    if preprocessing is not None or beside.is_file():
+        description = read_description(Path(preprocessing) if preprocessing is not None else beside)
+    if labels is not None:
+        names = read_labels(Path(labels))
+        if description is None:
+            raise ModelError(f"{path}: labels were given but no preprocessing; declare both in {beside.name}")
+        description = replace(description, labels=names)
+    return description
+
+
+def _is_torch(path: str | None) -> bool:
+    return path is not None and (path.startswith("torchvision:") or Path(path).suffix in (".pt", ".pth", ".ts"))
+
+
+def _calibration(settings: ModelSettings, model_hash: str) -> tuple[Calibration, list[str]]:
+    """Find the calibration; say so where there is none."""
+    warnings: list[str] = []
+    path: Path | None = None
+    if settings.calibration is not None:
+        path = Path(settings.calibration)
+    elif settings.path is None:
+        from taintwatch_models.bundled import bundled_calibration_path
+
+        path = bundled_calibration_path()
+    else:
+        stem = settings.path.removesuffix(".onnx").removesuffix(".radar")
+        beside = Path(stem + ".calibration.json")
+        path = beside if beside.is_file() else None
+    if path is None:
+        warnings.append(
+            "not calibrated: thresholds are rough defaults, expect false alarms; run `taintwatch calibrate thresholds`"
+        )
+        calibration = Calibration()
+    else:
+        calibration = read_calibration(path, model_hash=model_hash)
+    if settings.fill is not None and settings.fill != calibration.tight.fill:
+        if calibration.calibrated:
+            warnings.append(f"fill '{settings.fill}' replaces the calibrated one, so the thresholds no longer hold")
+        calibration = replace(
+            calibration,
+            tight=replace(calibration.tight, fill=settings.fill),
+            paper=replace(calibration.paper, fill=settings.fill),
+        )
+    return calibration, warnings
+
+
+def names_of(detectors: Sequence[Detector]) -> tuple[str, ...]:
+    """Return the detectors' names."""
+    return tuple(detector.name for detector in detectors)

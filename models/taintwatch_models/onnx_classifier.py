@@ -1,0 +1,194 @@
+"""A prepared model on ONNX Runtime: a batch of frames in, predictions with TaintRadar's evidence out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch_models.calibration_file import Calibration
+from taintwatch_models.classifier import ModelCard, Rejected
+from taintwatch_models.errors import BadFrame, InferenceError
+from taintwatch_models.fills import Fill, make_fill
+from taintwatch_models.graph.prune import keep_outputs
+from taintwatch_models.onnx_session import open_session
+from taintwatch_models.radar_file import RadarFile
+from taintwatch_models.records import Frame, Prediction, RadarEvidence, read_only
+
+__all__ = ["OnnxClassifier", "OnnxRadar", "RadarOutputs"]
+
+RadarOutputs = Mapping[str, NDArray[Any]]
+"""A radar's outputs by name, each with the batch first: see docs/radar-graph.md."""
+
+_OUTPUTS = {
+    "tight": ("heat", "tight_mask", "tight_label", "tight_rank", "tight_margin", "tight_swing"),
+    "paper": ("heat", "paper_mask", "paper_filled"),
+}
+
+
+class OnnxRadar:
+    """The numeric core: a batch of inputs in, arrays out. Its `paper` skips the third forward where it can."""
+
+    def __init__(
+        self,
+        radar: RadarFile,
+        variants: Sequence[str] = ("tight",),
+        calibration: Calibration | None = None,
+        *,
+        features: bool = False,
+        device: str = "auto",
+        require_device: bool = False,
+        providers: Sequence[str] = (),
+        threads: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Raises `DeviceError`, `ModelError`, `ConfigError` (an unreadable fill)."""
+        self.info = radar.info
+        calibration = calibration or Calibration()
+        wanted = ["logits", "label"] + (["features"] if features else [])
+        wanted += [name for variant in variants for name in _OUTPUTS[variant] if name not in wanted]
+        self.outputs = tuple(dict.fromkeys(wanted))
+
+        def session(outputs: Sequence[str]) -> tuple[Any, str]:
+            graph = keep_outputs(radar.proto, outputs).SerializeToString()
+            return open_session(
+                graph, device=device, require_device=require_device, providers=providers, threads=threads
+            )
+
+        self._session, self.provider = session(self.outputs)
+        self._third = session(["logits"])[0] if "paper" in variants else None
+        accepted = {value.name for value in self._session.get_overridable_initializers()}
+        self._constants: dict[str, NDArray[Any]] = {}
+        self._fills: list[Fill] = []
+        if "tight" in variants:
+            self._constants["tight_cut"] = np.array(calibration.tight.cut, np.float32)
+            self._fills.append(make_fill(calibration.tight.fill, "tight", radar.info.preprocessing, seed=seed))
+        if "paper" in variants:
+            paper = calibration.paper
+            self._constants["paper_cut"] = np.array(paper.cut, np.float32)
+            self._constants["paper_labels"] = np.array([min(paper.labels, radar.info.classes)], np.int64)
+            self._fills.append(make_fill(paper.fill, "paper", radar.info.preprocessing, seed=seed))
+        self._constants = {name: value for name, value in self._constants.items() if name in accepted}
+        self._accepted = accepted
+
+    def __call__(self, inputs: NDArray[np.float32], **overrides: NDArray[Any]) -> RadarOutputs:
+        """Run a batch of inputs, (B, 3, H, W). `overrides` replaces optional inputs of the graph for this call.
+
+        Raises `InferenceError` where the runtime fails.
+        """
+        feeds: dict[str, Any] = {self.info.input: inputs, **self._constants}
+        for fill in self._fills:
+            feeds |= {name: value for name, value in fill(inputs).items() if name in self._accepted}
+        try:
+            values = self._session.run(self.outputs, feeds | overrides)
+            outputs = dict(zip(self.outputs, values, strict=True))
+            if self._third is not None:
+                self._finish_paper(outputs)
+        except Exception as error:  # the runtime raises its own kinds, one for each provider
+            raise InferenceError(
+                f"inference failed on {self.provider}: {str(error).strip().splitlines()[0]}"
+            ) from error
+        return outputs
+
+    def _finish_paper(self, outputs: dict[str, NDArray[Any]]) -> None:
+        """The third forward, for those whose intersection is not empty; for the others the rank change is 0."""
+        label = outputs["label"]
+        new_label, rank = label.copy(), np.zeros_like(label)
+        rows = np.flatnonzero(outputs["paper_mask"].any(axis=(1, 2)))
+        filled = outputs.pop("paper_filled")
+        if len(rows) and self._third is not None:
+            chosen = filled if len(rows) == len(filled) else filled[rows]
+            logits = self._third.run(None, {self.info.input: chosen})[0]
+            own = logits[np.arange(len(rows)), label[rows]]
+            rank[rows] = (logits > own[:, None]).sum(axis=1)
+            new_label[rows] = logits.argmax(axis=1)
+        outputs["paper_rank"], outputs["paper_label"] = rank, new_label
+
+
+class OnnxClassifier:
+    """Frames in, predictions out; a frame that cannot be used is rejected, the others go on."""
+
+    def __init__(
+        self,
+        radar: OnnxRadar,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._radar, self._clock = radar, clock
+        info = radar.info
+        self._card = ModelCard(info.name, info.source_sha256, radar.provider, info.labels, info.preprocessing.size)
+
+    @property
+    def card(self) -> ModelCard:
+        return self._card
+
+    def warm_up(self, batches: Sequence[int] = (1,)) -> None:
+        """Run each batch size once on a plain input, so that the first frame is not the slow one."""
+        info = self._radar.info
+        for batch in batches:
+            self._radar(np.zeros((batch, 3, *info.preprocessing.size), np.float32))
+
+    def __call__(self, frames: Sequence[Frame]) -> list[Prediction | Rejected]:
+        results: dict[int, Prediction | Rejected] = {}
+        pixels, rows = [], []
+        for row, frame in enumerate(frames):
+            try:
+                pixels.append(self._radar.info.preprocessing.pixels(frame.image))
+                rows.append(row)
+            except BadFrame as error:
+                results[row] = Rejected(frame, str(error))
+        if rows:
+            start = self._clock()
+            outputs = self._radar(self._radar.info.preprocessing.normalise(np.stack(pixels)))
+            latency_ms = (self._clock() - start) * 1e3 / len(rows)
+            for index, row in enumerate(rows):
+                results[row] = prediction_of(frames[row], outputs, index, self._card.labels, latency_ms)
+        return [results[row] for row in range(len(frames))]
+
+
+def prediction_of(
+    frame: Frame, outputs: RadarOutputs, index: int, labels: Sequence[str], latency_ms: float
+) -> Prediction | Rejected:
+    """Take one row of a radar's outputs. Logits that are not finite reject the frame."""
+    logits = outputs["logits"][index]
+    if not np.isfinite(logits).all():
+        return Rejected(frame, "the model's logits are not finite for this frame")
+    label = int(outputs["label"][index])
+    confidence = float(1.0 / np.exp(logits - logits[label]).sum())
+    features = outputs.get("features")
+    return Prediction(
+        frame=frame,
+        logits=read_only(logits),
+        label=label,
+        label_name=labels[label],
+        confidence=confidence,
+        latency_ms=latency_ms,
+        evidence=_evidence(outputs, index),
+        features=None if features is None else read_only(features[index]),
+    )
+
+
+def _evidence(outputs: RadarOutputs, index: int) -> RadarEvidence | None:
+    if "heat" not in outputs:
+        return None
+
+    def scalar(name: str, kind: type) -> Any:
+        return kind(outputs[name][index]) if name in outputs else None
+
+    def mask(name: str) -> Any:
+        return read_only(outputs[name][index]) if name in outputs else None
+
+    return RadarEvidence(
+        heat=float(outputs["heat"][index]),
+        tight_mask=mask("tight_mask"),
+        tight_label=scalar("tight_label", int),
+        tight_rank=scalar("tight_rank", int),
+        tight_margin=scalar("tight_margin", float),
+        tight_swing=scalar("tight_swing", float),
+        paper_mask=mask("paper_mask"),
+        paper_label=scalar("paper_label", int),
+        paper_rank=scalar("paper_rank", int),
+    )
