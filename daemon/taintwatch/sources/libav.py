@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import av
 import cv2
@@ -111,26 +110,25 @@ def open_pictures(
     *,
     options: Mapping[str, str],
     timeouts_s: tuple[float, float] | None,
-    threading: Literal["SLICE", "AUTO"],
 ) -> Pictures:
     """Open a file or a URL and its first video stream.
 
-    `timeouts_s` is (to open, to read one packet). `threading` is libav's: `SLICE` adds no delay, `AUTO` is faster.
-    Raises `SourceError`, which never holds the address itself.
+    `timeouts_s` is (to open, to read one packet). Raises `SourceError`, which never holds the address itself.
     """
     try:
         container = av.open(str(location), mode="r", container_options=dict(options), timeout=timeouts_s)
     except (av.FFmpegError, OSError, ValueError) as caught:
         reason = error_reason(caught)
     else:
-        return _first_video(container, description, threading)
+        return _first_video(container, description)
     raise SourceError(f"{description} cannot be opened: {reason}")
 
 
-def _first_video(container: InputContainer, description: str, threading: Literal["SLICE", "AUTO"]) -> Pictures:
+def _first_video(container: InputContainer, description: str) -> Pictures:
     if not container.streams.video:
         container.close()
         raise SourceError(f"{description} holds no video: give a file or stream with pictures")
     stream = container.streams.video[0]
-    stream.thread_type = threading
+    # Frame threading would delay a live picture by a few, and loses the pictures behind a damaged one at a file's end.
+    stream.thread_type = "SLICE"
     return Pictures(container, stream, description, container.demux(stream), iter(()), VideoReformatter())

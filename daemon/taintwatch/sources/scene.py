@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from taintwatch.sources.film import Film, plain
 from taintwatch.sources.folder import read_image
-from taintwatch.sources.scene_pixels import composite, cover, premultiplied
+from taintwatch.sources.scene_pixels import composite, cover, premultiplied, warp
 from taintwatch.sources.scene_settings import SceneSettings
 from taintwatch_models.errors import SourceError
 
@@ -67,13 +67,11 @@ class Scene:
         chosen = self._background_number(index)
         view = self._view(index)
         size = (self.settings.width, self.settings.height)
-        image = cv2.warpAffine(
-            self._background(chosen), view[:2], size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-        )
+        image = warp(self._background(chosen), view, size, cv2.BORDER_REPLICATE)
         truth = self.ground_truth(index)
         if self._patch is not None and truth.box is not None:
             composite(image, self._patch, view @ self._placement(chosen), truth.box)
-        return self._film(np.asarray(image, dtype=np.uint8), index)
+        return self._film(image, index)
 
     def ground_truth(self, index: int) -> Truth:
         """Return whether frame `index` is attacked, and where."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.errors import SourceError
 
-__all__ = ["composite", "cover", "premultiplied"]
+__all__ = ["composite", "cover", "premultiplied", "warp"]
+
+Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
 
 def cover(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
@@ -21,6 +25,14 @@ def cover(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8
     return np.asarray(
         cv2.resize(image[y : y + crop_h, x : x + crop_w], (width, height), interpolation=how), dtype=np.uint8
     )
+
+
+def warp(image: NDArray[Pixel], transform: NDArray[np.float64], size: tuple[int, int], border: int) -> NDArray[Pixel]:
+    """Return `image` under `transform` ((2 or 3) x 3; scale and shift, in pixels counted from corners)."""
+    matrix = transform[:2].copy()
+    matrix[:, 2] += 0.5 * np.diag(matrix[:, :2]) - 0.5  # OpenCV counts from the centres of pixels
+    warped = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=border)
+    return np.asarray(warped, dtype=image.dtype)
 
 
 def premultiplied(patch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -55,9 +67,7 @@ def composite(
             [0.0, transform[1, 1] * patch.shape[0] / small.shape[0], transform[1, 2] - y],
         ]
     )
-    # OpenCV counts from pixel centres; the transform counts from corners.
-    to_box[:, 2] += 0.5 * np.diag(to_box[:, :2]) - 0.5
-    warped = cv2.warpAffine(small, to_box, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    warped = warp(small, to_box, (width, height), cv2.BORDER_CONSTANT)
     region = image[y : y + height, x : x + width]
     blended = region * (1.0 - warped[:, :, 3:]) + 255.0 * warped[:, :, :3]
     region[:] = np.clip(np.rint(blended), 0, 255).astype(np.uint8)

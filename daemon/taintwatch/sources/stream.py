@@ -61,7 +61,6 @@ class StreamSource:
             self.description,
             options=options,
             timeouts_s=(self._open_timeout_s, self._read_timeout_s),
-            threading="SLICE",
         )
 
     def read(self) -> Grab | None:

@@ -63,7 +63,7 @@ class VideoSource:
             raise SourceError(f"{self._path} is not a file: check the path")
         if self._path.stat().st_size == 0:
             raise SourceError(f"{self._path} is empty (0 bytes): record or copy it again")
-        self._pictures = open_pictures(self._path, str(self._path), options={}, timeouts_s=None, threading="AUTO")
+        self._pictures = open_pictures(self._path, str(self._path), options={}, timeouts_s=None)
         self._given = 0
 
     def _placed(self, grab: Grab, pictures: Pictures) -> Grab:

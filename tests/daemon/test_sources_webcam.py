@@ -1,0 +1,120 @@
+"""Webcams, at their seam: no machine that tests this has one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from taintwatch.sources.webcam import WebcamSource
+from taintwatch_models.errors import BadFrame, SourceError
+
+
+class FakeCapture:
+    """Gives what it is told; hangs in `read` until `hang` is set, where there is one."""
+
+    def __init__(self, answers: list[tuple[bool, Any]], *, opened: bool = True, hang: threading.Event | None = None):
+        self._answers = iter(answers)
+        self._opened = opened
+        self._hang = hang
+        self.released = threading.Event()
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return self._opened
+
+    def read(self) -> tuple[bool, Any]:
+        if self._hang is not None:
+            self._hang.wait()
+        return next(self._answers)
+
+    def release(self) -> None:
+        self.released.set()
+
+
+PICTURE = np.full((4, 6, 3), 7, np.uint8)
+
+
+@pytest.fixture
+def hang() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_a_webcam_gives_its_pictures_and_is_released() -> None:
+    capture = FakeCapture([(True, PICTURE), (True, PICTURE + 1)])
+    devices: list[str] = []
+
+    def factory(device: str) -> FakeCapture:
+        devices.append(device)
+        return capture
+
+    source = WebcamSource(3, capture_factory=factory)
+    source.open()
+    grabs = [source.read(), source.read()]
+    source.close()
+    assert [grab.image[0, 0, 0] for grab in grabs if grab] == [7, 8]
+    assert devices == ["/dev/video3"]
+    assert capture.released.wait(10.0)
+
+
+def test_a_device_that_is_in_use_is_an_error_and_released() -> None:
+    capture = FakeCapture([], opened=False)
+    with pytest.raises(SourceError, match="/dev/video0 cannot be opened"):
+        WebcamSource(0, capture_factory=lambda device: capture).open()
+    assert capture.released.wait(10.0)
+
+
+def test_a_device_that_is_missing_is_said_with_what_to_do(tmp_path: Path) -> None:
+    missing = str(tmp_path / "video9")
+    with pytest.raises(SourceError, match=r"there is no camera .*video9: plug it in"):
+        WebcamSource(missing).open()
+
+
+def test_a_webcam_that_was_pulled_out_is_an_error() -> None:
+    source = WebcamSource(0, capture_factory=lambda device: FakeCapture([(False, None)]))
+    source.open()
+    with pytest.raises(SourceError, match="still plugged in"):
+        source.read()
+    source.close()
+
+
+def test_an_empty_picture_is_a_bad_frame() -> None:
+    source = WebcamSource(0, capture_factory=lambda device: FakeCapture([(True, None)]))
+    source.open()
+    with pytest.raises(BadFrame):
+        source.read()
+    source.close()
+
+
+def test_a_read_that_hangs_is_given_up_and_the_device_released_when_it_returns(hang: threading.Event) -> None:
+    captures = [FakeCapture([(True, PICTURE)], hang=hang), FakeCapture([(True, PICTURE)])]
+    waiting = iter(captures)
+    source = WebcamSource(0, read_timeout_s=0.05, capture_factory=lambda device: next(waiting))
+    source.open()
+    with pytest.raises(SourceError, match=r"gave no picture for 0\.05 s"):
+        source.read()
+    source.close()
+    assert not captures[0].released.is_set()
+    source.open()  # a second attempt is not held up by the first
+    assert source.read() is not None
+    source.close()
+    hang.set()
+    assert captures[0].released.wait(10.0)
+
+
+def test_an_open_that_hangs_is_given_up_and_the_device_released_when_it_returns(hang: threading.Event) -> None:
+    capture = FakeCapture([])
+
+    def factory(device: str) -> FakeCapture:
+        hang.wait()
+        return capture
+
+    with pytest.raises(SourceError, match="did not open within"):
+        WebcamSource(0, open_timeout_s=0.05, capture_factory=factory).open()
+    hang.set()
+    assert capture.released.wait(10.0)
