@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from taintwatch.alerts.case import Case, Instant
 from taintwatch.records import Alert, AlertState, Vote
-from taintwatch.vote.clock import elapsed_s
+from taintwatch.vote.clock import elapsed_ns
 from taintwatch.vote.limits import check_number
 from taintwatch.vote.voter import COMBINED
 from taintwatch_models.records import Prediction, Verdict
@@ -30,7 +30,7 @@ class AlertBook:
     """
 
     def __init__(self, *, update_every_s: float = 1.0, new_id: Callable[[], str] = new_event_id) -> None:
-        self._update_every_s = check_number("update_every_s", update_every_s, 0, 86_400)
+        self._update_every_ns = round(check_number("update_every_s", update_every_s, 0, 86_400) * 1e9)
         self._new_id = new_id
         self._cases: dict[str, Case] = {}
 
@@ -84,8 +84,8 @@ class AlertBook:
     def _is_due(self, case: Case) -> bool:
         if case.published is None:
             return True
-        waited_s = elapsed_s(case.published, case.last.moment)
-        return waited_s < 0 or waited_s >= self._update_every_s  # a rewound file must not silence the updates
+        waited_ns = elapsed_ns(case.published, case.last.moment)
+        return waited_ns < 0 or waited_ns >= self._update_every_ns  # a rewound file must not silence the updates
 
     def _publish(self, case: Case, alert: Alert) -> Alert:
         case.alert = alert

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from taintwatch_models.records import Frame
 
-__all__ = ["Moment", "elapsed_s", "moment_of"]
+__all__ = ["Moment", "elapsed_ns", "moment_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,13 @@ def moment_of(frame: Frame) -> Moment:
     return Moment(frame.captured_ns, frame.media_s)
 
 
-def elapsed_s(earlier: Moment, later: Moment) -> float:
-    """Return the seconds from one frame to the next; negative where a file was rewound or a stream started anew.
+def elapsed_ns(earlier: Moment, later: Moment) -> int:
+    """Return the nanoseconds from one frame to the next; negative where a file was rewound or a stream started anew.
 
     Media time where both frames know it: a file decides the same whether it is read at ten times its speed or at a
     tenth, and a stream that was stuck in a buffer is not taken for an instant. Else the monotonic time of capture.
     """
     if earlier.media_s is not None and later.media_s is not None:
-        return later.media_s - earlier.media_s
-    return (later.captured_ns - earlier.captured_ns) / 1e9
+        # Whole numbers: sums of them are the same whatever the order, and limits are met at the frame that meets them.
+        return round(later.media_s * 1e9) - round(earlier.media_s * 1e9)
+    return later.captured_ns - earlier.captured_ns

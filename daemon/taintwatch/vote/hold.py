@@ -16,7 +16,7 @@ class HoldStanding:
     """Whether the decision stands, and since when."""
 
     raised: bool = False
-    changed_s: float | None = None
+    changed_ns: int | None = None
     """Time of the last change; None before the first."""
 
 
@@ -35,11 +35,11 @@ class Hold:
         check_number("minimum_hold_s", self.minimum_hold_s, 0, LONGEST_S)
         check_number("cool_down_s", self.cool_down_s, 0, LONGEST_S)
 
-    def __call__(self, standing: HoldStanding, wanted: bool, now_s: float) -> HoldStanding:
-        """Return the standing at `now_s`, where the decision itself is `wanted`. `now_s` never decreases."""
+    def __call__(self, standing: HoldStanding, wanted: bool, now_ns: int) -> HoldStanding:
+        """Return the standing at `now_ns`, where the decision itself is `wanted`. `now_ns` never decreases."""
         if wanted == standing.raised:
             return standing
         wait_s = self.minimum_hold_s if standing.raised else self.cool_down_s
-        if standing.changed_s is not None and now_s - standing.changed_s < wait_s:
+        if standing.changed_ns is not None and now_ns - standing.changed_ns < round(wait_s * 1e9):
             return standing
-        return HoldStanding(wanted, now_s)
+        return HoldStanding(wanted, now_ns)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from taintwatch.records import Vote
-from taintwatch.vote.clock import Moment, elapsed_s, moment_of
+from taintwatch.vote.clock import Moment, elapsed_ns, moment_of
 from taintwatch.vote.hold import Hold, HoldStanding
 from taintwatch.vote.limits import check_number
 from taintwatch.vote.policy import Policy, Standing
@@ -30,9 +30,9 @@ class _Camera:
     """What is remembered of one camera: as much after a year as after a minute."""
 
     moment: Moment
-    now_s: float = 0.0
+    now_ns: int = 0
     """The vote's own clock for this camera: the sum of the times between frames; never goes back."""
-    interval_s: float | None = None
+    interval_ns: int | None = None
     standings: dict[str, Standing] = field(default_factory=dict)
     hold: HoldStanding = field(default_factory=HoldStanding)
 
@@ -69,7 +69,7 @@ class Voter:
         self._level = max if combine == "any" else min
         self._detectors = None if detectors is None else tuple(detectors)
         self._hold = hold or Hold()
-        self._gap_s = check_number("gap_s", gap_s, 0, 86_400, open_ends=True)
+        self._gap_ns = round(check_number("gap_s", gap_s, 0, 86_400, open_ends=True) * 1e9)
         self._cameras: dict[str, _Camera] = {}
         for name in self._detectors or ():
             self._policy_of(name)
@@ -113,18 +113,18 @@ class Voter:
         if camera is None:
             camera = self._cameras[frame.camera] = _Camera(moment)
             return camera
-        interval_s = elapsed_s(camera.moment, moment)
-        if interval_s < 0 or self._is_gap(interval_s, camera.interval_s):
+        interval_ns = elapsed_ns(camera.moment, moment)
+        if interval_ns < 0 or self._is_gap(interval_ns, camera.interval_ns):
             self._drop_evidence(camera)
         camera.moment = moment
-        camera.interval_s = max(0.0, interval_s)
-        camera.now_s += camera.interval_s
+        camera.interval_ns = max(0, interval_ns)
+        camera.now_ns += camera.interval_ns
         return camera
 
-    def _is_gap(self, interval_s: float, before_s: float | None) -> bool:
+    def _is_gap(self, interval_ns: int, before_ns: int | None) -> bool:
         # Without the second condition a camera limited to a frame every five seconds could never gather evidence at
         # all.
-        return interval_s > self._gap_s and (before_s is None or interval_s > SLOW_CAMERA_FACTOR * before_s)
+        return interval_ns > self._gap_ns and (before_ns is None or interval_ns > SLOW_CAMERA_FACTOR * before_ns)
 
     def _drop_evidence(self, camera: _Camera) -> None:
         for name, standing in camera.standings.items():
@@ -141,6 +141,6 @@ class Voter:
         names = self._detectors or tuple(camera.standings)
         standings = [camera.standings.get(name, Standing()) for name in names]
         wanted = bool(standings) and self._combine(standing.raised for standing in standings)
-        camera.hold = self._hold(camera.hold, wanted, camera.now_s)
+        camera.hold = self._hold(camera.hold, wanted, camera.now_ns)
         level: float = self._level((standing.level for standing in standings), default=0.0)
         return Vote(frame.camera, frame.index, COMBINED, camera.hold.raised, level)
