@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import itertools
 import socket
 import threading
 import time
@@ -15,7 +16,7 @@ import pytest
 
 from taintwatch.cameras import Backoff, Camera, CameraSet, CameraState
 from taintwatch.sources.stream import StreamSource
-from taintwatch_models.errors import SourceError
+from taintwatch_models.errors import BadFrame, SourceError
 
 SECRET = "hunter2"  # noqa: S105 - what must never be seen
 
@@ -102,6 +103,14 @@ def black_hole() -> Iterator[int]:
 def read_many(source: StreamSource, count: int) -> None:
     for _ in range(count):
         source.read()
+
+
+def bad_pictures(source: StreamSource) -> int:
+    try:
+        source.read()
+    except BadFrame:
+        return 1
+    return 0
 
 
 def a_camera(url: str) -> CameraSet:
@@ -205,6 +214,20 @@ def test_a_stream_that_falls_silent_is_an_error_after_the_read_time_out() -> Non
     finally:
         source.close()
         server.kill()
+
+
+def test_a_stream_of_nothing_but_broken_pictures_is_given_up() -> None:
+    server = MjpegServer([jpeg()] * 40 + [b"\xff\xd8 this is no picture \xff\xd9"] * 100_000)
+    source = StreamSource(server.url(), read_timeout_s=0.3)
+    bad: list[int] = []
+    try:
+        source.open()
+        with pytest.raises(SourceError, match="sends data but no usable picture"):
+            bad.extend(bad_pictures(source) for _ in itertools.count())
+    finally:
+        source.close()
+        server.kill()
+    assert sum(bad) > 0
 
 
 def test_a_camera_that_stopped_says_so_within_two_seconds_though_its_read_blocks(black_hole: int) -> None:

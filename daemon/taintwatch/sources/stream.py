@@ -8,7 +8,7 @@ from collections.abc import Callable
 from taintwatch.sources.base import Grab
 from taintwatch.sources.libav import Pictures, open_pictures
 from taintwatch.sources.url import describe_url, url_scheme
-from taintwatch_models.errors import SourceError
+from taintwatch_models.errors import BadFrame, SourceError
 
 __all__ = ["STREAM_SCHEMES", "StreamSource"]
 
@@ -17,7 +17,7 @@ STREAM_SCHEMES = frozenset({"http", "https", "rtsp", "rtsps"})
 _COMMON = {
     # A hostile server must not be able to make libav read local files (a playlist that names file:///etc/...).
     "protocol_whitelist": "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto",
-    "fflags": "nobuffer",
+    # No `fflags=nobuffer`: it throws away what was read to recognise the stream, the first key frame with it.
     "analyzeduration": "1000000",  # microseconds; libav's default of 5 s would delay every reconnection by as much
     "fpsprobesize": "0",
 }
@@ -41,6 +41,8 @@ class StreamSource:
         self._read_timeout_s = read_timeout_s
         self._clock = clock
         self._pictures: Pictures | None = None
+        self._due_by = 0.0
+        """When the next picture must have come, by the clock."""
 
     def __repr__(self) -> str:
         return f"StreamSource({self.description!r})"
@@ -62,19 +64,36 @@ class StreamSource:
             options=options,
             timeouts_s=(self._open_timeout_s, self._read_timeout_s),
         )
+        self._due_by = self._clock() + max(self._open_timeout_s, self._read_timeout_s)
 
     def read(self) -> Grab | None:
-        """Return the next picture. Raises `SourceError` where none came in time or the stream ended."""
+        """Return the next picture. Raises `SourceError` where none came in time or the stream ended.
+
+        Raises `BadFrame` for one that cannot be decoded. The first may take as long as opening: a stream that is
+        joined between two key frames gives nothing before the next.
+        """
         if self._pictures is None:
             raise SourceError(f"{self.description} is not open")
-        give_up = self._clock() + self._read_timeout_s
-        while self._clock() < give_up:  # packets without a picture (no key frame yet) must not keep us for ever
-            grab = self._pictures.next()
+        while True:
+            grab, failure = self._next(self._pictures)
+            now = self._clock()
             if grab is not None:
+                self._due_by = now + self._read_timeout_s
                 return grab
-            if self._pictures.at_end:
-                raise SourceError(f"{self.description} ended: the other side closed the stream")
-        raise SourceError(f"{self.description} gave no picture for {self._read_timeout_s:g} s")
+            # Packets without a picture, or nothing but broken ones, must not keep us for ever.
+            if now > self._due_by:
+                raise SourceError(f"{self.description} sends data but no usable picture")
+            if failure is not None:
+                raise failure
+
+    def _next(self, pictures: Pictures) -> tuple[Grab | None, BadFrame | None]:
+        try:
+            grab = pictures.next()
+        except BadFrame as error:
+            return None, error
+        if grab is None and pictures.at_end:
+            raise SourceError(f"{self.description} ended: the other side closed the stream")
+        return grab, None
 
     def close(self) -> None:
         """Hang up."""
