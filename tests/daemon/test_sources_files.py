@@ -79,6 +79,35 @@ def test_a_video_gives_every_picture_in_order_with_its_time(tmp_path: Path, name
     assert not run.errors
 
 
+@pytest.mark.parametrize(
+    ("degrees", "as_filmed"),
+    [(90, cv2.ROTATE_90_CLOCKWISE), (180, cv2.ROTATE_180), (-90, cv2.ROTATE_90_COUNTERCLOCKWISE)],
+)
+def test_a_video_that_was_filmed_sideways_is_turned_upright(tmp_path: Path, degrees: int, as_filmed: int) -> None:
+    upright = np.zeros((48, 64, 3), np.uint8)
+    upright[:24, :32] = 255
+    filmed = np.ascontiguousarray(cv2.rotate(upright, as_filmed))
+    path = tmp_path / "phone.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width = filmed.shape[:2]
+        stream.pix_fmt = "yuv420p"
+        turn = getattr(stream, "set_display_rotation", None)
+        if turn is None:
+            pytest.skip("this PyAV cannot write a rotation")
+        turn(degrees)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(filmed, format="bgr24")))
+        container.mux(stream.encode(None))
+    source = open_source(str(path))
+    source.open()
+    grab = source.read()
+    source.close()
+    assert grab is not None
+    assert grab.image.shape == upright.shape
+    assert np.abs(grab.image.astype(int) - upright).mean() < 10
+
+
 def test_a_video_can_be_opened_again_after_it_was_closed(tmp_path: Path) -> None:
     source = open_source(str(make_video(tmp_path / "a.mp4")))
     assert Run(source).times == Run(source).times

@@ -15,7 +15,7 @@ from taintwatch.sources.factory import open_source
 from taintwatch.sources.film import Office
 from taintwatch.sources.scene import Scene
 from taintwatch.sources.scene_settings import SceneSettings
-from taintwatch.sources.sim import SimSource, parse_sim
+from taintwatch.sources.sim import SIM_KEYS, SimSource, parse_sim
 from taintwatch_models.errors import SourceError
 
 RED = (0, 0, 255)
@@ -255,3 +255,8 @@ def test_a_scene_without_a_usable_picture_is_refused(tmp_path: Path) -> None:
 def test_a_patch_that_is_transparent_everywhere_is_refused() -> None:
     with pytest.raises(SourceError, match="transparent everywhere"):
         a_scene(np.zeros((8, 8, 4), np.uint8))
+
+
+def test_every_key_is_documented(repository: Path) -> None:
+    text = (repository / "docs" / "sources.md").read_text()
+    assert [key for key in SIM_KEYS if f"`{key}`" not in text] == []

@@ -20,7 +20,7 @@ from taintwatch.sources.scene import Scene, Truth
 from taintwatch.sources.scene_settings import Position, SceneSettings
 from taintwatch_models.errors import BadFrame, SourceError
 
-__all__ = ["SimSource", "SimSpec", "is_sim", "parse_sim"]
+__all__ = ["SIM_KEYS", "SimSource", "SimSpec", "is_sim", "parse_sim"]
 
 _PREFIX = "sim:"
 
@@ -171,7 +171,7 @@ def _pace(text: str) -> float:
     return pace
 
 
-_KEYS: Mapping[str, tuple[Callable[[str], Any], str]] = {
+SIM_KEYS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "duration": (float, "a number of seconds"),
     "each": (float, "a number of seconds"),
     "end": (float, "a number of seconds"),
@@ -188,15 +188,16 @@ _KEYS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "start": (float, "a number of seconds"),
     "width": (int, "a whole number of pixels"),
 }
+"""Every key of a `sim:` spec: how its value is read, and what it must be."""
 
 
 def _values(query: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for item in filter(None, query.split("&")):
         key, _, text = item.partition("=")
-        if key not in _KEYS:
-            raise SourceError(f"sim: {key!r} is no key of a sim: source; known are {', '.join(sorted(_KEYS))}")
-        convert, wanted = _KEYS[key]
+        if key not in SIM_KEYS:
+            raise SourceError(f"sim: {key!r} is no key of a sim: source; known are {', '.join(sorted(SIM_KEYS))}")
+        convert, wanted = SIM_KEYS[key]
         try:
             values[key] = convert(unquote(text))
         except (ValueError, KeyError, OverflowError):
