@@ -238,6 +238,8 @@ def test_waiting_for_a_batch_ends_when_time_is_up(running: Start) -> None:
 def test_a_file_that_cannot_be_opened_raises_its_error_once(running: Start) -> None:
     source = ScriptedSource([], live=False, opens=[SourceError("clip.mp4 is empty (0 bytes)")])
     cameras = running(Camera("clip", source))
+    wait_until(lambda: cameras.statuses()[0].state is CameraState.ENDED)
+    assert not cameras.finished  # or a loop that asks first would never hear of it
     with pytest.raises(SourceError, match="empty"):
         cameras.next_batch(4, PATIENCE_S)
     assert cameras.next_batch(4, 0.0) == []

@@ -33,9 +33,9 @@ class CameraSet:
 
     @property
     def finished(self) -> bool:
-        """Whether every source ended and every frame was taken."""
+        """Whether every source ended, every frame was taken, and a failure of all of them was told by `next_batch`."""
         with self._changed:
-            return all(camera.finished for camera in self._cameras)
+            return self._all_finished() and (self._failure_told or self._common_failure() is None)
 
     def start(self) -> None:
         """Start every camera's thread."""
@@ -50,6 +50,7 @@ class CameraSet:
         give_up = time.monotonic() + timeout_s
         for camera in self._cameras:
             camera.ask_to_stop()
+        self._failure_told = True  # nobody waits for it any more
         ended = [camera.join(max(0.0, give_up - time.monotonic())) for camera in self._cameras]
         return all(ended)
 
@@ -73,7 +74,10 @@ class CameraSet:
         return batch
 
     def _worth_waking(self) -> bool:
-        return any(camera.ready for camera in self._cameras) or all(camera.finished for camera in self._cameras)
+        return any(camera.ready for camera in self._cameras) or self._all_finished()
+
+    def _all_finished(self) -> bool:
+        return all(camera.finished for camera in self._cameras)
 
     def _take(self, max_batch: int) -> list[Frame]:
         """Take one frame of each camera in turn, round after round, until the batch is full or nothing is ready."""
