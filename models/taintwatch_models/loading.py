@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from taintwatch_models.calibration_file import Calibration, read_calibration
 from taintwatch_models.classifier import Classifier
@@ -16,6 +16,7 @@ from taintwatch_models.preprocessing import ModelDescription, Preprocessing, rea
 from taintwatch_models.records import Detector
 
 if TYPE_CHECKING:
+    from taintwatch_models.onnx_classifier import Radar
     from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["LoadedModel", "ModelSettings", "describe", "load_model", "load_radar_file", "names_of"]
@@ -64,10 +65,9 @@ def load_model(settings: ModelSettings) -> LoadedModel:
     if _is_torch(settings.path):
         from taintwatch_models.torch_backend import load_torch_radar  # torch only where it is asked for
 
-        radar: Any = None
         info, make = load_torch_radar(settings)
         calibration, warnings = _calibration(settings, info.source_sha256)
-        radar = make(calibration)
+        radar: Radar = make(calibration)
     else:
         from taintwatch_models.onnx_classifier import OnnxRadar
 
@@ -83,13 +83,13 @@ def load_model(settings: ModelSettings) -> LoadedModel:
             providers=settings.providers,
             threads=settings.threads,
         )
-    from taintwatch_models.onnx_classifier import OnnxClassifier
+    from taintwatch_models.onnx_classifier import RadarClassifier
 
     if not info.declared:
         warnings.append(
             f"{info.name}: no preprocessing is declared (no {info.name}.toml beside it); RGB in [-1, 1] is assumed"
         )
-    classifier = OnnxClassifier(radar)
+    classifier = RadarClassifier(radar)
     classifier.warm_up(settings.batches)
     detectors = make_detectors(settings.variants, calibration, info.labels, info.preprocessing)
     for warning in warnings:

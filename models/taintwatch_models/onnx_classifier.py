@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,26 @@ from taintwatch_models.errors import BadFrame, InferenceError
 from taintwatch_models.fills import Fill, make_fill
 from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.onnx_session import open_session
-from taintwatch_models.radar_file import RadarFile
+from taintwatch_models.radar_file import RadarFile, RadarInfo
 from taintwatch_models.records import Frame, Prediction, RadarEvidence, read_only
 
-__all__ = ["OnnxClassifier", "OnnxRadar", "RadarOutputs"]
+__all__ = ["OnnxRadar", "Radar", "RadarClassifier", "RadarOutputs", "prediction_of"]
 
 RadarOutputs = Mapping[str, NDArray[Any]]
 """A radar's outputs by name, each with the batch first: see docs/radar-graph.md."""
+
+
+class Radar(Protocol):
+    """A batch of inputs in, a radar's outputs out: `OnnxRadar`, or `TorchRadar` with autograd."""
+
+    @property
+    def info(self) -> RadarInfo: ...
+
+    @property
+    def provider(self) -> str: ...
+
+    def __call__(self, inputs: NDArray[np.float32]) -> RadarOutputs: ...
+
 
 _OUTPUTS = {
     "tight": ("heat", "tight_mask", "tight_label", "tight_rank", "tight_margin", "tight_swing"),
@@ -108,12 +121,12 @@ class OnnxRadar:
         outputs["paper_rank"], outputs["paper_label"] = rank, new_label
 
 
-class OnnxClassifier:
+class RadarClassifier:
     """Frames in, predictions out; a frame that cannot be used is rejected, the others go on."""
 
     def __init__(
         self,
-        radar: OnnxRadar,
+        radar: Radar,
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:

@@ -1,4 +1,4 @@
-"""A regularised ONNX classifier as a Torch module: for autograd (the oracle of the transposed head) and for crafting."""
+"""A regularised ONNX classifier as a Torch module: for autograd (the transposed head's oracle) and for crafting."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def _average_pool(v: list[Any], a: dict[str, Any]) -> Tensor:
 def _gemm(v: list[Any], a: dict[str, Any]) -> Tensor:
     weights = v[1].T if a.get("transB", 0) else v[1]
     product = a.get("alpha", 1.0) * (v[0] @ weights)
-    return product if len(v) < 3 else product + a.get("beta", 1.0) * v[2]
+    result: Tensor = product if len(v) < 3 else product + a.get("beta", 1.0) * v[2]
+    return result
 
 
 def _clip(v: list[Any], a: dict[str, Any]) -> Tensor:
@@ -107,11 +108,13 @@ def _axes(v: list[Any], a: dict[str, Any]) -> list[int]:
 
 def _reshape(v: list[Any], a: dict[str, Any]) -> Tensor:
     shape = [v[0].shape[i] if d == 0 else int(d) for i, d in enumerate(v[1])]
-    return v[0].reshape(shape)
+    result: Tensor = v[0].reshape(shape)
+    return result
 
 
 def _squeeze(v: list[Any], a: dict[str, Any]) -> Tensor:
-    return v[0].squeeze(tuple(_axes(v, a)))
+    result: Tensor = v[0].squeeze(tuple(_axes(v, a)))
+    return result
 
 
 def _unsqueeze(v: list[Any], a: dict[str, Any]) -> Tensor:

@@ -11,33 +11,11 @@ from taintwatch_models.graph.simplify import PlainModel
 
 __all__ = ["Cut", "find_cut"]
 
-POINTWISE = frozenset(  # fmt: skip
-    (
-        "Add",
-        "BatchNormalization",
-        "Cast",
-        "Clip",
-        "Concat",
-        "Div",
-        "Dropout",
-        "Elu",
-        "Erf",
-        "Gelu",
-        "HardSigmoid",
-        "HardSwish",
-        "Identity",
-        "LeakyRelu",
-        "Mish",
-        "Mul",
-        "PRelu",
-        "Relu",
-        "Selu",
-        "Sigmoid",
-        "Softplus",
-        "Sub",
-        "Tanh",
-    )
-)
+_POINTWISE_NAMES = """
+Add BatchNormalization Cast Clip Concat Div Dropout Elu Erf Gelu HardSigmoid HardSwish Identity LeakyRelu Mish Mul PRelu
+Relu Selu Sigmoid Softplus Sub Tanh
+"""
+POINTWISE = frozenset(_POINTWISE_NAMES.split())
 """Ops that leave a cell of a map where it is: the maps may be taken behind them."""
 
 

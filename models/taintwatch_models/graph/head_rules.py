@@ -112,6 +112,13 @@ def _sigmoid(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> dict[str, Co
     return {node.input[0]: _times(c, g, c.beside(factor), uniform=False)}
 
 
+def _hard_sigmoid(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> dict[str, Cotangent]:
+    y = node.output[0]
+    rising = c.b.add("And", c.b.add("Greater", y, c.b.constant(0.0)), c.b.add("Less", y, c.b.constant(1.0)))
+    factor = c.b.add("Mul", _flag(c, rising), c.b.constant(float(attributes(node).get("alpha", 0.2))))
+    return {node.input[0]: _times(c, g, factor, uniform=False)}
+
+
 def _tanh(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> dict[str, Cotangent]:
     y = node.output[0]
     factor = c.b.add("Sub", c.b.constant(1.0), c.b.add("Mul", y, y))
@@ -271,6 +278,7 @@ RULES: dict[str, Rule] = {
     "Gemm": _linear,
     "GlobalAveragePool": _global_average,
     "GlobalMaxPool": _max,
+    "HardSigmoid": _hard_sigmoid,
     "HardSwish": _hard_swish,
     "Identity": _identity,
     "LeakyRelu": _leaky,

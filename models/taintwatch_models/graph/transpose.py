@@ -1,9 +1,9 @@
 """The transposed head: the gradient of (combinations of) logits with respect to the last maps, as forward ops.
 
 A cotangent of a value of shape (B, ...) has shape (B, K, ...): K vectors for each input of the batch, worked through
-at once. Each rule is the transposed Jacobian of one op; what it needs of the forward pass (the sign of a ReLU's output,
-the indices of a max-pool) it reads from there. A cotangent that is the same in every cell (behind a global average pool)
-keeps 1 x 1 cells and broadcasts, so that GAP + linear heads cost one small product.
+at once. Each rule is the transposed Jacobian of one op; what it needs of the forward pass (the sign of a ReLU's
+output, the indices of a max-pool) it reads from there. A cotangent that is the same in every cell (behind a global
+average pool) keeps 1 x 1 cells and broadcasts, so that GAP + linear heads cost one small product.
 """
 
 from __future__ import annotations

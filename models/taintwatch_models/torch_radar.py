@@ -1,0 +1,135 @@
+"""TaintRadar with autograd: the Torch backend, and the oracle that the radar graph is tested against.
+
+Written from the paper's steps (Li et al., INFOCOM 2021, sections III and IV), not from the graph: gradients come from
+`torch.autograd`, masks from `interpolate`, one label at a time. Slow and plain on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from taintwatch_models.calibration_file import Calibration
+from taintwatch_models.errors import InferenceError
+from taintwatch_models.fills import Fill, make_fill
+from taintwatch_models.radar_file import RadarInfo
+
+__all__ = ["SplitModel", "TorchRadar"]
+
+TEMPERATURE = 2.0
+
+
+class SplitModel(Protocol):
+    """A classifier that also gives its last maps, joined to the logits by autograd."""
+
+    def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) to the logits (B, classes) and the maps (B, channels, h, w)."""
+        ...
+
+
+class TorchRadar:
+    """A batch of inputs in, the radar's outputs by name out: the same names and meanings as `OnnxRadar`."""
+
+    def __init__(
+        self,
+        model: SplitModel,
+        info: RadarInfo,
+        variants: Sequence[str] = ("tight",),
+        calibration: Calibration | None = None,
+        *,
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        """Raises `ConfigError` (an unreadable fill)."""
+        self.info, self.provider = info, f"torch:{device}"
+        self._model, self._device, self._variants = model, device, tuple(variants)
+        self._calibration = calibration or Calibration()
+        self._fills: dict[str, Fill] = {
+            variant: make_fill(getattr(self._calibration, variant).fill, variant, info.preprocessing, seed=seed)
+            for variant in variants
+        }
+
+    def __call__(self, inputs: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Run a batch, (B, 3, H, W). Raises `InferenceError` where Torch fails."""
+        try:
+            rows = [self._one(torch.from_numpy(row[None]).to(self._device)) for row in inputs]
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[0]
+            raise InferenceError(f"inference failed on {self.provider}: {first}") from error
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    def _one(self, x: Tensor) -> dict[str, NDArray[Any]]:
+        logits, maps = self._model(x)
+        label = int(logits.argmax())
+        outputs: dict[str, Any] = {"logits": logits, "label": np.array([label]), "features": maps}
+        loss = F.log_softmax(logits.double() / TEMPERATURE, dim=1)[0, label]
+        gradient = torch.autograd.grad(loss, maps, retain_graph=True)[0]
+        cellwise = F.relu((gradient.double() * maps.double()).sum(1))  # (1, h, w)
+        outputs["heat"] = cellwise.amax() / cellwise.mean().clamp_min(1e-300)
+        if "tight" in self._variants:
+            outputs |= self._tight(x, logits, label, cellwise)
+        if "paper" in self._variants:
+            outputs |= self._paper(x, logits, maps, label, gradient)
+        return {name: _array(value) for name, value in outputs.items()}
+
+    def _tight(self, x: Tensor, logits: Tensor, label: int, cellwise: Tensor) -> dict[str, Any]:
+        mask = self._mask(cellwise, self._calibration.tight.cut)
+        after = self._logits(self._filled(x, mask, "tight"))
+        margin = _margin(after, label)
+        return {
+            "tight_mask": mask[None],
+            "tight_label": after.argmax(1),
+            "tight_rank": (after > after[:, label : label + 1]).sum(1),
+            "tight_margin": margin,
+            "tight_swing": margin - _margin(logits.detach(), label),
+        }
+
+    def _paper(self, x: Tensor, logits: Tensor, maps: Tensor, label: int, gradient: Tensor) -> dict[str, Any]:
+        settings = self._calibration.paper
+        region = F.relu((gradient.mean((2, 3), keepdim=True).double() * maps.double()).sum(1))
+        second = self._logits(self._filled(x, self._mask(region, settings.cut), "paper"))
+        suppressed = (second - logits.detach())[0].topk(min(settings.labels, logits.shape[1])).indices
+        mask = torch.ones(x.shape[2:], dtype=torch.bool, device=x.device)
+        for other in suppressed.tolist():
+            slope = torch.autograd.grad(logits[0, other], maps, retain_graph=True)[0]
+            own = F.relu(-(slope.mean((2, 3), keepdim=True).double() * maps.double()).sum(1))
+            mask &= self._mask(own, settings.cut)
+        rank, new_label = 0, label
+        if mask.any():  # an empty intersection is a rank change of 0
+            third = self._logits(self._filled(x, mask, "paper"))
+            rank, new_label = int((third > third[:, label : label + 1]).sum()), int(third.argmax())
+        return {"paper_mask": mask[None], "paper_label": np.array([new_label]), "paper_rank": np.array([rank])}
+
+    def _mask(self, region: Tensor, cut: float) -> Tensor:
+        """(1, h, w) to (H, W) bool: empty where the map is zero everywhere."""
+        size = self.info.preprocessing.size
+        large = F.interpolate(region[None].detach(), size=size, mode="bilinear", align_corners=False)[0, 0]
+        return large > cut * large.amax() if large.amax() > 0 else torch.zeros_like(large, dtype=torch.bool)
+
+    def _filled(self, x: Tensor, mask: Tensor, variant: str) -> Tensor:
+        feed = self._fills[variant](x.cpu().numpy())
+        pattern = feed.get(f"{variant}_fill")
+        if pattern is None:
+            raise InferenceError("the fill 'inpaint' is worked out by the ONNX graph; choose another for Torch")
+        return torch.where(mask, torch.from_numpy(pattern).to(x.device), x)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self._model(x)[0]
+
+
+def _margin(logits: Tensor, label: int) -> Tensor:
+    others = logits.clone()
+    others[:, label] = float("-inf")
+    return others.amax(1) - logits[:, label]
+
+
+def _array(value: Any) -> NDArray[Any]:
+    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    return array if array.ndim else array[None]
