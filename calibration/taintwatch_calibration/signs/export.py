@@ -11,19 +11,12 @@ import torch
 from torch import nn
 
 from taintwatch_calibration.signs.network import INPUT_SIZE, MEAN, STD
+from taintwatch_models.storage import write_atomically
 
-__all__ = ["BACKGROUND", "preprocessing_toml", "write_atomically", "write_json", "write_onnx"]
+__all__ = ["BACKGROUND", "preprocessing_toml", "write_json", "write_onnx"]
 
 BACKGROUND = "background"
 OPSET = 17
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def write_json(path: Path, content: Any) -> None:

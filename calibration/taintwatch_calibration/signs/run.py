@@ -24,10 +24,11 @@ from taintwatch_calibration.signs.batches import BatchMaker, Mixture
 from taintwatch_calibration.signs.cards import card_image
 from taintwatch_calibration.signs.dataset import LabelledImages
 from taintwatch_calibration.signs.evaluate import accuracy_report, normalised, predict
-from taintwatch_calibration.signs.export import BACKGROUND, preprocessing_toml, write_atomically, write_json, write_onnx
+from taintwatch_calibration.signs.export import BACKGROUND, preprocessing_toml, write_json, write_onnx
 from taintwatch_calibration.signs.network import SignNet
 from taintwatch_models.errors import UsageError
 from taintwatch_models.signs import SIGN_NAMES
+from taintwatch_models.storage import write_atomically
 
 __all__ = ["Settings", "TrainingRun"]
 

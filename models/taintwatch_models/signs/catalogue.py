@@ -127,7 +127,7 @@ def _in_triangle(pictogram: Drawing, size: float, top: float) -> Drawing:
 
 @cache
 def _warnings() -> dict[int, Drawing]:
-    children = placed(pictograms.child(BLACK), 2, 30, 0.7) + placed(pictograms.child(BLACK), 38, 8, 0.92)
+    children = placed(pictograms.child(BLACK), 0, 36, 0.64) + placed(pictograms.child(BLACK), 30, 4, 0.84)
     left, right = arrows.curve_left(BLACK), turned(arrows.curve_left(BLACK), mirror=True)
     return {
         11: _in_triangle(pictograms.crossing_roads(BLACK), 46, 36),

@@ -74,8 +74,10 @@ def curve(start: Point, control: Point, end: Point, steps: int = 16) -> list[Poi
 
 def ellipse(fill: Colour, centre: Point, radius_x: float, radius_y: float) -> Drawing:
     """Return a filled ellipse."""
-    unit = arc((0.0, 0.0), 1.0, 0.0, 357.0)
-    return polygon(fill, [(centre[0] + x * radius_x, centre[1] + y * radius_y) for x, y in unit])
+    # On a card of 180 mm neither count of corners is off the circle by more than 0.04 mm.
+    step = 3.0 if max(radius_x, radius_y) > 10 else 9.0
+    angles = [math.radians(step * index) for index in range(round(360 / step))]
+    return polygon(fill, [(centre[0] + radius_x * math.cos(a), centre[1] + radius_y * math.sin(a)) for a in angles])
 
 
 def disc(fill: Colour, centre: Point, radius: float) -> Drawing:

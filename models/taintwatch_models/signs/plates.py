@@ -75,7 +75,7 @@ def diamond() -> Drawing:
         return [(50, 50 - radius), (50 + radius, 50), (50, 50 + radius), (50 - radius, 50)]
 
     return (
-        rounded(WHITE, square(52), 5)
+        rounded(WHITE, square(51.5), 5)
         + rounded(BLACK, square(50), 5)
         + rounded(WHITE, square(48.5), 5)
         + rounded(YELLOW, square(33), 3)

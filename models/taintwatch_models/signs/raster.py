@@ -33,7 +33,8 @@ def render_drawing(drawing: Drawing, size_px: int) -> NDArray[np.uint8]:
     """Return any drawing as `render_sign` does."""
     if not 1 <= size_px <= MAX_SIZE_PX:
         raise UsageError(f"A sign cannot be {size_px} pixels wide: choose 1 to {MAX_SIZE_PX}.")
-    factor = max(2, math.ceil(256 / size_px)) if size_px < 1024 else 2
+    # fillPoly also paints the pixels its edge touches: the larger the working picture, the less that fattens a line.
+    factor = min(64, max(4, math.ceil(1024 / size_px))) if size_px <= 1024 else 2
     large = size_px * factor
     colour = np.zeros((large, large, 3), np.uint8)
     alpha = np.zeros((large, large), np.uint8)

@@ -1,0 +1,1 @@
+"""Sheets to print at true size: page geometry, marks to measure by, and the sign cards."""

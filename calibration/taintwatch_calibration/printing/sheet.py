@@ -1,0 +1,110 @@
+"""A PDF to draw on in millimetres from the top left corner; the only place that speaks to reportlab."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from reportlab.lib.units import mm
+from reportlab.lib.utils import ImageReader
+from reportlab.pdfgen.canvas import Canvas
+
+from taintwatch_calibration.printing.pages import Box, Page
+from taintwatch_models.errors import UsageError
+
+__all__ = ["Sheet"]
+
+Colour = tuple[int, int, int]
+_BLACK: Colour = (0, 0, 0)
+
+
+class Sheet:
+    """Pages of one size. Nothing is on disk until the caller writes `pdf()` somewhere.
+
+    The same drawing gives the same bytes: the file holds no time and no random id.
+    """
+
+    def __init__(self, page: Page, title: str) -> None:
+        self.page = page
+        self._buffer = io.BytesIO()
+        size = (page.width_mm * mm, page.height_mm * mm)
+        self._canvas = Canvas(self._buffer, pagesize=size, invariant=1, pageCompression=1)
+        self._canvas.setTitle(title)
+        self._canvas.setCreator("Taintwatch")
+        # Viewers then propose 100% instead of "fit to page", which is what spoils true size.
+        self._canvas.setViewerPreference("PrintScaling", "None")
+
+    def polygon(self, fill: Colour, points_mm: Iterable[tuple[float, float]]) -> None:
+        """Fill a closed polygon."""
+        path = self._canvas.beginPath()
+        for index, (x, y) in enumerate(points_mm):
+            (path.lineTo if index else path.moveTo)(*self._place(x, y))
+        path.close()
+        self._canvas.setFillColorRGB(*(channel / 255 for channel in fill))
+        self._canvas.drawPath(path, stroke=0, fill=1)
+
+    def line(
+        self,
+        start_mm: tuple[float, float],
+        end_mm: tuple[float, float],
+        *,
+        width_mm: float = 0.2,
+        colour: Colour = _BLACK,
+        dash_mm: tuple[float, ...] = (),
+    ) -> None:
+        """Draw a straight line, centred on its two ends."""
+        self._canvas.setStrokeColorRGB(*(channel / 255 for channel in colour))
+        self._canvas.setLineWidth(width_mm * mm)
+        self._canvas.setDash([length * mm for length in dash_mm])
+        self._canvas.line(*self._place(*start_mm), *self._place(*end_mm))
+
+    def text(
+        self,
+        words: str,
+        x_mm: float,
+        baseline_mm: float,
+        *,
+        height_mm: float = 3.0,
+        centred: bool = False,
+        colour: Colour = _BLACK,
+    ) -> None:
+        """Write one line in Helvetica whose capitals are about 0.7 `height_mm` high. Latin-1 characters only."""
+        self._canvas.setFont("Helvetica", height_mm * mm)
+        self._canvas.setFillColorRGB(*(channel / 255 for channel in colour))
+        draw = self._canvas.drawCentredString if centred else self._canvas.drawString
+        draw(*self._place(x_mm, baseline_mm), words)
+
+    def text_width_mm(self, words: str, height_mm: float) -> float:
+        """Return how wide `text` writes these words."""
+        points: float = self._canvas.stringWidth(words, "Helvetica", height_mm * mm)
+        return points / float(mm)
+
+    def image(self, pixels: NDArray[np.uint8], box: Box) -> None:
+        """Put a picture (H, W, 3) uint8 RGB into `box`, stretched to it, without loss.
+
+        Raises `UsageError` for another shape or type.
+        """
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+            raise UsageError(
+                f"A picture on a sheet must be (height, width, 3) uint8, not {pixels.shape} {pixels.dtype}."
+            )
+        _, encoded = cv2.imencode(".png", pixels[..., ::-1])
+        x, y = self._place(box.left_mm, box.bottom_mm)
+        reader = ImageReader(io.BytesIO(encoded.tobytes()))
+        self._canvas.drawImage(reader, x, y, box.width_mm * mm, box.height_mm * mm)
+
+    def next_page(self) -> None:
+        """End this page and begin another."""
+        self._canvas.showPage()
+
+    def pdf(self) -> bytes:
+        """End the last page and return the whole file. Call once."""
+        self._canvas.save()
+        return self._buffer.getvalue()
+
+    def _place(self, x_mm: float, y_mm: float) -> tuple[float, float]:
+        """Millimetres from the top left -> points from the bottom left."""
+        return x_mm * mm, (self.page.height_mm - y_mm) * mm
