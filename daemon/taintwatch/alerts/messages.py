@@ -122,6 +122,8 @@ def decode(frames: Sequence[bytes]) -> Message:
     if frames[0] != topic.encode():
         raise MessageError(f"A message for {topic} came under another topic: {frames[0][:200]!r}.")
     body = _validate(_BODIES[envelope.kind], json.dumps(wire.get("body")), f"The body of {topic}")
+    if isinstance(body, Alert) and (body.event_id, body.camera) != (envelope.event_id, envelope.camera):
+        raise MessageError(f"A message for {topic} holds the alert of another event or camera.")
     return Message(envelope, body, _jpeg(frames))
 
 
