@@ -101,6 +101,8 @@ class Service:
         parts, plan = self._parts, self._plan
         endpoint = None if parts.publisher is None else parts.publisher.endpoint
         self._reporter.started(parts.classifier.card, parts.cameras.statuses(), endpoint)
+        card = parts.classifier.card
+        _log.info("watching with %s on %s, alerts on %s", card.name, card.provider, endpoint)
         parts.cameras.start()
         try:
             for steps in watch(
@@ -119,6 +121,7 @@ class Service:
         finally:
             self._close()
         summary = self._summary()
+        _log.info("%s after %d frames with %d alerts", summary.ending.value, summary.frames, summary.alerts)
         self._reporter.finished(summary)
         return summary
 
@@ -138,6 +141,7 @@ class Service:
 
     def _tell(self, alert: Alert) -> None:
         self._meter.see_alert(alert)
+        _log.info("camera %s, alert %s %s: %s", alert.camera, alert.event_id, alert.state.value, alert.label_name)
         if self._parts.publisher is not None:
             try:
                 self._parts.publisher.publish_alert(alert)

@@ -26,7 +26,9 @@ _log = logging.getLogger(__name__)
 
 def run_config(config: Config, *, as_json: bool, quiet: bool, log_json: bool, debug: bool) -> Summary:
     """Run a service for `config` in this process until it ends or is told to stop. Raises `TaintwatchError`."""
-    set_up_logging(as_json=log_json, level=logging.DEBUG if debug else logging.WARNING)
+    # JSON lines are for a collector, which wants the course of things; people see that on the progress line.
+    level = logging.DEBUG if debug else logging.INFO if log_json else logging.WARNING
+    set_up_logging(as_json=log_json, level=level)
     with stop_on_signals() as stopping, _reporter(config, as_json, quiet) as reporter:
         service = Service(assemble(config), reporter, plan_of(config), stopping=stopping.is_set)
         return service.run()
