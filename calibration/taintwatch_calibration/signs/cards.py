@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +40,12 @@ def card_image(
     return card
 
 
+@cache
 def sign_bank() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return every sign bare and on two kinds of card: images (129, 64, 64, 4) RGBA and their labels (129,)."""
+    """Return every sign bare and on two kinds of card: images (129, 64, 64, 4) RGBA and their labels (129,).
+
+    Made once and kept: do not write to them.
+    """
     images, labels = [], []
     for index in range(len(SIGN_NAMES)):
         images += [render_sign(index, _SIZE), card_image(index, 0.85), card_image(index, 0.78, caption=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,19 @@ def write_onnx(network: nn.Module, path: Path) -> None:
     network.eval()
     example = torch.zeros(2, 3, INPUT_SIZE, INPUT_SIZE, device=next(network.parameters()).device)
     buffer = io.BytesIO()
-    torch.onnx.export(
-        network,
-        (example,),
-        buffer,  # type: ignore[arg-type]  # the traced exporter takes any binary stream
-        input_names=["input"],
-        output_names=["logits"],
-        dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
-        opset_version=OPSET,
-        dynamo=False,  # the traced exporter keeps opset 17 and folds batch norms into the convolutions
-    )
+    with warnings.catch_warnings():
+        # The traced exporter is said to be on its way out; the new one gives no opset below 18.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            network,
+            (example,),
+            buffer,  # type: ignore[arg-type]  # the traced exporter takes any binary stream
+            input_names=["input"],
+            output_names=["logits"],
+            dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
+            opset_version=OPSET,
+            dynamo=False,  # the traced exporter keeps opset 17 and folds batch norms into the convolutions
+        )
     write_atomically(path, buffer.getvalue())
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from taintwatch_calibration.signs.dataset import load_photographs, load_test, load_tracks, split_by_track
+from taintwatch_calibration.signs.network import INPUT_SIZE
 from taintwatch_calibration.signs.run import Settings, TrainingRun
 from taintwatch_models.errors import TaintwatchError, UsageError
 
@@ -29,11 +32,23 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def start_logging(out: Path) -> None:
-    """Log to the terminal and to `out`/train.log."""
-    out.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def logging_to(out: Path) -> Iterator[None]:
+    """Log to the terminal and to `out`/train.log within the block."""
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr), logging.FileHandler(out / "train.log")]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
+    logger = logging.getLogger("taintwatch_calibration")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()
 
 
 @click.command()
@@ -45,6 +60,7 @@ def start_logging(out: Path) -> None:
 @click.option("--rate", default=3e-3, show_default=True, help="Highest learning rate of the one-cycle schedule.")
 @click.option("--no-occlusion", is_flag=True, help="Leave random erasing out: for comparison only.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
+@click.option("--export-only", is_flag=True, help="Write the model of the checkpoint in --out; train no further.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--threads", default=2, show_default=True, type=click.IntRange(1), help="CPU threads.")
@@ -57,6 +73,7 @@ def command(
     rate: float,
     no_occlusion: bool,
     resume: bool,
+    export_only: bool,
     seed: int,
     device: str,
     threads: int,
@@ -65,33 +82,39 @@ def command(
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     chosen = choose_device(device)
-    start_logging(out)
+    out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     training, validation = split_by_track(load_tracks(data), rng)
     test = load_test(data)
     photographs = [load_photographs(folder, rng) for folder in backgrounds]
     settings = Settings(epochs=epochs, batch=batch, rate=rate, occlude=not no_occlusion, seed=seed)
     run = TrainingRun(out, settings, training, validation, test, _joined(photographs), chosen)
-    if resume:
-        run.resume()
-    run.train()
+    with logging_to(out):
+        if resume or export_only:
+            run.resume()
+        if export_only:
+            run.write()
+        else:
+            run.train()
 
 
-def _joined(
-    stacks: list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    return np.concatenate(stacks) if stacks else np.zeros((0, 64, 64, 3), np.uint8)
+def _joined(stacks: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    return np.concatenate(stacks) if stacks else np.zeros((0, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
 
 
 def main() -> None:
-    """Run the command; errors of use end in one sentence."""
+    """Run the command; what it has to say against its use is one sentence."""
     try:
         command(standalone_mode=False)
-    except (click.ClickException, click.Abort) as error:
-        sys.exit(error.format_message() if isinstance(error, click.ClickException) else "Aborted.")
+    except click.ClickException as error:
+        click.echo(f"train: {error.format_message()}", err=True)
+        sys.exit(error.exit_code)
     except TaintwatchError as error:
-        os.write(2, f"{error}\n".encode())
+        click.echo(f"train: {error}", err=True)
         sys.exit(error.exit_status)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("train: interrupted; --resume goes on after the last whole epoch", err=True)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,213 @@
+"""A whole small training run: data made on the spot, checkpoint, resume, export and metrics."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import tomllib
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from taintwatch_calibration.signs.cards import card_image
+from taintwatch_calibration.signs.dataset import (
+    LabelledImages,
+    load_photographs,
+    load_test,
+    load_tracks,
+    split_by_track,
+)
+from taintwatch_calibration.signs.evaluate import accuracy_report
+from taintwatch_calibration.signs.network import SignNet
+from taintwatch_calibration.signs.run import Settings, TrainingRun
+from taintwatch_calibration.signs.train import main
+from taintwatch_models.errors import UsageError
+
+CLASSES = (12, 14)
+CPU = torch.device("cpu")
+NO_PHOTOGRAPHS = np.zeros((0, 64, 64, 3), np.uint8)
+
+
+def picture(label: int, seed: int) -> NDArray[np.uint8]:
+    """A card with some noise: (64, 64, 3) RGB."""
+    noise = np.random.default_rng(seed).normal(0, 8, (64, 64, 3))
+    return np.clip(card_image(label, 0.9)[..., :3] + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two GTSRB files with 2 classes, 5 tracks each, 4 frames a track."""
+    folder = tmp_path_factory.mktemp("signs")
+    with tarfile.open(folder / "gtsrb_train_64.tar", "w") as archive:
+        for label in CLASSES:
+            for track in range(5):
+                for frame in range(4):
+                    pixels = picture(label, 100 * track + frame)
+                    content = cv2.imencode(".jpg", pixels[..., ::-1])[1].tobytes()
+                    entry = tarfile.TarInfo(f"{label:02d}/{track:05d}_{frame:05d}.jpg")
+                    entry.size = len(content)
+                    archive.addfile(entry, BytesIO(content))
+    images = np.stack([cv2.resize(picture(label, seed), (32, 32)) for label in CLASSES for seed in range(6)])
+    np.savez(folder / "gtsrb_test_32.npz", x=images, y=np.repeat(CLASSES, 6))
+    return folder
+
+
+def make_run(data_folder: Path, out: Path, epochs: int = 2, **options: object) -> TrainingRun:
+    out.mkdir(exist_ok=True)
+    training, validation = split_by_track(load_tracks(data_folder), np.random.default_rng(0))
+    settings = Settings(epochs=epochs, batch=16, ema_decay=0.5, classes=CLASSES, width=4, seed=1)
+    return TrainingRun(out, settings, training, validation, load_test(data_folder), NO_PHOTOGRAPHS, CPU, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def finished(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingRun, Path]:
+    out = tmp_path_factory.mktemp("run")
+    run = make_run(data_folder, out, epochs=2)
+    run.train()
+    return run, out
+
+
+def test_whole_tracks_are_held_out(data_folder: Path) -> None:
+    training, validation = split_by_track(load_tracks(data_folder), np.random.default_rng(0))
+    assert len(training) == 32
+    assert len(validation) == 8
+    assert not set(training.tracks.tolist()) & set(validation.tracks.tolist())
+    assert set(validation.labels.tolist()) == set(CLASSES)
+
+
+def test_a_class_of_few_tracks_is_wholly_trained_on() -> None:
+    data = LabelledImages(np.zeros((6, 2, 2, 3), np.uint8), np.zeros(6, np.int64), np.array([0, 0, 1, 1, 2, 2]))
+    training, validation = split_by_track(data, np.random.default_rng(0))
+    assert len(training) == 6
+    assert len(validation) == 0
+
+
+def test_the_exported_file_gives_torchs_logits_for_any_batch(finished: tuple[TrainingRun, Path]) -> None:
+    run, out = finished
+    session = onnxruntime.InferenceSession(out / "signs.onnx", providers=["CPUExecutionProvider"])
+    assert [i.name for i in session.get_inputs()] == ["input"]
+    assert [o.name for o in session.get_outputs()] == ["logits"]
+    for batch in (1, 3, 7):
+        images = np.random.default_rng(batch).normal(size=(batch, 3, 64, 64)).astype(np.float32)
+        (logits,) = session.run(None, {"input": images})
+        with torch.no_grad():
+            expected = run.network.eval()(torch.from_numpy(images)).numpy()
+        assert logits.shape == (batch, 3)
+        np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
+def test_the_declaration_beside_the_model_names_its_labels_and_preprocessing(
+    finished: tuple[TrainingRun, Path],
+) -> None:
+    _, out = finished
+    declared = tomllib.loads((out / "signs.toml").read_text())
+    assert declared["labels"] == ["priority road", "stop", "background"]
+    assert declared["preprocessing"]["size"] == [64, 64]
+    assert declared["preprocessing"]["background"] == "background"
+    assert len(declared["preprocessing"]["mean"]) == 3
+
+
+def test_the_metrics_count_every_picture_by_class(finished: tuple[TrainingRun, Path]) -> None:
+    _, out = finished
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["epochs_done"] == 2
+    assert metrics["settings"]["seed"] == 1
+    assert metrics["test"]["total"] == 12
+    assert metrics["validation"]["total"] == 8
+    assert metrics["cards"]["total"] == 2
+    assert sum(entry["correct"] for entry in metrics["test"]["by_class"].values()) == metrics["test"]["correct"]
+    assert {path.name for path in out.iterdir()} == {"checkpoint.pt", "metrics.json", "signs.onnx", "signs.toml"}
+
+
+def test_training_learns_to_tell_two_signs_apart(data_folder: Path, tmp_path: Path) -> None:
+    run = make_run(data_folder, tmp_path, epochs=12)
+    run.train()
+    assert json.loads((tmp_path / "metrics.json").read_text())["cards"]["accuracy"] == 1.0
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
+    finished: tuple[TrainingRun, Path], data_folder: Path, tmp_path: Path
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    ticks = iter([0.0, 0.0, 1.0])  # an epoch looks at the clock twice before its steps and once at its end
+
+    def clock() -> float:
+        try:
+            return next(ticks)
+        except StopIteration:
+            raise KilledError from None
+
+    with pytest.raises(KilledError):
+        make_run(data_folder, tmp_path, clock=clock).train()
+    assert not (tmp_path / "signs.onnx").exists()
+
+    resumed = make_run(data_folder, tmp_path)
+    resumed.resume()
+    assert resumed.epoch == 1
+    resumed.train()
+    unbroken, _ = finished
+    for name, value in unbroken.network.state_dict().items():
+        torch.testing.assert_close(resumed.network.state_dict()[name], value, msg=name)
+
+
+def test_resuming_with_other_settings_is_refused(finished: tuple[TrainingRun, Path], data_folder: Path) -> None:
+    _, out = finished
+    with pytest.raises(UsageError, match="was made with other settings"):
+        make_run(data_folder, out, epochs=5).resume()
+
+
+def test_resuming_without_a_checkpoint_is_refused(data_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no checkpoint to resume from"):
+        make_run(data_folder, tmp_path).resume()
+
+
+def test_missing_data_ends_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "--data", str(tmp_path), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    monkeypatch.setattr("sys.argv", [*arguments, "--threads", "1"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "gtsrb_train_64.tar is missing: --data must name the folder" in capfd.readouterr().err
+
+
+def test_photographs_become_crops_and_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no pictures"):
+        load_photographs(tmp_path, np.random.default_rng(0))
+    cv2.imwrite(str(tmp_path / "photo.png"), np.full((90, 120, 3), (255, 0, 0), np.uint8))
+    found = load_photographs(tmp_path, np.random.default_rng(0), crops=4)
+    assert found.shape == (4, 64, 64, 3)
+    assert (found == (0, 0, 255)).all()  # blue, and red-green-blue in order
+
+
+def test_accuracy_is_counted_by_class_and_leaves_out_classes_without_pictures() -> None:
+    report = accuracy_report(np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0]), ("a", "b", "c"))
+    assert report["accuracy"] == 0.75
+    assert report["by_class"] == {
+        "a": {"correct": 2, "total": 3, "accuracy": 0.6667},
+        "b": {"correct": 1, "total": 1, "accuracy": 1.0},
+    }
+
+
+def test_the_bundled_network_has_large_enough_maps_and_few_enough_weights() -> None:
+    network = SignNet(44)
+    assert network.maps(torch.zeros(1, 3, 64, 64)).shape == (1, 192, 8, 8)
+    assert sum(p.numel() for p in network.parameters()) * 4 < 4_000_000
+
+
+@pytest.mark.shared
+def test_the_real_data_has_all_43_classes_and_no_track_on_both_sides(shared_data: Path) -> None:
+    training, validation = split_by_track(load_tracks(shared_data / "signs"), np.random.default_rng(0))
+    assert len(training) + len(validation) == 13318
+    assert set(training.labels.tolist()) == set(range(43))
+    assert not set(training.tracks.tolist()) & set(validation.tracks.tolist())
+    assert len(load_test(shared_data / "signs")) == 6000
