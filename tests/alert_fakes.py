@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from taintwatch.alerts.bodies import CameraState, CameraStatus
+from taintwatch.alerts.bodies import CameraState, CameraStatus, Heartbeat
 from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.alerts.messages import Message
 from taintwatch.alerts.subscriber import Event, Subscriber
 from taintwatch.alerts.writer import Identity
 from taintwatch.records import Alert, AlertState, Vote
@@ -42,8 +43,11 @@ def next_event(subscriber: Subscriber) -> Event:
 
 
 def drain(subscriber: Subscriber) -> list[Event]:
-    """Everything that is there or comes within a fifth of a second."""
-    events = []
-    while (event := subscriber.receive(0.2)) is not None:
+    """Everything that is on its way: until three heartbeats bring nothing new, or nothing comes for half a second."""
+    events: list[Event] = []
+    beats = 0
+    while beats < 3 and (event := subscriber.receive(0.5)) is not None:
+        beating = isinstance(event, Message) and isinstance(event.body, Heartbeat)
+        beats = beats + 1 if beating else 0
         events.append(event)
     return events

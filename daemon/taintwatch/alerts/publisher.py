@@ -91,7 +91,7 @@ class Publisher:
         self._context = zmq.Context() if context is None else context
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._linger_ms = 0
-        self._sender = Sender(self._outbox, self._writer, names, heartbeat_s)
+        self._sender = Sender(self._outbox, self._writer, names, heartbeat_s, time.monotonic())
         bound: Future[str] = Future()
         self._thread = threading.Thread(
             target=self._run,
@@ -183,7 +183,7 @@ class Publisher:
         with self._context.socket(zmq.XPUB) as socket:
             try:
                 bound.set_result(bind(socket, endpoint, high_water_mark, security))
-            except PublishError as error:
+            except Exception as error:  # whatever it is, it is raised where the publisher is made, which waits for it
                 bound.set_exception(error)
                 return
             with contextlib.suppress(zmq.ContextTerminated):  # the owner of the context ended it before us
@@ -200,6 +200,6 @@ class Publisher:
                 os.read(self._wake_read, 4096)
             self._sender.send_waiting(socket)
             if socket in ready:
-                self._sender.answer_subscriptions(socket)
+                self._sender.answer_subscriptions(socket, time.monotonic())
             self._sender.beat_if_due(socket, time.monotonic())
         self._sender.beat(socket, time.monotonic())

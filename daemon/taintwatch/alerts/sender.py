@@ -14,7 +14,7 @@ from taintwatch.alerts.endpoints import Endpoint, parse_endpoint
 from taintwatch.alerts.messages import Message, encode
 from taintwatch.alerts.outbox import Outbox, Snapshot
 from taintwatch.alerts.security import Security
-from taintwatch.alerts.topics import DAEMON
+from taintwatch.alerts.topics import DAEMON, Kind
 from taintwatch.alerts.writer import MessageWriter
 from taintwatch.records import Alert
 from taintwatch_models.errors import PublishError
@@ -36,20 +36,22 @@ REASONS = {
 class Sender:
     """The publisher's half that lives in its thread. Its counts may be read from any thread."""
 
-    def __init__(self, outbox: Outbox, writer: MessageWriter, cameras: tuple[str, ...], heartbeat_s: float) -> None:
+    def __init__(
+        self, outbox: Outbox, writer: MessageWriter, cameras: tuple[str, ...], heartbeat_s: float, started_s: float
+    ) -> None:
         self._outbox = outbox
         self._writer = writer
         self._cameras = cameras
         self._heartbeat_s = heartbeat_s
-        self._started_s: float | None = None
-        self._next_beat_s = 0.0
+        self._started_s = started_s
+        self._next_beat_s = started_s
         self.sent = 0
         self.heartbeats = 0
         self.replayed = 0
 
     def wait_ms(self, now_s: float) -> int:
         """Return the milliseconds to the next heartbeat, rounded up."""
-        return max(0, int((self._next_beat_s - now_s) * 1000) + 1) if self._started_s is not None else 0
+        return max(0, int((self._next_beat_s - now_s) * 1000) + 1)
 
     def send_waiting(self, socket: zmq.Socket[bytes]) -> Snapshot:
         """Send everything that waits; return the state that holds once it is sent."""
@@ -61,31 +63,38 @@ class Sender:
 
     def beat_if_due(self, socket: zmq.Socket[bytes], now_s: float) -> None:
         """Send the heartbeats when it is time."""
-        if self._started_s is None or now_s >= self._next_beat_s:
+        if now_s >= self._next_beat_s:
             self.beat(socket, now_s)
 
     def beat(self, socket: zmq.Socket[bytes], now_s: float) -> None:
         """Send one heartbeat for each camera, after everything whose sequence it names."""
-        self._started_s = now_s if self._started_s is None else self._started_s
         self._next_beat_s = now_s + self._heartbeat_s
-        snapshot = self.send_waiting(socket)
-        for camera in self._known_cameras(snapshot):
-            heartbeat = self._heartbeat(camera, snapshot, now_s - self._started_s)
-            socket.send_multipart(self._writer.write(camera, heartbeat).frames)
-            self.heartbeats += 1
+        self._send_heartbeats(socket, self.send_waiting(socket), now_s, (b"",))
 
-    def answer_subscriptions(self, socket: zmq.Socket[bytes]) -> None:
-        """Send the last statuses and the open alerts again where somebody new subscribed to them.
+    def answer_subscriptions(self, socket: zmq.Socket[bytes], now_s: float) -> None:
+        """Send the last statuses and the open alerts again where somebody new subscribed to them, then a heartbeat.
 
-        A PUB socket cannot speak to one subscriber alone: all those that match get them, marked `replayed`.
+        A PUB socket cannot speak to one subscriber alone: all those that match get them, marked `replayed`. The
+        heartbeat is what the new one counts from.
         """
         prefixes = _new_prefixes(socket)
         if not prefixes:
             return
-        for message in self.send_waiting(socket).current:
-            if message.topic.encode().startswith(tuple(prefixes)):
+        snapshot = self.send_waiting(socket)
+        for message in snapshot.current:
+            if message.topic.encode().startswith(prefixes):
                 socket.send_multipart(_replay(message))
                 self.replayed += 1
+        self._send_heartbeats(socket, snapshot, now_s, prefixes)
+
+    def _send_heartbeats(
+        self, socket: zmq.Socket[bytes], snapshot: Snapshot, now_s: float, prefixes: tuple[bytes, ...]
+    ) -> None:
+        for camera in self._known_cameras(snapshot):
+            if self._writer.topic(camera, Kind.HEARTBEAT).encode().startswith(prefixes):
+                heartbeat = self._heartbeat(camera, snapshot, now_s - self._started_s)
+                socket.send_multipart(self._writer.write(camera, heartbeat).frames)
+                self.heartbeats += 1
 
     def _known_cameras(self, snapshot: Snapshot) -> list[str]:
         published = (topic.split("/")[3] for topic in snapshot.last_sequences)
@@ -137,7 +146,7 @@ def _refuse_a_path_in_use(endpoint: Endpoint) -> None:
     raise PublishError(f"Alerts cannot be published on {endpoint.text}: {reason}.")
 
 
-def _new_prefixes(socket: zmq.Socket[Any]) -> set[bytes]:
+def _new_prefixes(socket: zmq.Socket[Any]) -> tuple[bytes, ...]:
     prefixes = set()
     for _ in range(SUBSCRIPTIONS_AT_ONCE):
         try:
@@ -146,7 +155,7 @@ def _new_prefixes(socket: zmq.Socket[Any]) -> set[bytes]:
             break
         if frame[:1] == b"\x01":
             prefixes.add(bytes(frame[1:]))
-    return prefixes
+    return tuple(prefixes)
 
 
 def _replay(message: Message) -> list[bytes]:

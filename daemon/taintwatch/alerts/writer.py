@@ -54,10 +54,14 @@ class MessageWriter:
         self._monotonic_ns = monotonic_ns
         self._sequences: dict[str, int] = {}
 
+    def topic(self, camera: str, kind: Kind) -> str:
+        """Return the topic of a camera's messages of one kind."""
+        return topic_of(self._identity.site, camera, kind)
+
     def write(self, camera: str, body: Body, jpeg: bytes | None = None) -> Parcel:
         """Return the next message of the topic that `camera` and `body` belong to. Raises `MessageError`."""
         kind = _KINDS[type(body)]
-        topic = topic_of(self._identity.site, camera, kind)
+        topic = self.topic(camera, kind)
         sequence = self._sequences.get(topic, 0) + 1
         message = Message(self._envelope(camera, kind, sequence, body), body, jpeg)
         parcel = Parcel(message, encode(message))

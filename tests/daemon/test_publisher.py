@@ -1,0 +1,398 @@
+"""The publisher on real sockets: what is sent, what is dropped, what a late subscriber is told, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import zmq
+
+from taintwatch.alerts.bodies import Heartbeat
+from taintwatch.alerts.messages import Message, MessageError, decode
+from taintwatch.alerts.outbox import Outbox
+from taintwatch.alerts.publisher import Publisher
+from taintwatch.alerts.subscriber import Subscriber
+from taintwatch.alerts.topics import DAEMON
+from taintwatch.alerts.tracker import Missed
+from taintwatch.alerts.writer import MessageWriter
+from taintwatch.records import Alert, AlertState
+from taintwatch_models.errors import ConfigError, PublishError, TaintwatchError
+from tests.alert_fakes import a_status, an_alert, an_identity, drain, next_event
+
+ANY_PORT = "tcp://127.0.0.1:*"
+DOOR = "taintwatch/v1/lab/door/"
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with Publisher(an_identity(), ANY_PORT, cameras=["door"], heartbeat_s=0.05) as it:
+        yield it
+
+
+def wait_for_heartbeat(subscriber: Subscriber) -> Heartbeat:
+    while True:
+        event = next_event(subscriber)
+        if isinstance(event, Message) and isinstance(event.body, Heartbeat):
+            return event.body
+
+
+def messages_of(subscriber: Subscriber, kind: str) -> list[Message]:
+    return [event for event in drain(subscriber) if isinstance(event, Message) and event.envelope.kind == kind]
+
+
+def test_it_says_which_port_it_was_given(publisher: Publisher) -> None:
+    assert publisher.endpoint.startswith("tcp://127.0.0.1:")
+    assert int(publisher.endpoint.rpartition(":")[2]) > 0
+    assert publisher.stats().endpoint == publisher.endpoint
+
+
+def test_alerts_arrive_in_order_with_their_picture(publisher: Publisher) -> None:
+    with Subscriber(publisher.endpoint) as subscriber:
+        wait_for_heartbeat(subscriber)
+        sent = [
+            publisher.publish_alert(an_alert(), b"\xff\xd8picture"),
+            publisher.publish_alert(an_alert(state=AlertState.UPDATED)),
+            publisher.publish_alert(an_alert(state=AlertState.CLEARED)),
+        ]
+        assert messages_of(subscriber, "alert") == sent
+    assert [message.envelope.sequence for message in sent] == [1, 2, 3]
+    assert publisher.stats().sent == 3
+
+
+def test_published_messages_fit_the_schema(publisher: Publisher) -> None:
+    schema = json.loads((files("taintwatch.alerts") / "messages.schema.json").read_text())
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.setsockopt_string(zmq.SUBSCRIBE, "taintwatch/v1/")
+        socket.connect(publisher.endpoint)
+        kinds: set[str] = set()
+        publisher.publish_alert(an_alert(), b"\xff\xd8picture")
+        publisher.publish_status(a_status())
+        while len(kinds) < 3:
+            assert socket.poll(10_000)
+            topic, text, *rest = socket.recv_multipart()
+            wire = json.loads(text)
+            jsonschema.validate(wire, schema, jsonschema.Draft202012Validator)
+            assert topic.decode() == f"{DOOR}{wire['kind']}/"
+            assert rest == ([b"\xff\xd8picture"] if wire["kind"] == "alert" else [])
+            kinds.add(wire["kind"])
+
+
+def test_a_late_subscriber_is_told_the_last_status_and_the_open_alerts(publisher: Publisher) -> None:
+    publisher.publish_status(a_status(frames=1))
+    publisher.publish_status(a_status(frames=2))
+    publisher.publish_alert(an_alert(event_id="over"))
+    publisher.publish_alert(an_alert(event_id="over", state=AlertState.CLEARED))
+    publisher.publish_alert(an_alert(event_id="open"))
+    last = publisher.publish_alert(an_alert(event_id="open", state=AlertState.UPDATED), b"\xff\xd8picture")
+    with Subscriber(publisher.endpoint) as subscriber:
+        told = [next_event(subscriber), next_event(subscriber)]
+    assert all(isinstance(event, Message) and event.envelope.replayed for event in told)
+    status, alert = (event for event in told if isinstance(event, Message))
+    assert status.body == a_status(frames=2)
+    assert replace(alert, envelope=replace(alert.envelope, replayed=False)) == last
+
+
+def test_a_late_subscriber_is_told_only_what_it_asked_for(publisher: Publisher) -> None:
+    publisher.publish_status(a_status("door"))
+    publisher.publish_status(a_status("gate"))
+    publisher.publish_alert(an_alert("gate"))
+    with Subscriber(publisher.endpoint, ["taintwatch/v1/lab/gate/alert/"]) as subscriber:
+        events = drain(subscriber)
+    assert [event.topic for event in events if isinstance(event, Message)] == ["taintwatch/v1/lab/gate/alert/"]
+
+
+def test_a_second_late_subscriber_is_told_too_and_the_first_hears_nothing_twice(publisher: Publisher) -> None:
+    publisher.publish_alert(an_alert())
+    with Subscriber(publisher.endpoint) as first:
+        assert len(messages_of(first, "alert")) == 1
+        with Subscriber(publisher.endpoint) as second:
+            assert len(messages_of(second, "alert")) == 1
+        assert messages_of(first, "alert") == []
+    assert publisher.stats().replayed == 2
+
+
+def test_heartbeats_name_the_last_sequences_and_the_open_alerts(publisher: Publisher) -> None:
+    publisher.publish_alert(an_alert(event_id="e9"))
+    publisher.publish_status(a_status())
+    publisher.publish_status(a_status())
+    publisher.publish_status(a_status("gate"))
+    with Subscriber(publisher.endpoint, [DOOR]) as subscriber:
+        heartbeat = wait_for_heartbeat(subscriber)
+    assert heartbeat.last_sequences == {f"{DOOR}alert/": 1, f"{DOOR}status/": 2}
+    assert heartbeat.open_alerts == ("e9",)
+    assert heartbeat.interval_s == 0.05
+
+
+def test_without_cameras_the_daemon_itself_beats() -> None:
+    with (
+        Publisher(an_identity(), ANY_PORT, heartbeat_s=0.05) as publisher,
+        Subscriber(publisher.endpoint) as subscriber,
+    ):
+        event = next_event(subscriber)
+        assert isinstance(event, Message)
+        assert (event.envelope.camera, event.envelope.kind) == (DAEMON, "heartbeat")
+
+
+def test_a_full_queue_drops_the_newest_counts_it_and_still_knows_the_last_value() -> None:
+    outbox, writer = Outbox(2), MessageWriter(an_identity())
+    parcels = [writer.write("door", a_status(frames=frames)) for frames in range(5)]
+    assert [outbox.put(parcel) for parcel in parcels] == [True, True, False, False, False]
+    snapshot = outbox.take()
+    assert snapshot.parcels == tuple(parcels[:2])
+    assert (snapshot.dropped, dict(snapshot.last_sequences)) == (3, {f"{DOOR}status/": 5})
+    assert snapshot.current == (parcels[4].message,)
+    assert outbox.put(parcels[0])
+    assert outbox.take().parcels == (parcels[0],)
+
+
+def test_a_drop_in_the_queue_is_missed_by_the_subscriber_and_told_by_the_heartbeat(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Subscriber(publisher.endpoint) as subscriber:
+        publisher.publish_status(a_status(frames=1))
+        assert messages_of(subscriber, "status")
+        with monkeypatch.context() as patch:
+            patch.setattr(publisher._outbox, "_limit", 0)  # every message finds the queue full
+            publisher.publish_status(a_status(frames=2))
+            publisher.publish_status(a_status(frames=3))
+        missed = [event for event in drain(subscriber) if isinstance(event, Missed)]
+        assert missed == [Missed(f"{DOOR}status/", 2)]
+        assert wait_for_heartbeat(subscriber).dropped == 2
+    assert publisher.stats().dropped == 2
+
+
+def test_a_subscriber_that_never_reads_holds_nobody_up() -> None:
+    with (
+        Publisher(an_identity(), ANY_PORT, heartbeat_s=0.05, high_water_mark=5, queue_limit=10_000) as publisher,
+        Subscriber(publisher.endpoint, high_water_mark=5) as lazy,
+        Subscriber(publisher.endpoint, high_water_mark=100_000) as busy,
+    ):
+        wait_for_heartbeat(lazy)
+        wait_for_heartbeat(busy)
+        picture = b"\xff\xd8" + bytes(200_000)
+        for _ in range(300):  # 60 MB: more than any socket buffer between the two
+            publisher.publish_alert(an_alert(), picture)
+            drain_one(busy)
+        while publisher.stats().waiting:
+            drain_one(busy)
+        assert publisher.stats().sent == 300
+        assert publisher.stats().dropped == 0
+        wait_for_heartbeat(busy)
+
+
+def drain_one(subscriber: Subscriber) -> None:
+    subscriber.receive(0)
+
+
+def test_a_slow_subscriber_is_told_how_much_it_missed() -> None:
+    with (
+        Publisher(an_identity(), ANY_PORT, heartbeat_s=0.05, high_water_mark=2) as publisher,
+        Subscriber(publisher.endpoint, high_water_mark=2) as slow,
+    ):
+        wait_for_heartbeat(slow)
+        picture = b"\xff\xd8" + bytes(500_000)
+        for _ in range(200):
+            publisher.publish_alert(an_alert(), picture)
+        received = missed = 0
+        while received + missed < 200:
+            event = next_event(slow)
+            received += isinstance(event, Message) and isinstance(event.body, Alert)
+            missed += event.count if isinstance(event, Missed) else 0
+        assert received + missed == 200
+        assert missed > 0
+
+
+def test_many_threads_may_publish_and_no_sequence_is_used_twice(publisher: Publisher) -> None:
+    def publish() -> None:
+        for _ in range(50):
+            publisher.publish_status(a_status())
+
+    with Subscriber(publisher.endpoint) as subscriber:
+        wait_for_heartbeat(subscriber)
+        threads = [threading.Thread(target=publish) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        events = drain(subscriber)
+    assert not [event for event in events if isinstance(event, Missed)]
+    sequences = [e.envelope.sequence for e in events if isinstance(e, Message) and e.envelope.kind == "status"]
+    assert sequences == list(range(1, 201))
+
+
+class RecordingStore:
+    """A store in memory; fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.saved: list[Message] = []
+        self.error: Exception | None = None
+
+    def save(self, message: Message) -> None:
+        if self.error is not None:
+            raise self.error
+        self.saved.append(message)
+
+
+def test_alerts_are_stored_before_they_are_published_and_even_when_dropped() -> None:
+    store = RecordingStore()
+    with Publisher(an_identity(), ANY_PORT, queue_limit=1, store=store) as publisher:
+        sent = [publisher.publish_alert(an_alert()) for _ in range(50)]
+        publisher.publish_status(a_status())
+        assert store.saved == sent
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), TaintwatchError("the store is locked")])
+def test_a_failing_store_is_counted_and_the_alert_published_all_the_same(error: Exception) -> None:
+    store = RecordingStore()
+    store.error = error
+    with Publisher(an_identity(), ANY_PORT, store=store) as publisher, Subscriber(publisher.endpoint) as subscriber:
+        publisher.publish_alert(an_alert())
+        assert len(messages_of(subscriber, "alert")) == 1
+        assert publisher.stats().store_failures == 1
+
+
+def test_an_alert_that_cannot_be_written_is_refused_and_leaves_no_gap(publisher: Publisher) -> None:
+    with pytest.raises(MessageError):
+        publisher.publish_alert(replace(an_alert(), score=float("inf")))
+    assert publisher.publish_alert(an_alert()).envelope.sequence == 1
+
+
+def test_closing_sends_what_waits_and_a_last_heartbeat() -> None:
+    with Publisher(an_identity(), ANY_PORT, heartbeat_s=60) as publisher, Subscriber(publisher.endpoint) as subscriber:
+        publisher.publish_status(a_status(frames=0))
+        next_event(subscriber)
+        for frames in range(1, 100):
+            publisher.publish_status(a_status(frames=frames))
+        publisher.close()
+        publisher.close()
+        events = [event for event in drain(subscriber) if isinstance(event, Message)]
+    assert [event.body.frames for event in events[:-1] if not isinstance(event.body, Alert | Heartbeat)] == [
+        *range(1, 100)
+    ]
+    assert isinstance(events[-1].body, Heartbeat)
+    assert not publisher.stats().alive
+    with pytest.raises(PublishError, match="the publisher is closed"):
+        publisher.publish_alert(an_alert())
+
+
+def test_two_publishers_on_one_port_are_told_apart_in_one_sentence(publisher: Publisher) -> None:
+    with pytest.raises(PublishError) as caught:
+        Publisher(an_identity("second"), publisher.endpoint)
+    assert str(caught.value) == (
+        f"Alerts cannot be published on {publisher.endpoint}: another program is using it. "
+        "Stop that one or take another port."
+    )
+
+
+def test_a_path_in_use_is_not_taken_away(tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path / 'alerts'}"
+    with Publisher(an_identity(), endpoint, heartbeat_s=0.05) as publisher:
+        assert publisher.endpoint == endpoint
+        with pytest.raises(PublishError, match="another program is using it"):
+            Publisher(an_identity("second"), endpoint)
+        with Subscriber(endpoint) as subscriber:
+            next_event(subscriber)
+    with Publisher(an_identity(), endpoint):
+        pass  # a path that nobody listens on any more is taken over
+
+
+def test_inproc_endpoints_join_publisher_and_subscriber_in_one_context() -> None:
+    with (
+        zmq.Context() as context,
+        Publisher(an_identity(), "inproc://alerts", heartbeat_s=0.05, context=context) as publisher,
+        Subscriber("inproc://alerts", context=context) as subscriber,
+    ):
+        publisher.publish_alert(an_alert())
+        assert len(messages_of(subscriber, "alert")) == 1
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "says"),
+    [
+        ("tcp://0.0.0.0:*", "other machines could read them"),
+        ("tcp://*:5556", "other machines could read them"),
+        ("tcp://192.0.2.7:5556", "other machines could read them"),
+        ("tcp://[::]:5556", "other machines could read them"),
+        ("tcp://127.0.0.1:99999", "port 99999 is above 65535"),
+        ("tcp://127.0.0.1", "a host, a colon and a port"),
+        ("udp://127.0.0.1:5556", "it must be like tcp://127.0.0.1:5556"),
+        ("5556", "it must be like tcp://127.0.0.1:5556"),
+        ("ipc:///no/such/folder/alerts", "its folder does not exist"),
+    ],
+)
+def test_an_endpoint_that_cannot_or_must_not_be_used_is_refused(endpoint: str, says: str) -> None:
+    with pytest.raises(PublishError) as caught:
+        Publisher(an_identity(), endpoint)
+    assert says in str(caught.value)
+    assert endpoint in str(caught.value)
+
+
+class OpenDoor:
+    """A security object that says yes, and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, str]] = []
+
+    def configure(self, socket: zmq.Socket[Any], endpoint: str) -> None:
+        self.asked.append((socket.type, endpoint))
+        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+
+
+def test_the_security_object_decides_and_is_given_both_sockets() -> None:
+    server, client = OpenDoor(), OpenDoor()
+    with Publisher(an_identity(), "tcp://0.0.0.0:*", heartbeat_s=0.05, security=server) as publisher:
+        local = publisher.endpoint.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - the bind that is tested
+        with Subscriber(local, security=client) as subscriber:
+            next_event(subscriber)
+    assert server.asked == [(zmq.XPUB, "tcp://0.0.0.0:*")]
+    assert client.asked == [(zmq.SUB, local)]
+
+
+class LostKey:
+    """A security object that fails in a way that nobody foresaw."""
+
+    def configure(self, socket: zmq.Socket[Any], endpoint: str) -> None:
+        raise KeyError("the key is gone")
+
+
+def test_a_security_object_that_fails_stops_the_start_and_hangs_nothing() -> None:
+    with pytest.raises(KeyError, match="the key is gone"):
+        Publisher(an_identity(), ANY_PORT, security=LostKey())
+
+
+def test_failed_starts_leave_no_open_files_behind(publisher: Publisher) -> None:
+    def attempt() -> int:
+        with pytest.raises(PublishError):
+            Publisher(an_identity(), publisher.endpoint)
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a count is all that is wanted
+
+    assert attempt() == attempt()
+
+
+@pytest.mark.parametrize("limits", [{"heartbeat_s": 0}, {"queue_limit": 0}, {"high_water_mark": 0}])
+def test_nonsense_limits_are_refused(limits: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Publisher(an_identity(), ANY_PORT, **limits)
+
+
+def test_garbage_from_a_subscriber_changes_nothing(publisher: Publisher) -> None:
+    with zmq.Context() as context, context.socket(zmq.XSUB) as rude, context.socket(zmq.XSUB) as greedy:
+        for socket in (rude, greedy):
+            socket.linger = 0
+            socket.connect(publisher.endpoint)
+        greedy.send(b"\x01" + bytes(5000))
+        for frame in (b"", b"\x07rubbish", b"\x01taintwatch/"):
+            rude.send(frame)
+        assert rude.poll(10_000)
+        decode(rude.recv_multipart())
+    with Subscriber(publisher.endpoint) as subscriber:
+        wait_for_heartbeat(subscriber)
+    assert publisher.stats().alive
