@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taintwatch.config.digest import canonical, config_hash
-from taintwatch.config.example import example_toml
+from taintwatch.config.example import TABLES, example_toml
 from taintwatch.config.lines import KeyPath
 from taintwatch.config.load import load_config, parse_config, problems
 from taintwatch.config.sections import Config
@@ -142,6 +142,15 @@ def test_the_example_is_valid_and_shows_every_key() -> None:
     )
     assert tomllib.loads(uncommented)["vote"]["policy"] == "k-of-n"
     assert problems(uncommented, "example.toml") == []
+
+
+def test_the_documentation_has_every_key_with_its_meaning(repository: Path) -> None:
+    text = (repository / "docs" / "configuration.md").read_text()
+    for header, section in TABLES:
+        part = text.partition(f"### `{header}`")[2].partition("###")[0]
+        for name, field in section.model_fields.items():
+            assert f"| `{name}` |" in part, f"{header} {name}"
+            assert str(field.description) in part, f"{header} {name}"
 
 
 def test_the_schema_accepts_the_example_and_refuses_an_unknown_key() -> None:

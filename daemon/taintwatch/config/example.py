@@ -18,7 +18,7 @@ from taintwatch.config.sections import (
     VoteSection,
 )
 
-__all__ = ["example_toml"]
+__all__ = ["TABLES", "example_toml"]
 
 HEAD = """\
 # A configuration of Taintwatch. What is commented out shows the default.
