@@ -39,7 +39,7 @@ def extent_of(config: Config) -> Extent | None:
     """Return how much a run of `config` has to watch; None where it is without end or not known beforehand."""
     if config.limits.max_frames is not None:
         return Extent(frames=config.limits.max_frames)
-    if len(config.camera) != 1 or config.camera[0].loop or config.camera[0].fps is not None:
+    if len(config.camera) != 1 or config.camera[0].loop:
         return None
     path = Path(config.camera[0].source)
     if path.is_dir():
