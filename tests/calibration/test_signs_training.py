@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 import tomllib
 from io import BytesIO
@@ -58,10 +59,10 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_run(data_folder: Path, out: Path, epochs: int = 2, **options: object) -> TrainingRun:
+def make_run(data_folder: Path, out: Path, epochs: int = 2, seed: int = 1, **options: object) -> TrainingRun:
     out.mkdir(exist_ok=True)
     training, validation = split_by_track(load_tracks(data_folder), np.random.default_rng(0))
-    settings = Settings(epochs=epochs, batch=16, ema_decay=0.5, classes=CLASSES, width=4, seed=1)
+    settings = Settings(epochs=epochs, batch=16, ema_decay=0.5, classes=CLASSES, width=4, seed=seed)
     return TrainingRun(out, settings, training, validation, load_test(data_folder), NO_PHOTOGRAPHS, CPU, **options)  # type: ignore[arg-type]
 
 
@@ -158,10 +159,26 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
         torch.testing.assert_close(resumed.network.state_dict()[name], value, msg=name)
 
 
-def test_resuming_with_other_settings_is_refused(finished: tuple[TrainingRun, Path], data_folder: Path) -> None:
+def test_a_resumed_run_may_be_made_longer_and_its_metrics_tell_of_it(
+    finished: tuple[TrainingRun, Path], data_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copy(finished[1] / "checkpoint.pt", tmp_path)
+    longer = make_run(data_folder, tmp_path, epochs=4)
+    longer.resume()
+    longer.train()
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["epochs_done"] == 4
+    assert metrics["epochs_planned_before"] == [{"until_epoch": 2, "epochs": 2}]
+
+
+def test_resuming_with_other_settings_or_too_few_epochs_is_refused(
+    finished: tuple[TrainingRun, Path], data_folder: Path
+) -> None:
     _, out = finished
     with pytest.raises(UsageError, match="was made with other settings"):
-        make_run(data_folder, out, epochs=5).resume()
+        make_run(data_folder, out, seed=2).resume()
+    with pytest.raises(UsageError, match="has 2 epochs behind it"):
+        make_run(data_folder, out, epochs=1).resume()
 
 
 def test_resuming_without_a_checkpoint_is_refused(data_folder: Path, tmp_path: Path) -> None:

@@ -26,8 +26,12 @@ def erase(images: Tensor, chosen: Tensor, generator: Generator) -> Tensor:
     Its fill is the mean training colour, the picture's own mean, a random colour, noise, or a blurred copy.
     """
     twice = chosen & (torch.rand(len(images), generator=generator, device=images.device) < 0.5)
-    images = torch.where(_regions(images, generator) & chosen[:, None, None, None], _fills(images, generator), images)
-    return torch.where(_regions(images, generator) & twice[:, None, None, None], _fills(images, generator), images)
+    erased = images.clone()
+    for some in (chosen, twice):
+        index = torch.nonzero(some).flatten()
+        part = erased[index]
+        erased[index] = torch.where(_regions(part, generator), _fills(part, generator), part)
+    return erased
 
 
 def _regions(images: Tensor, generator: Generator) -> Tensor:

@@ -70,6 +70,7 @@ class TrainingRun:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings, self.epoch, self.seconds = settings, 0, 0.0
+        self._planned: list[dict[str, int]] = []
         self._out, self._device, self._clock = out, device, clock
         self._validation, self._test = validation, test
         self._generator = torch.Generator(device).manual_seed(settings.seed)
@@ -128,21 +129,32 @@ class TrainingRun:
             _log.info("%s accuracy: %s", part, metrics[part]["accuracy"])
 
     def resume(self) -> None:
-        """Go on from the folder's checkpoint. Raises `UsageError` where there is none or it has other settings."""
+        """Go on from the folder's checkpoint, with another number of epochs where `settings` has one.
+
+        The schedule is then cut or stretched from here on; the metrics tell of it (`epochs_planned_before`). Raises
+        `UsageError` where there is no checkpoint, or one of other settings or of more epochs.
+        """
         path = self._out / CHECKPOINT
         if not path.is_file():
             raise UsageError(f"There is no checkpoint to resume from at {path}: leave --resume out to begin.")
         state = torch.load(path, map_location=self._device, weights_only=True)
-        if json.loads(state["settings"]) != json.loads(json.dumps(asdict(self.settings))):
+        if _without_epochs(state["settings"]) != _without_epochs(json.dumps(asdict(self.settings))):
             raise UsageError(
                 f"{path} was made with other settings ({state['settings']}): use the same, or another --out."
             )
+        if state["epoch"] > self.settings.epochs:
+            raise UsageError(f"{path} has {state['epoch']} epochs behind it: ask for at least as many.")
         self._network.load_state_dict(state["network"])
         self._average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
-        self._schedule.load_state_dict(state["schedule"])
+        fresh = self._schedule.state_dict()  # its phases have this run's length; where it stands comes from the file
+        kept = {key: fresh[key] for key in ("total_steps", "_schedule_phases")}
+        self._schedule.load_state_dict({**state["schedule"], **kept})
         self._generator.set_state(state["generator"].cpu())
-        self.epoch, self.seconds = state["epoch"], state["seconds"]
+        self.epoch, self.seconds, self._planned = state["epoch"], state["seconds"], json.loads(state["planned"])
+        before = json.loads(state["settings"])["epochs"]
+        if before != self.settings.epochs:
+            self._planned = [*self._planned, {"until_epoch": self.epoch, "epochs": before}]
 
     def _one_epoch(self) -> float:
         """Return the mean training loss."""
@@ -181,6 +193,7 @@ class TrainingRun:
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
             "generator": self._generator.get_state(),
+            "planned": json.dumps(self._planned),
             "epoch": self.epoch,
             "seconds": self.seconds,
         }
@@ -203,9 +216,14 @@ class TrainingRun:
             "cards": self._accuracy(LabelledImages(cards, classes, classes)),
             "settings": asdict(self.settings),
             "epochs_done": self.epoch,
+            "epochs_planned_before": self._planned,
             "training_seconds": round(self.seconds, 1),
             "machine": {"processor": _processor(), "device": str(self._device), "torch": torch.__version__},
         }
+
+
+def _without_epochs(settings: str) -> dict[str, Any]:
+    return {key: value for key, value in json.loads(settings).items() if key != "epochs"}
 
 
 def _warming_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
