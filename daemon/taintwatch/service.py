@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -183,18 +184,25 @@ class Service:
                 self._parts.publisher.publish_status(camera)
 
     def _close(self) -> None:
-        """Clear what is open, say the last of each camera, and let go of sockets and cameras within `stop_s`."""
-        parts = self._parts
+        """Clear what is open, stop the cameras, say the last of each, and close the socket, within `stop_s`.
+
+        Each is done even where one before it fails.
+        """
         give_up = self._clock() + self._plan.stop_s
-        try:
-            for alert in parts.book.close_all():
+        with ExitStack() as closing:  # called back in reverse
+            closing.callback(self._close_publisher, give_up)
+            closing.callback(self._stop_cameras)
+            for alert in self._parts.book.close_all():
                 self._tell(alert)
-            if not parts.cameras.stop(self._plan.stop_s / 2):
-                _log.warning("a camera did not stop in time and was left behind")
-            self._publish_status(self._meter.status(parts.cameras.statuses(), 0))
-        finally:
-            if parts.publisher is not None:
-                parts.publisher.close(max(0.1, min(0.5, give_up - self._clock())))
+
+    def _stop_cameras(self) -> None:
+        if not self._parts.cameras.stop(self._plan.stop_s / 2):
+            _log.warning("a camera did not stop in time and was left behind")
+        self._publish_status(self._meter.status(self._parts.cameras.statuses(), 0))
+
+    def _close_publisher(self, give_up: float) -> None:
+        if self._parts.publisher is not None:
+            self._parts.publisher.close(max(0.1, min(0.5, give_up - self._clock())))
 
     def _summary(self) -> Summary:
         card = self._parts.classifier.card

@@ -170,6 +170,20 @@ def test_a_source_that_cannot_be_opened_at_all_ends_it_and_everything_is_closed(
     assert reporter.summaries == []
 
 
+def test_everything_is_closed_even_where_nobody_reads_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, reporter, publisher = service({"door": FakeSource([ATTACK] * 50)})
+
+    def gone(_: Alert) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(reporter, "alert", gone)
+    with pytest.raises(BrokenPipeError):
+        run.run()
+    states = [item.state for item in publisher.published if isinstance(item, Alert)]
+    assert states == [AlertState.RAISED, AlertState.CLEARED]
+    assert publisher.published[-1] == "closed"
+
+
 def test_the_last_status_of_each_camera_is_published_at_the_end() -> None:
     run, _, publisher = service({"door": FakeSource([BENIGN] * 3), "yard": FakeSource([BENIGN] * 2)})
     run.run()
