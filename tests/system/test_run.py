@@ -148,6 +148,17 @@ def test_onnx_models_run_without_torch_being_imported(model: Path, video: Path) 
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.shared
+def test_real_footage_is_watched_with_a_real_classifier(shared_data: Path) -> None:
+    video = shared_data / "videos" / "one-by-one-person-detection.mp4"
+    model = shared_data / "models" / "mobilenet_v2_imagenet.onnx"
+    done = taintwatch("run", "--source", video, "--model", model, "--json", "--no-publish", "--max-frames", "25")
+    assert done.returncode == 0, done.stderr
+    summary = records(done.stdout)[-1]
+    assert (summary["frames"], summary["rejected"], summary["bad_frames"]) == (25, 0, 0)
+    assert summary["fps"] > 0
+
+
 def status_often(folder: Path) -> Path:
     file = folder / "often.toml"
     file.write_text("[publish]\nstatus_s = 0.1\n")
