@@ -25,6 +25,7 @@ from taintwatch_calibration.signs.dataset import (
     split_by_track,
 )
 from taintwatch_calibration.signs.evaluate import accuracy_report
+from taintwatch_calibration.signs.material import Material
 from taintwatch_calibration.signs.network import SignNet
 from taintwatch_calibration.signs.run import Settings, TrainingRun
 from taintwatch_calibration.signs.train import main
@@ -32,7 +33,6 @@ from taintwatch_models.errors import UsageError
 
 CLASSES = (12, 14)
 CPU = torch.device("cpu")
-NO_PHOTOGRAPHS = np.zeros((0, 64, 64, 3), np.uint8)
 
 
 def picture(label: int, seed: int) -> NDArray[np.uint8]:
@@ -62,8 +62,10 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_run(data_folder: Path, out: Path, epochs: int = 2, seed: int = 1, **options: object) -> TrainingRun:
     out.mkdir(exist_ok=True)
     training, validation = split_by_track(load_tracks(data_folder), np.random.default_rng(0))
+    empty = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
+    material = Material(training, validation, load_test(data_folder), empty_scenes=empty)
     settings = Settings(epochs=epochs, batch=16, ema_decay=0.5, classes=CLASSES, width=4, seed=seed)
-    return TrainingRun(out, settings, training, validation, load_test(data_folder), NO_PHOTOGRAPHS, CPU, **options)  # type: ignore[arg-type]
+    return TrainingRun(out, settings, material, CPU, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +124,7 @@ def test_the_metrics_count_every_picture_by_class(finished: tuple[TrainingRun, P
     assert metrics["test"]["total"] == 12
     assert metrics["validation"]["total"] == 8
     assert metrics["cards"]["total"] == 2
+    assert metrics["empty_scenes"]["by_class"]["background"]["total"] == 5
     assert sum(entry["correct"] for entry in metrics["test"]["by_class"].values()) == metrics["test"]["correct"]
     assert {path.name for path in out.iterdir()} == {"checkpoint.pt", "metrics.json", "signs.onnx", "signs.toml"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,19 +12,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from taintwatch_calibration.signs.batches import BatchMaker, Mixture
-from taintwatch_calibration.signs.cards import card_image
-from taintwatch_calibration.signs.dataset import LabelledImages
-from taintwatch_calibration.signs.evaluate import accuracy_report, normalised, predict
+from taintwatch_calibration.signs.evaluate import normalised
 from taintwatch_calibration.signs.export import BACKGROUND, preprocessing_toml, write_json, write_onnx
+from taintwatch_calibration.signs.material import Material
 from taintwatch_calibration.signs.network import SignNet
+from taintwatch_calibration.signs.report import machine, measure, measure_one
 from taintwatch_models.errors import UsageError
 from taintwatch_models.signs import SIGN_NAMES
 from taintwatch_models.storage import write_atomically
@@ -62,23 +59,21 @@ class TrainingRun:
         self,
         out: Path,
         settings: Settings,
-        training: LabelledImages,
-        validation: LabelledImages,
-        test: LabelledImages,
-        photographs: NDArray[np.uint8],
+        material: Material,
         device: torch.device,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings, self.epoch, self.seconds = settings, 0, 0.0
         self._planned: list[dict[str, int]] = []
         self._out, self._device, self._clock = out, device, clock
-        self._validation, self._test = validation, test
+        self._material = material
         self._generator = torch.Generator(device).manual_seed(settings.seed)
         mixture = Mixture(batch=settings.batch, occlude=settings.occlude)
-        self._batches = BatchMaker(training, photographs, settings.classes, mixture, self._generator)
-        torch.manual_seed(settings.seed)  # the first weights
-        self._network = SignNet(len(settings.classes) + 1, settings.width).to(device)
-        self._network = self._network.to(memory_format=torch.channels_last)
+        self._batches = BatchMaker(material.training, material.photographs, settings.classes, mixture, self._generator)
+        with torch.random.fork_rng(devices=[]):  # the first weights come from the global generator: give it back
+            torch.manual_seed(settings.seed)
+            network = SignNet(len(settings.classes) + 1, settings.width)
+        self._network = network.to(device).to(memory_format=torch.channels_last)
         average = _warming_average(settings.ema_decay)
         self._average = AveragedModel(self._network, avg_fn=average, use_buffers=True)
         self._optimiser = torch.optim.AdamW(self._parameter_groups(), lr=settings.rate)
@@ -105,7 +100,7 @@ class TrainingRun:
             loss = self._one_epoch()
             self.epoch += 1
             self.seconds += self._clock() - started
-            found = self._accuracy(self._validation)["accuracy"]
+            found = self._validation_accuracy()
             left = self.seconds / self.epoch * (self.settings.epochs - self.epoch)
             _log.info(
                 "epoch %d/%d loss %.3f validation %s, %.0f s, %.1f min left",
@@ -123,10 +118,17 @@ class TrainingRun:
         """Write signs.onnx, signs.toml and metrics.json for the weights as they are."""
         write_onnx(self.network, self._out / "signs.onnx")
         write_atomically(self._out / "signs.toml", preprocessing_toml(self.labels).encode())
-        metrics = self._metrics()
-        write_json(self._out / "metrics.json", metrics)
-        for part in ("validation", "test", "cards"):
-            _log.info("%s accuracy: %s", part, metrics[part]["accuracy"])
+        found = measure(self.network, self._material, self.settings.classes, self.labels, self._device)
+        about = {
+            "settings": asdict(self.settings),
+            "epochs_done": self.epoch,
+            "epochs_planned_before": self._planned,
+            "training_seconds": round(self.seconds, 1),
+            "machine": machine(self._device),
+        }
+        write_json(self._out / "metrics.json", {**found, **about})
+        for part, metrics in found.items():
+            _log.info("%s accuracy: %s", part, metrics["accuracy"])
 
     def resume(self) -> None:
         """Go on from the folder's checkpoint, with another number of epochs where `settings` has one.
@@ -201,25 +203,11 @@ class TrainingRun:
         torch.save(state, temporary)
         temporary.replace(self._out / CHECKPOINT)
 
-    def _accuracy(self, data: LabelledImages) -> dict[str, Any]:
+    def _validation_accuracy(self) -> float | None:
         classes = self.settings.classes
-        chosen = data.subset(np.isin(data.labels, classes))
-        truth = np.array([classes.index(int(label)) for label in chosen.labels], np.int64)
-        return accuracy_report(predict(self.network, chosen.images, self._device), truth, self.labels)
-
-    def _metrics(self) -> dict[str, Any]:
-        classes = np.array(self.settings.classes, np.int64)
-        cards = np.stack([card_image(int(index), 0.85)[..., :3] for index in classes])
-        return {
-            "test": self._accuracy(self._test),
-            "validation": self._accuracy(self._validation),
-            "cards": self._accuracy(LabelledImages(cards, classes, classes)),
-            "settings": asdict(self.settings),
-            "epochs_done": self.epoch,
-            "epochs_planned_before": self._planned,
-            "training_seconds": round(self.seconds, 1),
-            "machine": {"processor": _processor(), "device": str(self._device), "torch": torch.__version__},
-        }
+        report = measure_one(self.network, self._material.validation, classes, self.labels, self._device)
+        accuracy: float | None = report["accuracy"]
+        return accuracy
 
 
 def _without_epochs(settings: str) -> dict[str, Any]:
@@ -248,12 +236,3 @@ def _ahead(make: Callable[[], Batch], count: int) -> Iterator[Batch]:
             if given + 2 < count:
                 waiting.append(pool.submit(make))
             yield batch
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

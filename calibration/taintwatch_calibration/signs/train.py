@@ -9,12 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from taintwatch_calibration.signs.dataset import load_photographs, load_test, load_tracks, split_by_track
-from taintwatch_calibration.signs.network import INPUT_SIZE
+from taintwatch_calibration.signs.material import load_material
 from taintwatch_calibration.signs.run import Settings, TrainingRun
 from taintwatch_models.errors import TaintwatchError, UsageError
 
@@ -54,6 +51,7 @@ def logging_to(out: Path) -> Iterator[None]:
 @click.command()
 @click.option("--data", required=True, type=_FOLDER, help="Folder with gtsrb_train_64.tar and gtsrb_test_32.npz.")
 @click.option("--backgrounds", multiple=True, type=_FOLDER, help="Folder of photographs or videos without signs.")
+@click.option("--empty-scenes", multiple=True, type=_FOLDER, help="Folder of other such pictures, to measure with.")
 @click.option("--out", required=True, type=_FOLDER, help="Folder for the model, the checkpoint and the log.")
 @click.option("--epochs", default=30, show_default=True, type=click.IntRange(1))
 @click.option("--batch", default=128, show_default=True, type=click.IntRange(2))
@@ -67,6 +65,7 @@ def logging_to(out: Path) -> Iterator[None]:
 def command(
     data: Path,
     backgrounds: tuple[Path, ...],
+    empty_scenes: tuple[Path, ...],
     out: Path,
     epochs: int,
     batch: int,
@@ -83,12 +82,9 @@ def command(
     torch.set_flush_denormal(True)
     chosen = choose_device(device)
     out.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    training, validation = split_by_track(load_tracks(data), rng)
-    test = load_test(data)
-    photographs = [load_photographs(folder, rng) for folder in backgrounds]
+    material = load_material(data, backgrounds, empty_scenes, seed)
     settings = Settings(epochs=epochs, batch=batch, rate=rate, occlude=not no_occlusion, seed=seed)
-    run = TrainingRun(out, settings, training, validation, test, _joined(photographs), chosen)
+    run = TrainingRun(out, settings, material, chosen)
     with logging_to(out):
         if resume or export_only:
             run.resume()
@@ -96,10 +92,6 @@ def command(
             run.write()
         else:
             run.train()
-
-
-def _joined(stacks: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    return np.concatenate(stacks) if stacks else np.zeros((0, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
 
 
 def main() -> None:
