@@ -1,0 +1,238 @@
+"""Training of the reconstructors, one after the other, on benign pictures alone; early stopping; it can be resumed."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from taintwatch_calibration.cmag.networks import Reconstructors, Shape
+from taintwatch_calibration.cmag.similarity import StructuralSimilarity, reconstruction_loss
+from taintwatch_models.errors import UsageError
+from taintwatch_models.storage import write_atomically
+
+__all__ = ["STAGES", "BenignData", "Progress", "TrainingSettings", "train_reconstructors"]
+
+STAGES = ("fmr", "lr", "gr")
+Progress = Callable[[str, int, float, float], None]
+"""Stage, epoch (from 1), training loss, validation loss."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BenignData:
+    """Benign pictures with what the classifier gave for them; N of each."""
+
+    features: NDArray[np.float32]
+    """(N, channels, h, w)."""
+    logits: NDArray[np.float32]
+    """(N, classes)."""
+    pictures: NDArray[np.float32]
+    """(N, colours, size, size) in [0, 1]: the inputs, reduced."""
+
+    def __post_init__(self) -> None:
+        if not len(self.features) == len(self.logits) == len(self.pictures):
+            raise UsageError(
+                f"{len(self.pictures)} pictures do not match {len(self.features)} features and "
+                f"{len(self.logits)} logits"
+            )
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def subset(self, rows: NDArray[Any]) -> BenignData:
+        """Return those rows."""
+        return BenignData(self.features[rows], self.logits[rows], self.pictures[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """What fixes a training, beside its data and the shape."""
+
+    epochs: int = 30
+    """Of each stage, at most."""
+    patience: int = 4
+    """Epochs without a better validation loss after which a stage ends."""
+    batch: int = 64
+    rate: float = 1e-3
+    mu: float = 0.5
+    """Weight of the squared error; the rest is 1 - SSIM."""
+    seed: int = 0
+
+
+def train_reconstructors(
+    training: BenignData,
+    validation: BenignData,
+    shape: Shape,
+    settings: TrainingSettings,
+    *,
+    checkpoint: Path | None = None,
+    device: str = "cpu",
+    progress: Progress = lambda stage, epoch, loss, held: None,
+) -> Reconstructors:
+    """Train FMR, then LR, then GR on their frozen outputs (Adam), keeping each stage's best on `validation`.
+
+    With `checkpoint`, the state is written after each epoch and a later call goes on from it. Raises `UsageError` for
+    too few pictures, sizes that do not match, or a checkpoint of another run.
+    """
+    _check(training, validation, shape, settings)
+    torch.manual_seed(settings.seed)  # the first weights
+    model = Reconstructors(shape).to(device)
+    run = _Run(model, training, validation, settings, checkpoint, device)
+    run.resume()
+    for stage in STAGES:
+        run.train_stage(stage, progress)
+    return model.eval()
+
+
+def _check(training: BenignData, validation: BenignData, shape: Shape, settings: TrainingSettings) -> None:
+    if len(training) < settings.batch or not len(validation):
+        raise UsageError(
+            f"{len(training)} benign pictures to train on and {len(validation)} to stop by are too few; at least "
+            f"{settings.batch} and 1 are needed"
+        )
+    found = (training.features.shape[1:], training.logits.shape[1], training.pictures.shape[1:])
+    wanted = ((shape.channels, *shape.cells), shape.classes, (shape.colours, shape.size, shape.size))
+    if found != wanted:
+        raise UsageError(
+            f"the benign data's maps, classes and pictures {found} do not match the reconstructors' {wanted}"
+        )
+
+
+class _Run:
+    """The state of one training: the model, and for the stage at work its optimiser and best weights."""
+
+    def __init__(
+        self,
+        model: Reconstructors,
+        training: BenignData,
+        validation: BenignData,
+        settings: TrainingSettings,
+        checkpoint: Path | None,
+        device: str,
+    ) -> None:
+        self.model, self.settings, self.checkpoint, self.device = model, settings, checkpoint, device
+        self.training, self.validation = (_tensors(part) for part in (training, validation))
+        side = model.shape.size
+        self.similarity = StructuralSimilarity(side, side).to(device)
+        self.done: list[str] = []
+        self.history: list[float] = []
+        self.best: dict[str, Tensor] | None = None
+        self.optimiser_state: dict[str, Any] | None = None
+
+    def train_stage(self, stage: str, progress: Progress) -> None:
+        if stage in self.done:
+            return
+        module: nn.Module = getattr(self.model, stage)
+        optimiser = torch.optim.Adam(module.parameters(), lr=self.settings.rate)
+        if self.optimiser_state is not None:
+            optimiser.load_state_dict(self.optimiser_state)
+        while not self._finished():
+            epoch = len(self.history)
+            loss = self._epoch(stage, module, optimiser, epoch)
+            held = self._validate(stage)
+            if not self.history or held < min(self.history):
+                self.best = copy.deepcopy(module.state_dict())
+            self.history.append(held)
+            self._save(optimiser)
+            progress(stage, epoch + 1, loss, held)
+        if self.best is not None:
+            module.load_state_dict(self.best)
+        self.done.append(stage)
+        self.history, self.best, self.optimiser_state = [], None, None
+
+    def _finished(self) -> bool:
+        since_best = len(self.history) - 1 - int(np.argmin(self.history)) if self.history else 0
+        return len(self.history) >= self.settings.epochs or since_best >= self.settings.patience
+
+    def _epoch(self, stage: str, module: nn.Module, optimiser: torch.optim.Optimizer, epoch: int) -> float:
+        # The order depends on the seed, the stage and the epoch alone, so that a resumed run sees the same batches.
+        seed = self.settings.seed * 1_000_003 + STAGES.index(stage) * 1_009 + epoch
+        order = torch.randperm(len(self.training[2]), generator=torch.Generator().manual_seed(seed))
+        self.model.eval()
+        module.train()
+        total, count = 0.0, 0
+        for rows in order.split(self.settings.batch):
+            if len(rows) < 2:  # batch norm needs two
+                continue
+            made, wanted = self._made(stage, self.training, rows)
+            loss = reconstruction_loss(self.similarity, made, wanted, self.settings.mu)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            total, count = total + float(loss.detach()) * len(rows), count + len(rows)
+        return total / max(1, count)
+
+    @torch.no_grad()
+    def _validate(self, stage: str) -> float:
+        self.model.eval()
+        total = 0.0
+        for rows in torch.arange(len(self.validation[2])).split(256):
+            made, wanted = self._made(stage, self.validation, rows)
+            total += float(reconstruction_loss(self.similarity, made, wanted, self.settings.mu)) * len(rows)
+        return total / len(self.validation[2])
+
+    def _made(self, stage: str, data: tuple[Tensor, Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
+        features, logits, pictures = (part[rows].to(self.device).float() for part in data)
+        model = self.model
+        if stage == "fmr":
+            made = model.fmr(features)
+        elif stage == "lr":
+            made = model.lr(model.probabilities(logits))
+        else:
+            with torch.no_grad():
+                product = model.fmr(features) * model.lr(model.probabilities(logits))
+            made = model.gr(product)
+        return made, pictures
+
+    def _save(self, optimiser: torch.optim.Optimizer) -> None:
+        if self.checkpoint is None:
+            return
+        buffer = io.BytesIO()
+        state = {
+            "settings": asdict(self.settings),
+            "shape": asdict(self.model.shape),
+            "pictures": len(self.training[2]),
+            "model": self.model.state_dict(),
+            "done": self.done,
+            "history": self.history,
+            "best": self.best,
+            "optimiser": optimiser.state_dict(),
+        }
+        torch.save(state, buffer)
+        write_atomically(self.checkpoint, buffer.getvalue())
+
+    def resume(self) -> None:
+        """Take the checkpoint up where there is one. Raises `UsageError` for one of another run."""
+        if self.checkpoint is None or not self.checkpoint.is_file():
+            return
+        advice = "name another --out, or remove it to start anew"
+        try:
+            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            same = (
+                {**state["settings"], "epochs": 0} == {**asdict(self.settings), "epochs": 0}
+                and state["shape"] == asdict(self.model.shape)
+                and state["pictures"] == len(self.training[2])
+            )
+        except Exception as error:  # unpickling raises its own kinds
+            raise UsageError(
+                f"{self.checkpoint}: not a readable checkpoint ({type(error).__name__}); {advice}"
+            ) from error
+        if not same:
+            raise UsageError(f"{self.checkpoint}: belongs to a training with other settings or pictures; {advice}")
+        self.model.load_state_dict(state["model"])
+        self.done, self.history = list(state["done"]), list(state["history"])
+        self.best, self.optimiser_state = state["best"], state["optimiser"]
+
+
+def _tensors(data: BenignData) -> tuple[Tensor, Tensor, Tensor]:
+    # Features are the bulk: half precision halves the memory, and their last bits do not matter here.
+    features = torch.from_numpy(np.ascontiguousarray(data.features)).half()
+    return features, torch.from_numpy(data.logits), torch.from_numpy(data.pictures)

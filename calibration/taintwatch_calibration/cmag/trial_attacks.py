@@ -1,0 +1,81 @@
+"""The digital attacks that CMAG is measured against, made with ART (Nicolae et al., 2018)."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from taintwatch_models.errors import UsageError
+
+__all__ = ["ATTACKS", "Attack", "attack_images"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """`fgsm`: strength is the largest change of a pixel in [0, 1]. `cw` (l2): strength is the confidence (kappa)."""
+
+    kind: str
+    strength: float
+
+
+ATTACKS = (*(Attack("fgsm", e) for e in (0.1, 0.2, 0.3)), *(Attack("cw", k) for k in (9.0, 19.0, 29.0)))
+
+
+def attack_images(
+    net: nn.Module,
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    classes: int,
+    attack: Attack,
+    *,
+    iterations: int = 60,
+    searches: int = 4,
+) -> NDArray[np.float32]:
+    """Return the attacked images, (N, channels, H, W) float32 in [0, 1]; whether each succeeded is for the caller.
+
+    Untargeted, with the true labels. `iterations` and `searches` are C&W's per binary-search step, and their number.
+    Raises `UsageError` where ART is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # ART and its dependencies warn of their own internals on import
+            from art.attacks.evasion import CarliniL2Method, FastGradientMethod
+            from art.estimators.classification import PyTorchClassifier
+    except ImportError:
+        raise UsageError(
+            "the digital attacks need ART; install it with: pip install adversarial-robustness-toolbox"
+        ) from None
+    classifier = PyTorchClassifier(
+        model=net,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=images.shape[1:],
+        nb_classes=classes,
+        clip_values=(0.0, 1.0),
+        device_type="cpu" if not torch.cuda.is_available() else "gpu",
+    )
+    made: Any
+    if attack.kind == "fgsm":
+        made = FastGradientMethod(classifier, eps=attack.strength, batch_size=100)
+    elif attack.kind == "cw":
+        made = CarliniL2Method(
+            classifier,
+            confidence=attack.strength,
+            learning_rate=0.02,
+            max_iter=iterations,
+            binary_search_steps=searches,
+            initial_const=1.0,
+            max_halving=3,
+            max_doubling=3,
+            batch_size=100,
+            verbose=False,
+        )
+    else:
+        raise UsageError(f"there is no trial attack '{attack.kind}'; there are fgsm and cw")
+    result: NDArray[np.float32] = made.generate(images, y=np.eye(classes, dtype=np.float32)[labels])
+    return result.astype(np.float32)
