@@ -36,7 +36,8 @@ class StructuralSimilarity(nn.Module):
         similarity = ((2 * both + C1) * (2 * (product - both) + C2)) / (
             (squares + C1) * (square_x + square_y - squares + C2)
         )
-        return similarity.mean(dim=(1, 2, 3))
+        result: Tensor = similarity.mean(dim=(1, 2, 3))
+        return result
 
 
 def reconstruction_loss(similarity: StructuralSimilarity, made: Tensor, wanted: Tensor, mu: float = 0.5) -> Tensor:

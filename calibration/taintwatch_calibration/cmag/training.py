@@ -159,7 +159,7 @@ class _Run:
         self.model.eval()
         module.train()
         total, count = 0.0, 0
-        for rows in order.split(self.settings.batch):
+        for rows in torch.split(order, self.settings.batch):
             if len(rows) < 2:  # batch norm needs two
                 continue
             made, wanted = self._made(stage, self.training, rows)
@@ -174,7 +174,7 @@ class _Run:
     def _validate(self, stage: str) -> float:
         self.model.eval()
         total = 0.0
-        for rows in torch.arange(len(self.validation[2])).split(256):
+        for rows in torch.split(torch.arange(len(self.validation[2])), 256):
             made, wanted = self._made(stage, self.validation, rows)
             total += float(reconstruction_loss(self.similarity, made, wanted, self.settings.mu)) * len(rows)
         return total / len(self.validation[2])

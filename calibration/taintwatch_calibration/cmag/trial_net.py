@@ -21,7 +21,7 @@ def _unit(channels_in: int, channels_out: int, stride: int = 1) -> list[nn.Modul
 
 
 class TrialNet(nn.Module):
-    """(B, channels, S, S) in [0, 1] -> (B, classes) logits; last maps are S/4 x S/4, after a ReLU, then GAP + linear."""
+    """(B, channels, S, S) in [0, 1] -> (B, classes) logits. Last maps S/4 x S/4 after a ReLU, then GAP + linear."""
 
     def __init__(self, channels: int, classes: int, width: int = 16) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ def train_network(
     for epoch in range(epochs):
         net.train()
         order = torch.randperm(len(images), generator=generator)
-        for rows in order.split(batch):
+        for rows in torch.split(order, batch):
             if len(rows) < batch:
                 continue
             moved = _shifted(images[rows], generator, mirror=data.name == "fashion")
