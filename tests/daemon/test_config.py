@@ -123,6 +123,13 @@ def test_file_names_in_a_file_start_from_its_folder(tmp_path: Path) -> None:
     assert config.camera[0].source == str(tmp_path / "v.mp4")
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "a\\u0000b", "sim:wall.png?size=0.3"])
+def test_what_cannot_be_a_file_name_is_left_as_it_is(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "t.toml"
+    file.write_text(CAMERA.format(name))
+    assert load_config(file).camera[0].source == name.replace("\\u0000", "\0")
+
+
 def test_a_missing_file_is_a_usage_error_and_a_binary_one_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_config(tmp_path / "none.toml")

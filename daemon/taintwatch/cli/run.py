@@ -103,7 +103,9 @@ def run(
 
 def _camera(text: str, number: int, count: int) -> dict[str, Any]:
     """Return the `[[camera]]` table that one `--source` stands for."""
-    named = None if Path(text).exists() else _NAMED.fullmatch(text)
+    from taintwatch.config.load import is_there
+
+    named = None if is_there(Path(text)) else _NAMED.fullmatch(text)
     if named is not None:
         return {"name": named[1], "source": named[2]}
     return {"name": "camera" if count == 1 else f"camera{number}", "source": text}

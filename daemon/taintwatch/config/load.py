@@ -16,7 +16,7 @@ from taintwatch.config.lines import KeyPath, line_numbers, line_of
 from taintwatch.config.sections import Config
 from taintwatch_models.errors import ConfigError, UsageError
 
-__all__ = ["load_config", "parse_config", "problems", "read_text"]
+__all__ = ["is_there", "load_config", "parse_config", "problems", "read_text"]
 
 MAX_BYTES = 1_000_000
 EVERY = "*"
@@ -179,6 +179,14 @@ def _root_paths(values: dict[str, Any], folder: Path) -> None:
 
 def _rooted(value: Any, folder: Path) -> Any:
     """Return `value` below `folder` where it names something that is there; anything else is left as it is."""
-    if isinstance(value, str) and value and "\0" not in value and len(value) < 4096 and (folder / value).exists():
+    if isinstance(value, str) and value and is_there(folder / value):
         return str(folder / value)
     return value
+
+
+def is_there(path: Path) -> bool:
+    """Whether `path` exists; False too for text that no file system would take as a name. Never raises."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
