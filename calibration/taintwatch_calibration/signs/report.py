@@ -14,10 +14,13 @@ from taintwatch_calibration.signs.cards import card_image
 from taintwatch_calibration.signs.dataset import LabelledImages
 from taintwatch_calibration.signs.evaluate import accuracy_report, predict
 from taintwatch_calibration.signs.material import Material
+from taintwatch_calibration.signs.network import SignNet
+from taintwatch_calibration.signs.occlusion import kept_after_fill
 
 __all__ = ["machine", "measure", "measure_one"]
 
 _CARD_SHARE = 0.85
+_CUTS = (0.4, 0.6, 0.8)
 
 
 def measure_one(
@@ -30,9 +33,12 @@ def measure_one(
 
 
 def measure(
-    network: nn.Module, material: Material, classes: tuple[int, ...], labels: tuple[str, ...], device: torch.device
+    network: SignNet, material: Material, classes: tuple[int, ...], labels: tuple[str, ...], device: torch.device
 ) -> dict[str, Any]:
-    """Return the accuracy on `test`, `validation`, rendered `cards` and, where there are any, `empty_scenes`."""
+    """Return the accuracy on `test`, `validation`, rendered `cards` and, where there are any, `empty_scenes`.
+
+    For `test` also `kept_after_fill`: cut of the critical region -> share that keeps its label when it is filled.
+    """
     numbers = np.array(classes, np.int64)
     cards = np.stack([card_image(index, _CARD_SHARE)[..., :3] for index in classes])
     parts = {
@@ -44,6 +50,11 @@ def measure(
     if len(material.empty_scenes):
         predicted = predict(network, material.empty_scenes, device)
         found["empty_scenes"] = accuracy_report(predicted, np.full_like(predicted, len(classes)), labels)
+    chosen = material.test.subset(np.isin(material.test.labels, classes))
+    truth = np.array([classes.index(int(label)) for label in chosen.labels], np.int64)
+    found["test"]["kept_after_fill"] = {
+        str(cut): kept_after_fill(network, chosen.images, truth, cut, device) for cut in _CUTS
+    }
     return found
 
 

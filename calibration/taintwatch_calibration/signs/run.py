@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from taintwatch_calibration.signs.batches import BatchMaker, Mixture
@@ -88,10 +88,9 @@ class TrainingRun:
         return (*(SIGN_NAMES[index] for index in self.settings.classes), BACKGROUND)
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> SignNet:
         """The averaged network: what is evaluated and exported."""
-        averaged: nn.Module = self._average.module
-        return averaged
+        return cast(SignNet, self._average.module)
 
     def train(self) -> None:
         """Train the epochs that are left, then write the model and its metrics."""
