@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from taintwatch_models.cmag.limits import StatisticLimit
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.storage import write_atomically
 
 __all__ = [
     "Calibration",
+    "CmagCalibration",
+    "CombinationCalibration",
     "HeldOut",
     "PaperCalibration",
     "TightCalibration",
@@ -57,6 +60,35 @@ class PaperCalibration:
 
 
 @dataclass(frozen=True, slots=True)
+class CmagCalibration:
+    """Thresholds of `cmag`: suspicious where any statistic exceeds its own. Together they use up the accepted rate."""
+
+    limits: tuple[StatisticLimit, ...]
+    accepted_fpr: float
+    rule: str = "quantile"
+    """How they were chosen: `quantile` of benign values, or the paper's `extreme` benign value."""
+    benign: str = ""
+    benign_frames: int = 0
+    held_out: HeldOut | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CombinationCalibration:
+    """`tight` and `cmag` as one detector: scores on their benign scales, joined by `rule`, and one threshold."""
+
+    rule: str
+    """`either`, `both` or `score` (the sum)."""
+    threshold: float
+    accepted_fpr: float
+    """Of the whole."""
+    tight_centre: float
+    tight_spread: float
+    cmag_centre: float
+    cmag_spread: float
+    held_out: HeldOut | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """Everything that was calibrated for one model. The defaults are those of an uncalibrated run."""
 
@@ -72,6 +104,8 @@ class Calibration:
     benign_frames: int = 0
     tight: TightCalibration = field(default_factory=TightCalibration)
     paper: PaperCalibration = field(default_factory=PaperCalibration)
+    cmag: CmagCalibration | None = None
+    combination: CombinationCalibration | None = None
 
     @property
     def calibrated(self) -> bool:
@@ -112,7 +146,13 @@ def read_calibration(path: Path, *, model_hash: str | None = None) -> Calibratio
     return calibration
 
 
-_NESTED: dict[str, type] = {"tight": TightCalibration, "paper": PaperCalibration, "held_out": HeldOut}
+_NESTED: dict[str, type] = {
+    "tight": TightCalibration,
+    "paper": PaperCalibration,
+    "cmag": CmagCalibration,
+    "combination": CombinationCalibration,
+    "held_out": HeldOut,
+}
 
 
 def _build(kind: type, values: Any, where: str) -> Any:
@@ -126,6 +166,11 @@ def _build(kind: type, values: Any, where: str) -> Any:
             raise CalibrationError(f"{where}: unknown key '{key}'; calibrate again with this version")
         if key in _NESTED and value is not None:
             built[key] = _build(_NESTED[key], value, f"{where}: {key}")
+            continue
+        if key == "limits":
+            if not isinstance(value, list) or not value:
+                raise CalibrationError(f"{where}: limits must be a list of at least one table, found {value!r}")
+            built[key] = tuple(_build(StatisticLimit, item, f"{where}: limits") for item in value)
             continue
         annotation = str(names[key].type)
         allowed = {"float": (int, float), "int": (int,), "str": (str,)}.get(annotation.split(" ")[0])

@@ -8,14 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
-from taintwatch_models.errors import ConfigError
+from taintwatch_models.cmag.combined import CombinedDetector
+from taintwatch_models.cmag.detector import CmagDetector
+from taintwatch_models.cmag.runner import CmagRunner
+from taintwatch_models.errors import CalibrationError, ConfigError
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Detector, Prediction, RadarEvidence, Verdict
 from taintwatch_models.regions import region_of
 
 __all__ = ["DETECTOR_NAMES", "PaperDetector", "TightDetector", "make_detectors", "tight_score"]
 
-DETECTOR_NAMES = ("tight", "paper")
+DETECTOR_NAMES = ("tight", "paper", "cmag", "combined")
 
 
 def tight_score(margin: float, swing: float, swing_weight: float) -> float:
@@ -108,15 +111,43 @@ class PaperDetector:
 
 
 def make_detectors(
-    names: Sequence[str], calibration: Calibration, labels: Sequence[str], preprocessing: Preprocessing
+    names: Sequence[str],
+    calibration: Calibration,
+    labels: Sequence[str],
+    preprocessing: Preprocessing,
+    cmag: CmagRunner | None = None,
 ) -> tuple[Detector, ...]:
-    """Return the named detectors. Raises `ConfigError` for an unknown name."""
+    """Return the named detectors; `cmag` and `combined` need the reconstructors.
+
+    Raises `ConfigError` for an unknown name, `CalibrationError` where their thresholds were never chosen.
+    """
     made: list[Detector] = []
     for name in names:
         if name == "tight":
             made.append(TightDetector(calibration.tight, labels, preprocessing))
         elif name == "paper":
             made.append(PaperDetector(calibration.paper, labels, preprocessing))
+        elif name == "cmag":
+            made.append(_cmag(calibration, cmag, preprocessing))
+        elif name == "combined":
+            if calibration.combination is None:
+                raise CalibrationError(
+                    "the detector 'combined' was never calibrated for this model; run `taintwatch cmag calibrate` with "
+                    "--combine"
+                )
+            tight = TightDetector(calibration.tight, labels, preprocessing)
+            both = _cmag(calibration, cmag, preprocessing)
+            made.append(CombinedDetector(tight, both, calibration.combination))
         else:
             raise ConfigError(f"there is no detector '{name}'; there are {', '.join(DETECTOR_NAMES)}")
     return tuple(made)
+
+
+def _cmag(calibration: Calibration, runner: CmagRunner | None, preprocessing: Preprocessing) -> CmagDetector:
+    if runner is None:
+        raise ConfigError("the detector 'cmag' needs reconstructors; train them with `taintwatch cmag train`")
+    if calibration.cmag is None:
+        raise CalibrationError(
+            "the detector 'cmag' has no thresholds for this model; choose them with `taintwatch cmag calibrate`"
+        )
+    return CmagDetector(runner, calibration.cmag, preprocessing.order)

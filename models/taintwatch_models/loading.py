@@ -16,10 +16,20 @@ from taintwatch_models.preprocessing import ModelDescription, Preprocessing, rea
 from taintwatch_models.records import Detector
 
 if TYPE_CHECKING:
+    from taintwatch_models.cmag.runner import CmagRunner
     from taintwatch_models.onnx_classifier import Radar
-    from taintwatch_models.radar_file import RadarFile
+    from taintwatch_models.radar_file import RadarFile, RadarInfo
 
-__all__ = ["LoadedModel", "ModelSettings", "describe", "load_model", "load_radar_file", "names_of"]
+__all__ = [
+    "LoadedModel",
+    "ModelSettings",
+    "cmag_path",
+    "describe",
+    "load_model",
+    "load_radar_file",
+    "names_of",
+    "radar_variants",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +45,8 @@ class ModelSettings:
     labels: str | None = None
     calibration: str | None = None
     """None: the one beside the model, `<model>.calibration.json`, where there is one."""
+    cmag: str | None = None
+    """CMAG's reconstructors; None: those beside the model, `<model>.cmag.onnx`."""
     device: str = "auto"
     require_device: bool = False
     providers: tuple[str, ...] = ()
@@ -65,7 +77,7 @@ def load_model(settings: ModelSettings) -> LoadedModel:
     if _is_torch(settings.path):
         from taintwatch_models.torch_backend import load_torch_radar  # torch only where it is asked for
 
-        info, make = load_torch_radar(settings)
+        info, make = load_torch_radar(replace(settings, variants=radar_variants(settings.variants)))
         calibration, warnings = _calibration(settings, info.source_sha256)
         radar: Radar = make(calibration)
     else:
@@ -76,8 +88,9 @@ def load_model(settings: ModelSettings) -> LoadedModel:
         calibration, warnings = _calibration(settings, info.source_sha256)
         radar = OnnxRadar(
             file,
-            settings.variants,
+            radar_variants(settings.variants),
             calibration,
+            features=_wants_cmag(settings.variants),
             device=settings.device,
             require_device=settings.require_device,
             providers=settings.providers,
@@ -91,10 +104,43 @@ def load_model(settings: ModelSettings) -> LoadedModel:
         )
     classifier = RadarClassifier(radar)
     classifier.warm_up(settings.batches)
-    detectors = make_detectors(settings.variants, calibration, info.labels, info.preprocessing)
+    cmag = _cmag_runner(settings, calibration, info) if _wants_cmag(settings.variants) else None
+    detectors = make_detectors(settings.variants, calibration, info.labels, info.preprocessing, cmag)
     for warning in warnings:
         _log.warning(warning)
     return LoadedModel(classifier, detectors, calibration, info.preprocessing, tuple(warnings))
+
+
+def radar_variants(detectors: Sequence[str]) -> tuple[str, ...]:
+    """Return which of TaintRadar's variants these detectors judge by (`cmag` alone needs none)."""
+    return tuple(dict.fromkeys("tight" if name == "combined" else name for name in detectors if name != "cmag"))
+
+
+def _wants_cmag(detectors: Sequence[str]) -> bool:
+    return "cmag" in detectors or "combined" in detectors
+
+
+def cmag_path(settings: ModelSettings) -> Path:
+    """Return where the model's reconstructors are, or should be."""
+    if settings.cmag is not None:
+        return Path(settings.cmag)
+    if settings.path is None:
+        from taintwatch_models.bundled import bundled_path
+
+        return bundled_path("signs.cmag.onnx")
+    return Path(settings.path.removesuffix(".onnx").removesuffix(".radar") + ".cmag.onnx")
+
+
+def _cmag_runner(settings: ModelSettings, calibration: Calibration, info: RadarInfo) -> CmagRunner:
+    """Open the reconstructors. Raises `ModelError` where they are missing or another model's."""
+    from taintwatch_models.cmag.file import check_fit, read_cmag
+    from taintwatch_models.cmag.runner import CmagRunner
+
+    path = cmag_path(settings)
+    file = read_cmag(path)
+    check_fit(file.info, info, str(path))
+    limits = calibration.cmag.limits if calibration.cmag is not None else ()
+    return CmagRunner(file, ("reconstruction", *(limit.statistic for limit in limits)))
 
 
 def load_radar_file(settings: ModelSettings) -> RadarFile:

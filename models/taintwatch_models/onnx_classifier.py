@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -158,7 +159,10 @@ class RadarClassifier:
             outputs = self._radar(self._radar.info.preprocessing.normalise(np.stack(pixels)))
             latency_ms = (self._clock() - start) * 1e3 / len(rows)
             for index, row in enumerate(rows):
-                results[row] = prediction_of(frames[row], outputs, index, self._card.labels, latency_ms)
+                result = prediction_of(frames[row], outputs, index, self._card.labels, latency_ms)
+                if isinstance(result, Prediction) and result.features is not None:
+                    result = replace(result, pixels=read_only(pixels[index]))
+                results[row] = result
         return [results[row] for row in range(len(frames))]
 
 

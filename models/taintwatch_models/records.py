@@ -81,6 +81,8 @@ class Prediction:
     evidence: RadarEvidence | None = None
     features: NDArray[np.float32] | None = None
     """(channels, h, w): the last convolutional maps, where a detector asked for them; read-only."""
+    pixels: NDArray[np.uint8] | None = None
+    """(input height, input width, 3), 0..255 in the model's channel order, where a detector asked for it; read-only."""
 
 
 @dataclass(frozen=True, slots=True)

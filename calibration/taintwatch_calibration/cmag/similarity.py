@@ -46,4 +46,5 @@ def reconstruction_loss(similarity: StructuralSimilarity, made: Tensor, wanted: 
     Han et al. (2021) print `+ SSIM`; minimising that would make the reconstruction as unlike as it can be.
     """
     error = torch.mean((made - wanted) ** 2)
-    return mu * error + (1 - mu) * (1 - similarity(made, wanted).mean())
+    loss: Tensor = mu * error + (1 - mu) * (1 - similarity(made, wanted).mean())
+    return loss

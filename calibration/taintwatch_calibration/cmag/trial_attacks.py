@@ -34,8 +34,8 @@ def attack_images(
     classes: int,
     attack: Attack,
     *,
-    iterations: int = 60,
-    searches: int = 4,
+    iterations: int = 40,
+    searches: int = 3,
 ) -> NDArray[np.float32]:
     """Return the attacked images, (N, channels, H, W) float32 in [0, 1]; whether each succeeded is for the caller.
 
@@ -66,12 +66,12 @@ def attack_images(
         made = CarliniL2Method(
             classifier,
             confidence=attack.strength,
-            learning_rate=0.02,
+            learning_rate=0.05,
             max_iter=iterations,
             binary_search_steps=searches,
             initial_const=1.0,
-            max_halving=3,
-            max_doubling=3,
+            max_halving=2,
+            max_doubling=2,
             batch_size=100,
             verbose=False,
         )

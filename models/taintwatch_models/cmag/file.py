@@ -1,0 +1,105 @@
+"""Reconstructors on disk: one ONNX file with the graph and, as metadata, which model they belong to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from taintwatch_models.errors import ModelError
+from taintwatch_models.radar_file import RadarInfo
+from taintwatch_models.storage import write_atomically
+
+__all__ = ["CmagFile", "CmagInfo", "attach_info", "check_fit", "read_cmag", "write_cmag"]
+
+_KEY = "taintwatch.cmag"
+_VERSION = 1
+_ADVICE = "train reconstructors for this model with `taintwatch cmag train`"
+
+
+@dataclass(frozen=True, slots=True)
+class CmagInfo:
+    """What is known of a model's reconstructors."""
+
+    model_hash: str
+    """SHA-256 (hex) of the classifier's file that they were trained behind."""
+    model_name: str
+    channels: int
+    """Of the classifier's last maps."""
+    cells: tuple[int, int]
+    classes: int
+    size: int
+    """Side of the reconstruction, pixels."""
+    colours: int
+    temperature: float
+    statistics: tuple[str, ...]
+    """The graph's statistics, each (B,)."""
+    benign: str = ""
+    """What they were trained on, for people."""
+    benign_frames: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CmagFile:
+    """A graph from `features`, `logits` and `picture` to reconstructions and statistics, and what is known of it."""
+
+    proto: onnx.ModelProto
+    info: CmagInfo
+
+
+def attach_info(proto: onnx.ModelProto, info: CmagInfo) -> CmagFile:
+    """Write `info` into the graph's metadata."""
+    text = json.dumps({"version": _VERSION, **asdict(info)})
+    kept = [p for p in proto.metadata_props if p.key != _KEY]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend([*kept, onnx.StringStringEntryProto(key=_KEY, value=text)])
+    return CmagFile(proto, info)
+
+
+def read_cmag(path: Path) -> CmagFile:
+    """Read reconstructors. Raises `ModelError` where the file is missing, damaged or something else."""
+    if not path.is_file():
+        raise ModelError(f"{path}: no such reconstructors; {_ADVICE}")
+    try:
+        proto = onnx.load(str(path))
+    except Exception as error:  # protobuf and onnx raise their own kinds
+        raise ModelError(f"{path}: not a valid ONNX file ({type(error).__name__})") from error
+    text = next((p.value for p in proto.metadata_props if p.key == _KEY), None)
+    if text is None:
+        raise ModelError(f"{path}: an ONNX file, but not CMAG reconstructors; {_ADVICE}")
+    try:
+        values: dict[str, Any] = json.loads(text)
+        version = values.pop("version")
+        if version != _VERSION:
+            raise ModelError(f"{path}: written by another version (format {version}); {_ADVICE}")
+        for key in ("cells", "statistics"):
+            values[key] = tuple(values[key])
+        return CmagFile(proto, CmagInfo(**values))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: its CMAG metadata is damaged ({error}); {_ADVICE}") from None
+
+
+def write_cmag(file: CmagFile, path: Path) -> None:
+    """Write reconstructors whole or not at all. Raises `ModelError`."""
+    try:
+        write_atomically(path, file.proto.SerializeToString())
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def check_fit(info: CmagInfo, model: RadarInfo, where: str) -> None:
+    """Raise `ModelError` where the reconstructors were trained behind another model than this one."""
+    if info.model_hash != model.source_sha256:
+        raise ModelError(
+            f"{where}: these reconstructors belong to another model ('{info.model_name}', hash {info.model_hash[:12]}; "
+            f"this one's is {model.source_sha256[:12]}); {_ADVICE}"
+        )
+    theirs, ours = (info.channels, *info.cells, info.classes), (model.channels, *model.cells, model.classes)
+    if theirs != ours:
+        raise ModelError(
+            f"{where}: the reconstructors expect {theirs[0]} maps of {theirs[1]} x {theirs[2]} and {theirs[3]} "
+            f"classes, but the model gives {ours[0]} of {ours[1]} x {ours[2]} and {ours[3]}; {_ADVICE}"
+        )

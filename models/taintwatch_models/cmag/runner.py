@@ -1,0 +1,80 @@
+"""The reconstructors on ONNX Runtime: features, logits and pictures in; reconstructions and statistics out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch_models.cmag.file import CmagFile
+from taintwatch_models.errors import InferenceError, UsageError
+from taintwatch_models.graph.prune import keep_outputs
+from taintwatch_models.onnx_session import open_session
+
+__all__ = ["PICTURES", "CmagRunner", "reduce_pictures"]
+
+PICTURES = ("reconstruction", "fmr", "lr")
+"""Outputs that are pictures: GR's, FMR's and LR's, (B, colours, size, size) in [0, 1]."""
+
+
+def reduce_pictures(pixels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
+    """Return pictures (B, H, W, 3) 0..255 as the reconstructors compare them: (B, 3, size, size), float32 in [0, 1]."""
+    shrink = size < max(pixels.shape[1:3])
+    interpolation = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+    small = [cv2.resize(image, (size, size), interpolation=interpolation) for image in pixels]
+    return np.ascontiguousarray(np.moveaxis(np.stack(small), -1, 1), dtype=np.float32) * np.float32(1 / 255)
+
+
+class CmagRunner:
+    """Runs the graph. Only what is asked for is computed."""
+
+    def __init__(
+        self,
+        file: CmagFile,
+        outputs: Sequence[str] | None = None,
+        *,
+        device: str = "cpu",
+        threads: int = 1,
+    ) -> None:
+        """`outputs`: names of statistics and `PICTURES`; None: all.
+
+        On the CPU with one thread by default: the graph is so small that handing it to a GPU, or to a pool of threads
+        that the classifier's own pool contends with, costs more than it saves. Raises `ModelError`, `DeviceError`.
+        """
+        self.info = file.info
+        self.outputs = tuple(outputs if outputs is not None else (*PICTURES, *file.info.statistics))
+        given = (*PICTURES, *file.info.statistics)
+        unknown = set(self.outputs) - set(given)
+        if unknown:
+            raise UsageError(f"the reconstructors give no '{min(unknown)}'; they give {', '.join(given)}")
+        graph = keep_outputs(file.proto, self.outputs).SerializeToString()
+        self._session, self.provider = open_session(graph, device=device, threads=threads)
+        self._wanted = {value.name for value in self._session.get_inputs()}
+
+    def __call__(
+        self, features: NDArray[np.float32], logits: NDArray[np.float32], pictures: NDArray[np.float32]
+    ) -> Mapping[str, NDArray[Any]]:
+        """Run features (B, channels, h, w), logits (B, classes) and reduced pictures (B, colours, size, size).
+
+        Returns the outputs by name, each with the batch first. Raises `UsageError` for sizes that do not match,
+        `InferenceError` where the runtime fails.
+        """
+        info = self.info
+        found = (features.shape[1:], logits.shape[1:], pictures.shape[1:])
+        wanted = ((info.channels, *info.cells), (info.classes,), (info.colours, info.size, info.size))
+        if found != wanted or not len(features) == len(logits) == len(pictures):
+            raise UsageError(
+                f"the reconstructors of '{info.model_name}' expect features, logits and pictures of {wanted}, "
+                f"not {len(features)}, {len(logits)} and {len(pictures)} of {found}"
+            )
+        feeds = {"features": features, "logits": logits, "picture": pictures}
+        try:
+            values = self._session.run(
+                self.outputs, {name: value for name, value in feeds.items() if name in self._wanted}
+            )
+        except Exception as error:  # the runtime raises its own kinds
+            raise InferenceError(f"CMAG failed on {self.provider}: {str(error).strip().splitlines()[0]}") from error
+        return dict(zip(self.outputs, values, strict=True))
