@@ -53,6 +53,7 @@ def model_settings(config: Config) -> ModelSettings:
         preprocessing=model.preprocessing,
         labels=model.labels,
         calibration=model.calibration,
+        cmag=model.cmag,
         device=model.device,
         require_device=model.require_device,
         providers=model.providers,

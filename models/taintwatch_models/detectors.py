@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
-from taintwatch_models.cmag.combined import CombinedDetector
 from taintwatch_models.cmag.detector import CmagDetector
+from taintwatch_models.cmag.joint import JointDetector
 from taintwatch_models.cmag.runner import CmagRunner
 from taintwatch_models.errors import CalibrationError, ConfigError
 from taintwatch_models.preprocessing import Preprocessing
@@ -18,7 +18,7 @@ from taintwatch_models.regions import region_of
 
 __all__ = ["DETECTOR_NAMES", "PaperDetector", "TightDetector", "make_detectors", "tight_score"]
 
-DETECTOR_NAMES = ("tight", "paper", "cmag", "combined")
+DETECTOR_NAMES = ("tight", "paper", "cmag", "joint")
 
 
 def tight_score(margin: float, swing: float, swing_weight: float) -> float:
@@ -117,7 +117,7 @@ def make_detectors(
     preprocessing: Preprocessing,
     cmag: CmagRunner | None = None,
 ) -> tuple[Detector, ...]:
-    """Return the named detectors; `cmag` and `combined` need the reconstructors.
+    """Return the named detectors; `cmag` and `joint` need the reconstructors.
 
     Raises `ConfigError` for an unknown name, `CalibrationError` where their thresholds were never chosen.
     """
@@ -129,15 +129,15 @@ def make_detectors(
             made.append(PaperDetector(calibration.paper, labels, preprocessing))
         elif name == "cmag":
             made.append(_cmag(calibration, cmag, preprocessing))
-        elif name == "combined":
+        elif name == "joint":
             if calibration.combination is None:
                 raise CalibrationError(
-                    "the detector 'combined' was never calibrated for this model; run `taintwatch cmag calibrate` with "
+                    "the detector 'joint' was never calibrated for this model; run `taintwatch cmag calibrate` with "
                     "--combine"
                 )
             tight = TightDetector(calibration.tight, labels, preprocessing)
             both = _cmag(calibration, cmag, preprocessing)
-            made.append(CombinedDetector(tight, both, calibration.combination))
+            made.append(JointDetector(tight, both, calibration.combination))
         else:
             raise ConfigError(f"there is no detector '{name}'; there are {', '.join(DETECTOR_NAMES)}")
     return tuple(made)

@@ -113,11 +113,11 @@ def load_model(settings: ModelSettings) -> LoadedModel:
 
 def radar_variants(detectors: Sequence[str]) -> tuple[str, ...]:
     """Return which of TaintRadar's variants these detectors judge by (`cmag` alone needs none)."""
-    return tuple(dict.fromkeys("tight" if name == "combined" else name for name in detectors if name != "cmag"))
+    return tuple(dict.fromkeys("tight" if name == "joint" else name for name in detectors if name != "cmag"))
 
 
 def _wants_cmag(detectors: Sequence[str]) -> bool:
-    return "cmag" in detectors or "combined" in detectors
+    return "cmag" in detectors or "joint" in detectors
 
 
 def cmag_path(settings: ModelSettings) -> Path:

@@ -47,6 +47,9 @@ class ModelSection(Section):
     )
     labels: Text | None = Field(default=None, description="Class names: a .json list or a .txt with one name a line.")
     calibration: Text | None = Field(default=None, description="Thresholds made by `taintwatch calibrate thresholds`.")
+    cmag: Text | None = Field(
+        default=None, description="Reconstructors made by `taintwatch cmag train`; MODEL.cmag.onnx."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the model runs.")
     require_device: bool = Field(
         default=False, description="Refuse to start where `device` is not there, never fall back."
@@ -78,8 +81,12 @@ class CameraSection(Section):
 class DetectSection(Section):
     """What judges each frame."""
 
-    detectors: Annotated[tuple[Literal["tight", "paper"], ...], Field(strict=False, min_length=1)] = Field(
-        default=("tight",), description="tight: two forwards; paper: TaintRadar as published, three forwards."
+    detectors: Annotated[tuple[Literal["tight", "paper", "cmag", "joint"], ...], Field(strict=False, min_length=1)] = (
+        Field(
+            default=("tight",),
+            description="tight: two forwards; paper: TaintRadar as published, three; cmag: reconstruction; "
+            "joint: tight and cmag at one false-positive rate.",
+        )
     )
     fill: Text | None = Field(
         default=None, description="mean, noise, fresh-noise, blur, inpaint or a picture; none: as calibrated."

@@ -8,7 +8,7 @@ from dataclasses import replace
 from taintwatch_models.calibration_file import CombinationCalibration
 from taintwatch_models.records import Detector, Prediction, Verdict
 
-__all__ = ["RULES", "CombinedDetector", "combined_score"]
+__all__ = ["RULES", "JointDetector", "joint_score"]
 
 RULES: Mapping[str, Callable[[float, float], float]] = {
     "either": max,
@@ -18,18 +18,18 @@ RULES: Mapping[str, Callable[[float, float], float]] = {
 """How two normalised scores become one: either is enough, both are needed, or they add up."""
 
 
-def combined_score(settings: CombinationCalibration, tight: float, cmag: float) -> float:
-    """Return the combined score: each is put on its benign scale first, (score - centre) / spread."""
+def joint_score(settings: CombinationCalibration, tight: float, cmag: float) -> float:
+    """Return the joint score: each is put on its benign scale first, (score - centre) / spread."""
     return RULES[settings.rule](
         (tight - settings.tight_centre) / settings.tight_spread,
         (cmag - settings.cmag_centre) / settings.cmag_spread,
     )
 
 
-class CombinedDetector:
+class JointDetector:
     """Judges by `tight` and `cmag` together; the region and the recovered label are those of `tight`."""
 
-    name = "combined"
+    name = "joint"
 
     def __init__(self, tight: Detector, cmag: Detector, settings: CombinationCalibration) -> None:
         self._tight, self._cmag, self._settings = tight, cmag, settings
@@ -37,7 +37,7 @@ class CombinedDetector:
     def __call__(self, prediction: Prediction) -> Verdict:
         """Raises what the two raise."""
         first, second = self._tight(prediction), self._cmag(prediction)
-        score = combined_score(self._settings, first.score, second.score)
+        score = joint_score(self._settings, first.score, second.score)
         suspicious = score > self._settings.threshold
         statistics = {"tight": first.score, "cmag": second.score}
         statistics |= {f"tight_{name}": value for name, value in first.statistics.items()}
