@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from taintwatch.alerts.lifecycle import AlertBook
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.writer import Identity, new_instance_id
 from taintwatch.cameras import Camera, CameraSet
 from taintwatch.config.digest import config_hash
 from taintwatch.config.sections import CameraSection, Config, VoteSection
-from taintwatch.service import Parts, Plan
+from taintwatch.parts import Judges, Parts, Plan
+from taintwatch.pulse import Pulses
+from taintwatch.recovery import RecoveringClassifier
 from taintwatch.sources.factory import open_source
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.settings import policy_from_settings
@@ -16,22 +20,56 @@ from taintwatch.vote.voter import Voter
 from taintwatch_models.errors import UsageError
 from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
 
-__all__ = ["assemble", "model_settings", "plan_of"]
+__all__ = ["assemble", "identity_of", "make_camera", "make_judges", "model_settings", "plan_of"]
 
 
-def assemble(config: Config) -> Parts:
-    """Build everything that `config` names; cameras are not started yet.
+def assemble(config: Config, pulses: Pulses) -> Parts:
+    """Build everything that `config` names; cameras are not started yet. Every worker is added to `pulses`.
 
     Raises `UsageError`, `SourceError` or one of the configuration's errors, the cheapest checks first.
     """
     if not config.camera:
         raise UsageError("there is nothing to watch; give --source, or a [[camera]] table in the configuration")
-    cameras = CameraSet([_camera(camera) for camera in config.camera])
+    cameras = CameraSet([make_camera(camera, pulses) for camera in config.camera])
+    model, judges = make_judges(config, pulses)
+    identity = identity_of(config, model, new_instance_id())
+    publisher = _publisher(config, identity, pulses) if config.publish.enabled else None
+    return Parts(cameras, judges, publisher, identity)
+
+
+def make_judges(config: Config, pulses: Pulses) -> tuple[LoadedModel, Judges]:
+    """Load the model and make what judges with it, the cheapest checks first."""
     voter = _voter(config.vote, config.detect.detectors)
     book = AlertBook(update_every_s=config.publish.update_s)
-    model = load_model(model_settings(config))
-    publisher = _publisher(config, model) if config.publish.enabled else None
-    return Parts(cameras, model.classifier, model.detectors, voter, book, publisher)
+    settings = model_settings(config)
+    model = load_model(settings)
+    pulse = pulses.add("model")
+    on_cpu = replace(settings, device="cpu", providers=(), require_device=False)
+    classifier = RecoveringClassifier(
+        model.classifier,
+        lambda: load_model(settings).classifier,
+        (lambda: load_model(on_cpu).classifier) if config.model.fallback == "cpu" else None,
+        pulse=pulse,
+    )
+
+    def release() -> None:
+        classifier.close()
+        pulses.remove(pulse)
+
+    return model, Judges(classifier, model.detectors, voter, book, classifier.degraded, release)
+
+
+def identity_of(config: Config, model: LoadedModel, instance: str) -> Identity:
+    """Return what every message says about this daemon."""
+    card = model.classifier.card
+    return Identity(
+        site=config.site,
+        model_hash=card.model_hash,
+        config_hash=config_hash(config),
+        provider=card.provider,
+        calibrated=model.calibration.calibrated,
+        instance=instance,
+    )
 
 
 def plan_of(config: Config) -> Plan:
@@ -41,6 +79,7 @@ def plan_of(config: Config) -> Plan:
         max_frames=config.limits.max_frames,
         status_s=config.publish.status_s,
         stop_s=config.limits.stop_s,
+        inference_s=config.limits.inference_s,
         config_hash=config_hash(config),
     )
 
@@ -65,14 +104,22 @@ def model_settings(config: Config) -> ModelSettings:
     )
 
 
-def _camera(section: CameraSection) -> Camera:
+def make_camera(section: CameraSection, pulses: Pulses) -> Camera:
+    """Return a camera that is not started yet. Raises `SourceError`, `UsageError`."""
     source = open_source(
         section.source,
         open_timeout_s=section.open_timeout_s,
         read_timeout_s=section.read_timeout_s,
         loop=section.loop,
     )
-    return Camera(section.name, source, fps=section.fps, stale_after_s=section.stale_after_s)
+    return Camera(
+        section.name,
+        source,
+        fps=section.fps,
+        stale_after_s=section.stale_after_s,
+        call_limit_s=max(section.open_timeout_s, section.read_timeout_s),
+        pulse=pulses.add(f"camera {section.name}"),
+    )
 
 
 def _voter(section: VoteSection, detectors: tuple[str, ...]) -> Voter:
@@ -81,15 +128,11 @@ def _voter(section: VoteSection, detectors: tuple[str, ...]) -> Voter:
     return Voter(policy, combine=section.combine, detectors=detectors, hold=hold, gap_s=section.gap_s)
 
 
-def _publisher(config: Config, model: LoadedModel) -> Publisher:
-    card = model.classifier.card
-    identity = Identity(
-        site=config.site,
-        model_hash=card.model_hash,
-        config_hash=config_hash(config),
-        provider=card.provider,
-        calibrated=model.calibration.calibrated,
-        instance=new_instance_id(),
+def _publisher(config: Config, identity: Identity, pulses: Pulses) -> Publisher:
+    return Publisher(
+        identity,
+        config.publish.bind,
+        cameras=[camera.name for camera in config.camera],
+        heartbeat_s=config.publish.heartbeat_s,
+        pulse=pulses.add("publisher"),
     )
-    names = [camera.name for camera in config.camera]
-    return Publisher(identity, config.publish.bind, cameras=names, heartbeat_s=config.publish.heartbeat_s)

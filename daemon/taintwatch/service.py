@@ -6,26 +6,26 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Protocol
 
-from taintwatch.alerts.lifecycle import AlertBook
 from taintwatch.alerts.messages import MessageError
-from taintwatch.alerts.publisher import Publisher
-from taintwatch.cameras import CameraSet, CameraState, CameraStatus
+from taintwatch.cameras import CameraState, CameraStatus
+from taintwatch.limited import Limited
+from taintwatch.parts import Judges, Parts, Plan, Swap
 from taintwatch.pipeline import Step, watch
+from taintwatch.pulse import Pulses
 from taintwatch.records import Alert
 from taintwatch.status import Ending, Meter, RunStatus, Summary
-from taintwatch.vote.voter import Voter
-from taintwatch_models.classifier import Classifier, ModelCard, Rejected
-from taintwatch_models.records import Detector, Frame
+from taintwatch_models.classifier import ModelCard, Rejected
 
-__all__ = ["Parts", "Plan", "Reporter", "Service"]
+__all__ = ["Judges", "Parts", "Plan", "Reporter", "Service", "Swaps"]
 
 _log = logging.getLogger(__name__)
 
 WAIT_S = 0.2  # how soon a signal is noticed while no frame comes
 LOOK_S = 0.2  # how often the cameras' states are looked at
+CLOSE_GRACE_S = 30.0  # beyond `stop_s`: closing that takes longer hangs
 
 
 class Reporter(Protocol):
@@ -48,27 +48,16 @@ class Reporter(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a service drives, ready made."""
+class Swaps(Protocol):
+    """Whatever brings a new configuration: a `Reloader`."""
 
-    cameras: CameraSet
-    classifier: Classifier
-    detectors: tuple[Detector, ...]
-    voter: Voter
-    book: AlertBook
-    publisher: Publisher | None
+    def poll(self) -> Swap | None:
+        """Return what is to be exchanged, where there is something."""
+        ...
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The limits and intervals of a run."""
-
-    max_batch: int = 4
-    max_frames: int | None = None
-    status_s: float = 5.0
-    stop_s: float = 2.0
-    config_hash: str = ""
+    def done(self) -> None:
+        """It was exchanged."""
+        ...
 
 
 class Service:
@@ -81,16 +70,25 @@ class Service:
         plan: Plan,
         *,
         stopping: Callable[[], bool],
+        swaps: Swaps | None = None,
+        pulses: Pulses | None = None,
+        observe: Callable[[Step], None] = lambda step: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`observe` is shown every step. `pulses` learns that the inference hangs, and forgets removed cameras."""
         self._parts = parts
         self._reporter = reporter
         self._plan = plan
         self._stopping = stopping
+        self._swaps = swaps
+        self._pulses = pulses or Pulses()
+        self._pulse = self._pulses.add("inference")
+        self._observe = observe
         self._clock = clock
         self._meter = Meter(clock)
-        self._supply = _Limited(parts.cameras, plan.max_frames)
+        self._supply = Limited(parts.cameras, plan.max_frames)
         self._next_look = self._next_status = clock()
+        self._said = parts.identity
         self._reconnects: dict[str, int] = {}
         self._closed: set[str] = set()
 
@@ -99,26 +97,14 @@ class Service:
 
         Raises `SourceError` where no source could be opened at all.
         """
-        parts, plan = self._parts, self._plan
+        parts, card = self._parts, self._parts.judges.classifier.card
         endpoint = None if parts.publisher is None else parts.publisher.endpoint
-        self._reporter.started(parts.classifier.card, parts.cameras.statuses(), endpoint)
-        card = parts.classifier.card
+        self._reporter.started(card, parts.cameras.statuses(), endpoint)
         _log.info("watching with %s on %s, alerts on %s", card.name, card.provider, endpoint)
         parts.cameras.start()
         try:
-            for steps in watch(
-                self._supply,
-                parts.classifier,
-                parts.detectors,
-                parts.voter,
-                parts.book,
-                max_batch=plan.max_batch,
-                wait_s=WAIT_S,
-                stopping=self._stopping,
-            ):
-                for step in steps:
-                    self._take(step)
-                self._do_what_is_due()
+            while not self._stopping() and not self._supply.finished:
+                self._watch_until_swapped()
         finally:
             self._close()
         summary = self._summary()
@@ -126,8 +112,34 @@ class Service:
         self._reporter.finished(summary)
         return summary
 
+    def _watch_until_swapped(self) -> None:
+        """Watch to the end, or until what judges was exchanged: a generator that has begun keeps what it was given."""
+        judges = self._parts.judges
+        self._promise()
+        for steps in watch(
+            self._supply,
+            judges.classifier,
+            judges.detectors,
+            judges.voter,
+            judges.book,
+            max_batch=self._plan.max_batch,
+            wait_s=WAIT_S,
+            stopping=self._stopping,
+        ):
+            self._promise()
+            for step in steps:
+                self._take(step)
+            self._do_what_is_due()
+            if self._swap():
+                return
+
+    def _promise(self) -> None:
+        """Say until when the next batch must have come and been judged."""
+        self._pulse.expect(WAIT_S + self._plan.inference_s)
+
     def _take(self, step: Step) -> None:
         self._meter.see(step)
+        self._observe(step)
         if isinstance(step.outcome, Rejected) and _is_round(self._meter.rejected):
             # Every frame may fail in the same way: the first tells, the tenth, the hundredth and so on remind.
             _log.warning(
@@ -144,11 +156,53 @@ class Service:
         self._meter.see_alert(alert)
         _log.info("camera %s, alert %s %s: %s", alert.camera, alert.event_id, alert.state.value, alert.label_name)
         if self._parts.publisher is not None:
+            self._identify()
             try:
                 self._parts.publisher.publish_alert(alert)
             except MessageError as error:
                 _log.error("alert %s was not published: %s", alert.event_id, error)
         self._reporter.alert(alert)
+
+    def _identify(self) -> None:
+        """Let every message say what really runs the model now: it may have failed, and been replaced."""
+        parts = self._parts
+        if parts.publisher is None or parts.identity is None:
+            return
+        degraded = parts.judges.degraded() is not None
+        identity = replace(parts.identity, provider=parts.judges.classifier.card.provider, degraded=degraded)
+        if identity != self._said:
+            self._said = identity
+            parts.publisher.identify(identity)
+
+    def _swap(self) -> bool:
+        """Exchange what a reload brought; return whether something was."""
+        swap = None if self._swaps is None else self._swaps.poll()
+        if swap is None or self._swaps is None:
+            return False
+        if swap.judges is not None:
+            for alert in self._parts.judges.book.close_all():
+                self._tell(alert)
+            self._parts.judges.release()
+            self._parts = replace(self._parts, judges=swap.judges)
+        self._plan = swap.plan
+        self._parts = replace(self._parts, identity=swap.identity)
+        self._identify()
+        self._exchange_cameras(swap)
+        self._swaps.done()
+        return True
+
+    def _exchange_cameras(self, swap: Swap) -> None:
+        for name in swap.removed:
+            self._end_alert(name)
+            self._reconnects.pop(name, None)
+            self._closed.discard(name)
+        for camera in self._parts.cameras.change(swap.removed, swap.added):
+            self._pulses.remove(camera.pulse)
+            if self._parts.publisher is not None:
+                self._publish_status(self._meter.status((camera.status(),), 0))
+                self._parts.publisher.retire(camera.name)
+        if self._parts.publisher is not None:
+            self._parts.publisher.expect_cameras([camera.name for camera in swap.added])
 
     def _do_what_is_due(self) -> None:
         now = self._clock()
@@ -158,7 +212,10 @@ class Service:
         cameras = self._parts.cameras.statuses()
         for camera in cameras:
             self._follow(camera)
-        status = self._meter.status(cameras, len(self._parts.book.open_alerts()))
+        self._identify()
+        judges = self._parts.judges
+        provider = judges.classifier.card.provider
+        status = self._meter.status(cameras, len(judges.book.open_alerts()), provider, judges.degraded())
         self._reporter.progress(status)
         if now >= self._next_status:
             self._next_status = now + self._plan.status_s
@@ -169,14 +226,18 @@ class Service:
         if camera.reconnects > self._reconnects.get(camera.name, 0):
             self._reconnects[camera.name] = camera.reconnects
             _log.info("camera %s is back (%s)", camera.name, camera.description)
-            self._parts.voter.gap(camera.name)
+            self._parts.judges.voter.gap(camera.name)
         given = camera.delivered + camera.dropped + camera.skipped
         if camera.state is CameraState.ENDED and given >= camera.captured and camera.name not in self._closed:
             self._closed.add(camera.name)
-            alert = self._parts.book.close(camera.name)
-            self._parts.voter.forget(camera.name)
-            if alert is not None:
-                self._tell(alert)
+            self._end_alert(camera.name)
+
+    def _end_alert(self, camera: str) -> None:
+        """Clear the alert of a camera that gives nothing more, and forget its votes."""
+        alert = self._parts.judges.book.close(camera)
+        self._parts.judges.voter.forget(camera)
+        if alert is not None:
+            self._tell(alert)
 
     def _publish_status(self, status: RunStatus) -> None:
         if self._parts.publisher is not None:
@@ -189,10 +250,13 @@ class Service:
         Each is done even where one before it fails.
         """
         give_up = self._clock() + self._plan.stop_s
+        self._pulse.expect(self._plan.stop_s + CLOSE_GRACE_S)
         with ExitStack() as closing:  # called back in reverse
+            closing.callback(self._pulse.rest)
+            closing.callback(self._parts.judges.release)
             closing.callback(self._close_publisher, give_up)
             closing.callback(self._stop_cameras)
-            for alert in self._parts.book.close_all():
+            for alert in self._parts.judges.book.close_all():
                 self._tell(alert)
 
     def _stop_cameras(self) -> None:
@@ -205,7 +269,7 @@ class Service:
             self._parts.publisher.close(max(0.1, min(0.5, give_up - self._clock())))
 
     def _summary(self) -> Summary:
-        card = self._parts.classifier.card
+        card = self._parts.judges.classifier.card
         limit = self._supply.reached
         ending = Ending.LIMIT if limit else Ending.STOPPED if self._stopping() else Ending.ENDED
         return self._meter.summary(
@@ -215,29 +279,6 @@ class Service:
             model=card.name,
             config_hash=self._plan.config_hash,
         )
-
-
-class _Limited:
-    """Cameras that are finished after so many frames."""
-
-    def __init__(self, cameras: CameraSet, limit: int | None) -> None:
-        self._cameras = cameras
-        self._left = limit
-
-    @property
-    def reached(self) -> bool:
-        return self._left == 0
-
-    @property
-    def finished(self) -> bool:
-        return self.reached or self._cameras.finished
-
-    def next_batch(self, max_batch: int, wait_s: float) -> list[Frame]:
-        room = max_batch if self._left is None else min(max_batch, self._left)
-        batch = self._cameras.next_batch(room, wait_s)
-        if self._left is not None:
-            self._left -= len(batch)
-        return batch
 
 
 def _is_round(count: int) -> bool:

@@ -66,6 +66,10 @@ class RunStatus:
     media_s: float | None
     """Position in the file, where there is one."""
     cameras: tuple[PublishedStatus, ...]
+    provider: str = ""
+    """What runs the model now."""
+    degraded: str | None = None
+    """Why the model does not run as it should, as one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,9 @@ class Meter:
         """Count an alert when it is raised."""
         self.alerts += alert.state is AlertState.RAISED
 
-    def status(self, cameras: Sequence[CameraStatus], open_alerts: int) -> RunStatus:
+    def status(
+        self, cameras: Sequence[CameraStatus], open_alerts: int, provider: str = "", degraded: str | None = None
+    ) -> RunStatus:
         """Return how the run stands."""
         now = self._clock()
         return RunStatus(
@@ -164,6 +170,8 @@ class Meter:
             delay_ms=self._delay_ms,
             media_s=self._media_s,
             cameras=tuple(self._published(camera, now) for camera in cameras),
+            provider=provider,
+            degraded=degraded,
         )
 
     def summary(
@@ -198,6 +206,7 @@ class Meter:
             fps=round(count.rate.at(now), 2),
             frame_age_s=camera.last_frame_age_s,
             reason=camera.last_error,
+            reconnects=camera.reconnects,
         )
 
 

@@ -89,7 +89,13 @@ def test_no_publish_json_quiet_and_debug_reach_the_run(ran: list[tuple[Config, d
     run("--no-publish", "--json", "--quiet", "--debug")
     config, how = ran[0]
     assert not config.publish.enabled
-    assert how == {"as_json": True, "quiet": True, "log_json": False, "debug": True}
+    assert how["read_again"]() == config
+    assert {key: how[key] for key in how if key != "read_again"} == {
+        "as_json": True,
+        "quiet": True,
+        "log_json": False,
+        "debug": True,
+    }
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from taintwatch.alerts.lifecycle import AlertBook
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.cameras import Camera, CameraSet, CameraStatus
 from taintwatch.records import Alert, AlertState
-from taintwatch.service import Parts, Plan, Service
+from taintwatch.service import Judges, Parts, Plan, Service
 from taintwatch.sources.base import Grab
 from taintwatch.status import Ending, RunStatus, Summary
 from taintwatch.vote.hold import Hold
@@ -97,10 +97,7 @@ def service(
     model = classifier or FakeClassifier()
     parts = Parts(
         cameras=CameraSet([Camera(name, source) for name, source in sources.items()]),
-        classifier=model,
-        detectors=(FakeDetector(),),
-        voter=Voter(KofN(2, 3), hold=Hold(0, 0)),
-        book=AlertBook(),
+        judges=Judges(model, (FakeDetector(),), Voter(KofN(2, 3), hold=Hold(0, 0)), AlertBook()),
         publisher=cast(Publisher, publisher),
     )
 

@@ -66,6 +66,8 @@ class Envelope:
     """Whether the thresholds come from a calibration of this model."""
     replayed: bool
     """True where a message is sent again because somebody subscribed: same sequence, same content."""
+    degraded: bool = False
+    """Whether the model runs otherwise than it should: it failed, and something worse took its place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ class Identity:
     provider: str
     calibrated: bool
     instance: str
+    degraded: bool = False
+    """Whether the model runs otherwise than it should: it failed, and something worse took its place."""
 
     def __post_init__(self) -> None:
         check_name("site", self.site)
@@ -53,6 +55,10 @@ class MessageWriter:
         self._wall_ns = wall_ns
         self._monotonic_ns = monotonic_ns
         self._sequences: dict[str, int] = {}
+
+    def identify(self, identity: Identity) -> None:
+        """Let the messages from now on say this of their sender. Its site and instance must stay the same."""
+        self._identity = identity
 
     def topic(self, camera: str, kind: Kind) -> str:
         """Return the topic of a camera's messages of one kind."""
@@ -85,6 +91,7 @@ class MessageWriter:
             provider=identity.provider,
             calibrated=identity.calibrated,
             replayed=False,
+            degraded=identity.degraded,
         )
 
 

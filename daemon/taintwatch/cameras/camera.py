@@ -9,9 +9,12 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 
+from structlog.contextvars import bind_contextvars
+
 from taintwatch.cameras.backoff import Backoff
 from taintwatch.cameras.pictures import RateLimit, as_bgr
 from taintwatch.cameras.status import CameraState, CameraStatus
+from taintwatch.pulse import Pulse
 from taintwatch.sources.base import Grab, Source
 from taintwatch_models.errors import BadFrame, SourceError, UsageError
 from taintwatch_models.records import Frame, read_only
@@ -19,6 +22,8 @@ from taintwatch_models.records import Frame, read_only
 __all__ = ["Camera"]
 
 _log = logging.getLogger(__name__)
+
+GRACE_S = 10.0  # beyond a call's own time-out: a busy machine, a host name that must be resolved
 
 
 class Camera:
@@ -37,10 +42,16 @@ class Camera:
         stale_after_s: float = 10.0,
         queue: int = 8,
         backoff: Backoff | None = None,
+        call_limit_s: float = 10.0,
+        pulse: Pulse | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`fps` limits the rate: of a live source by its clock, of a file by media time. Raises `UsageError`."""
+        """`fps` limits the rate: of a live source by its clock, of a file by media time. Raises `UsageError`.
+
+        `call_limit_s`: the longest that opening, or reading one picture, may take by the source's own time-outs;
+        `pulse` is late where it takes much longer. A camera that waits for its next attempt is not late.
+        """
         if fps is not None and not 0.0 < fps < float("inf"):
             raise UsageError(f"camera {name}: fps is {fps:g}; it must be above 0")
         if queue < 1 or not stale_after_s > 0.0:
@@ -53,6 +64,8 @@ class Camera:
         self._stale_after_ns = int(stale_after_s * 1e9)
         self._room = 1 if source.live else queue
         self._backoff = backoff or Backoff()
+        self._call_limit_s = call_limit_s + GRACE_S
+        self.pulse = pulse or Pulse(f"camera {name}")
         self._clock_ns = clock_ns
         self._wall_clock_ns = wall_clock_ns
         # Everything below is shared between threads and touched only while `_changed` is held.
@@ -151,6 +164,7 @@ class Camera:
     # What follows runs in the camera's thread.
 
     def _run(self) -> None:
+        bind_contextvars(camera=self.name)  # names it in every line that this thread logs
         try:
             while not self._stopping:
                 failure = self._watch_once()
@@ -159,11 +173,13 @@ class Camera:
                 self._wait(self._note_failure(failure))
         finally:
             self._source.close()
+            self.pulse.rest()
 
     def _watch_once(self) -> SourceError | None:
         """Open the source and take its pictures; return why a live one must be retried, or None at the end."""
         failure: SourceError
         try:
+            self.pulse.expect(self._call_limit_s)
             self._source.open()
             self._note_open()
             self._capture()
@@ -184,6 +200,7 @@ class Camera:
         """Take pictures until the source ends or the camera is stopped. Raises `SourceError`."""
         while not self._stopping:
             try:
+                self.pulse.expect(self._call_limit_s)
                 grab = self._source.read()
                 if grab is None:
                     return
@@ -211,6 +228,7 @@ class Camera:
             self._dropped += len(self._waiting)
             self._waiting.clear()
         else:
+            self.pulse.rest()  # whoever takes the frames may take its time; a promise of its own says how much
             self._changed.wait_for(lambda: self._stopping or len(self._waiting) < self._room)
         if not self._stopping:
             self._waiting.append(frame)
@@ -254,6 +272,7 @@ class Camera:
             self._changed.notify_all()
 
     def _wait(self, seconds: float) -> None:
+        self.pulse.expect(seconds + GRACE_S)
         with self._changed:
             self._changed.wait_for(lambda: self._stopping, timeout=seconds)
 

@@ -19,17 +19,15 @@ class CameraSet:
 
     def __init__(self, cameras: Sequence[Camera]) -> None:
         """Raises `UsageError` where there is no camera, or two have the same name."""
-        names = [camera.name for camera in cameras]
-        if not names:
-            raise UsageError("there is no camera to watch: give at least one source")
-        for name in names:
-            if names.count(name) > 1:
-                raise UsageError(f"two cameras are named {name!r}: give each its own name")
+        _check_names(cameras)
         self._cameras = tuple(cameras)
         self._changed = threading.Condition()
         self._turn = 0
         """The camera that is asked first next time: everyone's turn comes, also where batches are small."""
         self._failure_told = False
+        self._started = False
+        self._leaving: tuple[Camera, ...] = ()
+        """Removed cameras whose threads have not ended yet."""
 
     @property
     def finished(self) -> bool:
@@ -39,8 +37,28 @@ class CameraSet:
 
     def start(self) -> None:
         """Start every camera's thread."""
+        self._started = True
         for camera in self._cameras:
             camera.start(self._changed)
+
+    def change(self, removed: Sequence[str], added: Sequence[Camera]) -> tuple[Camera, ...]:
+        """Let the cameras named in `removed` go and take in new ones, which start at once where the others have.
+
+        Nobody waits: the thread of a removed camera ends when the call at hand does. A new camera may have the name of
+        a removed one. Returns the removed cameras. Raises `UsageError` where none would be left, or two would have one
+        name; then nothing is changed.
+        """
+        gone = tuple(camera for camera in self._cameras if camera.name in removed)
+        cameras = (*(camera for camera in self._cameras if camera not in gone), *added)
+        _check_names(cameras)
+        for camera in gone:
+            camera.ask_to_stop()
+        for camera in added if self._started else ():
+            camera.start(self._changed)
+        with self._changed:
+            self._cameras, self._turn = cameras, 0
+            self._leaving = tuple(camera for camera in (*self._leaving, *gone) if not camera.join(0.0))
+        return gone
 
     def stop(self, timeout_s: float = 2.0) -> bool:
         """Stop every camera, within `timeout_s` altogether; return whether all threads ended.
@@ -51,7 +69,8 @@ class CameraSet:
         for camera in self._cameras:
             camera.ask_to_stop()
         self._failure_told = True  # nobody waits for it any more
-        ended = [camera.join(max(0.0, give_up - time.monotonic())) for camera in self._cameras]
+        threads = (*self._cameras, *self._leaving)
+        ended = [camera.join(max(0.0, give_up - time.monotonic())) for camera in threads]
         return all(ended)
 
     def statuses(self) -> tuple[CameraStatus, ...]:
@@ -96,3 +115,12 @@ class CameraSet:
     def _common_failure(self) -> SourceError | None:
         failures = [camera.failure for camera in self._cameras]
         return failures[0] if all(failure is not None for failure in failures) else None
+
+
+def _check_names(cameras: Sequence[Camera]) -> None:
+    names = [camera.name for camera in cameras]
+    if not names:
+        raise UsageError("there is no camera to watch: give at least one source")
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two cameras are named {name!r}: give each its own name")

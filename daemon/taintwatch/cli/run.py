@@ -96,9 +96,15 @@ def run(
         flags[("camera", "*", "fps")] = ("--fps", fps)
     if loop is not None:
         flags[("camera", "*", "loop")] = ("--loop", loop)
-    config = load_config(file, flags)
     debug = bool((ctx.obj or {}).get("debug"))
-    run_config(config, as_json=as_json, quiet=quiet, log_json=log_json, debug=debug)
+    run_config(
+        load_config(file, flags),
+        as_json=as_json,
+        quiet=quiet,
+        log_json=log_json,
+        debug=debug,
+        read_again=lambda: load_config(file, flags),
+    )
 
 
 def _camera(text: str, number: int, count: int) -> dict[str, Any]:

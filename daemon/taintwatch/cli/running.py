@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import faulthandler
+import io
 import logging
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
 from taintwatch.assembly import assemble, plan_of
@@ -15,23 +18,97 @@ from taintwatch.cli.extent import extent_of
 from taintwatch.cli.report_human import HumanReporter
 from taintwatch.cli.report_json import JsonReporter
 from taintwatch.config.sections import Config
-from taintwatch.logs import set_up_logging
+from taintwatch.logs import failed_threads_to_log, set_up_logging
+from taintwatch.notify import Notifier, supervision
+from taintwatch.parts import Parts
+from taintwatch.pulse import Pulses
+from taintwatch.recovery import LOAD_LIMIT_S
+from taintwatch.reload import Reloader
 from taintwatch.service import Reporter, Service
 from taintwatch.status import Summary
+from taintwatch.supervising import Monitoring, Reporters, ServiceManagerReporter
+from taintwatch.swapping import Preparer
+from taintwatch.watchdog import Watchdog, look_every_s
 
-__all__ = ["run_config", "stop_on_signals"]
+__all__ = ["reload_on_hangup", "run_config", "stop_on_signals"]
 
 _log = logging.getLogger(__name__)
 
 
-def run_config(config: Config, *, as_json: bool, quiet: bool, log_json: bool, debug: bool) -> Summary:
-    """Run a service for `config` in this process until it ends or is told to stop. Raises `TaintwatchError`."""
+def run_config(
+    config: Config,
+    *,
+    as_json: bool,
+    quiet: bool,
+    log_json: bool,
+    debug: bool,
+    read_again: Callable[[], Config] | None = None,
+) -> Summary:
+    """Run a service for `config` in this process until it ends or is told to stop. Raises `TaintwatchError`.
+
+    `read_again` gives the configuration as it is then, for a reload on SIGHUP; None: there is nothing to read again.
+    """
     # JSON lines are for a collector, which wants the course of things; people see that on the progress line.
     level = logging.DEBUG if debug else logging.INFO if log_json else logging.WARNING
     set_up_logging(as_json=log_json, level=level)
-    with stop_on_signals() as stopping, _reporter(config, as_json, quiet) as reporter:
-        service = Service(assemble(config), reporter, plan_of(config), stopping=stopping.is_set)
+    _dump_threads_on_abort()
+    wanted = supervision(os.environ, os.getpid())
+    pulses, notifier = Pulses(), Notifier(wanted.address)
+    with ExitStack() as stack:
+        stack.callback(notifier.close)
+        stack.enter_context(failed_threads_to_log())
+        stopping = stack.enter_context(stop_on_signals(notifier.stopping))
+        hangups = stack.enter_context(reload_on_hangup())
+        watchdog = stack.enter_context(Watchdog(notifier, pulses, every_s=look_every_s(wanted.watchdog_s)))
+        reporter = stack.enter_context(_reporter(config, as_json, quiet))
+        parts = _load(config, pulses)
+        manager = ServiceManagerReporter(notifier, watchdog)
+        monitoring = Monitoring(config.metrics, manager, watchdog)
+        monitoring.start(parts, stack)
+        reloader = Reloader(
+            config,
+            read_again or (lambda: config),
+            Preparer(parts.identity, pulses),
+            notifier,
+            asked=hangups,
+            pulse=pulses.add("reload"),
+        )
+        service = Service(
+            parts,
+            Reporters(reporter, manager, *monitoring.reporters()),
+            plan_of(config),
+            stopping=stopping.is_set,
+            swaps=reloader,
+            pulses=pulses,
+            observe=monitoring.observe,
+        )
         return service.run()
+
+
+def _load(config: Config, pulses: Pulses) -> Parts:
+    """Assemble the parts; a model that takes for ever to load is told to hang."""
+    pulse = pulses.add("start")
+    pulse.expect(LOAD_LIMIT_S)
+    parts = assemble(config, pulses)
+    pulse.rest()
+    return parts
+
+
+def _dump_threads_on_abort() -> None:
+    """Leave every thread's traceback on standard error when the watchdog ends us (SIGABRT), or we crash."""
+    with suppress(io.UnsupportedOperation, ValueError):  # standard error is no file: somebody catches it in memory
+        faulthandler.enable()
+
+
+@contextmanager
+def reload_on_hangup() -> Iterator[threading.Event]:
+    """Give an event that SIGHUP sets: without it, closing a terminal or a reload would end the process."""
+    asked = threading.Event()
+    before = signal.signal(signal.SIGHUP, lambda number, frame: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @contextmanager
@@ -48,13 +125,17 @@ def _reporter(config: Config, as_json: bool, quiet: bool) -> Iterator[Reporter]:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """Give an event that the first SIGINT or SIGTERM sets; a second one ends the process as it would have anyhow."""
+def stop_on_signals(stopping_now: Callable[[], None] = lambda: None) -> Iterator[threading.Event]:
+    """Give an event that the first SIGINT or SIGTERM sets; a second one ends the process as it would have anyhow.
+
+    `stopping_now` is called then, in the signal's handler.
+    """
     stopping = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def stop(number: int, _: FrameType | None) -> None:
         stopping.set()
+        stopping_now()
         for each, handler in before.items():
             signal.signal(each, handler)
         _log.info("stopping: %s", signal.Signals(number).name)

@@ -13,6 +13,7 @@ from taintwatch.config.sections import (
     Config,
     DetectSection,
     LimitsSection,
+    MetricsSection,
     ModelSection,
     PublishSection,
     VoteSection,
@@ -31,6 +32,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[vote]", VoteSection),
     ("[publish]", PublishSection),
     ("[limits]", LimitsSection),
+    ("[metrics]", MetricsSection),
 )
 # What has no default must be shown with something that can be replaced.
 STAND_INS = {"name": "door", "source": "rtsp://camera.example/stream"}

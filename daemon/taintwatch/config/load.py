@@ -24,6 +24,7 @@ PATHS = {
     "model": ("path", "preprocessing", "labels", "calibration"),
     "camera": ("source",),
     "detect": ("fill",),
+    "metrics": ("token_file",),
 }
 """Keys that may name a file."""
 

@@ -15,6 +15,7 @@ __all__ = [
     "Config",
     "DetectSection",
     "LimitsSection",
+    "MetricsSection",
     "ModelSection",
     "Name",
     "PublishSection",
@@ -60,6 +61,15 @@ class ModelSection(Section):
     threads: int = Field(
         default=0, ge=0, le=256, description="CPU threads of one inference; 0 leaves it to the runtime."
     )
+    fallback: Literal["none", "cpu"] = Field(
+        default="none", description="cpu: a model that fails while running goes on there until it can be loaded again."
+    )
+
+    @model_validator(mode="after")
+    def _keeps_its_word(self) -> ModelSection:
+        if self.require_device and self.fallback == "cpu":
+            raise ValueError("'fallback' is cpu, but require_device says never to fall back; drop one of them")
+        return self
 
 
 class CameraSection(Section):
@@ -159,6 +169,19 @@ class LimitsSection(Section):
     max_batch: Annotated[int, Field(ge=1, le=256)] = Field(default=4, description="Frames in one inference call.")
     max_frames: Count | None = Field(default=None, description="End after so many frames.")
     stop_s: Annotated[float, Field(gt=0, le=60)] = Field(default=2.0, description="How long a clean stop may take.")
+    inference_s: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=30.0, description="A batch that takes longer hangs: the watchdog is no longer fed."
+    )
+
+
+class MetricsSection(Section):
+    """What monitoring reads: /metrics, /healthz and /readyz over HTTP."""
+
+    enabled: bool = Field(default=False, description="Serve them.")
+    bind: Text = Field(default="127.0.0.1:9108", description="Address and port; beyond loopback a token is needed.")
+    token_file: Text | None = Field(
+        default=None, description="File with the bearer token that whoever asks must give; only its owner may read it."
+    )
 
 
 class Config(Section):
@@ -173,6 +196,7 @@ class Config(Section):
     vote: VoteSection = VoteSection()
     publish: PublishSection = PublishSection()
     limits: LimitsSection = LimitsSection()
+    metrics: MetricsSection = MetricsSection()
 
     @field_validator("camera")
     @classmethod

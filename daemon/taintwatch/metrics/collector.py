@@ -1,0 +1,109 @@
+"""What is not counted but looked at when Prometheus asks: cameras, queue, provider, memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from taintwatch.alerts.bodies import CameraState, CameraStatus
+from taintwatch.alerts.publisher import PublisherStats
+from taintwatch.status import RunStatus
+from taintwatch_models.classifier import ModelCard
+
+__all__ = ["Snapshot", "StateCollector", "resident_bytes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What others than the service's thread know at one moment."""
+
+    publisher: PublisherStats | None = None
+    late: tuple[str, ...] = ()
+    """Workers that hang."""
+
+
+class StateCollector(Collector):
+    """Gives gauges, and counters that are kept elsewhere. Told by the service's thread, asked by any other."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._snapshot = snapshot
+        self._card: ModelCard | None = None
+        self._status: RunStatus | None = None
+
+    def started(self, card: ModelCard) -> None:
+        """Note what runs the model."""
+        self._card = card
+
+    def progress(self, status: RunStatus) -> None:
+        """Note how it stands."""
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric as it stands now."""
+        snapshot, status = self._snapshot(), self._status
+        yield _gauge("resident_bytes", "Memory of the process that is really in use.", resident_bytes())
+        yield _gauge("threads", "Threads of the process.", sum(1 for _ in Path("/proc/self/task").iterdir()))
+        yield _gauge("workers_hanging", "Workers that should have been heard of.", len(snapshot.late))
+        if self._card is not None:
+            yield _info(self._card, self._card.provider if status is None else status.provider)
+        if snapshot.publisher is not None:
+            yield from _publisher(snapshot.publisher)
+        if status is not None:
+            degraded = status.degraded is not None
+            yield _gauge("degraded", "1 while the model does not run as it should.", float(degraded))
+            yield _gauge("open_alerts", "Alerts that are not cleared.", status.open_alerts)
+            yield from _cameras(status.cameras)
+
+
+def resident_bytes() -> float:
+    """Return the process's resident set size (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return float(pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"taintwatch_{name}", what, value=value)
+
+
+def _info(card: ModelCard, provider: str) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(
+        "taintwatch_model_info", "1; its labels say what runs.", labels=("model", "model_hash", "provider")
+    )
+    family.add_metric((card.name, card.model_hash, provider), 1)
+    return family
+
+
+def _publisher(stats: PublisherStats) -> Iterator[Metric]:
+    yield _gauge("publisher_queue", "Messages that wait for the publisher's thread.", stats.waiting)
+    for name, what, value in (
+        ("messages_sent", "Alerts and statuses handed to the socket.", stats.sent),
+        ("messages_dropped", "Messages dropped because the queue was full.", stats.dropped),
+        ("heartbeats_sent", "Heartbeats.", stats.heartbeats),
+        ("store_failures", "Alerts that could not be stored.", stats.store_failures),
+    ):
+        yield CounterMetricFamily(f"taintwatch_{name}", what, value=value)
+
+
+def _cameras(cameras: tuple[CameraStatus, ...]) -> Iterator[Metric]:
+    label = ("camera",)
+    dropped = CounterMetricFamily(
+        "taintwatch_frames_dropped", "Frames that a newer one replaced before they were judged.", labels=label
+    )
+    reconnects = CounterMetricFamily("taintwatch_reconnects", "Times that a source was opened again.", labels=label)
+    age = GaugeMetricFamily("taintwatch_frame_age_seconds", "Age of the newest frame.", labels=label)
+    up = GaugeMetricFamily("taintwatch_camera_running", "1 while the camera gives frames.", labels=label)
+    fps = GaugeMetricFamily("taintwatch_frames_per_second", "Frames judged a second, of late.", labels=label)
+    for camera in cameras:
+        name = (camera.camera,)
+        dropped.add_metric(name, camera.dropped)
+        reconnects.add_metric(name, camera.reconnects)
+        up.add_metric(name, camera.state is CameraState.RUNNING)
+        fps.add_metric(name, camera.fps or 0.0)
+        if camera.frame_age_s is not None:
+            age.add_metric(name, camera.frame_age_s)
+    yield from (dropped, reconnects, age, up, fps)

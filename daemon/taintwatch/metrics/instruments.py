@@ -1,0 +1,82 @@
+"""Everything that is measured for Prometheus, in a registry of its own. docs/metrics.md lists it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.exposition import generate_latest
+
+from taintwatch.cameras import CameraStatus
+from taintwatch.metrics.collector import Snapshot, StateCollector
+from taintwatch.pipeline import Step
+from taintwatch.records import Alert
+from taintwatch.status import RunStatus, Summary
+from taintwatch_models.classifier import ModelCard, Rejected
+
+__all__ = ["Instruments"]
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Instruments:
+    """Counts what it is shown. A `Reporter`, and an observer of steps; both are told by the service's thread.
+
+    `render` may be called by any thread.
+    """
+
+    def __init__(
+        self, snapshot: Callable[[], Snapshot] = Snapshot, *, clock_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        """`snapshot` gives what only others know, when it is asked for."""
+        self._clock_ns = clock_ns
+        self._registry = CollectorRegistry()
+        self._state = StateCollector(snapshot)
+        self._registry.register(self._state)
+        camera = ("camera",)
+        self._frames = self._counter("frames", "Frames that were judged.", camera)
+        self._rejected = self._counter("frames_rejected", "Frames that gave no usable prediction.", camera)
+        self._verdicts = self._counter("verdicts", "Verdicts.", (*camera, "detector", "suspicious"))
+        self._alerts = self._counter("alerts", "Alert records by state: raised, updated, cleared.", (*camera, "state"))
+        self._stages = Histogram(
+            "taintwatch_stage_seconds",
+            "Time of one frame. inference: its share of its batch; delay: from its capture to its verdict.",
+            ("stage",),
+            buckets=BUCKETS_S,
+            registry=self._registry,
+        )
+
+    def see(self, step: Step) -> None:
+        """Count one frame."""
+        camera = step.frame.camera
+        self._stages.labels("delay").observe(max(0.0, (self._clock_ns() - step.frame.captured_ns) / 1e9))
+        if isinstance(step.outcome, Rejected):
+            self._rejected.labels(camera).inc()
+            return
+        self._frames.labels(camera).inc()
+        self._stages.labels("inference").observe(step.outcome.latency_ms / 1e3)
+        for verdict in step.verdicts:
+            self._verdicts.labels(camera, verdict.detector, str(verdict.suspicious).lower()).inc()
+
+    def started(self, card: ModelCard, cameras: Sequence[CameraStatus], endpoint: str | None) -> None:
+        """Note what runs the model."""
+        self._state.started(card)
+
+    def alert(self, alert: Alert) -> None:
+        """Count an alert record."""
+        self._alerts.labels(alert.camera, alert.state.value).inc()
+
+    def progress(self, status: RunStatus) -> None:
+        """Note how it stands."""
+        self._state.progress(status)
+
+    def finished(self, summary: Summary) -> None:
+        """Nothing is left to be asked."""
+
+    def render(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _counter(self, name: str, what: str, labels: Sequence[str]) -> Counter:
+        return Counter(f"taintwatch_{name}", what, labels, registry=self._registry)

@@ -1,0 +1,75 @@
+"""What a service is made of, how long it may take, and what is exchanged while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.alerts.publisher import Publisher
+from taintwatch.alerts.writer import Identity
+from taintwatch.cameras import Camera, CameraSet
+from taintwatch.vote.voter import Voter
+from taintwatch_models.classifier import Classifier
+from taintwatch_models.records import Detector
+
+__all__ = ["Judges", "Parts", "Plan", "Swap"]
+
+
+def _never() -> str | None:
+    return None
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """What turns frames into alerts."""
+
+    classifier: Classifier
+    detectors: tuple[Detector, ...]
+    voter: Voter
+    book: AlertBook
+    degraded: Callable[[], str | None] = _never
+    """Why the classifier does not run as it should, as one sentence; None while it does."""
+    release: Callable[[], None] = _nothing
+    """Called once these are not used any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a service drives, ready made."""
+
+    cameras: CameraSet
+    judges: Judges
+    publisher: Publisher | None
+    identity: Identity | None = None
+    """What the publisher was made with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The limits and intervals of a run."""
+
+    max_batch: int = 4
+    max_frames: int | None = None
+    status_s: float = 5.0
+    stop_s: float = 2.0
+    inference_s: float = 30.0
+    """One batch that takes longer hangs."""
+    config_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """What a new configuration changes in a service that runs. Everything in it is loaded and checked."""
+
+    plan: Plan
+    removed: tuple[str, ...] = ()
+    added: tuple[Camera, ...] = ()
+    """A camera that changed is in both."""
+    judges: Judges | None = None
+    identity: Identity | None = None
+    """None where nothing is published."""
