@@ -24,11 +24,13 @@ class Vote:
 
 
 class AlertState(StrEnum):
-    """The life of an alert. `raised` and `cleared` come once each, `updated` any number of times between."""
+    """The life of an alert. `raised` and an end come once each, `updated` any number of times between."""
 
     RAISED = "raised"
     UPDATED = "updated"
     CLEARED = "cleared"
+    INTERRUPTED = "interrupted"
+    """In place of `cleared`: the daemon ended without a word while it was open; published at the next start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,9 +106,16 @@ def test_a_status_is_printed_when_the_state_changes(capsys: pytest.CaptureFixtur
 
 
 def test_what_was_missed_is_said_in_words_and_in_json() -> None:
-    missed = Missed("taintwatch/v1/lab/door/alert/", 3)
+    topic = "taintwatch/v1/lab/door/alert/"
+    missed = Missed(topic, 3, "a", ((2, 3), (5, 5)))
     assert pretty_line(missed).plain.strip() == "3 messages were missed on taintwatch/v1/lab/door/alert/"
-    assert json.loads(json_line(missed)) == {"kind": "missed", "topic": "taintwatch/v1/lab/door/alert/", "count": 3}
+    assert json.loads(json_line(missed)) == {
+        "kind": "missed",
+        "topic": topic,
+        "count": 3,
+        "instance": "a",
+        "ranges": [[2, 3], [5, 5]],
+    }
     assert "site lab was restarted" in pretty_line(Restarted("lab", "b", "a")).plain
     assert json.loads(json_line(Malformed("A message is broken.")))["kind"] == "malformed"
 

@@ -47,6 +47,8 @@ class CameraStatus:
     """Age of the newest frame, in seconds, where there is one."""
     reason: str | None = None
     """One sentence on why it is stale or lost."""
+    reconnects: int = 0
+    """Times that its source was opened again after it had been open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Heartbeat:
     """Messages dropped since the start because the publisher's queue was full."""
     open_alerts: tuple[str, ...]
     """Event ids of the camera's alerts that are not cleared."""
+    replay: str | None = None
+    """Endpoint of the socket that answers for missed alerts, where there is one; of tcp ones only the port counts."""
 
 
 Body = Alert | CameraStatus | Heartbeat

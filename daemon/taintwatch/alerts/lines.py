@@ -9,6 +9,7 @@ from datetime import datetime
 from rich.text import Text
 
 from taintwatch.alerts.bodies import CameraState, CameraStatus, Heartbeat
+from taintwatch.alerts.link import Refused
 from taintwatch.alerts.messages import Message, as_json
 from taintwatch.alerts.subscriber import Event, Malformed
 from taintwatch.alerts.tracker import Missed, Restarted
@@ -16,7 +17,12 @@ from taintwatch.records import Alert, AlertState
 
 __all__ = ["json_line", "pretty_line", "printable"]
 
-ALERT_STYLES = {AlertState.RAISED: "bold red", AlertState.UPDATED: "yellow", AlertState.CLEARED: "green"}
+ALERT_STYLES = {
+    AlertState.RAISED: "bold red",
+    AlertState.UPDATED: "yellow",
+    AlertState.CLEARED: "green",
+    AlertState.INTERRUPTED: "magenta",
+}
 BAD_STATES = (CameraState.STALE, CameraState.LOST)
 
 
@@ -41,6 +47,8 @@ def pretty_line(event: Event) -> Text:
         return Text(f"         {event.count} {plural} missed on {printable(event.topic)}", style="magenta")
     if isinstance(event, Restarted):
         return Text(f"         the daemon of site {printable(event.site)} was restarted", style="magenta")
+    if isinstance(event, Refused):
+        return Text(f"         refused by {printable(event.endpoint)}: {printable(event.reason)}", style="magenta")
     return _malformed_line(event)
 
 

@@ -1,4 +1,4 @@
-"""The seam for what protects a socket: one object with one method, called before the socket is bound or connected."""
+"""The seam for what protects a socket: it is configured before it is bound or connected, and renewed when told to."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ class Security(Protocol):
         """Set the socket's options for `endpoint`, or raise `PublishError` where it must not be used."""
         ...
 
+    def revision(self) -> int:
+        """Return a number that grows when connections made so far must not go on: the socket must be made anew."""
+        ...
+
+    def release(self, context: zmq.Context[Any]) -> None:
+        """Give back what `configure` set up in this context; before it is ended. May be called again."""
+        ...
+
 
 class LoopbackOnly:
     """For a publisher without encryption: lets it bind only where no other machine can listen."""
@@ -28,8 +36,16 @@ class LoopbackOnly:
         if not parse_endpoint(endpoint).local:
             raise PublishError(
                 f"Alerts cannot be published on {endpoint}: other machines could read them, and no encryption (CURVE) "
-                "is configured. Use tcp://127.0.0.1:PORT."
+                "is configured. Use tcp://127.0.0.1:PORT, or give [publish.curve] a key and its clients "
+                "(`taintwatch keys new`)."
             )
+
+    def revision(self) -> int:
+        """Return 0: nothing changes."""
+        return 0
+
+    def release(self, context: zmq.Context[Any]) -> None:
+        """Do nothing."""
 
 
 class Unprotected:
@@ -37,3 +53,10 @@ class Unprotected:
 
     def configure(self, socket: zmq.Socket[Any], endpoint: str) -> None:
         """Do nothing: the publisher decides who may listen."""
+
+    def revision(self) -> int:
+        """Return 0: nothing changes."""
+        return 0
+
+    def release(self, context: zmq.Context[Any]) -> None:
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""The client's side: receive messages, reconnect by itself, and say what was missed."""
+"""The client's side: receive messages, reconnect by itself, ask for what was missed, and say what stays missed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from typing import Any
 
 import zmq
 
+from taintwatch.alerts.bodies import Heartbeat
 from taintwatch.alerts.endpoints import parse_endpoint
-from taintwatch.alerts.messages import DEFAULT_ENDPOINT, LARGEST_JPEG, Message, MessageError, decode
+from taintwatch.alerts.link import Link, Refused
+from taintwatch.alerts.messages import DEFAULT_ENDPOINT, Message, MessageError, decode
+from taintwatch.alerts.replay import replay_endpoint
+from taintwatch.alerts.replay_client import ReplayClient
 from taintwatch.alerts.security import Security, Unprotected
-from taintwatch.alerts.topics import ROOT, companion_topics
+from taintwatch.alerts.topics import ROOT, Kind, companion_topics
 from taintwatch.alerts.tracker import GapTracker, Missed, Restarted
 from taintwatch_models.errors import UsageError
 
@@ -28,15 +32,20 @@ class Malformed:
     reason: str
 
 
-Event = Message | Missed | Restarted | Malformed
+Event = Message | Missed | Restarted | Malformed | Refused
 
 
 class Subscriber:
     """Receives the messages whose topics start with one of `prefixes`. A context manager; used by one thread only.
 
-    The connection is made, and made again after a break, in the background: there need be no publisher yet. Heartbeats
-    are always received, so that what was missed is known; they are returned only where a prefix matches them.
-    `context`: needed for inproc endpoints. Raises `UsageError` for a malformed endpoint or prefix.
+    The connection is made, and made again after a break, a refusal or a change of keys, in the background: there need
+    be no publisher yet. Heartbeats are always received, so that what was missed is known; they are returned only where
+    a prefix matches them.
+
+    Missed alerts are asked for where the daemon keeps them: they come marked `replayed`, after what came meanwhile, and
+    `Missed` counts only what cannot be had. `replay`: where to ask, in place of what the daemon announces; "" never.
+    `security`: a `CurveClient` where the daemon wants keys. `context`: needed for inproc endpoints. Raises `UsageError`
+    for a malformed endpoint or prefix.
     """
 
     def __init__(
@@ -46,44 +55,50 @@ class Subscriber:
         *,
         high_water_mark: int = 1000,
         security: Security | None = None,
+        replay: str | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         context: zmq.Context[Any] | None = None,
     ) -> None:
         _check(endpoint, prefixes)
+        if replay:
+            _check(replay, prefixes)
         self.endpoint = endpoint
+        self._replay = replay
         self._monotonic = monotonic
-        self._heard_s = monotonic()
         self._tracker = GapTracker(tuple(prefixes))
         self._events: deque[Event] = deque()
         self._own_context = context is None
         self._context: zmq.Context[Any] = zmq.Context() if context is None else context
-        self._socket = self._context.socket(zmq.SUB)
+        topics = [topic for prefix in prefixes for topic in (prefix, *companion_topics(prefix))]
+        security = security or Unprotected()
+        self._replays = ReplayClient(self._context, security, monotonic)
+        self._replays.use(replay or None)
         try:
-            self._connect(prefixes, high_water_mark, security or Unprotected())
+            self._link = Link(self._context, endpoint, topics, high_water_mark, security, monotonic)
         except BaseException:
-            self.close()
+            self._end_context()
             raise
 
     @property
     def silent_s(self) -> float:
         """Seconds since anything at all was received (a heartbeat too), or since the start."""
-        return self._monotonic() - self._heard_s
+        return self._monotonic() - self._link.heard_s
 
     def receive(self, timeout_s: float) -> Event | None:
         """Return the next event, or None when none comes within `timeout_s` seconds (0: only what is there already)."""
         deadline = self._monotonic() + timeout_s
         while not self._events:
-            left_ms = max(0, round((deadline - self._monotonic()) * 1000))
-            if not self._socket.poll(left_ms, zmq.POLLIN):
+            left_s = max(0.0, deadline - self._monotonic())
+            happened = self._link.wait(min(left_s, self._replays.due_s()), *self._replays.sockets)
+            self._take_waiting()
+            if not happened and not self._events and self._monotonic() >= deadline:
                 return None
-            self._take(self._socket.recv_multipart())
         return self._events.popleft()
 
     def close(self) -> None:
-        """Close the socket. May be called again."""
-        self._socket.close(linger=0)
-        if self._own_context:
-            self._context.term()
+        """Close the sockets. May be called again."""
+        self._link.close()
+        self._end_context()
 
     def __enter__(self) -> Subscriber:
         return self
@@ -93,37 +108,54 @@ class Subscriber:
     ) -> None:
         self.close()
 
+    def _end_context(self) -> None:
+        self._replays.close()
+        if self._own_context:
+            self._context.term()
+
+    def _take_waiting(self) -> None:
+        refused = self._link.refused()
+        if refused is not None:
+            self._events.append(refused)
+        frames = self._link.receive()
+        if frames is not None:
+            self._take(frames)
+        if self._replays.waiting:
+            try:
+                self._events.extend(self._replays.take())
+            except MessageError as error:
+                self._events.append(Malformed(str(error)))
+
     def _take(self, frames: list[bytes]) -> None:
-        self._heard_s = self._monotonic()
         try:
             message = decode(frames)
         except MessageError as error:
             self._events.append(Malformed(str(error)))
             return
+        if isinstance(message.body, Heartbeat):
+            self._heed(message.body)
         notices, new = self._tracker.see(message)
-        self._events.extend(notices)
+        for notice in notices:
+            if isinstance(notice, Restarted):
+                self._ask_for_the_rest(notice)
+            if not isinstance(notice, Missed) or not self._ask_for(notice):
+                self._events.append(notice)
         if new:
             self._events.append(message)
 
-    def _connect(self, prefixes: Sequence[str], high_water_mark: int, security: Security) -> None:
-        socket = self._socket
-        socket.linger = 0
-        socket.rcvhwm = high_water_mark  # of no effect after the connect
-        socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_JPEG)
-        socket.setsockopt(zmq.IPV6, int(parse_endpoint(self.endpoint).six))
-        socket.setsockopt(zmq.RECONNECT_IVL, 100)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
-        # A publisher whose machine is gone sends no farewell: without these, TCP would wait for hours.
-        socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 6000)
-        security.configure(socket, self.endpoint)
-        for prefix in prefixes:
-            for topic in (prefix, *companion_topics(prefix)):
-                socket.setsockopt_string(zmq.SUBSCRIBE, topic)
-        try:
-            socket.connect(self.endpoint)
-        except zmq.ZMQError as error:
-            raise UsageError(f"Cannot connect to '{self.endpoint}': {error.strerror}.") from error
+    def _heed(self, heartbeat: Heartbeat) -> None:
+        self._link.expect(heartbeat.interval_s)
+        if self._replay is None:
+            self._replays.use(replay_endpoint(self.endpoint, heartbeat.replay))
+
+    def _ask_for(self, missed: Missed) -> bool:
+        return missed.topic.endswith(f"/{Kind.ALERT.value}/") and self._replays.ask(missed)
+
+    def _ask_for_the_rest(self, restarted: Restarted) -> None:
+        """What the last start of the daemon stored and published just before its end may never have come."""
+        for topic, last in restarted.reached:
+            if topic.endswith(f"/{Kind.ALERT.value}/"):
+                self._replays.ask_rest(topic, restarted.previous, last + 1)
 
 
 def _check(endpoint: str, prefixes: Sequence[str]) -> None:

@@ -16,6 +16,10 @@ class Missed:
 
     topic: str
     count: int
+    instance: str = field(default="", compare=False)
+    """The start of the daemon that published them."""
+    ranges: tuple[tuple[int, int], ...] = field(default=(), compare=False)
+    """Their sequences: (first, last) of each run, inclusive; empty where only the count is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +29,12 @@ class Restarted:
     site: str
     instance: str
     previous: str
+    reached: tuple[tuple[str, int], ...] = field(default=(), compare=False)
+    """(topic, last sequence) of the previous start, as far as it is accounted for."""
 
 
 Notice = Missed | Restarted
+Ranges = tuple[tuple[int, int], ...]
 
 
 @dataclass(slots=True)
@@ -37,10 +44,10 @@ class _Topic:
     early: set[int] = field(default_factory=set)
     """Sequences after `last` that came already, as replays."""
 
-    def live(self, sequence: int) -> tuple[int, bool]:
-        """Return how many were missed before `sequence`, and whether it is new."""
+    def live(self, sequence: int) -> tuple[Ranges, bool]:
+        """Return the sequences that were missed before `sequence`, and whether it is new."""
         if self.last is not None and sequence <= self.last:
-            return 0, False
+            return (), False
         new = sequence not in self.early
         self.early.add(sequence)
         return self.reach(sequence), new
@@ -52,14 +59,20 @@ class _Topic:
         self.early.add(sequence)
         return True
 
-    def reach(self, sequence: int) -> int:
-        """Account for everything up to `sequence`; return how many of it never came."""
-        missed = 0
+    def reach(self, sequence: int) -> Ranges:
+        """Account for everything up to `sequence`; return what of it never came."""
+        missed: list[tuple[int, int]] = []
         if self.last is not None and sequence > self.last:
-            missed = sequence - self.last - sum(self.last < early <= sequence for early in self.early)
+            first = self.last + 1
+            for early in sorted(early for early in self.early if self.last < early <= sequence):
+                if early > first:
+                    missed.append((first, early - 1))
+                first = early + 1
+            if first <= sequence:
+                missed.append((first, sequence))
         self.last = sequence if self.last is None else max(self.last, sequence)
         self.early = {early for early in self.early if early > self.last}
-        return missed
+        return tuple(missed)
 
 
 @dataclass(slots=True)
@@ -71,6 +84,12 @@ class _Site:
 
     def topic(self, name: str) -> _Topic:
         return self.topics.setdefault(name, _Topic(self.base))
+
+    def reached(self) -> tuple[tuple[str, int], ...]:
+        return tuple((name, topic.last) for name, topic in self.topics.items() if topic.last is not None)
+
+    def missed(self, topic: str, ranges: Ranges) -> Missed:
+        return Missed(topic, sum(last - first + 1 for first, last in ranges), self.instance, ranges)
 
 
 class GapTracker:
@@ -88,7 +107,7 @@ class GapTracker:
         if site is None:
             site = self._sites[envelope.site] = _Site(envelope.instance, None)
         elif site.instance != envelope.instance:
-            notices.append(Restarted(envelope.site, envelope.instance, site.instance))
+            notices.append(Restarted(envelope.site, envelope.instance, site.instance, site.reached()))
             site = self._sites[envelope.site] = _Site(envelope.instance, 0)
         wanted = message.topic.startswith(self._prefixes)
         if isinstance(message.body, Heartbeat):
@@ -100,7 +119,7 @@ class GapTracker:
             return notices, topic.replay(envelope.sequence)
         missed, new = topic.live(envelope.sequence)
         if missed:
-            notices.append(Missed(message.topic, missed))
+            notices.append(site.missed(message.topic, missed))
         return notices, new
 
     def _reach(self, site: _Site, heartbeat: Heartbeat) -> list[Notice]:
@@ -109,5 +128,5 @@ class GapTracker:
             if name.startswith(self._prefixes):
                 missed = site.topic(name).reach(last)
                 if missed:
-                    notices.append(Missed(name, missed))
+                    notices.append(site.missed(name, missed))
         return notices

@@ -1,0 +1,153 @@
+"""CURVE key files: made with the right permissions, read strictly, never shown.
+
+A file is a ZPL certificate as other ZeroMQ programs write it. `NAME.key` holds the public key, `NAME.key_secret` both.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import zmq
+
+from taintwatch_models.errors import ConfigError, UsageError
+from taintwatch_models.storage import write_atomically
+
+__all__ = ["KeyPair", "check_key_name", "check_public", "load_public", "load_secret", "make_key_pair", "write_public"]
+
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+ENTRY = re.compile(r'^\s*(public-key|secret-key)\s*=\s*"([^"]*)"\s*$', re.MULTILINE)
+LARGEST = 10_000  # bytes
+OF_OTHERS = stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A CURVE key pair, each key as 40 characters of Z85."""
+
+    public: str
+    secret: str = field(repr=False)
+
+
+def make_key_pair(name: str, folder: Path) -> tuple[Path, Path, str]:
+    """Write a new pair as `folder`/`name`.key (0644) and .key_secret (0600); return both paths and the public key.
+
+    Nothing is ever overwritten. Raises `UsageError`.
+    """
+    check_key_name(name)
+    public_path, secret_path = folder / f"{name}.key", folder / f"{name}.key_secret"
+    for path in (public_path, secret_path):
+        if path.exists():
+            raise UsageError(f"{path} is there already. Take another name, or move it away if it is no longer needed.")
+    public, secret = (key.decode() for key in zmq.curve_keypair())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_new(secret_path, _certificate(public, secret), 0o600)
+        _write_new(public_path, _certificate(public), 0o644)
+    except OSError as error:
+        raise UsageError(
+            f"The keys cannot be written to {folder}: {error.strerror}. Give a folder of yours."
+        ) from error
+    return public_path, secret_path, public
+
+
+def write_public(path: Path, public: str) -> None:
+    """Write a public key's certificate, or replace it. Raises `OSError`."""
+    write_atomically(path, _certificate(public), mode=0o644)
+
+
+def load_secret(path: Path, credentials: str | None = None) -> KeyPair:
+    """Read a key pair from a `.key_secret` file that nobody else may read.
+
+    `credentials`: systemd's credentials folder; a bare file name that is not there otherwise is looked for in it, and
+    its files may show group-read (the mask of an access list). Raises `ConfigError`, in which no key ever stands.
+    """
+    if credentials and len(path.parts) == 1 and not path.exists():
+        path = Path(credentials) / path
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as stream:
+            _check_private(path, os.fstat(stream.fileno()), in_credentials=credentials is not None)
+            keys = _parse(path, stream.read(LARGEST))
+    except OSError as error:
+        raise ConfigError(f"The secret key {path} cannot be read: {error.strerror}.") from error
+    if "secret-key" not in keys:
+        raise ConfigError(f"{path} holds no secret key. Give the .key_secret file that `taintwatch keys new` wrote.")
+    secret = keys["secret-key"]
+    public = zmq.curve_public(secret.encode()).decode()
+    if keys.get("public-key", public) != public:
+        raise ConfigError(f"The two keys in {path} do not belong together. Make a new pair with `taintwatch keys new`.")
+    return KeyPair(public, secret)
+
+
+def load_public(path: Path) -> str:
+    """Read a public key (40 characters of Z85) from a `.key` or `.key_secret` file. Raises `ConfigError`."""
+    try:
+        with path.open("rb") as stream:
+            keys = _parse(path, stream.read(LARGEST))
+    except OSError as error:
+        raise ConfigError(f"The public key {path} cannot be read: {error.strerror}.") from error
+    if "public-key" not in keys:
+        raise ConfigError(f"{path} holds no public key. Give the .key file that `taintwatch keys new` wrote.")
+    return keys["public-key"]
+
+
+def check_public(text: str) -> str:
+    """Return `text` where it has the form of a public key. Raises `UsageError`."""
+    if Z85.fullmatch(text) is None:
+        raise UsageError("A public key has 40 characters of Z85, as `taintwatch keys new` prints it; this is none.")
+    return text
+
+
+def check_key_name(name: str) -> str:
+    """Return `name` where it can name a key file. Raises `UsageError`."""
+    if NAME.fullmatch(name) is None:
+        raise UsageError(
+            f"{name!r} cannot name a key. Take 1 to 64 letters, digits, dots, hyphens and underscores, no dot first."
+        )
+    return name
+
+
+def _check_private(path: Path, status: os.stat_result, *, in_credentials: bool) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(f"The secret key {path} is not a file.")
+    others = OF_OTHERS if in_credentials else OF_OTHERS | stat.S_IRGRP
+    if status.st_mode & others:
+        raise ConfigError(f"The secret key {path} can be read or changed by other users. Run: chmod 600 {path}")
+    if status.st_uid not in (0, os.geteuid()):
+        raise ConfigError(f"The secret key {path} belongs to another user, who can change it. Give one of your own.")
+
+
+def _parse(path: Path, content: bytes) -> dict[str, str]:
+    found = ENTRY.findall(content.decode("utf-8", "replace"))
+    keys = dict(found)
+    if len(keys) != len(found) or any(Z85.fullmatch(key) is None for key in keys.values()):
+        raise ConfigError(f"{path} is not a key file, or is damaged: a key in it has not 40 characters of Z85.")
+    return keys
+
+
+def _certificate(public: str, secret: str | None = None) -> bytes:
+    head = "a CURVE public key, for anyone" if secret is None else "a CURVE SECRET key: keep it to yourself"
+    lines = [f"# Taintwatch: {head}", "metadata", "curve", f'    public-key = "{public}"']
+    if secret is not None:
+        lines.append(f'    secret-key = "{secret}"')
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    """Write whole or not at all, and never over what is there, even where another process writes at the same time."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "wb") as stream:
+            os.fchmod(descriptor, mode)  # whatever the umask is
+            stream.write(content)
+            stream.flush()
+            os.fsync(descriptor)
+        path.hardlink_to(temporary)
+    finally:
+        temporary.unlink(missing_ok=True)

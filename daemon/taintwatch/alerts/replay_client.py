@@ -1,0 +1,175 @@
+"""The client's half of replay: asks for what was missed, pages through the answers, and gives up in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import zmq
+
+from taintwatch.alerts.endpoints import parse_endpoint
+from taintwatch.alerts.messages import Message
+from taintwatch.alerts.replay import MOST_BYTES, SCHEMA, Answer, Request, decode_answer, encode_request
+from taintwatch.alerts.security import Security
+from taintwatch.alerts.tracker import Missed
+from taintwatch_models.errors import ConfigError
+
+__all__ = ["ReplayClient"]
+
+ANSWER_S = 5.0  # then the socket is made anew and it is asked again
+ATTEMPTS = 2
+MOST_PENDING = 100
+
+
+@dataclass(slots=True)
+class _Pending:
+    request: Request
+    asked_s: float
+    missing: int | None
+    """How many are still to come; None where nobody knows."""
+    attempts: int = 1
+
+
+class ReplayClient:
+    """Asks one daemon. Used by one thread only; nothing here ever blocks."""
+
+    def __init__(
+        self, context: zmq.Context[Any], security: Security, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._context = context
+        self._security = security
+        self._monotonic = monotonic
+        self._endpoint: str | None = None
+        self._socket: zmq.Socket[bytes] | None = None
+        self._pending: dict[int, _Pending] = {}
+        self._last_id = 0
+
+    @property
+    def sockets(self) -> tuple[zmq.Socket[bytes], ...]:
+        """What to wait on, while something was asked."""
+        return (self._socket,) if self._socket is not None and self._pending else ()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether an answer is still to come."""
+        return bool(self._pending)
+
+    def due_s(self) -> float:
+        """Return the seconds to the next moment when `take` has something to do even without an answer."""
+        if not self._pending:
+            return ANSWER_S
+        oldest = min(pending.asked_s for pending in self._pending.values())
+        return max(0.0, oldest + ANSWER_S - self._monotonic())
+
+    def use(self, endpoint: str | None) -> None:
+        """Ask there from now on; what is unanswered is asked again."""
+        if endpoint != self._endpoint:
+            self._endpoint = endpoint
+            self._renew()
+
+    def ask(self, missed: Missed) -> bool:
+        """Ask for what was missed; False where that cannot be done."""
+        if self._endpoint is None or len(self._pending) + len(missed.ranges) > MOST_PENDING:
+            return False
+        for first, last in missed.ranges:
+            self._ask(Request(SCHEMA, self._id(), missed.topic, missed.instance, first, last), last - first + 1)
+        return bool(missed.ranges)
+
+    def ask_rest(self, topic: str, instance: str, first: int) -> None:
+        """Ask for whatever an earlier start of the daemon still published on a topic."""
+        if self._endpoint is not None and len(self._pending) < MOST_PENDING:
+            self._ask(Request(SCHEMA, self._id(), topic, instance, first, None), None)
+
+    def take(self) -> list[Message | Missed]:
+        """Return what came, and what never will. Raises `MessageError` for an answer that is none."""
+        events: list[Message | Missed] = []
+        while self._socket is not None:
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            events += self._see(decode_answer(frames))
+        return events + self._overdue()
+
+    def close(self) -> None:
+        """Close the socket. May be called again."""
+        if self._socket is not None:
+            self._socket.close(linger=0)
+            self._socket = None
+
+    def _id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def _ask(self, request: Request, missing: int | None) -> None:
+        self._pending[request.id] = _Pending(request, self._monotonic(), missing)
+        self._send(request)
+
+    def _see(self, answer: Answer) -> list[Message | Missed]:
+        pending = self._pending.pop(answer.request.id, None)
+        if pending is None or pending.request != answer.request:
+            return []  # asked twice, answered twice
+        if pending.missing is not None:
+            pending.missing -= len(answer.messages)
+        following = answer.next
+        if (
+            following is not None
+            and following > answer.request.first
+            and (pending.missing is None or pending.missing > 0)
+        ):
+            self._ask(replace(answer.request, id=self._id(), first=following), pending.missing)
+            return list(answer.messages)
+        return [*answer.messages, *_lost(pending)]
+
+    def _overdue(self) -> list[Message | Missed]:
+        now = self._monotonic()
+        late = [pending for pending in self._pending.values() if now - pending.asked_s >= ANSWER_S]
+        lost: list[Message | Missed] = []
+        for pending in late:
+            if pending.attempts >= ATTEMPTS:
+                del self._pending[pending.request.id]
+                lost += _lost(pending)
+            else:
+                pending.attempts += 1
+        if any(pending.request.id in self._pending for pending in late):
+            self._renew()
+        return lost
+
+    def _renew(self) -> None:
+        """Make the socket anew and ask again: a daemon that refused us would never hear of us otherwise."""
+        self.close()
+        for pending in self._pending.values():
+            pending.asked_s = self._monotonic()
+            self._send(pending.request)
+
+    def _send(self, request: Request) -> None:
+        try:
+            if self._socket is None and self._endpoint is not None:
+                self._socket = self._connected(self._endpoint)
+            if self._socket is not None:
+                self._socket.send(encode_request(request), zmq.NOBLOCK)
+        except (zmq.ZMQError, ConfigError):
+            return  # it counts as unanswered: asked again, then given up
+
+    def _connected(self, endpoint: str) -> zmq.Socket[bytes]:
+        socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        try:
+            socket.linger = 0
+            socket.sndhwm = socket.rcvhwm = MOST_PENDING
+            socket.setsockopt(zmq.MAXMSGSIZE, 2 * MOST_BYTES)
+            socket.setsockopt(zmq.IPV6, int(parse_endpoint(endpoint).six))
+            self._security.configure(socket, endpoint)
+            socket.connect(endpoint)
+        except BaseException:
+            socket.close(linger=0)
+            raise
+        return socket
+
+
+def _lost(pending: _Pending) -> list[Message | Missed]:
+    if pending.missing is None or pending.missing <= 0:
+        return []
+    request = pending.request
+    return [Missed(request.topic, pending.missing, request.instance)]

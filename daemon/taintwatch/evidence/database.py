@@ -1,0 +1,107 @@
+"""The SQLite file: its tables, how it is opened, and what becomes of a damaged one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from taintwatch_models.errors import ConfigError
+
+__all__ = ["BUSY_MS", "connect", "connect_read_only", "is_damage", "set_aside"]
+
+_log = logging.getLogger(__name__)
+
+VERSION = 1
+BUSY_MS = 200  # how long an alert may wait for another process that has the file locked
+
+# `alerts` is what `records` add up to: one row for each event, so that it can be listed without reading them all.
+SCHEMA = f"""
+CREATE TABLE alerts (
+    event_id TEXT PRIMARY KEY,
+    site TEXT NOT NULL,
+    camera TEXT NOT NULL,
+    state TEXT NOT NULL,
+    raised_wall_ns INTEGER NOT NULL,
+    wall_ns INTEGER NOT NULL,
+    label_name TEXT NOT NULL,
+    score REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX alerts_by_time ON alerts (raised_wall_ns);
+CREATE TABLE records (
+    id INTEGER PRIMARY KEY,
+    topic TEXT NOT NULL,
+    instance TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    event_id TEXT NOT NULL,
+    json TEXT NOT NULL,
+    UNIQUE (topic, instance, sequence)
+);
+CREATE INDEX records_by_event ON records (event_id);
+PRAGMA user_version = {VERSION};
+"""
+
+
+def connect(path: Path, *, power_safe: bool, check: bool = False) -> sqlite3.Connection:
+    """Open (or make, 0600) the database for writing, in WAL mode; any thread may use the connection, one at a time.
+
+    `power_safe`: each alert is flushed to the disk itself, so that even a power cut loses none. `check`: look through
+    the whole file for damage. A damaged file is moved aside and a new one begun. Raises `sqlite3.Error`, `OSError`, and
+    `ConfigError` for one made by a later version.
+    """
+    try:
+        return _connect(path, power_safe, check)
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        set_aside(path)
+        return _connect(path, power_safe, check)
+
+
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """Open the database for reading. Raises `sqlite3.Error`."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_MS / 1000)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file itself is broken, so that trying again cannot help."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def set_aside(path: Path) -> None:
+    """Rename a damaged database (and its journal), so that somebody can look at it later. Raises `OSError`."""
+    suffix = f".damaged-{time.time_ns()}"
+    for part in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + part)
+        if file.exists():
+            file.rename(path.with_name(path.name + suffix + part))
+    _log.error("%s is damaged; it was renamed to %s and a new one is begun", path, path.name + suffix)
+
+
+def _connect(path: Path, power_safe: bool, check: bool) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # its journal gets the same permissions
+    connection = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise ConfigError(f"{path} was written by a later version of Taintwatch. Install that, or give another.")
+        if version == 0:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of no effect once there is a table
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if power_safe else 'NORMAL'}")
+        if version == 0:
+            connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+        finding = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if check else "ok"
+        if finding != "ok":
+            error = sqlite3.DatabaseError(finding)
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
+    except BaseException:
+        connection.close()
+        raise
+    return connection

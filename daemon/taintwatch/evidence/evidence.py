@@ -1,0 +1,162 @@
+"""Everything that is kept, behind one object: the store for the publisher, the recorder for the pipeline's frames."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from taintwatch.evidence.folder import EvidenceFolder
+from taintwatch.evidence.keeper import Keeper
+from taintwatch.evidence.reader import AlertReader
+from taintwatch.evidence.recorder import ClipSettings, Recorder, RecorderStats
+from taintwatch.evidence.retention import Limits
+from taintwatch.evidence.store import AlertStore
+from taintwatch.records import Alert, AlertState
+from taintwatch_models.errors import TaintwatchError
+from taintwatch_models.records import Frame
+
+__all__ = ["Evidence", "EvidenceSettings", "EvidenceStats"]
+
+_log = logging.getLogger(__name__)
+
+DAY_NS = 86_400_000_000_000
+MEGABYTE = 1_000_000
+TIDY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceSettings:
+    """What is kept, and for how long."""
+
+    folder: Path
+    images: bool = True
+    """False: no picture and no clip is ever written."""
+    clips: ClipSettings = field(default_factory=ClipSettings)
+    keep_days: float = 30.0
+    max_mb: float = 2000.0
+    min_free_mb: float = 500.0
+    power_safe: bool = True
+
+    def limits(self) -> Limits:
+        """Return the limits in nanoseconds and bytes."""
+        return Limits(round(self.keep_days * DAY_NS), round(self.max_mb * MEGABYTE), round(self.min_free_mb * MEGABYTE))
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceStats:
+    """Counts since the start."""
+
+    saved: int
+    """Alert records in the database."""
+    store_failures: int
+    waiting: int
+    """Records that wait in memory for the database."""
+    lost: int
+    """Records that were published but never reached the database."""
+    trouble: str | None
+    """Why the database cannot be written now."""
+    removed: int
+    """Alerts removed, wholly or their pictures, to stay within the limits."""
+    recorder: RecorderStats | None
+    """None where no images are kept."""
+
+
+class Evidence:
+    """The evidence of one daemon. A second one on the same folder is refused with `ConfigError`."""
+
+    def __init__(
+        self,
+        settings: EvidenceSettings,
+        *,
+        free_bytes: Callable[[], int] | None = None,
+        wall_ns: Callable[[], int] = time.time_ns,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = EvidenceFolder(settings.folder)
+        self.folder.prepare()
+        self._lock = self.folder.lock()
+        try:
+            self.store = AlertStore(self.folder.database, power_safe=settings.power_safe)
+            self.store.open()
+            self._forget_unfinished()
+            self._clock = clock
+            self._next_tidy = clock()
+            self._tidy_failed = False
+            self._keeper = Keeper(
+                self.folder, self.store, settings.limits(), busy=self._busy, free_bytes=free_bytes, wall_ns=wall_ns
+            )
+            clips = settings.clips if settings.images else ClipSettings(0, 0)
+            self._images = settings.images
+            self._recorder = Recorder(self.folder, self._keeper, clips, tick=self._look_after, clock=clock)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def offer(self, frame: Frame, alert: Alert | None) -> None:
+        """Give a frame of the pipeline and the alert that came of it. Never blocks."""
+        if self._images:
+            self._recorder.offer(frame, alert)
+
+    def interrupted(self) -> tuple[Alert, ...]:
+        """Return how the alerts end that a killed daemon left open: as `interrupted`, else as they last were.
+
+        They are to be published (and so stored) before anything else.
+        """
+        try:
+            left = AlertReader(self.folder.database).left_open()
+        except TaintwatchError as error:
+            _log.error("alerts that were left open are not known: %s", error)
+            return ()
+        return tuple(
+            replace(message.body, state=AlertState.INTERRUPTED) for message in left if isinstance(message.body, Alert)
+        )
+
+    def stats(self) -> EvidenceStats:
+        """Return the counts so far. Any thread may ask."""
+        store = self.store
+        return EvidenceStats(
+            saved=store.saved,
+            store_failures=store.failures,
+            waiting=store.waiting,
+            lost=store.lost,
+            trouble=store.trouble,
+            removed=self._keeper.removed,
+            recorder=self._recorder.stats() if self._images else None,
+        )
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Write what waits, within about `timeout_s`, and let go of the folder. May be called again."""
+        if self._lock < 0:
+            return
+        if not self._recorder.close(timeout_s):
+            _log.warning("not every picture or clip could be written within %.1f s", timeout_s)
+        self.store.close()
+        os.close(self._lock)
+        self._lock = -1
+
+    def _busy(self) -> frozenset[str]:
+        return self._recorder.busy()
+
+    def _look_after(self) -> None:
+        """In the recorder's thread, now and then: write what waits, and remove what is beyond the limits."""
+        self.store.retry()
+        if self._clock() < self._next_tidy:
+            return
+        self._next_tidy = self._clock() + TIDY_S
+        try:
+            self._keeper.tidy()
+            self._tidy_failed = False
+        except (TaintwatchError, OSError) as error:
+            if not self._tidy_failed:
+                _log.error("old evidence cannot be removed: %s", error)
+            self._tidy_failed = True
+
+    def _forget_unfinished(self) -> None:
+        try:
+            self.folder.remove_unfinished()
+        except OSError as error:
+            _log.warning("unfinished files of %s cannot be removed: %s", self.folder.root, error)

@@ -1,0 +1,97 @@
+"""Keeps the evidence folder within its limits."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+
+from taintwatch.evidence.folder import EvidenceFolder
+from taintwatch.evidence.reader import AlertReader
+from taintwatch.evidence.retention import Limits, Removal, items_of, plan_removal
+from taintwatch.evidence.store import AlertStore
+from taintwatch_models.errors import TaintwatchError
+
+__all__ = ["Keeper"]
+
+_log = logging.getLogger(__name__)
+
+AT_ONCE = 50  # alerts in one transaction: a record that is to be published waits for it
+
+
+class Keeper:
+    """Plans and does removals. `busy`: the alerts whose clip is being taken. Used by one thread at a time."""
+
+    def __init__(
+        self,
+        folder: EvidenceFolder,
+        store: AlertStore,
+        limits: Limits,
+        *,
+        busy: Callable[[], frozenset[str]] = frozenset,
+        free_bytes: Callable[[], int] | None = None,
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._folder = folder
+        self._store = store
+        self._limits = limits
+        self._busy = busy
+        self._free_bytes = free_bytes or (lambda: shutil.disk_usage(folder.root).free)
+        self._wall_ns = wall_ns
+        self._told_full = False
+        self.removed = 0
+        """Alerts whose pictures, or all, were removed."""
+
+    def plan(self) -> Removal:
+        """Return what is beyond the limits now. Raises `TaintwatchError` or `OSError` where it cannot be read."""
+        kept = AlertReader(self._folder.database).alerts() if self._folder.database.is_file() else []
+        return plan_removal(
+            items_of(kept, self._folder.all_media(), self._busy()),
+            self._limits,
+            now_ns=self._wall_ns(),
+            used_bytes=self._folder.bytes_used(),
+            free_bytes=self._free_bytes(),
+        )
+
+    def tidy(self) -> Removal:
+        """Remove what is beyond the limits, and return it. Raises `TaintwatchError` or `OSError`."""
+        removal = self.plan()
+        whole = [item.event_id for item in removal.whole]
+        for start in range(0, len(whole), AT_ONCE):
+            self._store.forget(whole[start : start + AT_ONCE])
+        for item in (*removal.whole, *removal.media):
+            self._folder.remove_media(item.event_id)
+            self.removed += 1
+        if removal.whole or removal.media:
+            _log.info(
+                "removed %d old alerts and the pictures of %d more: %d bytes",
+                len(removal.whole),
+                len(removal.media),
+                removal.bytes,
+            )
+        return removal
+
+    def has_room(self, needed_bytes: int) -> bool:
+        """Whether so much may be written; makes room where that helps. Says once when it does not. Raises `OSError`."""
+        if self._fits(needed_bytes):
+            return True
+        try:
+            self.tidy()
+        except TaintwatchError as error:
+            _log.warning("no room could be made: %s", error)
+        if self._fits(needed_bytes):
+            return True
+        if not self._told_full:
+            self._told_full = True
+            _log.error(
+                "pictures are left out: less than %d MB are free for %s",
+                self._limits.min_free_bytes // 1_000_000,
+                self._folder.root,
+            )
+        return False
+
+    def _fits(self, needed_bytes: int) -> bool:
+        fits = self._free_bytes() - needed_bytes >= self._limits.min_free_bytes
+        self._told_full = self._told_full and not fits
+        return fits

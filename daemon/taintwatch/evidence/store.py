@@ -1,0 +1,212 @@
+"""The store of alerts: each record is in the database before it is published, and no failure of it stops one."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+
+from taintwatch.alerts.messages import Message, as_json
+from taintwatch.evidence.database import connect, is_damage, set_aside
+from taintwatch.records import Alert
+from taintwatch_models.errors import TaintwatchError
+
+__all__ = ["AlertStore", "StoreError"]
+
+_log = logging.getLogger(__name__)
+
+BACKLOG = 1000  # records that wait in memory while the database cannot be written
+INSERT = "INSERT OR IGNORE INTO records (topic, instance, sequence, event_id, json) VALUES (?, ?, ?, ?, ?)"
+UPSERT = """
+INSERT INTO alerts (event_id, site, camera, state, raised_wall_ns, wall_ns, label_name, score)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (event_id) DO UPDATE SET
+    state = excluded.state, wall_ns = excluded.wall_ns, label_name = excluded.label_name, score = excluded.score
+"""
+
+
+class StoreError(TaintwatchError):
+    """The database cannot be written now; what was to be written waits in memory."""
+
+
+class AlertStore:
+    """Writes alert records to SQLite. Any thread may use it.
+
+    Where the database cannot be written (full, locked, taken away), records wait in memory, at most `BACKLOG`, the
+    oldest lost first, and are written with the next one or by `retry`. A damaged database is moved aside. `power_safe`
+    as in `connect`.
+    """
+
+    def __init__(self, path: Path, *, power_safe: bool = True) -> None:
+        self._path = path
+        self._power_safe = power_safe
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._inode: int | None = None
+        self._backlog: deque[Message] = deque(maxlen=BACKLOG)
+        self.saved = 0
+        self.failures = 0
+        """Attempts to write that failed."""
+        self.lost = 0
+        """Records that were published but will never be in the database."""
+        self.trouble: str | None = None
+        """Why it cannot be written now; None where all is well."""
+
+    @property
+    def waiting(self) -> int:
+        """Records that wait in memory."""
+        return len(self._backlog)
+
+    def open(self) -> None:
+        """Open the database and look for damage, at the start: it takes a while where there is much in it.
+
+        Raises `ConfigError` for a database of a later version; any other trouble is logged, and tried again.
+        """
+        with self._lock:
+            try:
+                self._open(check=True)
+            except (sqlite3.Error, OSError) as error:
+                self._failed(error)
+
+    def save(self, message: Message) -> None:
+        """Write an alert's record. Raises `StoreError` where that has to wait. Messages that are no alerts are left."""
+        if not isinstance(message.body, Alert):
+            return
+        with self._lock:
+            self.lost += len(self._backlog) == BACKLOG
+            self._backlog.append(message)
+            self._write()
+
+    def retry(self) -> None:
+        """Try again to write what waits. Never raises."""
+        with self._lock:
+            if self._backlog:
+                try:
+                    self._write()
+                except StoreError:
+                    return
+
+    def forget(self, event_ids: Iterable[str]) -> None:
+        """Remove all records of these alerts, unless one is open. Raises `StoreError`."""
+        rows = [(event_id,) for event_id in event_ids]
+        with self._lock:
+            try:
+                connection = self._opened()
+                with _Transaction(connection):
+                    closed = "(SELECT event_id FROM alerts WHERE event_id = ? AND state NOT IN ('raised', 'updated'))"
+                    connection.executemany(f"DELETE FROM records WHERE event_id IN {closed}", rows)  # noqa: S608
+                    connection.executemany(f"DELETE FROM alerts WHERE event_id IN {closed}", rows)  # noqa: S608
+                connection.execute("PRAGMA incremental_vacuum").fetchall()
+            except (sqlite3.Error, OSError) as error:
+                raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Write what waits, if that can be done, and close. May be called again; a later `save` opens it anew."""
+        self.retry()
+        with self._lock:
+            self.lost += len(self._backlog)
+            self._backlog.clear()
+            self._shut()
+
+    def _write(self) -> None:
+        try:
+            self._write_all()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise self._failed(error) from error
+            try:
+                self._shut()
+                set_aside(self._path)
+                self._write_all()
+            except (sqlite3.Error, OSError) as again:
+                raise self._failed(again) from again
+        except (sqlite3.Error, OSError) as error:
+            raise self._failed(error) from error
+        self.saved += len(self._backlog)
+        self._backlog.clear()
+        if self.trouble is not None:
+            self.trouble = None
+            _log.info("alerts are kept again in %s", self._path)
+
+    def _write_all(self) -> None:
+        connection = self._opened()
+        with _Transaction(connection):
+            for message in self._backlog:
+                _insert(connection, message)
+
+    def _opened(self) -> sqlite3.Connection:
+        """Return the connection: a new one where there is none, or where the file was removed under our feet."""
+        if self._connection is not None and self._inode != _inode(self._path):
+            _log.error("%s was removed or replaced; it is begun anew", self._path)
+            self._shut()
+        return self._connection or self._open(check=False)
+
+    def _open(self, *, check: bool) -> sqlite3.Connection:
+        self._connection = connect(self._path, power_safe=self._power_safe, check=check)
+        self._inode = _inode(self._path)
+        return self._connection
+
+    def _failed(self, error: Exception) -> StoreError:
+        self.failures += 1
+        if not (isinstance(error, sqlite3.OperationalError) and _passes(error)):
+            self._shut()  # the next attempt starts from nothing
+        if self.trouble is None:
+            _log.error("alerts are not kept for now, only published: %s: %s", self._path, error)
+        self.trouble = str(error)
+        return StoreError(f"The alert cannot be kept in {self._path}: {error}. It waits in memory.")
+
+    def _shut(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class _Transaction:
+    """All or nothing, and the lock is taken at its beginning, so that it cannot be lost half-way."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._connection.execute("COMMIT")
+        elif self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+
+def _insert(connection: sqlite3.Connection, message: Message) -> None:
+    envelope, alert = message.envelope, message.body
+    if isinstance(alert, Alert):
+        row = (message.topic, envelope.instance, envelope.sequence, alert.event_id, as_json(message))
+        connection.execute(INSERT, row)
+        connection.execute(
+            UPSERT,
+            (
+                alert.event_id,
+                envelope.site,
+                alert.camera,
+                alert.state.value,
+                alert.raised_wall_ns,
+                alert.wall_ns,
+                alert.label_name,
+                alert.score,
+            ),
+        )
+
+
+def _passes(error: sqlite3.OperationalError) -> bool:
+    """Whether the connection is still good: the file was only locked, or the disk full."""
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
