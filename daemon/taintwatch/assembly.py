@@ -14,6 +14,7 @@ from taintwatch.parts import Judges, Parts, Plan
 from taintwatch.pulse import Pulses
 from taintwatch.recovery import RecoveringClassifier
 from taintwatch.sources.factory import open_source
+from taintwatch.sources.paced import PacedSource
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.settings import policy_from_settings
 from taintwatch.vote.voter import Voter
@@ -114,7 +115,7 @@ def make_camera(section: CameraSection, pulses: Pulses) -> Camera:
     )
     return Camera(
         section.name,
-        source,
+        PacedSource(source) if section.realtime and not source.live else source,
         fps=section.fps,
         stale_after_s=section.stale_after_s,
         call_limit_s=max(section.open_timeout_s, section.read_timeout_s),

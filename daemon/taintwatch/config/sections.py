@@ -13,7 +13,9 @@ from taintwatch_models.errors import ConfigError
 __all__ = [
     "CameraSection",
     "Config",
+    "CurveSection",
     "DetectSection",
+    "EvidenceSection",
     "LimitsSection",
     "MetricsSection",
     "ModelSection",
@@ -81,6 +83,7 @@ class CameraSection(Section):
         default=None, description="At most so many frames a second."
     )
     loop: bool = Field(default=False, description="Start a file again at its end, for ever.")
+    realtime: bool = Field(default=False, description="Play a video file at its own speed, not as fast as possible.")
     open_timeout_s: Seconds = Field(default=10.0, description="How long opening may take.")
     read_timeout_s: Seconds = Field(default=5.0, description="How long one picture may take.")
     stale_after_s: Seconds = Field(
@@ -153,6 +156,23 @@ class VoteSection(Section):
         return self.model_dump(exclude=shared, exclude_none=True)
 
 
+class CurveSection(Section):
+    """Encryption of what is published, for listed clients only; without it only this machine may listen."""
+
+    key: Text | None = Field(
+        default=None,
+        description="The daemon's .key_secret file; a bare name is also looked for in systemd's credentials.",
+    )
+    clients: Text | None = Field(default=None, description="Folder with the public keys of those that may connect.")
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> CurveSection:
+        if (self.key is None) != (self.clients is None):
+            missing = "clients" if self.clients is None else "key"
+            raise ValueError(f"'{missing}' is missing; key and clients belong together (see `taintwatch keys --help`)")
+        return self
+
+
 class PublishSection(Section):
     """Where alerts go."""
 
@@ -161,6 +181,37 @@ class PublishSection(Section):
     heartbeat_s: Seconds = Field(default=1.0, description="Seconds between heartbeats.")
     status_s: Seconds = Field(default=5.0, description="Seconds between status messages.")
     update_s: Seconds = Field(default=1.0, description="A raised alert is updated at most this often.")
+    curve: CurveSection = Field(default=CurveSection(), description="Encryption: the next table.")
+
+
+class EvidenceSection(Section):
+    """What is kept of alerts, and for how long. Nothing is kept where no folder is given."""
+
+    folder: Text | None = Field(default=None, description="Where to; made, 0700, where it is not there.")
+    images: bool = Field(default=True, description="Keep pictures and clips; false: only what the messages say.")
+    clip_before_s: Annotated[float, Field(ge=0, le=60)] = Field(
+        default=3.0, description="Seconds before the alert that its clip shows."
+    )
+    clip_after_s: Annotated[float, Field(ge=0, le=60)] = Field(
+        default=5.0, description="Seconds after it; both 0: no clips."
+    )
+    clip_fps: Annotated[float, Field(gt=0, le=60)] = Field(default=10.0, description="Pictures a second in a clip.")
+    clip_width: Annotated[int, Field(ge=16, le=3840)] = Field(default=640, description="Width of a clip at most.")
+    keep_days: Annotated[float, Field(gt=0, le=36_500)] = Field(
+        default=30.0, description="Alerts raised longer ago are removed."
+    )
+    max_mb: Annotated[float, Field(gt=0, le=1e9)] = Field(
+        default=2000.0, description="Megabytes of it all; beyond, the oldest pictures go first."
+    )
+    min_free_mb: Annotated[float, Field(ge=0, le=1e9)] = Field(
+        default=500.0, description="Megabytes to leave free on the disk."
+    )
+    power_safe: bool = Field(
+        default=True, description="Flush each alert to the disk, so that even a power cut loses none."
+    )
+    replay: Text | None = Field(
+        default=None, description="Endpoint that answers for missed alerts; none: the port after that of bind."
+    )
 
 
 class LimitsSection(Section):
@@ -195,6 +246,7 @@ class Config(Section):
     detect: DetectSection = DetectSection()
     vote: VoteSection = VoteSection()
     publish: PublishSection = PublishSection()
+    evidence: EvidenceSection = EvidenceSection()
     limits: LimitsSection = LimitsSection()
     metrics: MetricsSection = MetricsSection()
 
