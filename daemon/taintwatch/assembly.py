@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import ExitStack
 from dataclasses import replace
 
 from taintwatch.alerts.lifecycle import AlertBook
@@ -10,6 +12,8 @@ from taintwatch.alerts.writer import Identity, new_instance_id
 from taintwatch.cameras import Camera, CameraSet
 from taintwatch.config.digest import config_hash
 from taintwatch.config.sections import CameraSection, Config, VoteSection
+from taintwatch.evidence.evidence import Evidence
+from taintwatch.keeping import open_evidence, open_replay, security_of
 from taintwatch.parts import Judges, Parts, Plan
 from taintwatch.pulse import Pulses
 from taintwatch.recovery import RecoveringClassifier
@@ -23,6 +27,10 @@ from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
 
 __all__ = ["assemble", "identity_of", "make_camera", "make_judges", "model_settings", "plan_of"]
 
+_log = logging.getLogger(__name__)
+
+REPLAY_LIMIT_S = 30.0  # an answer from the store that takes longer hangs
+
 
 def assemble(config: Config, pulses: Pulses) -> Parts:
     """Build everything that `config` names; cameras are not started yet. Every worker is added to `pulses`.
@@ -34,8 +42,12 @@ def assemble(config: Config, pulses: Pulses) -> Parts:
     cameras = CameraSet([make_camera(camera, pulses) for camera in config.camera])
     model, judges = make_judges(config, pulses)
     identity = identity_of(config, model, new_instance_id())
-    publisher = _publisher(config, identity, pulses) if config.publish.enabled else None
-    return Parts(cameras, judges, publisher, identity)
+    if not config.publish.enabled:
+        if config.evidence.folder is not None:
+            _log.warning("no alerts are kept: [evidence] keeps what is published, and publishing is switched off")
+        return Parts(cameras, judges, None, identity)
+    publisher, evidence = _publisher(config, identity, pulses)
+    return Parts(cameras, judges, publisher, identity, evidence)
 
 
 def make_judges(config: Config, pulses: Pulses) -> tuple[LoadedModel, Judges]:
@@ -129,11 +141,26 @@ def _voter(section: VoteSection, detectors: tuple[str, ...]) -> Voter:
     return Voter(policy, combine=section.combine, detectors=detectors, hold=hold, gap_s=section.gap_s)
 
 
-def _publisher(config: Config, identity: Identity, pulses: Pulses) -> Publisher:
-    return Publisher(
-        identity,
-        config.publish.bind,
-        cameras=[camera.name for camera in config.camera],
-        heartbeat_s=config.publish.heartbeat_s,
-        pulse=pulses.add("publisher"),
-    )
+def _publisher(config: Config, identity: Identity, pulses: Pulses) -> tuple[Publisher, Evidence | None]:
+    """Return the publisher, and what keeps the alerts before it sends them. What was opened is closed on failure."""
+    security = security_of(config)
+    with ExitStack() as opened:
+        evidence = open_evidence(config)
+        replay = None
+        if evidence is not None:
+            opened.callback(evidence.close)
+            pulse = pulses.add("replay")
+            replay = open_replay(config, evidence, security, lambda: pulse.expect(REPLAY_LIMIT_S))
+            evidence.serve(replay)
+        publisher = Publisher(
+            identity,
+            config.publish.bind,
+            cameras=[camera.name for camera in config.camera],
+            heartbeat_s=config.publish.heartbeat_s,
+            security=security,
+            store=None if evidence is None else evidence.store,
+            replay=None if replay is None else replay.endpoint,
+            pulse=pulses.add("publisher"),
+        )
+        opened.pop_all()
+    return publisher, evidence

@@ -9,6 +9,7 @@ from taintwatch.alerts.lifecycle import AlertBook
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.writer import Identity
 from taintwatch.cameras import Camera, CameraSet
+from taintwatch.evidence.evidence import Evidence
 from taintwatch.vote.voter import Voter
 from taintwatch_models.classifier import Classifier
 from taintwatch_models.records import Detector
@@ -47,6 +48,8 @@ class Parts:
     publisher: Publisher | None
     identity: Identity | None = None
     """What the publisher was made with."""
+    evidence: Evidence | None = None
+    """Where alerts are kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,8 +101,9 @@ class Service:
         endpoint = None if parts.publisher is None else parts.publisher.endpoint
         self._reporter.started(card, parts.cameras.statuses(), endpoint)
         _log.info("watching with %s on %s, alerts on %s", card.name, card.provider, endpoint)
-        parts.cameras.start()
         try:
+            self._end_what_was_left_open()
+            parts.cameras.start()
             while not self._stopping() and not self._supply.finished:
                 self._watch_until_swapped()
         finally:
@@ -111,6 +112,12 @@ class Service:
         _log.info("%s after %d frames with %d alerts", summary.ending.value, summary.frames, summary.alerts)
         self._reporter.finished(summary)
         return summary
+
+    def _end_what_was_left_open(self) -> None:
+        """Publish the end of the alerts during which the last start of the daemon was killed."""
+        if self._parts.evidence is not None:
+            for alert in self._parts.evidence.interrupted():
+                self._tell(alert)
 
     def _watch_until_swapped(self) -> None:
         """Watch to the end, or until what judges was exchanged: a generator that has begun keeps what it was given."""
@@ -151,6 +158,8 @@ class Service:
             )
         if step.alert is not None:
             self._tell(step.alert)
+        if self._parts.evidence is not None:
+            self._parts.evidence.offer(step.frame, step.alert)
 
     def _tell(self, alert: Alert) -> None:
         self._meter.see_alert(alert)
@@ -254,6 +263,7 @@ class Service:
         with ExitStack() as closing:  # called back in reverse
             closing.callback(self._pulse.rest)
             closing.callback(self._parts.judges.release)
+            closing.callback(self._close_evidence)
             closing.callback(self._close_publisher, give_up)
             closing.callback(self._stop_cameras)
             for alert in self._parts.judges.book.close_all():
@@ -267,6 +277,10 @@ class Service:
     def _close_publisher(self, give_up: float) -> None:
         if self._parts.publisher is not None:
             self._parts.publisher.close(max(0.1, min(0.5, give_up - self._clock())))
+
+    def _close_evidence(self) -> None:
+        if self._parts.evidence is not None:
+            self._parts.evidence.close(self._plan.stop_s)
 
     def _summary(self) -> Summary:
         card = self._parts.judges.classifier.card

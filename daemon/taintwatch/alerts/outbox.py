@@ -6,12 +6,15 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from taintwatch.alerts.messages import Message
 from taintwatch.alerts.topics import Kind
 from taintwatch.records import Alert, AlertState
 
 __all__ = ["Outbox", "Parcel", "Snapshot"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,12 @@ class Outbox:
             self._parcels.append(parcel)
             return True
 
+    def forget(self, camera: str) -> None:
+        """Tell nobody of this camera any more but of its open alerts; what waits is still sent."""
+        with self._lock:
+            self._last_sequences = _without(self._last_sequences, camera)
+            self._statuses = _without(self._statuses, camera)
+
     def take(self) -> Snapshot:
         """Take everything that waits, and look at the rest."""
         with self._lock:
@@ -83,5 +92,10 @@ class Outbox:
             self._statuses[message.topic] = message
         elif isinstance(message.body, Alert):
             self._open_alerts.pop(message.body.event_id, None)
-            if message.body.state != AlertState.CLEARED:
+            if message.body.state not in (AlertState.CLEARED, AlertState.INTERRUPTED):
                 self._open_alerts[message.body.event_id] = message
+
+
+def _without(known: Mapping[str, T], camera: str) -> dict[str, T]:
+    """Leave out the topics of one camera."""
+    return {topic: value for topic, value in known.items() if topic.split("/")[3] != camera}

@@ -14,6 +14,7 @@ from typing import Any
 
 import zmq
 
+from taintwatch.alerts.binding import bind_again
 from taintwatch.alerts.bodies import CameraStatus
 from taintwatch.alerts.messages import DEFAULT_ENDPOINT, Message
 from taintwatch.alerts.outbox import Outbox, Parcel
@@ -22,10 +23,14 @@ from taintwatch.alerts.sender import Sender, bind
 from taintwatch.alerts.store import NullStore, Store
 from taintwatch.alerts.topics import check_name
 from taintwatch.alerts.writer import Identity, MessageWriter
+from taintwatch.pulse import Pulse
 from taintwatch.records import Alert
 from taintwatch_models.errors import ConfigError, PublishError, TaintwatchError
 
 __all__ = ["Publisher", "PublisherStats"]
+
+REVISION_S = 1.0  # how often it is looked whether a client was revoked
+GRACE_S = 10.0  # beyond the time between two heartbeats: a publisher's thread that is silent for longer hangs
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,8 @@ class Publisher:
 
     `cameras`: their heartbeats are sent from the start (others join when they first publish); none at all gives one
     heartbeat for the daemon itself. `queue_limit`: messages that may wait for the thread. `high_water_mark`: messages
-    that may wait for one slow subscriber; further ones are lost to that subscriber, and nobody waits. `context`:
+    that may wait for one slow subscriber; further ones are lost to that subscriber, and nobody waits. `replay`: the
+    endpoint that heartbeats announce for missed alerts (a `ReplayServer`'s). `context`:
     needed for inproc endpoints, which join sockets of one context only.
 
     Raises `PublishError` where `endpoint` is malformed, in use, or must not be used with this `security`;
@@ -71,9 +77,11 @@ class Publisher:
         high_water_mark: int = 1000,
         security: Security | None = None,
         store: Store | None = None,
+        replay: str | None = None,
         wall_ns: Callable[[], int] = time.time_ns,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         context: zmq.Context[Any] | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
         if not 0.01 <= heartbeat_s <= 3600 or queue_limit < 1 or high_water_mark < 1:
             raise ConfigError(
@@ -86,12 +94,14 @@ class Publisher:
         self._outbox = Outbox(queue_limit)
         self._order = threading.Lock()
         self._store_failures = 0
+        self._pulse = pulse or Pulse("publisher")
+        self._hang_s = heartbeat_s + GRACE_S
         self._stopping = threading.Event()
         self._own_context = context is None
         self._context = zmq.Context() if context is None else context
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._linger_ms = 0
-        self._sender = Sender(self._outbox, self._writer, names, heartbeat_s, time.monotonic())
+        self._sender = Sender(self._outbox, self._writer, names, heartbeat_s, time.monotonic(), replay)
         bound: Future[str] = Future()
         self._thread = threading.Thread(
             target=self._run,
@@ -116,6 +126,23 @@ class Publisher:
     def publish_status(self, status: CameraStatus) -> Message:
         """Queue how a camera is. Raises as `publish_alert` does."""
         return self._publish(status.camera, status, None)
+
+    def identify(self, identity: Identity) -> None:
+        """Let the messages from now on say this of their sender. Its site and instance must stay the same."""
+        with self._order:
+            self._writer.identify(identity)
+
+    def expect_cameras(self, names: Sequence[str]) -> None:
+        """Send heartbeats for these cameras too from now on. Raises `ConfigError` for a name."""
+        checked = tuple(check_name("camera", name) for name in names)
+        with self._order:
+            self._sender.cameras = tuple(dict.fromkeys((*self._sender.cameras, *checked)))
+
+    def retire(self, camera: str) -> None:
+        """Send no more heartbeats for a camera that is gone; what was published of it is still sent."""
+        with self._order:
+            self._sender.cameras = tuple(name for name in self._sender.cameras if name != camera)
+            self._outbox.forget(camera)
 
     def stats(self) -> PublisherStats:
         """Return the counts so far. Any thread may ask."""
@@ -180,26 +207,56 @@ class Publisher:
             os.write(self._wake_write, b"!")
 
     def _run(self, bound: Future[str], endpoint: str, high_water_mark: int, security: Security) -> None:
-        with self._context.socket(zmq.XPUB) as socket:
+        try:
             try:
-                bound.set_result(bind(socket, endpoint, high_water_mark, security))
+                revision = security.revision()  # before the socket: whoever connects later is looked at later
+                socket, endpoint = self._open(endpoint, high_water_mark, security)
             except Exception as error:  # whatever it is, it is raised where the publisher is made, which waits for it
                 bound.set_exception(error)
                 return
+            bound.set_result(endpoint)
             with contextlib.suppress(zmq.ContextTerminated):  # the owner of the context ended it before us
-                self._serve(socket)
-                socket.linger = self._linger_ms
+                current: zmq.Socket[bytes] | None = socket
+                while current is not None and self._serve(current, security, revision):
+                    revision = security.revision()
+                    current = bind_again(
+                        lambda: self._open(endpoint, high_water_mark, security)[0], self._stopping, self._live
+                    )
+        finally:
+            security.release(self._context)
 
-    def _serve(self, socket: zmq.Socket[bytes]) -> None:
-        poller = zmq.Poller()
-        poller.register(socket, zmq.POLLIN)
-        poller.register(self._wake_read, zmq.POLLIN)
-        while not self._stopping.is_set():
-            ready = dict(poller.poll(self._sender.wait_ms(time.monotonic())))
-            if self._wake_read in ready:
-                os.read(self._wake_read, 4096)
-            self._sender.send_waiting(socket)
-            if socket in ready:
-                self._sender.answer_subscriptions(socket, time.monotonic())
-            self._sender.beat_if_due(socket, time.monotonic())
-        self._sender.beat(socket, time.monotonic())
+    def _open(self, endpoint: str, high_water_mark: int, security: Security) -> tuple[zmq.Socket[bytes], str]:
+        socket: zmq.Socket[bytes] = self._context.socket(zmq.XPUB)
+        try:
+            return socket, bind(socket, endpoint, high_water_mark, security)
+        except BaseException:
+            socket.close(linger=0)
+            raise
+
+    def _live(self) -> None:
+        self._pulse.expect(self._hang_s)
+
+    def _serve(self, socket: zmq.Socket[bytes], security: Security, revision: int) -> bool:
+        """Publish until told to stop (False), or until every connection must be made anew (True)."""
+        with socket:
+            look_s = time.monotonic() + REVISION_S
+            poller = zmq.Poller()
+            poller.register(socket, zmq.POLLIN)
+            poller.register(self._wake_read, zmq.POLLIN)
+            while not self._stopping.is_set():
+                self._live()
+                ready = dict(poller.poll(min(round(REVISION_S * 1000), self._sender.wait_ms(time.monotonic()))))
+                if self._wake_read in ready:
+                    os.read(self._wake_read, 4096)
+                self._sender.send_waiting(socket)
+                if socket in ready:
+                    self._sender.answer_subscriptions(socket, time.monotonic())
+                self._sender.beat_if_due(socket, time.monotonic())
+                if time.monotonic() >= look_s:
+                    look_s = time.monotonic() + REVISION_S
+                    if security.revision() != revision:
+                        return True
+            self._sender.beat(socket, time.monotonic())
+            self._pulse.rest()
+            socket.linger = self._linger_ms
+            return False

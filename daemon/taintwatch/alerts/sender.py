@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
-import errno
-import socket as unix
 from dataclasses import replace
 from typing import Any
 
 import zmq
 
+from taintwatch.alerts.binding import bind_socket
 from taintwatch.alerts.bodies import Heartbeat
-from taintwatch.alerts.endpoints import Endpoint, parse_endpoint
 from taintwatch.alerts.messages import Message, encode
 from taintwatch.alerts.outbox import Outbox, Snapshot
 from taintwatch.alerts.security import Security
 from taintwatch.alerts.topics import DAEMON, Kind
 from taintwatch.alerts.writer import MessageWriter
 from taintwatch.records import Alert
-from taintwatch_models.errors import PublishError
 
 __all__ = ["Sender", "bind"]
 
 LONGEST_PREFIX = 1024  # bytes; a subscription longer than any topic is not worth reading
 SUBSCRIPTIONS_AT_ONCE = 100  # then messages and heartbeats come first again
 
-REASONS = {
-    errno.EADDRINUSE: "another program is using it. Stop that one or take another port",
-    errno.EADDRNOTAVAIL: "this machine has no such address. Take one of its own, such as 127.0.0.1",
-    errno.ENODEV: "this machine has no such address. Take one of its own, such as 127.0.0.1",
-    errno.EACCES: "permission is denied. Take a port above 1023 or another path",
-    errno.ENOENT: "its folder does not exist. Create it or take another path",
-}
-
 
 class Sender:
     """The publisher's half that lives in its thread. Its counts may be read from any thread."""
 
     def __init__(
-        self, outbox: Outbox, writer: MessageWriter, cameras: tuple[str, ...], heartbeat_s: float, started_s: float
+        self,
+        outbox: Outbox,
+        writer: MessageWriter,
+        cameras: tuple[str, ...],
+        heartbeat_s: float,
+        started_s: float,
+        replay: str | None = None,
     ) -> None:
         self._outbox = outbox
         self._writer = writer
-        self._cameras = cameras
+        self.cameras = cameras
+        """Those whose heartbeats are sent even before anything else is. Replaced as a whole, by any thread."""
         self._heartbeat_s = heartbeat_s
+        self._replay = replay
         self._started_s = started_s
         self._next_beat_s = started_s
         self.sent = 0
@@ -98,7 +95,7 @@ class Sender:
 
     def _known_cameras(self, snapshot: Snapshot) -> list[str]:
         published = (topic.split("/")[3] for topic in snapshot.last_sequences)
-        return list(dict.fromkeys((*self._cameras, *published))) or [DAEMON]
+        return list(dict.fromkeys((*self.cameras, *published))) or [DAEMON]
 
     def _heartbeat(self, camera: str, snapshot: Snapshot, uptime_s: float) -> Heartbeat:
         sequences = snapshot.last_sequences
@@ -109,41 +106,16 @@ class Sender:
             last_sequences={topic: last for topic, last in sequences.items() if topic.split("/")[3] == camera},
             dropped=snapshot.dropped,
             open_alerts=tuple(a.event_id for a in alerts if isinstance(a, Alert) and a.camera == camera),
+            replay=self._replay,
         )
 
 
 def bind(socket: zmq.Socket[bytes], endpoint: str, high_water_mark: int, security: Security) -> str:
     """Configure an XPUB socket and bind it; return the endpoint with its real port. Raises `PublishError`."""
-    try:
-        parsed = parse_endpoint(endpoint)
-    except ValueError as error:
-        raise PublishError(f"Alerts cannot be published on '{endpoint}': {error}.") from error
-    socket.linger = 0
     socket.sndhwm = high_water_mark  # of no effect after the bind
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # every subscription is told, not only the first of its kind
     socket.setsockopt(zmq.MAXMSGSIZE, LONGEST_PREFIX)
-    socket.setsockopt(zmq.IPV6, int(parsed.six))
-    security.configure(socket, endpoint)
-    _refuse_a_path_in_use(parsed)
-    try:
-        socket.bind(endpoint)
-    except zmq.ZMQError as error:
-        reason = REASONS.get(error.errno or 0, f"{error.strerror}")
-        raise PublishError(f"Alerts cannot be published on {endpoint}: {reason}.") from error
-    return str(socket.getsockopt_string(zmq.LAST_ENDPOINT)).rstrip("\0")
-
-
-def _refuse_a_path_in_use(endpoint: Endpoint) -> None:
-    # ZeroMQ takes the path of a living publisher away without a word.
-    if endpoint.transport != "ipc" or endpoint.host.startswith("@"):
-        return
-    with unix.socket(unix.AF_UNIX, unix.SOCK_STREAM) as probe:
-        try:
-            probe.connect(endpoint.host)
-        except OSError:
-            return
-    reason = REASONS[errno.EADDRINUSE].replace("port", "path")
-    raise PublishError(f"Alerts cannot be published on {endpoint.text}: {reason}.")
+    return bind_socket(socket, endpoint, security)
 
 
 def _new_prefixes(socket: zmq.Socket[Any]) -> tuple[bytes, ...]:

@@ -21,6 +21,8 @@ COMMANDS = {
     "demo": LazyCommand("taintwatch.cli.demo:demo", "Show an attack being detected: no camera, printer or GPU needed."),
     "run": LazyCommand("taintwatch.cli.run:run", "Watch cameras, streams, videos or pictures."),
     "watch": LazyCommand("taintwatch.cli.watch:watch", "Follow the alerts of a running daemon."),
+    "alerts": LazyCommand("taintwatch.cli.alerts:alerts_group", "List, show, export and prune the alerts kept."),
+    "keys": LazyCommand("taintwatch.cli.keys:keys_group", "Make keys for encrypted alerts; say who may connect."),
     "doctor": LazyCommand("taintwatch.cli.doctor:doctor", "Say what works on this machine and what does not."),
     "config": LazyCommand(
         "taintwatch.cli.config:config_group", "Check a configuration; print its schema or an example."
@@ -28,6 +30,9 @@ COMMANDS = {
     "model": LazyCommand("taintwatch.cli.model:model_group", "Prepare and inspect classifiers."),
     "calibrate": LazyCommand(
         "taintwatch_calibration.cli_calibrate:calibrate_group", "Choose thresholds from benign footage."
+    ),
+    "cmag": LazyCommand(
+        "taintwatch_calibration.cli_cmag:cmag_group", "Detect by reconstruction: train on benign footage, calibrate."
     ),
     "print": LazyCommand("taintwatch_calibration.cli_print:print_group", "Make sheets to print at true size."),
 }

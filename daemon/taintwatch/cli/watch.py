@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -13,9 +14,10 @@ from rich.text import Text
 from taintwatch.alerts.bodies import CameraStatus, Heartbeat
 from taintwatch.alerts.lines import json_line, pretty_line
 from taintwatch.alerts.messages import DEFAULT_ENDPOINT, Message
+from taintwatch.alerts.security import Security
 from taintwatch.alerts.subscriber import Event, Subscriber
 from taintwatch.alerts.topics import ROOT
-from taintwatch_models.errors import TaintwatchError
+from taintwatch_models.errors import TaintwatchError, UsageError
 
 __all__ = ["watch"]
 
@@ -28,22 +30,45 @@ STEP_S = 0.25
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines in place of text.")
 @click.option("--topic", default=ROOT, show_default=True, metavar="PREFIX", help="Only topics that start so.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many printed messages.")
+@click.option("--key", type=click.Path(path_type=Path), help="Your .key_secret file, where the daemon wants keys.")
+@click.option("--server-key", type=click.Path(path_type=Path), help="The daemon's public .key file.")
+@click.option("--replay", metavar="ENDPOINT", help='Where to ask for missed alerts; "": never.  [default: as it says]')
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long.")
-def watch(connect: str, as_json: bool, topic: str, count: int | None, timeout_s: float | None) -> int:
+def watch(
+    connect: str,
+    as_json: bool,
+    topic: str,
+    count: int | None,
+    key: Path | None,
+    server_key: Path | None,
+    replay: str | None,
+    timeout_s: float | None,
+) -> int:
     """Follow the alerts of a running daemon, one line for each, until Ctrl-C.
 
     Text shows alerts, and a camera's status when it changes; JSON every alert and status. Heartbeats are shown only
     where
-    --topic names them. What was missed is said, and so is silence. With --count and --timeout, exit status 1 when the
+    --topic names them. Missed alerts are asked for where the daemon keeps them, and come later; what stays missed is
+    said, and so is silence. With --count and --timeout, exit status 1 when the
     time is up first.
     """
     screen = _Screen(as_json, heartbeats="/heartbeat" in topic)
     try:
-        with Subscriber(connect, (topic,)) as subscriber:
+        with Subscriber(connect, (topic,), security=_security(key, server_key), replay=replay) as subscriber:
             _follow(subscriber, screen, count, timeout_s, time.monotonic)
     except KeyboardInterrupt:
         pass  # the usual way to end it
     return 0
+
+
+def _security(key: Path | None, server_key: Path | None) -> Security | None:
+    if key is None and server_key is None:
+        return None
+    if key is None or server_key is None:
+        raise UsageError("Give both --key (your .key_secret file) and --server-key (the daemon's .key file).")
+    from taintwatch.alerts.curve import CurveClient
+
+    return CurveClient(key, server_key)
 
 
 def _follow(

@@ -11,7 +11,9 @@ from pydantic_core import PydanticUndefined
 from taintwatch.config.sections import (
     CameraSection,
     Config,
+    CurveSection,
     DetectSection,
+    EvidenceSection,
     LimitsSection,
     MetricsSection,
     ModelSection,
@@ -31,6 +33,8 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[detect]", DetectSection),
     ("[vote]", VoteSection),
     ("[publish]", PublishSection),
+    ("[publish.curve]", CurveSection),
+    ("[evidence]", EvidenceSection),
     ("[limits]", LimitsSection),
     ("[metrics]", MetricsSection),
 )
@@ -50,8 +54,8 @@ def _keys(section: type[BaseModel], only: str | None = None) -> list[str]:
     """Return one line for each key of a section: commented out where there is a default."""
     lines = []
     for name, field in section.model_fields.items():
-        if only is not None and name != only:
-            continue
+        if (only is not None and name != only) or isinstance(field.default, BaseModel):
+            continue  # a table in a table stands by itself
         required = field.default is PydanticUndefined
         value = STAND_INS[name] if required else field.default
         setting = f"{name} = {_toml(value)}" if value is not None else f"{name} ="

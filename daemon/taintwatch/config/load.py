@@ -25,8 +25,11 @@ PATHS = {
     "camera": ("source",),
     "detect": ("fill",),
     "metrics": ("token_file",),
+    "publish.curve": ("key",),
 }
 """Keys that may name a file."""
+FOLDERS = {"publish.curve": ("clients",), "evidence": ("folder",)}
+"""Keys that name a folder, there already or not."""
 
 
 def load_config(path: Path | None, flags: Mapping[KeyPath, tuple[str, Any]] | None = None) -> Config:
@@ -172,10 +175,20 @@ def _concerns(flag: KeyPath, path: KeyPath) -> bool:
 def _root_paths(values: dict[str, Any], folder: Path) -> None:
     """Make relative file names start from the configuration's folder."""
     for table, keys in PATHS.items():
-        found = values.get(table)
-        for section in found if isinstance(found, list) else [found]:
-            if isinstance(section, dict):
-                section.update({key: _rooted(section[key], folder) for key in keys if key in section})
+        for section in _tables(values, table):
+            section.update({key: _rooted(section[key], folder) for key in keys if key in section})
+    for table, keys in FOLDERS.items():
+        for section in _tables(values, table):
+            named = {key: section[key] for key in keys if isinstance(section.get(key), str) and section[key]}
+            section.update({key: str(folder / name) for key, name in named.items()})
+
+
+def _tables(values: dict[str, Any], dotted: str) -> list[dict[str, Any]]:
+    """Return the tables of that name: of an array of tables each one, and none where it is something else."""
+    found: Any = values
+    for part in dotted.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return [section for section in (found if isinstance(found, list) else [found]) if isinstance(section, dict)]
 
 
 def _rooted(value: Any, folder: Path) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from taintwatch.alerts.replay_server import ReplayServer
 from taintwatch.evidence.folder import EvidenceFolder
 from taintwatch.evidence.keeper import Keeper
 from taintwatch.evidence.reader import AlertReader
@@ -19,7 +20,7 @@ from taintwatch.records import Alert, AlertState
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.records import Frame
 
-__all__ = ["Evidence", "EvidenceSettings", "EvidenceStats"]
+__all__ = ["DAY_NS", "Evidence", "EvidenceSettings", "EvidenceStats"]
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Evidence:
             self.store = AlertStore(self.folder.database, power_safe=settings.power_safe)
             self.store.open()
             self._forget_unfinished()
+            self._replay: ReplayServer | None = None
             self._clock = clock
             self._next_tidy = clock()
             self._tidy_failed = False
@@ -95,6 +97,10 @@ class Evidence:
         except BaseException:
             os.close(self._lock)
             raise
+
+    def serve(self, replay: ReplayServer) -> None:
+        """Close this server of missed alerts when everything is closed."""
+        self._replay = replay
 
     def offer(self, frame: Frame, alert: Alert | None) -> None:
         """Give a frame of the pipeline and the alert that came of it. Never blocks."""
@@ -132,6 +138,8 @@ class Evidence:
         """Write what waits, within about `timeout_s`, and let go of the folder. May be called again."""
         if self._lock < 0:
             return
+        if self._replay is not None:
+            self._replay.close()
         if not self._recorder.close(timeout_s):
             _log.warning("not every picture or clip could be written within %.1f s", timeout_s)
         self.store.close()

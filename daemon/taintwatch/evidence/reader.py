@@ -12,7 +12,7 @@ from taintwatch.alerts.messages import Message, MessageError, decode
 from taintwatch.evidence.database import connect_read_only
 from taintwatch_models.errors import TaintwatchError, UsageError
 
-__all__ = ["AlertReader", "Filter", "Kept"]
+__all__ = ["MOST", "AlertReader", "Filter", "Kept"]
 
 MOST = 10_000_000
 SUMMARY = """
