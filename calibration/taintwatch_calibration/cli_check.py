@@ -1,0 +1,94 @@
+"""`taintwatch calibrate check`: whether thresholds still hold on new benign footage."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from taintwatch_calibration.benign import read_benign
+from taintwatch_calibration.drift import Drift, check_drift
+from taintwatch_models.errors import TaintwatchError
+from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
+
+__all__ = ["check"]
+
+
+@click.command("check")
+@click.option("--model", help="ONNX file, plain or prepared; default: the bundled sign model.")
+@click.option("--benign", required=True, help="New footage or pictures with no attack in them.")
+@click.option("--calibration", help="Default: the one beside the model.")
+@click.option("--cmag", help="Reconstructors; default: those beside the model.")
+@click.option("--detector", "detectors", multiple=True, type=click.Choice(["tight", "paper", "cmag", "joint"]),
+              help="Default: tight.")  # fmt: skip
+@click.option("--max-frames", default=2000, show_default=True, help="A longer source is thinned evenly.")
+@click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
+@click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="Of ONNX Runtime; 0: its choice.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON.")
+def check(
+    model: str | None,
+    benign: str,
+    calibration: str | None,
+    cmag: str | None,
+    detectors: tuple[str, ...],
+    max_frames: int,
+    preprocessing: str | None,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Say whether a model's thresholds still hold on new BENIGN footage; it exits with 1 where they do not.
+
+    The false alarms are counted with their 95% Wilson interval; where even its lower end is above the accepted rate,
+    the footage differs from what was calibrated on: another lens, light, season or scene.
+    """
+    settings = ModelSettings(
+        path=model, preprocessing=preprocessing, calibration=calibration, cmag=cmag, threads=threads,
+        variants=detectors or ("tight",),
+    )  # fmt: skip
+    loaded = load_model(settings)
+    found = _run(loaded, benign, max_frames)
+    if as_json:
+        click.echo(json.dumps([_row(one) for one in found]))
+    else:
+        _show(found)
+    broken = [one.detector for one in found if not one.holds]
+    if broken:
+        raise TaintwatchError(
+            f"the thresholds of {', '.join(broken)} no longer hold on {benign}; calibrate again on footage like it"
+        )
+
+
+def _run(loaded: LoadedModel, benign: str, most: int) -> tuple[Drift, ...]:
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as bar:  # fmt: skip
+        reading = bar.add_task("reading", total=None)
+        frames = read_benign(benign, loaded.preprocessing, most=most, report=lambda n: bar.update(reading, completed=n))
+        total = len(frames.pixels)
+        bar.update(reading, total=total, completed=total)
+        judging = bar.add_task("judging", total=total)
+        return check_drift(loaded, frames, progress=lambda n: bar.update(judging, completed=n))
+
+
+def _row(one: Drift) -> dict[str, object]:
+    return {
+        "detector": one.detector, "accepted_fpr": one.accepted, "frames": one.frames, "alarms": one.alarms,
+        "rate": one.rate, "low": one.low, "high": one.high, "holds": one.holds,
+    }  # fmt: skip
+
+
+def _show(found: tuple[Drift, ...]) -> None:
+    table = Table("detector", "accepted", "false alarms", "95% interval (Wilson)", "the thresholds")
+    for one in found:
+        table.add_row(
+            one.detector,
+            f"{one.accepted:.2%}",
+            f"{one.rate:.2%} ({one.alarms} of {one.frames})",
+            f"{one.low:.2%} to {one.high:.2%}",
+            one.conclusion,
+        )
+    Console().print(table)
