@@ -47,6 +47,15 @@ class CmagDetector:
             statistics=values,
         )
 
+    def reconstruct(self, prediction: Prediction) -> NDArray[np.uint8]:
+        """Return what the classifier believes it sees, (size, size, 3) uint8, blue-green-red as frames are.
+
+        Raises as a call does.
+        """
+        made = self._runner(*self._inputs(prediction))["reconstruction"][0]
+        picture = np.moveaxis(made * 255 + 0.5, 0, -1).astype(np.uint8)
+        return np.ascontiguousarray(picture[:, :, ::-1] if self._order == "rgb" else picture)
+
     def _inputs(self, prediction: Prediction) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         if prediction.features is None or prediction.pixels is None:
             raise ConfigError("the detector 'cmag' is on, but the classifier was loaded without its maps and pixels")
