@@ -179,10 +179,7 @@ def describe(path: Path, preprocessing: str | None, labels: str | None) -> Model
     if preprocessing is not None or beside.is_file():
         description = read_description(Path(preprocessing) if preprocessing is not None else beside)
     if labels is not None:
-        names = read_labels(Path(labels))
-        if description is None:
-            raise ModelError(f"{path}: labels were given but no preprocessing; declare both in {beside.name}")
-        description = replace(description, labels=names)
+        description = replace(description or ModelDescription(None), labels=read_labels(Path(labels)))
     return description
 
 

@@ -136,7 +136,8 @@ class Preprocessing:
 class ModelDescription:
     """The TOML beside a model: its preprocessing, its labels, and the label that means `nothing of interest`."""
 
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
+    """None where it is not declared."""
     labels: tuple[str, ...] | None = None
     background: str | None = None
 

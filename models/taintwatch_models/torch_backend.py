@@ -87,11 +87,11 @@ class HookedModel:
         return seen[best][0], seen[best][1]
 
 
-def open_torchvision(spec: str) -> tuple[nn.Module, ModelDescription, str]:
+def open_torchvision(spec: str) -> tuple[nn.Module, Preprocessing, tuple[str, ...], str]:
     """Open `torchvision:NAME` (its default weights) or `torchvision:NAME@FILE.pth` (a state_dict of yours).
 
-    Returns the model, what torchvision declares of it, and a SHA-256 of its weights. Raises `ModelError`: unknown
-    name, no network for the weights, a file that is not a state_dict of this network.
+    Returns the model, its preprocessing and labels as torchvision declares them, and its weights' SHA-256. Raises
+    `ModelError`: unknown name, no network for the weights, a file that is not a state_dict of this network.
     """
     import torchvision
 
@@ -122,7 +122,7 @@ def open_torchvision(spec: str) -> tuple[nn.Module, ModelDescription, str]:
             ) from None
     crop = int(transform.crop_size[0])
     described = Preprocessing((crop, crop), "crop", "rgb", 255.0, tuple(transform.mean), tuple(transform.std))
-    return model.eval(), ModelDescription(described, labels), _weights_hash(model)
+    return model.eval(), described, labels, _weights_hash(model)
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
@@ -163,13 +163,14 @@ def export_onnx(spec: str, target: Path) -> ModelDescription | None:
     a TorchScript file does not say its input size). Raises `ModelError`.
     """
     if spec.startswith(_PREFIX):
-        model, description, _ = open_torchvision(spec)
+        model, preprocessing, labels, _ = open_torchvision(spec)
+        description = ModelDescription(preprocessing, labels)
     else:
         path = Path(spec)
         found = describe(path, None, None)
-        if found is None:
+        if found is None or found.preprocessing is None:
             raise ModelError(f"{path}: a TorchScript file needs {path.with_suffix('.toml').name} beside it (its size)")
-        description = found
+        description, preprocessing = found, found.preprocessing
         with _quiet():
             try:
                 model = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
@@ -177,7 +178,7 @@ def export_onnx(spec: str, target: Path) -> ModelDescription | None:
                 first = str(error).strip().splitlines()[0]
                 raise ModelError(f"{path}: not a TorchScript file ({first}); a state_dict needs its network: "
                                  f"torchvision:NAME@{path.name}") from None  # fmt: skip
-    example = torch.zeros(1, 3, *description.preprocessing.size)
+    example = torch.zeros(1, 3, *preprocessing.size)
     names: dict[str, Any] = {"input_names": ["input"], "output_names": ["logits"]}
     axes = {"input": {0: "batch"}, "logits": {0: "batch"}}
     with _quiet():
@@ -196,8 +197,7 @@ def load_torch_radar(settings: ModelSettings) -> tuple[RadarInfo, Callable[[Cali
     if not spec.startswith(_PREFIX):
         raise ModelError(f"{spec}: TorchScript runs through ONNX; run `taintwatch model prepare {spec}` first")
     device = _device(settings)
-    model, description, digest = open_torchvision(spec)
-    preprocessing = description.preprocessing
+    model, preprocessing, labels, digest = open_torchvision(spec)
     hooked = HookedModel(model, preprocessing.size, device)
     logits, maps = hooked(torch.zeros(1, 3, *preprocessing.size, device=device))
     info = RadarInfo(
@@ -205,7 +205,7 @@ def load_torch_radar(settings: ModelSettings) -> tuple[RadarInfo, Callable[[Cali
         source_sha256=digest,
         input="input",
         classes=int(logits.shape[1]),
-        labels=description.labels or (),
+        labels=labels,
         background=None,
         preprocessing=preprocessing,
         declared=True,

@@ -19,8 +19,9 @@ from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.errors import InferenceError
 from taintwatch_models.fills import Fill, make_fill
 from taintwatch_models.radar_file import RadarInfo
+from taintwatch_models.torch_graph import TorchGraph
 
-__all__ = ["SplitModel", "TorchRadar"]
+__all__ = ["GraphSplit", "SplitModel", "TorchRadar"]
 
 TEMPERATURE = 2.0
 
@@ -31,6 +32,17 @@ class SplitModel(Protocol):
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) to the logits (B, classes) and the maps (B, channels, h, w)."""
         ...
+
+
+class GraphSplit:
+    """An ONNX classifier run with Torch, as a `SplitModel`."""
+
+    def __init__(self, graph: TorchGraph) -> None:
+        self._graph = graph
+
+    def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self._graph.maps(inputs).detach().requires_grad_(torch.is_grad_enabled())
+        return self._graph.head(maps), maps
 
 
 class TorchRadar:

@@ -260,7 +260,8 @@ def _linear(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> dict[str, Cot
         if a.get("transA", 0):
             raise ModelError(f"the head's Gemm ('{node.output[0]}') transposes its input; use the Torch backend")
         weights = float(a.get("alpha", 1.0)) * (weights.T if a.get("transB", 0) else weights)
-    rows = c.b.constant(np.ascontiguousarray(weights.T))  # (out, in)
+    stored_so = node.op_type == "Gemm" and attributes(node).get("transB", 0) and attributes(node).get("alpha", 1.0) == 1
+    rows = node.input[1] if stored_so else c.b.constant(np.ascontiguousarray(weights.T))  # (out, in)
     if g.one_hot:  # a unit vector times a matrix is one of its rows
         return {node.input[0]: Cotangent(c.b.add("Gather", rows, g.name, axis=0))}
     return {node.input[0]: Cotangent(c.b.add("MatMul", g.name, rows))}

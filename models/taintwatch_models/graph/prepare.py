@@ -44,9 +44,9 @@ def prepare(path: Path, description: ModelDescription | None, *, output: str | N
     also where the declared size or labels do not fit the model, or the prepared graph's logits differ from it.
     """
     plain = read_plain_model(path, output=output)
-    declared = description is not None
-    description = description or ModelDescription(default_preprocessing(plain.input_size))
-    preprocessing = description.preprocessing
+    description = description or ModelDescription(None)
+    declared = description.preprocessing is not None
+    preprocessing = description.preprocessing or default_preprocessing(plain.input_size)
     if preprocessing.size != plain.input_size:
         raise ModelError(
             f"{path}: takes images of {plain.input_size[0]} x {plain.input_size[1]} (height x width), but its "

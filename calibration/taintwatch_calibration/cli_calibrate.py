@@ -1,0 +1,136 @@
+"""`taintwatch calibrate`: thresholds from benign footage."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from taintwatch_calibration.benign import read_benign
+from taintwatch_calibration.cli_check import check
+from taintwatch_calibration.thresholds import LabelCurve, calibrate
+from taintwatch_models.calibration_file import (
+    Calibration,
+    HeldOut,
+    PaperCalibration,
+    TightCalibration,
+    write_calibration,
+)
+from taintwatch_models.errors import UsageError
+from taintwatch_models.loading import ModelSettings, load_radar_file
+
+__all__ = ["calibrate_group"]
+
+
+@click.group("calibrate")
+def calibrate_group() -> None:
+    """Choose thresholds from benign footage."""
+
+
+@calibrate_group.command("thresholds")
+@click.option("--model", help="ONNX file, plain or prepared; default: the bundled sign model.")
+@click.option("--benign", required=True, help="Folder of images, video, or any source, with no attack in it.")
+@click.option("--fpr", default=0.02, show_default=True, help="False-positive rate per frame that you accept.")
+@click.option("--out", type=click.Path(path_type=Path), help="Default: <model>.calibration.json beside the model.")
+@click.option("--variant", "variants", type=click.Choice(["tight", "paper"]), multiple=True, help="Default: both.")
+@click.option("--cut", default=0.8, show_default=True, help="Where tight cuts the region, share of its maximum.")
+@click.option("--fill", default="mean", show_default=True, help="Tight's fill: mean, noise, fresh-noise, blur, "
+              "inpaint, or an image.")  # fmt: skip
+@click.option("--swing-weight", default=0.5, show_default=True, help="Tight's score: 0 is the margin, 1 the swing.")
+@click.option("--paper-fill", default="noise", show_default=True, help="The paper variant's fill.")
+@click.option("--max-frames", default=2000, show_default=True, help="A longer source is thinned evenly.")
+@click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
+@click.option("--labels", help="Class names: a JSON list or a text file.")
+@click.option("--seed", default=0, show_default=True, help="Of the split into two halves.")
+@click.option("--threads", default=0, show_default=True, help="Of ONNX Runtime; 0: its choice.")
+@click.option("--json", "as_json", is_flag=True, help="Print the calibration as one line of JSON.")
+def thresholds(
+    model: str | None,
+    benign: str,
+    fpr: float,
+    out: Path | None,
+    variants: tuple[str, ...],
+    cut: float,
+    fill: str,
+    swing_weight: float,
+    paper_fill: str,
+    max_frames: int,
+    preprocessing: str | None,
+    labels: str | None,
+    seed: int,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Choose the thresholds of both TaintRadar variants from BENIGN frames and an accepted false-positive rate.
+
+    Half of the frames choose the thresholds; the false-positive rate is measured on the other half.
+    """
+    if not 0 < cut < 1:
+        raise UsageError(f"--cut must lie between 0 and 1, not {cut}")
+    if model is None and out is None:
+        raise UsageError("the bundled model's own calibration is not overwritten; say where yours goes with --out")
+    radar = load_radar_file(ModelSettings(path=model, preprocessing=preprocessing, labels=labels))
+    target = out or _beside(Path(model or ""))
+    if not target.parent.is_dir():
+        raise UsageError(f"{target}: its folder does not exist")
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    ) as bar:
+        reading = bar.add_task("reading", total=None)
+        frames = read_benign(
+            benign, radar.info.preprocessing, most=max_frames, report=lambda n: bar.update(reading, completed=n)
+        )
+        bar.update(reading, total=len(frames.pixels), completed=len(frames.pixels))
+        tasks = {what: bar.add_task(what, total=len(frames.pixels)) for what in variants or ("tight", "paper")}
+        calibration, curve = calibrate(
+            radar,
+            frames,
+            accepted=fpr,
+            tight=TightCalibration(cut=cut, fill=fill, swing_weight=swing_weight),
+            paper=PaperCalibration(fill=paper_fill),
+            variants=tuple(tasks),
+            seed=seed,
+            threads=threads,
+            progress=lambda what, done, total: bar.update(tasks[what], completed=done),
+        )
+    write_calibration(calibration, target)
+    if as_json:
+        click.echo(json.dumps({"file": str(target), **dataclasses.asdict(calibration)}))
+    else:
+        _show(Console(), calibration, curve, target, frames.bad)
+
+
+def _beside(model: Path) -> Path:
+    name = model.name.removesuffix(".onnx").removesuffix(".radar")
+    return model.with_name(f"{name}.calibration.json")
+
+
+def _show(console: Console, calibration: Calibration, curve: LabelCurve | None, target: Path, bad: int) -> None:
+    skipped = f" ({bad} unreadable ones skipped)" if bad else ""
+    console.print(f"{calibration.benign_frames} benign frames of {calibration.benign}{skipped}")
+    table = Table("variant", "chosen", "held-out false-positive rate", "95% interval (Wilson)")
+    tight, paper = calibration.tight, calibration.paper
+    if tight.held_out is not None:
+        chosen = f"score > {tight.threshold:.3f} (cut {tight.cut}, fill {tight.fill})"
+        table.add_row("tight", chosen, *_rate(tight.held_out))
+    if paper.held_out is not None:
+        chosen = f"K = {paper.labels}, dR = {paper.rank_change} (cut {paper.cut}, fill {paper.fill})"
+        table.add_row("paper", chosen, *_rate(paper.held_out))
+    console.print(table)
+    if curve is not None:
+        steps = ", ".join(f"{count}: {rate:.1%}" for count, rate in curve.false_positive_rates.items())
+        console.print(f"paper, share of frames whose rank changes, by K: {steps}")
+    console.print(f"written to {target}")
+
+
+def _rate(found: HeldOut) -> tuple[str, str]:
+    return f"{found.rate:.2%} ({found.alarms} of {found.frames})", f"{found.low:.2%} to {found.high:.2%}"
+
+
+calibrate_group.add_command(check)

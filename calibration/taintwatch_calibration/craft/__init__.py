@@ -1,0 +1,1 @@
+"""Crafting physical attacks with Torch."""

@@ -1,0 +1,89 @@
+"""Rates with their uncertainty: Wilson intervals, ROC areas, true-positive rates at an accepted false-positive rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Operating", "area_under_roc", "operate", "threshold_for", "wilson_interval"]
+
+_Z95 = 1.959963984540054
+
+
+def wilson_interval(count: int, total: int, z: float = _Z95) -> tuple[float, float]:
+    """Return the Wilson score interval of `count` of `total`, (0, 1) for none (Wilson, 1927)."""
+    if total == 0:
+        return 0.0, 1.0
+    share = count / total
+    centre = share + z * z / (2 * total)
+    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def threshold_for(benign: ArrayLike, accepted: float) -> float:
+    """Return the smallest threshold that at most a share `accepted` of benign scores lies above.
+
+    It is put halfway to the next larger score (or just above the largest), so that a score on the threshold does not
+    depend on rounding. Raises `ValueError` for no scores.
+    """
+    scores = np.sort(np.asarray(benign, np.float64))
+    if not len(scores):
+        raise ValueError("a threshold needs at least one benign score")
+    allowed = math.floor(accepted * len(scores) + 1e-9)
+    if allowed >= len(scores):
+        return float(np.nextafter(scores[0], -np.inf))
+    highest = scores[len(scores) - 1 - allowed]
+    above = scores[scores > highest]
+    return float((highest + above[0]) / 2) if len(above) else float(np.nextafter(highest, np.inf))
+
+
+def area_under_roc(benign: ArrayLike, attacked: ArrayLike) -> float:
+    """Return the probability that an attacked score exceeds a benign one; a tie counts half (Mann-Whitney)."""
+    low, high = np.sort(np.asarray(benign, np.float64)), np.asarray(attacked, np.float64)
+    if not len(low) or not len(high):
+        return math.nan
+    below = np.searchsorted(low, high, side="left")
+    ties = np.searchsorted(low, high, side="right") - below
+    return float((below + ties / 2).mean() / len(low))
+
+
+@dataclass(frozen=True, slots=True)
+class Operating:
+    """A detector at one threshold: rates on held-out benign frames and on attacks, each with its 95% interval."""
+
+    accepted: float
+    threshold: float
+    fpr: float
+    fpr_interval: tuple[float, float]
+    benign: int
+    tpr: float
+    tpr_interval: tuple[float, float]
+    attacks: int
+
+
+def operate(
+    calibration: Sequence[float] | NDArray[np.float64],
+    held_out: Sequence[float] | NDArray[np.float64],
+    attacked: Sequence[float] | NDArray[np.float64],
+    accepted: float,
+) -> Operating:
+    """Choose the threshold on `calibration`, measure false alarms on `held_out` and detections on `attacked`."""
+    threshold = threshold_for(calibration, accepted)
+    alarms = int((np.asarray(held_out) > threshold).sum())
+    hits = int((np.asarray(attacked) > threshold).sum())
+    benign, attacks = len(held_out), len(attacked)
+    return Operating(
+        accepted,
+        threshold,
+        alarms / benign if benign else math.nan,
+        wilson_interval(alarms, benign),
+        benign,
+        hits / attacks if attacks else math.nan,
+        wilson_interval(hits, attacks),
+        attacks,
+    )

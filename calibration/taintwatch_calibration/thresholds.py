@@ -1,0 +1,162 @@
+"""Thresholds from benign frames and an accepted false-positive rate: no attack is needed to calibrate."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch_calibration.benign import BenignFrames, split_in_blocks
+from taintwatch_calibration.rates import threshold_for, wilson_interval
+from taintwatch_models.calibration_file import Calibration, HeldOut, PaperCalibration, TightCalibration
+from taintwatch_models.detectors import tight_score
+from taintwatch_models.errors import CalibrationError
+from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.radar_file import RadarFile
+
+__all__ = [
+    "LABEL_COUNTS",
+    "LabelCurve",
+    "Progress",
+    "calibrate",
+    "choose_paper",
+    "held_out",
+    "paper_ranks",
+    "tight_scores",
+]
+
+LABEL_COUNTS = (1, 2, 3, 5, 7, 9, 12, 15, 20)
+"""The K that `paper` tries."""
+
+Progress = Callable[[str, int, int], None]
+"""What is being done, how many frames of it are done, of how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCurve:
+    """The paper's curve: for each K, the share of benign frames whose rank changes at all, and the choice made."""
+
+    false_positive_rates: dict[int, float]
+    chosen: PaperCalibration
+
+
+def held_out(scores: NDArray[np.float64], threshold: float) -> HeldOut:
+    """Count false alarms on frames that the threshold was not chosen on."""
+    alarms, frames = int((scores > threshold).sum()), len(scores)
+    low, high = wilson_interval(alarms, frames)
+    return HeldOut(frames, alarms, alarms / frames if frames else 0.0, low, high)
+
+
+def tight_scores(
+    radar: RadarFile, frames: BenignFrames, settings: TightCalibration, *, threads: int = 0, progress: Progress
+) -> NDArray[np.float64]:
+    """Return `tight`'s score of each frame, (frames,)."""
+    run = OnnxRadar(radar, ("tight",), Calibration(tight=settings), threads=threads)
+    scores = []
+    for start, inputs in _batches(radar, frames):
+        outputs = run(inputs)
+        margins, swings = outputs["tight_margin"], outputs["tight_swing"]
+        scores += [
+            tight_score(float(margin), float(swing), settings.swing_weight)
+            for margin, swing in zip(margins, swings, strict=True)
+        ]
+        progress("tight", start + len(inputs), len(frames.pixels))
+    return np.array(scores, np.float64)
+
+
+def paper_ranks(
+    radar: RadarFile,
+    frames: BenignFrames,
+    settings: PaperCalibration,
+    label_counts: Sequence[int],
+    *,
+    threads: int = 0,
+    progress: Progress,
+) -> dict[int, NDArray[np.int64]]:
+    """Return `paper`'s rank change of each frame for each K."""
+    run = OnnxRadar(radar, ("paper",), Calibration(paper=settings), threads=threads)
+    ranks: dict[int, list[NDArray[np.int64]]] = {count: [] for count in label_counts}
+    for start, inputs in _batches(radar, frames):
+        for count in label_counts:
+            ranks[count].append(run(inputs, paper_labels=np.array([count], np.int64))["paper_rank"])
+        progress("paper", start + len(inputs), len(frames.pixels))
+    return {count: np.concatenate(parts) for count, parts in ranks.items()}
+
+
+def choose_paper(ranks: dict[int, NDArray[np.int64]], accepted: float, settings: PaperCalibration) -> LabelCurve:
+    """Choose K and dR from benign rank changes.
+
+    The more labels, the smaller their masks' intersection, so the share of benign frames whose rank changes falls with
+    K. K is the largest one (the paper's k_max) at which that share is still above the accepted rate, so that the
+    accepted rate is used up; where it never is, the K with the largest share. dR is then the smallest rank change that
+    keeps the share above it within the accepted rate. The paper gives the curve and its outcome (6% -> K = 9, dR = 2
+    for VGG16), not this rule word for word: it is our reading.
+    """
+    curve = {count: float((rank > 0).mean()) for count, rank in sorted(ranks.items())}
+    above = [count for count, rate in curve.items() if rate > accepted]
+    labels = max(above) if above else max(curve, key=lambda count: curve[count])
+    change = 0
+    while (ranks[labels] > change).mean() > accepted:
+        change += 1
+    return LabelCurve(curve, replace(settings, labels=labels, rank_change=change))
+
+
+def calibrate(
+    radar: RadarFile,
+    frames: BenignFrames,
+    *,
+    accepted: float,
+    tight: TightCalibration | None = None,
+    paper: PaperCalibration | None = None,
+    variants: Sequence[str] = ("tight", "paper"),
+    seed: int = 0,
+    threads: int = 0,
+    progress: Progress = lambda what, done, total: None,
+) -> tuple[Calibration, LabelCurve | None]:
+    """Choose the thresholds on one half of the frames and measure the false-positive rate on the other.
+
+    `accepted` is the accepted rate per frame, in (0, 0.5]. Raises `CalibrationError` where there are too few frames
+    for that rate: one false alarm must be countable in each half.
+    """
+    if not 0 < accepted <= 0.5:
+        raise CalibrationError(f"the accepted false-positive rate must be above 0 and at most 0.5, not {accepted}")
+    needed = int(np.ceil(2 / accepted))
+    if len(frames.pixels) < needed:
+        raise CalibrationError(
+            f"{frames.description}: {len(frames.pixels)} benign frames are too few for a false-positive rate of "
+            f"{accepted:.1%}; give at least {needed}, or accept a higher rate with --fpr"
+        )
+    choose, check = split_in_blocks(frames, seed)
+    calibration = Calibration(
+        model_hash=radar.info.source_sha256,
+        model_name=radar.info.name,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        accepted_fpr=accepted,
+        benign=frames.description,
+        benign_frames=len(frames.pixels),
+        tight=tight or TightCalibration(),
+        paper=paper or PaperCalibration(),
+    )
+    curve = None
+    if "tight" in variants:
+        scores = tight_scores(radar, frames, calibration.tight, threads=threads, progress=progress)
+        threshold = threshold_for(scores[choose], accepted)
+        measured = replace(calibration.tight, threshold=threshold, held_out=held_out(scores[check], threshold))
+        calibration = replace(calibration, tight=measured)
+    if "paper" in variants:
+        counts = sorted({min(count, radar.info.classes) for count in LABEL_COUNTS})
+        ranks = paper_ranks(radar, frames, calibration.paper, counts, threads=threads, progress=progress)
+        curve = choose_paper({count: rank[choose] for count, rank in ranks.items()}, accepted, calibration.paper)
+        chosen = curve.chosen
+        rates = held_out(ranks[chosen.labels][check].astype(np.float64), float(chosen.rank_change))
+        calibration = replace(calibration, paper=replace(chosen, held_out=rates))
+    return calibration, curve
+
+
+def _batches(radar: RadarFile, frames: BenignFrames, size: int = 16) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield where each batch starts and its inputs, (at most `size`, 3, H, W)."""
+    for start in range(0, len(frames.pixels), size):
+        yield start, radar.info.preprocessing.normalise(frames.pixels[start : start + size])

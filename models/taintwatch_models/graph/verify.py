@@ -1,0 +1,57 @@
+"""Is the transposed head right? Its masks and statistics against autograd's, on inputs that look like pictures."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch_models.errors import ModelError
+from taintwatch_models.graph.cut import find_cut
+from taintwatch_models.graph.prepare import Prepared
+from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.preprocessing import Preprocessing
+
+__all__ = ["autograd_difference", "check_inputs"]
+
+TOLERANCE = 1e-3
+STRAY_PIXELS = 2e-3
+"""Share of mask pixels that may differ: those where float32 rounding decides on which side of the cut they lie."""
+
+
+def check_inputs(preprocessing: Preprocessing, count: int, seed: int = 0) -> NDArray[np.float32]:
+    """Return (count, 3, H, W) inputs: smooth random pictures, blurred to ever larger blobs."""
+    rng = np.random.default_rng(seed)
+    height, width = preprocessing.size
+    pictures = []
+    for index in range(count):
+        noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        blurred = cv2.GaussianBlur(noise, (0, 0), 0.5 + index % 8)
+        pictures.append(cv2.normalize(blurred, None, 0, 255, cv2.NORM_MINMAX))
+    return preprocessing.normalise(np.stack(pictures).astype(np.uint8))
+
+
+def autograd_difference(prepared: Prepared, inputs: NDArray[np.float32]) -> float:
+    """Compare both variants' outputs with autograd's; return the largest relative difference of the statistics.
+
+    Raises `ModelError` where they differ: the graph would not be TaintRadar.
+    """
+    from taintwatch_models.torch_graph import TorchGraph
+    from taintwatch_models.torch_radar import GraphSplit, TorchRadar
+
+    variants = ("tight", "paper")
+    split = GraphSplit(TorchGraph(prepared.plain, find_cut(prepared.plain)))
+    ours = OnnxRadar(prepared.radar, variants, device="cpu")(inputs)
+    expected = TorchRadar(split, prepared.radar.info, variants)(inputs)
+    scale = float(np.abs(expected["logits"]).max())
+    worst = 0.0
+    for name in ("tight_margin", "tight_swing"):
+        agreeing = (ours["tight_mask"] == expected["tight_mask"]).all(axis=(1, 2))
+        worst = max(worst, float(np.abs(ours[name] - expected[name])[agreeing].max(initial=0.0)) / scale)
+    stray = max(float((ours[name] != expected[name]).mean()) for name in ("tight_mask", "paper_mask"))
+    if worst > TOLERANCE or stray > STRAY_PIXELS:
+        raise ModelError(
+            f"the transposed head does not agree with autograd (statistics differ by {worst:.1e}, {stray:.1%} of mask "
+            "pixels); use the Torch backend for this model and please report it"
+        )
+    return worst

@@ -1,0 +1,93 @@
+"""A patch is laid where it should lie, and crafting makes a classifier see its target."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from taintwatch_calibration.craft.patch import (
+    PatchRecipe,
+    Placements,
+    apply_patch,
+    craft_patch,
+    draw_placements,
+    normaliser,
+    shape_mask,
+)
+from taintwatch_models.preprocessing import Preprocessing
+
+
+def place(x: float, y: float, size: float, degrees: float = 0.0) -> Placements:
+    return Placements(*(torch.tensor([v]) for v in (x, y, size, math.radians(degrees))))
+
+
+def test_an_upright_patch_covers_its_square_and_nothing_else() -> None:
+    images = torch.zeros(1, 3, 100, 100)
+    laid, coverage = apply_patch(images, torch.ones(3, 20, 20), shape_mask("square", 20), place(0.4, -0.2, 0.3))
+    box = coverage[0, 0] > 0.5
+    rows, columns = torch.where(box.any(1))[0], torch.where(box.any(0))[0]
+    assert (int(columns[0]), int(columns[-1]) + 1) == (55, 85)  # centre 0.7 of the width, 0.3 wide
+    assert (int(rows[0]), int(rows[-1]) + 1) == (25, 55)
+    assert torch.equal(laid[0, :, 40, 70], torch.ones(3))
+    assert laid[0, :, 60, 70].sum() == 0
+
+
+def test_a_turned_patch_keeps_its_area_and_its_colours() -> None:
+    patch = torch.zeros(3, 40, 40)
+    patch[0] = 1
+    _, upright = apply_patch(torch.zeros(1, 3, 120, 120), patch, shape_mask("square", 40), place(0, 0, 0.4))
+    laid, turned = apply_patch(torch.zeros(1, 3, 120, 120), patch, shape_mask("square", 40), place(0, 0, 0.4, 30))
+    assert abs(float(turned.sum() / upright.sum()) - 1) < 0.02
+    assert float(laid[0, 1:].abs().max()) == 0.0
+
+
+def test_a_circle_leaves_the_corners_free() -> None:
+    mask = shape_mask("circle", 51)
+    assert mask[0, 25, 25] == 1
+    assert mask[0, 0, 0] == 0
+    assert abs(float(mask.mean()) - math.pi / 4) < 0.04
+
+
+def test_drawn_places_keep_the_patch_inside_the_picture() -> None:
+    places = draw_placements(500, PatchRecipe(0, (0.2, 0.4)), torch.Generator().manual_seed(0))
+    assert bool((places.x.abs() + places.size <= 1 + 1e-6).all())
+    assert set(places.size.tolist()) == {torch.tensor(0.2).item(), torch.tensor(0.4).item()}
+
+
+class Blueness(nn.Module):
+    """Class 1 where there is more blue than red."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = x.mean((2, 3))
+        return torch.stack([means[:, 0], means[:, 2]], 1) * 20
+
+
+def test_crafting_finds_what_the_classifier_reacts_to_and_reports_on_the_way() -> None:
+    pixels = torch.rand(12, 3, 32, 32) * 0.3
+    pixels[:, 0] += 0.4  # reddish: class 0
+    preprocessing = Preprocessing((32, 32), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    told: list[tuple[int, float, float]] = []
+    recipe = PatchRecipe(1, (0.6,), iterations=60, batch=8, learning_rate=0.2, resolution=16)
+    patch = craft_patch(Blueness(), pixels, preprocessing, recipe, report=lambda *step: told.append(step))
+    assert patch.shape == (3, 16, 16)
+    assert float(patch.min()) >= 0
+    assert float(patch.max()) <= 1
+    assert float(patch[2].mean()) > float(patch[0].mean()) + 0.5
+    assert [step[0] for step in told] == list(range(1, 61))
+    assert told[-1][2] == 1.0
+
+
+def test_the_same_seed_crafts_the_same_patch() -> None:
+    pixels = torch.rand(4, 3, 16, 16)
+    recipe = PatchRecipe(1, (0.5,), iterations=5, batch=4, resolution=8, seed=3)
+    first, second = (craft_patch(Blueness(), pixels, Preprocessing((16, 16)), recipe) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_torch_and_numpy_normalise_alike() -> None:
+    preprocessing = Preprocessing((4, 4), order="bgr", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    rgb = torch.rand(2, 3, 4, 4)
+    own = preprocessing.normalise((rgb.permute(0, 2, 3, 1).numpy() * 255)[..., ::-1])
+    assert torch.allclose(normaliser(preprocessing)(rgb), torch.from_numpy(own), atol=1e-5)

@@ -1,0 +1,48 @@
+"""Rates and intervals agree with their definitions and with independent implementations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from taintwatch_calibration.rates import area_under_roc, operate, threshold_for, wilson_interval
+
+SCORES = st.lists(st.floats(-5, 5, allow_nan=False, width=16), min_size=1, max_size=60)
+
+
+@given(st.integers(0, 200), st.integers(1, 200))
+def test_the_wilson_interval_is_scipys(count: int, total: int) -> None:
+    count = min(count, total)
+    expected = stats.binomtest(count, total).proportion_ci(0.95, "wilson")
+    assert wilson_interval(count, total) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_nothing_counted_says_nothing() -> None:
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+@given(SCORES, st.floats(0, 1))
+def test_a_threshold_keeps_the_accepted_rate_and_wastes_none(scores: list[float], accepted: float) -> None:
+    threshold = threshold_for(scores, accepted)
+    values = np.array(scores)
+    assert (values > threshold).mean() <= accepted + 1e-9
+    lower = np.unique(values[values <= threshold])
+    if len(lower):  # at the next lower score there would be too many
+        assert (values >= lower[-1]).mean() > accepted - 1e-9
+
+
+@given(SCORES, SCORES)
+def test_the_area_under_the_curve_is_mann_whitneys(benign: list[float], attacked: list[float]) -> None:
+    expected = stats.mannwhitneyu(attacked, benign).statistic / (len(benign) * len(attacked))
+    assert area_under_roc(benign, attacked) == pytest.approx(expected)
+
+
+def test_an_operating_point_counts_on_the_right_sets() -> None:
+    found = operate(np.arange(100.0), np.array([50.0, 98.5]), np.array([97.0, 200.0, 300.0]), 0.02)
+    assert 97 <= found.threshold < 98
+    assert (found.fpr, found.benign) == (0.5, 2)
+    assert found.tpr == pytest.approx(2 / 3)
+    assert found.attacks == 3

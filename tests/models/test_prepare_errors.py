@@ -1,0 +1,163 @@
+"""A model that cannot be prepared is refused in one sentence that says what was wrong and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from taintwatch_models.errors import ModelError
+from taintwatch_models.graph.cut import find_cut
+from taintwatch_models.graph.prepare import prepare
+from taintwatch_models.graph.simplify import read_plain_model
+from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.preprocessing import ModelDescription, Preprocessing
+from tests.models import heads
+from tests.tiny_model import write_model
+
+
+def refused(path: Path, description: ModelDescription | None = None, output: str | None = None) -> str:
+    with pytest.raises(ModelError) as caught:
+        prepare(path, description, output=output)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert "nowhere.onnx: no such model file" in refused(tmp_path / "nowhere.onnx")
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "text.onnx"
+    path.write_text("not a protobuf")
+    assert "not a valid ONNX model" in refused(path)
+
+
+def test_a_truncated_model_is_refused(tmp_path: Path) -> None:
+    whole = write_model(tmp_path / "m.onnx").read_bytes()
+    path = tmp_path / "cut.onnx"
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "not a valid ONNX model" in refused(path)
+
+
+def test_two_outputs_are_refused_until_one_is_named(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.onnx", outputs=2)
+    sentence = refused(path)
+    assert "2 outputs (logits, " in sentence
+    assert "--output" in sentence
+    prepare(path, None, output="logits")
+    assert "has no output 'wrong'; it has logits" in refused(path, output="wrong")
+
+
+def test_a_wrong_channel_count_is_named(tmp_path: Path) -> None:
+    assert "must have 3 channels, it has 1" in refused(write_model(tmp_path / "grey.onnx", channels=1))
+
+
+def test_a_model_without_a_convolution_is_refused(tmp_path: Path) -> None:
+    assert "has no convolution" in refused(write_model(tmp_path / "m.onnx", convolution=False))
+
+
+def test_nan_weights_are_found_before_a_run(tmp_path: Path) -> None:
+    assert "NaN" in refused(write_model(tmp_path / "m.onnx", last_bias=float("nan")))
+
+
+def test_a_head_with_an_unknown_op_is_refused_by_the_ops_name(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.Softmax(1), nn.Flatten(), nn.Linear(8 * 64, 5))
+    sentence = refused(heads.export(model.eval(), tmp_path / "attention.onnx"))
+    assert "op Softmax" in sentence
+    assert "Torch backend" in sentence
+
+
+class Around(nn.Module):
+    """A skip connection from the input around the last convolution to the logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3, 1, 1), nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.conv(x).mean((2, 3))) + x.mean((1, 2, 3))[:, None]  # type: ignore[no-any-return]
+
+
+def test_a_way_around_the_last_convolution_is_refused(tmp_path: Path) -> None:
+    assert "skip connection" in refused(heads.export(Around().eval(), tmp_path / "around.onnx"))
+
+
+def test_a_declared_size_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    sentence = refused(write_model(tmp_path / "m.onnx"), ModelDescription(Preprocessing((64, 48))))
+    assert "32 x 32" in sentence
+    assert "[64, 48]" in sentence
+
+
+def test_a_wrong_number_of_labels_is_refused(tmp_path: Path) -> None:
+    sentence = refused(write_model(tmp_path / "m.onnx"), ModelDescription(None, ("one", "two")))
+    assert "2 labels are declared, the model has 3 classes" in sentence
+
+
+def test_a_background_that_is_no_label_is_refused(tmp_path: Path) -> None:
+    description = ModelDescription(None, ("a", "b", "c"), background="nothing")
+    assert "background 'nothing'" in refused(write_model(tmp_path / "m.onnx"), description)
+
+
+def test_channels_last_is_recognised(tmp_path: Path) -> None:
+    proto = onnx.load(str(write_model(tmp_path / "m.onnx")))
+    dims = proto.graph.input[0].type.tensor_type.shape.dim
+    dims[1].dim_value, dims[3].dim_value = 32, 3
+    del proto.graph.value_info[:]
+    path = tmp_path / "nhwc.onnx"
+    path.write_bytes(proto.SerializeToString())
+    assert "NHWC" in refused(path)
+
+
+def test_a_fixed_batch_is_made_dynamic(tmp_path: Path) -> None:
+    model = heads.make("max-pool and three layers (VGG)")
+    path = heads.export(model, tmp_path / "fixed.onnx", batch=False)
+    found = prepare(path, heads.DESCRIPTION)
+    inputs = np.random.default_rng(0).uniform(-1, 1, (5, 3, heads.SIZE, heads.SIZE)).astype(np.float32)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(inputs)).numpy()
+    np.testing.assert_allclose(OnnxRadar(found.radar, ("tight",))(inputs)["logits"], expected, atol=1e-4)
+    assert any("batch of 1" in note for note in found.plain.notes)
+
+
+def test_a_closing_softmax_is_left_out_and_said_so(tmp_path: Path) -> None:
+    bare = heads.make("mean and linear")
+    path = heads.export(nn.Sequential(bare, nn.Softmax(1)).eval(), tmp_path / "softmax.onnx")
+    found = prepare(path, heads.DESCRIPTION)
+    inputs = np.random.default_rng(0).uniform(-1, 1, (3, 3, heads.SIZE, heads.SIZE)).astype(np.float32)
+    with torch.no_grad():
+        expected = bare(torch.from_numpy(inputs)).numpy()
+    np.testing.assert_allclose(OnnxRadar(found.radar, ())(inputs)["logits"], expected, atol=1e-4)
+    assert any("Softmax" in note for note in found.plain.notes)
+
+
+def test_zero_padding_is_merged_into_the_convolution_behind_it(tmp_path: Path) -> None:
+    asymmetric = nn.Sequential(
+        nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 8, 3, 2), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4),
+    ).eval()  # fmt: skip
+    found = prepare(heads.export(asymmetric, tmp_path / "pad.onnx"), heads.DESCRIPTION)
+    assert "Pad" not in {node.op_type for node in found.plain.nodes}
+    inputs = np.random.default_rng(0).uniform(-1, 1, (3, 3, heads.SIZE, heads.SIZE)).astype(np.float32)
+    with torch.no_grad():
+        expected = asymmetric(torch.from_numpy(inputs)).numpy()
+    np.testing.assert_allclose(OnnxRadar(found.radar, ())(inputs)["logits"], expected, atol=1e-4)
+
+
+def test_the_cut_lies_behind_the_residual_addition_and_its_activation(tmp_path: Path) -> None:
+    plain = read_plain_model(heads.export(heads.make("residual"), tmp_path / "m.onnx"))
+    cut = find_cut(plain)
+    assert cut.body[-1].op_type == "Relu"
+    assert (cut.channels, cut.height, cut.width) == (24, 8, 8)
+
+
+def test_a_closing_1x1_convolution_belongs_to_the_head(tmp_path: Path) -> None:
+    plain = read_plain_model(heads.export(heads.make("convolution, then pool (SqueezeNet)"), tmp_path / "m.onnx"))
+    cut = find_cut(plain)
+    assert cut.channels == 24
+    assert cut.head[0].op_type == "Conv"
