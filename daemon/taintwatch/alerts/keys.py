@@ -70,9 +70,11 @@ def load_secret(path: Path, credentials: str | None = None) -> KeyPair:
         path = Path(credentials) / path
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as stream:
-            _check_private(path, os.fstat(stream.fileno()), in_credentials=credentials is not None)
-            keys = _parse(path, stream.read(LARGEST))
+        try:
+            _check_private(path, os.fstat(descriptor), in_credentials=credentials is not None)
+            keys = _parse(path, os.read(descriptor, LARGEST))
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise ConfigError(f"The secret key {path} cannot be read: {error.strerror}.") from error
     if "secret-key" not in keys:

@@ -79,7 +79,8 @@ class Link:
         if self._retry_at is not None:
             limits.append(max(0.0, self._retry_at - self._monotonic()))
         poller = zmq.Poller()
-        for socket in (self.socket, self._monitor, *others):
+        ours = () if self.socket.closed else (self.socket, self._monitor)
+        for socket in (*ours, *others):
             poller.register(socket, zmq.POLLIN)
         ready = dict(poller.poll(round(min(limits) * 1000 + 0.5)))
         if self._monitor in ready:
@@ -88,6 +89,8 @@ class Link:
 
     def receive(self) -> list[bytes] | None:
         """Return the frames of a message that is there already, or None."""
+        if self.socket.closed:  # a key file cannot be read now
+            return None
         try:
             frames = self.socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
