@@ -127,7 +127,6 @@ def main() -> None:
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
     recipes = {
         "single size 0.35": PatchRecipe(target, (0.35,), iterations=options.iterations, seed=options.seed),
-        "single size 0.40": PatchRecipe(target, (0.40,), iterations=options.iterations, seed=options.seed + 1),
         "sizes 0.25-0.45": PatchRecipe(target, (0.25, 0.3, 0.35, 0.4, 0.45), iterations=options.iterations, seed=2),
     }
     attacked: dict[str, NDArray[np.float32]] = {}
