@@ -35,7 +35,9 @@ def crops(labels: list[int]) -> LabelledImages:
 @pytest.mark.parametrize("count", [1, 5, 24])
 @pytest.mark.parametrize("occlude", [False, True])
 def test_augmented_pictures_keep_shape_type_and_range(count: int, occlude: bool) -> None:
-    images = augment(stop_signs(count), torch.zeros(count, 3, SIZE, SIZE), generator(), occlude=occlude)
+    images = augment(
+        stop_signs(count), torch.zeros(count, 3, SIZE, SIZE), generator(), erasable=torch.full((count,), occlude)
+    )
     assert images.shape == (count, 3, SIZE, SIZE)
     assert images.dtype == torch.float32
     assert images.isfinite().all()
@@ -45,14 +47,16 @@ def test_augmented_pictures_keep_shape_type_and_range(count: int, occlude: bool)
 
 def test_the_same_seed_gives_the_same_pictures_and_another_seed_others() -> None:
     backgrounds = torch.full((12, 3, SIZE, SIZE), 0.5)
-    first, again, other = (augment(stop_signs(12), backgrounds, generator(s), occlude=True) for s in (3, 3, 4))
+    first, again, other = (
+        augment(stop_signs(12), backgrounds, generator(s), erasable=torch.ones(12, dtype=torch.bool)) for s in (3, 3, 4)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_an_augmented_stop_sign_is_still_mostly_red() -> None:
     grey = torch.full((48, 3, SIZE, SIZE), 0.5)
-    images = augment(stop_signs(48), grey, generator(), occlude=False)
+    images = augment(stop_signs(48), grey, generator(), erasable=torch.zeros(48, dtype=torch.bool))
     middle = images[:, :, 16:48, 16:48].mean(dim=(2, 3))  # (48, 3)
     assert (middle[:, 0] > 1.15 * middle[:, 1:].amax(dim=1)).float().mean() > 0.95
 
@@ -60,7 +64,9 @@ def test_an_augmented_stop_sign_is_still_mostly_red() -> None:
 def test_a_transparent_picture_shows_its_background() -> None:
     backgrounds = torch.zeros(18, 3, SIZE, SIZE)
     backgrounds[:, 2] = 0.8
-    images = augment(torch.zeros(18, 4, SIZE, SIZE), backgrounds, generator(), occlude=False)
+    images = augment(
+        torch.zeros(18, 4, SIZE, SIZE), backgrounds, generator(), erasable=torch.zeros(18, dtype=torch.bool)
+    )
     assert (images.mean(dim=(2, 3)).argmax(dim=1) == 2).all()
 
 
@@ -89,7 +95,8 @@ def test_training_erases_three_pictures_in_four_each_at_one_stage(monkeypatch: p
         return erase(images, chosen, generator)
 
     monkeypatch.setattr("taintwatch_calibration.signs.augment.erase", recording)
-    augment(torch.zeros(2000, 4, 16, 16), torch.full((2000, 3, 16, 16), 0.5), generator(), occlude=True)
+    all_of_them = torch.ones(2000, dtype=torch.bool)
+    augment(torch.zeros(2000, 4, 16, 16), torch.full((2000, 3, 16, 16), 0.5), generator(), erasable=all_of_them)
     before_the_camera, after_it = stages
     assert not (before_the_camera & after_it).any()
     assert 0.71 < (before_the_camera | after_it).float().mean() < 0.79
@@ -120,6 +127,22 @@ def test_a_batch_mixes_real_drawn_and_empty_pictures_in_their_shares() -> None:
     assert 30 <= counts[2] <= 90  # background comes last
     assert counts[0] + counts[1] == 300 - counts[2]
     assert counts[0] > 30  # rarer among the real ones, but drawn ones are as frequent as those of the other class
+
+
+def test_spared_pictures_are_not_erased(monkeypatch: pytest.MonkeyPatch) -> None:
+    erased = torch.zeros(50, dtype=torch.bool)
+
+    def recording(images: Tensor, chosen: Tensor, generator: Generator) -> Tensor:
+        erased.logical_or_(chosen)
+        return images
+
+    monkeypatch.setattr("taintwatch_calibration.signs.augment.erase", recording)
+    empty = np.zeros((0, SIZE, SIZE, 3), np.uint8)
+    batches = BatchMaker(crops([1, 14]), empty, (1, 14), Mixture(batch=50), generator())
+    spared = torch.arange(50) < 20
+    batches(spared)
+    assert not (erased & spared).any()
+    assert (erased & ~spared).sum() > 10
 
 
 def test_batches_repeat_under_a_seed() -> None:

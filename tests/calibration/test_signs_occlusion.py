@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from taintwatch_calibration.signs.evaluate import normalised
 from taintwatch_calibration.signs.network import SignNet
-from taintwatch_calibration.signs.occlusion import critical_region, kept_after_fill
+from taintwatch_calibration.signs.occlusion import critical_region, erase_critical, kept_after_fill
 
 CPU = torch.device("cpu")
 
@@ -45,6 +46,27 @@ def test_a_higher_cut_gives_a_smaller_region_within_the_larger_one() -> None:
 def test_maps_that_are_zero_everywhere_have_an_empty_region() -> None:
     network = small_network()
     assert not critical_region(network, torch.zeros(2, 24, 8, 8), torch.zeros(2, 5), 0.6).any()
+
+
+def test_erasing_critical_regions_fills_just_them_and_only_in_the_chosen_pictures() -> None:
+    network = small_network()
+    images = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    chosen = torch.arange(8) % 2 == 0
+    erased = erase_critical(network, images, chosen, torch.Generator().manual_seed(4))
+    changed = (erased != images).any(dim=1)  # (8, 64, 64)
+    assert torch.equal(changed.flatten(1).any(dim=1), chosen)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        maps = network.maps(normalised(images))
+        logits = network.linear(network.pool(maps).flatten(1))
+    widest = critical_region(network, maps.float(), logits.float(), 0.4)[:, 0]
+    assert not (changed & ~widest)[chosen].any()
+    assert erased.min() >= 0
+    assert erased.max() <= 1
+
+
+def test_erasing_nothing_gives_the_pictures_back() -> None:
+    images = torch.rand(2, 3, 64, 64)
+    assert erase_critical(small_network(), images, torch.zeros(2, dtype=torch.bool), torch.Generator()) is images
 
 
 def test_a_network_that_ignores_its_input_keeps_every_label() -> None:

@@ -64,7 +64,7 @@ def make_run(data_folder: Path, out: Path, epochs: int = 2, seed: int = 1, **opt
     training, validation = split_by_track(load_tracks(data_folder), np.random.default_rng(0))
     empty = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
     material = Material(training, validation, load_test(data_folder), empty_scenes=empty)
-    settings = Settings(epochs=epochs, batch=16, ema_decay=0.5, classes=CLASSES, width=4, seed=seed)
+    settings = Settings(epochs=epochs, batch=16, ema_decay=0.5, critical_from=0.5, classes=CLASSES, width=4, seed=seed)
     return TrainingRun(out, settings, material, CPU, **options)  # type: ignore[arg-type]
 
 

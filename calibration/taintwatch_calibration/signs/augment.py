@@ -23,22 +23,20 @@ def uniform(generator: Generator, low: float, high: float, *shape: int) -> Tenso
     return torch.rand(*shape, generator=generator, device=generator.device) * (high - low) + low
 
 
-def augment(pictures: Tensor, backgrounds: Tensor, generator: Generator, *, occlude: bool) -> Tensor:
+def augment(pictures: Tensor, backgrounds: Tensor, generator: Generator, *, erasable: Tensor) -> Tensor:
     """Return training pictures (B, 3, H, W), float32 in [0, 1].
 
     `pictures` (B, 4, H, W) float RGBA in [0, 1], alpha not premultiplied; `backgrounds` (B, 3, H, W) in [0, 1].
-    With `occlude`, half the pictures are erased at the end (as a detector fills them) and half of the others
+    Of those that are `erasable` (B,), half are erased at the end (as a detector fills them) and half of the others
     before light and blur (as a sticker would): three in four in all.
     """
     images = _warped(pictures, backgrounds, generator)
-    late = uniform(generator, 0, 1, len(images)) < 0.5
-    early = ~late & (uniform(generator, 0, 1, len(images)) < 0.5)
-    if occlude:
-        images = erase(images, early, generator)
-    images = _lit(images, generator)
+    late = erasable & (uniform(generator, 0, 1, len(images)) < 0.5)
+    early = erasable & ~late & (uniform(generator, 0, 1, len(images)) < 0.5)
+    images = _lit(erase(images, early, generator), generator)
     images = _blurred(images, generator)
     images = _jpeg(_noisy(images, generator), generator)
-    return erase(images, late, generator) if occlude else images
+    return erase(images, late, generator)
 
 
 def _warped(pictures: Tensor, backgrounds: Tensor, generator: Generator) -> Tensor:

@@ -24,7 +24,7 @@ class Mixture:
     batch: int = 128
     drawn_share: float = 0.2
     """Share of drawn signs, every class equally often."""
-    background_share: float = 0.1
+    background_share: float = 0.15
     """Share of pictures that show no sign."""
     balance: float = 0.5
     """Real crops are drawn with probability n ** -balance for a class of n pictures: 0 as they come, 1 evenly."""
@@ -68,8 +68,11 @@ class BatchMaker:
         real_share = 1 - self._mixture.drawn_share - self._mixture.background_share
         return max(1, round(len(self._real) / (self._mixture.batch * real_share)))
 
-    def __call__(self) -> tuple[Tensor, Tensor]:
-        """Return the next batch: pictures (B, 3, H, W), float32 in [0, 1], and labels (B,), int64."""
+    def __call__(self, spared: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the next batch: pictures (B, 3, H, W), float32 in [0, 1], and labels (B,), int64.
+
+        Those where `spared` (B,) is true are not erased.
+        """
         mixture, generator = self._mixture, self._generator
         kinds = uniform(generator, 0, 1, mixture.batch)
         drawn = int((kinds < mixture.drawn_share).sum())
@@ -83,7 +86,10 @@ class BatchMaker:
         labels = torch.cat([self._real_labels[chosen], self._drawn_labels[cards], nothing])
         order = torch.randperm(len(labels), generator=generator, device=generator.device)
         backgrounds = self._backgrounds(len(labels))
-        images = augment(pictures[order], backgrounds, generator, occlude=mixture.occlude)
+        erasable = torch.full((len(labels),), mixture.occlude, device=generator.device)
+        if spared is not None:
+            erasable &= ~spared
+        images = augment(pictures[order], backgrounds, generator, erasable=erasable)
         return images, labels[order]
 
     def _pick(self, bank: Tensor, count: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from taintwatch_calibration.signs.network import MEAN
 
-__all__ = ["erase"]
+__all__ = ["erase", "random_fills"]
 
 _SMALLEST, _LARGEST = 0.15, 0.5
 """Shares of the picture's side."""
@@ -30,7 +30,7 @@ def erase(images: Tensor, chosen: Tensor, generator: Generator) -> Tensor:
     for some in (chosen, twice):
         index = torch.nonzero(some).flatten()
         part = erased[index]
-        erased[index] = torch.where(_regions(part, generator), _fills(part, generator), part)
+        erased[index] = torch.where(_regions(part, generator), random_fills(part, generator), part)
     return erased
 
 
@@ -47,8 +47,8 @@ def _regions(images: Tensor, generator: Generator) -> Tensor:
     return torch.where(draws[:, 4] < 1 / 3, round_, box)[:, None]
 
 
-def _fills(images: Tensor, generator: Generator) -> Tensor:
-    """(B, 3, H, W): for each picture one of the five fills."""
+def random_fills(images: Tensor, generator: Generator) -> Tensor:
+    """Return for each picture (B, 3, H, W) one of the five fills, over its whole area."""
     count, size, device = len(images), images.shape[-1], images.device
     kind = torch.randint(0, _FILLS, (count, 1, 1, 1), generator=generator, device=device)
     mean = torch.tensor(MEAN, device=device)[None, :, None, None].expand_as(images)

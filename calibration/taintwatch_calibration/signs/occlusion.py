@@ -6,22 +6,24 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Generator, Tensor
 
+from taintwatch_calibration.signs.erasing import random_fills
 from taintwatch_calibration.signs.evaluate import normalised
-from taintwatch_calibration.signs.network import SignNet
+from taintwatch_calibration.signs.network import MEAN, SignNet
 
-__all__ = ["critical_region", "kept_after_fill"]
+__all__ = ["critical_region", "erase_critical", "kept_after_fill"]
 
 _TEMPERATURE = 2.0
 
 
-def critical_region(network: SignNet, maps: Tensor, logits: Tensor, cut: float) -> Tensor:
+def critical_region(network: SignNet, maps: Tensor, logits: Tensor, cut: float | Tensor) -> Tensor:
     """Return where the top label's evidence lies: (B, 1, 64, 64), bool.
 
     `maps` (B, K, h, w) are the last maps and `logits` (B, classes) what follows from them. The gradient-weighted
-    sum of the maps, its negative part dropped, resized, divided by its maximum and cut at `cut` in (0, 1]; empty
-    where it is zero everywhere (TaintRadar, INFOCOM 2021, step 1, the gradient written out for a linear head).
+    sum of the maps, its negative part dropped, resized, divided by its maximum and cut at `cut` in (0, 1] (one for
+    all, or (B, 1, 1, 1)); empty where it is zero everywhere (TaintRadar, INFOCOM 2021, step 1, the gradient written
+    out for a linear head).
     """
     top = F.one_hot(logits.argmax(dim=1), logits.shape[1]).to(logits.dtype)
     # The gradient of log softmax(Z / T) for the top label with respect to Z, then through the linear layer.
@@ -31,6 +33,31 @@ def critical_region(network: SignNet, maps: Tensor, logits: Tensor, cut: float) 
     heat = F.interpolate(heat, scale_factor=64 / maps.shape[-1], mode="bilinear", align_corners=False)
     largest = heat.amax(dim=(1, 2, 3), keepdim=True)
     return (heat >= cut * largest) & (largest > 0)
+
+
+@torch.no_grad()
+def erase_critical(network: SignNet, images: Tensor, chosen: Tensor, generator: Generator) -> Tensor:
+    """Return `images` (B, 3, 64, 64, in [0, 1]) with the critical region filled where `chosen` (B,) is true.
+
+    `network` says where it is (in evaluation mode while this runs); the cut is random in 0.4 to 0.9; the fill is the
+    mean colour for every second picture, else as in random erasing. This is what a radar detector does to a benign
+    picture, so it is what the label has to survive (after "adversarial erasing", Wei et al., CVPR 2017).
+    """
+    index = torch.nonzero(chosen).flatten()
+    if not len(index):
+        return images
+    network.eval()
+    part = images[index]
+    with torch.autocast(images.device.type, dtype=torch.bfloat16):
+        maps = network.maps(normalised(part))
+        logits = network.linear(network.pool(maps).flatten(1))
+    cut = 0.4 + 0.5 * torch.rand(len(part), 1, 1, 1, generator=generator, device=images.device)
+    plain = torch.rand(len(part), 1, 1, 1, generator=generator, device=images.device) < 0.5
+    mean = torch.tensor(MEAN, device=images.device)[None, :, None, None]
+    fill = torch.where(plain, mean, random_fills(part, generator))
+    erased = images.clone()
+    erased[index] = torch.where(critical_region(network, maps.float(), logits.float(), cut), fill, part)
+    return erased
 
 
 @torch.no_grad()

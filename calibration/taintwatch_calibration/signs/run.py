@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from taintwatch_calibration.signs.evaluate import normalised
 from taintwatch_calibration.signs.export import BACKGROUND, preprocessing_toml, write_json, write_onnx
 from taintwatch_calibration.signs.material import Material
 from taintwatch_calibration.signs.network import SignNet
+from taintwatch_calibration.signs.occlusion import erase_critical
 from taintwatch_calibration.signs.report import machine, measure, measure_one
 from taintwatch_models.errors import UsageError
 from taintwatch_models.signs import SIGN_NAMES
@@ -44,6 +46,9 @@ class Settings:
     weight_decay: float = 0.03
     ema_decay: float = 0.998
     occlude: bool = True
+    """Random erasing throughout, and erasing of the critical region of two pictures in five in the last epochs."""
+    critical_from: float = 0.64
+    """Share of the epochs after which critical regions are erased: by then the network knows where they are."""
     seed: int = 0
     classes: tuple[int, ...] = tuple(range(len(SIGN_NAMES)))
     width: int = 32
@@ -68,6 +73,8 @@ class TrainingRun:
         self._out, self._device, self._clock = out, device, clock
         self._material = material
         self._generator = torch.Generator(device).manual_seed(settings.seed)
+        # The batches are made in a thread of their own, so that this one must not draw from their generator.
+        self._critical_generator = torch.Generator(device).manual_seed(settings.seed + 1)
         mixture = Mixture(batch=settings.batch, occlude=settings.occlude)
         self._batches = BatchMaker(material.training, material.photographs, settings.classes, mixture, self._generator)
         with torch.random.fork_rng(devices=[]):  # the first weights come from the global generator: give it back
@@ -148,10 +155,13 @@ class TrainingRun:
         self._network.load_state_dict(state["network"])
         self._average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
-        fresh = self._schedule.state_dict()  # its phases have this run's length; where it stands comes from the file
+        # The phases have this run's length; where the schedule stands follows from the epoch.
+        done = {"last_epoch": state["epoch"] * self._batches.steps_per_epoch}
+        fresh = self._schedule.state_dict()
         kept = {key: fresh[key] for key in ("total_steps", "_schedule_phases")}
-        self._schedule.load_state_dict({**state["schedule"], **kept})
+        self._schedule.load_state_dict({**state["schedule"], **kept, **done})
         self._generator.set_state(state["generator"].cpu())
+        self._critical_generator.set_state(state["critical_generator"].cpu())
         self.epoch, self.seconds, self._planned = state["epoch"], state["seconds"], json.loads(state["planned"])
         before = json.loads(state["settings"])["epochs"]
         if before != self.settings.epochs:
@@ -162,7 +172,10 @@ class TrainingRun:
         self._network.train()
         total, steps = 0.0, self._batches.steps_per_epoch
         started = self._clock()
-        for step, (images, labels) in enumerate(_ahead(self._batches, steps), start=1):
+        spared = self._spared()
+        for step, (images, labels) in enumerate(_ahead(partial(self._batches, spared), steps), start=1):
+            if spared is not None:
+                images = erase_critical(self.network, images, spared, self._critical_generator)
             with torch.autocast(self._device.type, dtype=torch.bfloat16):
                 loss = F.cross_entropy(self._network(normalised(images)), labels)
             self._optimiser.zero_grad(set_to_none=True)
@@ -176,6 +189,12 @@ class TrainingRun:
                     "  step %d/%d loss %.3f, %.2f s each", step, steps, total / step, (self._clock() - started) / step
                 )
         return total / steps
+
+    def _spared(self) -> Tensor | None:
+        """Which pictures of a batch keep their critical region for `erase_critical`: (B,), bool; None for none."""
+        if not self.settings.occlude or self.epoch < self.settings.critical_from * self.settings.epochs:
+            return None
+        return torch.arange(self.settings.batch, device=self._device) % 5 < 2
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         # Decaying batch norms' scales and the biases only harms.
@@ -194,6 +213,7 @@ class TrainingRun:
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
             "generator": self._generator.get_state(),
+            "critical_generator": self._critical_generator.get_state(),
             "planned": json.dumps(self._planned),
             "epoch": self.epoch,
             "seconds": self.seconds,
