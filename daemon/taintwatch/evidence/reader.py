@@ -97,7 +97,7 @@ class AlertReader:
         wanted = wanted or Filter()
         where, values = wanted.where()
         # The conditions are fixed texts of `Filter`; values are bound.
-        query = f"{SUMMARY} WHERE {where} ORDER BY raised_wall_ns DESC, event_id LIMIT ?"
+        query = f"{SUMMARY} WHERE {where} ORDER BY raised_wall_ns DESC, event_id DESC LIMIT ?"
         with self._reading() as connection:
             rows = connection.execute(query, [*values, wanted.limit]).fetchall()
         return [Kept(**dict(row) | {"record_bytes": row["record_bytes"] or 0}) for row in reversed(rows)]

@@ -35,18 +35,18 @@ class StoreError(TaintwatchError):
 class AlertStore:
     """Writes alert records to SQLite. Any thread may use it.
 
-    Where the database cannot be written (full, locked, taken away), records wait in memory, at most `BACKLOG`, the
+    Where the database cannot be written (full, locked, taken away), records wait in memory, at most `backlog`, the
     oldest lost first, and are written with the next one or by `retry`. A damaged database is moved aside. `power_safe`
     as in `connect`.
     """
 
-    def __init__(self, path: Path, *, power_safe: bool = True) -> None:
+    def __init__(self, path: Path, *, power_safe: bool = True, backlog: int = BACKLOG) -> None:
         self._path = path
         self._power_safe = power_safe
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
-        self._backlog: deque[Message] = deque(maxlen=BACKLOG)
+        self._backlog: deque[Message] = deque(maxlen=backlog)
         self.saved = 0
         self.failures = 0
         """Attempts to write that failed."""
@@ -76,7 +76,7 @@ class AlertStore:
         if not isinstance(message.body, Alert):
             return
         with self._lock:
-            self.lost += len(self._backlog) == BACKLOG
+            self.lost += len(self._backlog) == self._backlog.maxlen
             self._backlog.append(message)
             self._write()
 

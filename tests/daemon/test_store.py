@@ -1,0 +1,243 @@
+"""The store of alerts: written before publishing, and no failure of it stops an alert."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from taintwatch.alerts.messages import Message
+from taintwatch.alerts.publisher import Publisher
+from taintwatch.alerts.subscriber import Subscriber
+from taintwatch.alerts.writer import MessageWriter
+from taintwatch.evidence.reader import AlertReader, Filter
+from taintwatch.evidence.store import AlertStore, StoreError
+from taintwatch.records import AlertState
+from taintwatch_models.errors import ConfigError, TaintwatchError, UsageError
+from tests.alert_fakes import a_status, an_alert, an_identity, drain
+
+ANY_PORT = "tcp://127.0.0.1:*"
+DOOR = "taintwatch/v1/lab/door/alert/"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "alerts.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[AlertStore]:
+    it = AlertStore(path)
+    yield it
+    it.close()
+
+
+def a_life(writer: MessageWriter, event_id: str, camera: str = "door", end: bool = True) -> list[Message]:
+    states = [AlertState.RAISED, AlertState.UPDATED, *([AlertState.CLEARED] if end else [])]
+    return [writer.write(camera, an_alert(camera, event_id, state)).message for state in states]
+
+
+def test_what_was_saved_is_read_back_as_it_was(store: AlertStore, path: Path) -> None:
+    life = a_life(MessageWriter(an_identity()), "e1")
+    for message in life:
+        store.save(message)
+    reader = AlertReader(path)
+    (kept,) = reader.alerts()
+    assert reader.records("e1") == life
+    assert (kept.event_id, kept.state, kept.camera, kept.label_name, kept.records) == (
+        "e1",
+        "cleared",
+        "door",
+        "toaster",
+        3,
+    )
+    assert (store.saved, store.failures, store.trouble) == (3, 0, None)
+
+
+def test_saving_twice_keeps_one(store: AlertStore, path: Path) -> None:
+    (message, *_) = a_life(MessageWriter(an_identity()), "e1")
+    store.save(message)
+    store.save(message)
+    assert AlertReader(path).records("e1") == [message]
+
+
+def test_what_is_no_alert_is_left(store: AlertStore, path: Path) -> None:
+    store.save(MessageWriter(an_identity()).write("door", a_status()).message)
+    assert not path.exists()
+
+
+def test_the_database_and_its_journal_are_private(store: AlertStore, path: Path) -> None:
+    store.save(a_life(MessageWriter(an_identity()), "e1")[0])
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert modes == {"alerts.db": 0o600, "alerts.db-wal": 0o600, "alerts.db-shm": 0o600}
+
+
+def test_an_alert_is_in_the_store_before_anyone_can_receive_it(store: AlertStore, path: Path) -> None:
+    with (
+        Publisher(an_identity(), ANY_PORT, heartbeat_s=0.05, store=store) as publisher,
+        Subscriber(publisher.endpoint) as subscriber,
+    ):
+        for number in range(5):
+            publisher.publish_alert(an_alert(event_id=f"e{number}"))
+        kept = {alert.event_id for alert in AlertReader(path).alerts()}
+        got = {event.envelope.event_id for event in drain(subscriber) if isinstance(event, Message)} - {None}
+    assert got <= kept == {f"e{number}" for number in range(5)}
+
+
+def test_alerts_go_on_while_the_database_is_locked_and_are_kept_afterwards(
+    store: AlertStore, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = MessageWriter(an_identity())
+    first, second, third = a_life(writer, "e1")
+    store.save(first)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, caplog.at_level(logging.INFO, "taintwatch"):
+        other.execute("BEGIN IMMEDIATE")
+        for message in (second, third):
+            with pytest.raises(StoreError, match=r"database is locked.* It waits in memory"):
+                store.save(message)
+        assert (store.waiting, store.failures, store.lost) == (2, 2, 0)
+        assert "locked" in str(store.trouble)
+        other.execute("ROLLBACK")
+        store.retry()
+    assert AlertReader(path).records("e1") == [first, second, third]
+    assert (store.waiting, store.trouble) == (0, None)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2  # once that it is so, once that it is over
+    assert "not kept for now" in said[0]
+    assert "kept again" in said[1]
+
+
+def test_the_publisher_counts_what_could_not_be_kept_and_sends_it(store: AlertStore, path: Path) -> None:
+    path.mkdir()  # no database can be there
+    with (
+        Publisher(an_identity(), ANY_PORT, heartbeat_s=0.05, store=store) as publisher,
+        Subscriber(publisher.endpoint) as subscriber,
+    ):
+        sent = publisher.publish_alert(an_alert())
+        assert [event.body for event in drain(subscriber) if isinstance(event, Message)].count(sent.body) == 1
+        assert publisher.stats().store_failures == 1
+        path.rmdir()
+        publisher.publish_alert(an_alert(event_id="e2"))
+    assert [alert.event_id for alert in AlertReader(path).alerts()] == ["e1", "e2"]
+
+
+@pytest.mark.parametrize("damage", ["at the start", "while running"])
+def test_a_damaged_database_is_set_aside_and_a_new_one_begun(
+    path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = MessageWriter(an_identity())
+    store = AlertStore(path)
+    for number in range(50):
+        store.save(a_life(writer, f"e{number}")[0])
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if damage == "at the start":
+        store.close()
+    content = bytearray(path.read_bytes())
+    content[100:] = b"\xff" * (len(content) - 100)
+    path.write_bytes(content)
+    if damage == "at the start":
+        store.open()
+    else:
+        store._shut()  # its cache of the file is gone, as after long enough
+    store.save(a_life(writer, "after")[0])
+    store.close()
+    assert [alert.event_id for alert in AlertReader(path).alerts()] == ["after"]
+    assert len(list(path.parent.glob("alerts.db.damaged-*"))) >= 1
+    assert "is damaged; it was renamed" in caplog.text
+
+
+def test_a_text_file_in_its_place_is_set_aside_too(store: AlertStore, path: Path) -> None:
+    path.write_text("this was never a database, and it is long enough to be looked at as one" * 20)
+    store.open()
+    store.save(a_life(MessageWriter(an_identity()), "e1")[0])
+    assert len(AlertReader(path).alerts()) == 1
+
+
+def test_a_database_that_was_removed_under_its_feet_is_begun_anew(store: AlertStore, path: Path) -> None:
+    first, second, _ = a_life(MessageWriter(an_identity()), "e1")
+    store.save(first)
+    for file in path.parent.glob("alerts.db*"):
+        file.unlink()
+    store.save(second)
+    assert AlertReader(path).records("e1") == [second]
+
+
+def test_a_database_of_a_later_version_is_refused(store: AlertStore, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA user_version = 9")
+    with pytest.raises(ConfigError, match="later version of Taintwatch"):
+        store.open()
+
+
+def test_what_waits_is_bounded_and_the_loss_is_counted(path: Path) -> None:
+    path.mkdir()
+    store = AlertStore(path, backlog=3)
+    writer = MessageWriter(an_identity())
+    for number in range(5):
+        with pytest.raises(StoreError):
+            store.save(a_life(writer, f"e{number}")[0])
+    assert (store.waiting, store.lost) == (3, 2)
+    path.rmdir()
+    store.close()
+    assert [alert.event_id for alert in AlertReader(path).alerts()] == ["e2", "e3", "e4"]
+
+
+def test_forgetting_spares_an_open_alert(store: AlertStore, path: Path) -> None:
+    writer = MessageWriter(an_identity())
+    for message in (*a_life(writer, "over"), *a_life(writer, "open", end=False)):
+        store.save(message)
+    store.forget(["over", "open", "never"])
+    reader = AlertReader(path)
+    assert [alert.event_id for alert in reader.alerts()] == ["open"]
+    assert (len(reader.records("open")), reader.records("over")) == (2, [])
+
+
+def test_filters_choose_by_camera_time_and_state(store: AlertStore, path: Path) -> None:
+    writer = MessageWriter(an_identity())
+    base = an_alert()
+    for number, (camera, state) in enumerate(
+        [("door", AlertState.CLEARED), ("gate", AlertState.RAISED), ("door", AlertState.INTERRUPTED)]
+    ):
+        alert = replace(base, event_id=f"e{number}", camera=camera, state=state, raised_wall_ns=1000 + number)
+        store.save(writer.write(camera, alert).message)
+    reader = AlertReader(path)
+
+    def ids(**wanted: object) -> list[str]:
+        return [alert.event_id for alert in reader.alerts(Filter(**wanted))]  # type: ignore[arg-type]
+
+    assert ids() == ["e0", "e1", "e2"]
+    assert ids(camera="door") == ["e0", "e2"]
+    assert ids(state="open") == ["e1"]
+    assert ids(state="interrupted") == ["e2"]
+    assert ids(since_ns=1001) == ["e1", "e2"]
+    assert ids(until_ns=1001) == ["e0"]
+    assert ids(limit=2) == ["e1", "e2"]
+    assert ids(camera="door' OR '1'='1") == []
+
+
+def test_an_alert_is_found_by_the_start_of_its_id(store: AlertStore, path: Path) -> None:
+    writer = MessageWriter(an_identity())
+    for event_id in ("abc1", "abc2", "xyz"):
+        store.save(a_life(writer, event_id)[0])
+    reader = AlertReader(path)
+    assert reader.find("x").event_id == "xyz"
+    with pytest.raises(UsageError, match="2 alerts have ids that start with 'abc'"):
+        reader.find("abc")
+    for nothing in ("q", ""):
+        with pytest.raises(UsageError, match="No alert has an id"):
+            reader.find(nothing)
+
+
+def test_reading_a_missing_or_damaged_database_is_one_sentence(path: Path) -> None:
+    with pytest.raises(UsageError, match=r"There is no .*alerts.db"):
+        AlertReader(path).alerts()
+    path.write_bytes(b"nonsense" * 1000)
+    with pytest.raises(TaintwatchError, match="cannot be read"):
+        AlertReader(path).alerts()
