@@ -1,0 +1,165 @@
+"""Run the daemon for a while with four real cameras, break everything around it, and see whether it can be left alone.
+
+    .venv/bin/python benchmarks/soak.py --minutes 20 [--output docs/results/soak.json]
+
+Needs GStreamer's RTSP server; one fault needs root (a small disk of its own), one a C compiler. On Debian:
+apt-get install gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{good,bad,ugly} gcc libc6-dev
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.soaking.bench import Bench, Effect, FaultError, Pace
+from benchmarks.soaking.cameras import MjpegCamera, RtspCamera, free_port
+from benchmarks.soaking.clock import SteppedClock
+from benchmarks.soaking.daemon import Daemon
+from benchmarks.soaking.faults import FAULTS, KILL, settle
+from benchmarks.soaking.report import Result, measure, print_table
+from benchmarks.soaking.witness import Witness
+from benchmarks.soaking.world import World
+
+__all__ = ["main", "soak"]
+
+LONG = Pace(outage_s=6.0, patience_s=60.0, hangups=40)
+SHORT = Pace(outage_s=0.5, patience_s=30.0, hangups=20)
+LONG_FROM_MINUTES = 5.0
+SAMPLE_S = 1.0
+QUIET_LOOKS = 24
+
+
+def soak(minutes: float, folder: Path, tell: Callable[[str], None] = print) -> Result:
+    """Soak for so many minutes (at least one round of all faults) in `folder`; return what came of it.
+
+    Raises `RuntimeError` where the daemon or a camera cannot even be started.
+    """
+    long = minutes >= LONG_FROM_MINUTES
+    start = time.monotonic()
+    with ExitStack() as stack:
+        bench = _set_up(folder, LONG if long else SHORT, stack)
+        ended = threading.Event()
+        stack.callback(ended.set)
+        threading.Thread(target=_sample, args=(bench, ended), name="sampler", daemon=True).start()
+        effects: dict[str, list[Effect]] = {name: [] for name in FAULTS}
+        failures: dict[str, list[str]] = {name: [] for name in FAULTS}
+        if long:
+            # The first life is ended early and the second at the very end: a long one lies between.
+            time.sleep(10.0)
+            _inject(bench, KILL, effects, failures, tell)
+            time.sleep(60.0)
+        _settle_and_note(bench)
+        for name in _programme(bench, start + minutes * 60.0, tell):
+            _inject(bench, name, effects, failures, tell)
+        _settle_and_note(bench)
+        _inject(bench, KILL, effects, failures, tell)
+        time.sleep(1.0)
+        bench.daemon.stop()
+        bench.witness.wait(lambda seen: False, 2.0)
+        bench.look_into_store()
+        return measure(bench, (time.monotonic() - start) / 60.0, 60.0 if long else 5.0, effects, failures)
+
+
+def _set_up(folder: Path, pace: Pace, stack: ExitStack) -> Bench:
+    rtsp, mjpeg, clock = RtspCamera(), MjpegCamera(), SteppedClock(folder)
+    stack.callback(mjpeg.close)
+    stack.callback(rtsp.kill)
+    rtsp.start()
+    world = World(folder, rtsp, mjpeg, free_port(), free_port(), free_port())
+    stack.callback(world.close)
+    daemon = Daemon(folder, world.config, clock.environment())
+    stack.callback(daemon.close)
+    witness = stack.enter_context(Witness(world.endpoint))
+    daemon.start()
+    bench = Bench(daemon, world, rtsp, mjpeg, witness, clock, pace)
+    settle(bench)
+    witness.forget_silence()
+    return bench
+
+
+def _programme(bench: Bench, until: float, tell: Callable[[str], None]) -> Iterator[str]:
+    """Yield faults, round after round, until the time is up; each at least once."""
+    names = [name for name in FAULTS if name != KILL]
+    if not bench.clock.available:
+        tell("no C compiler here: the clock is not stepped")
+        names.remove("clock_stepped")
+    if not bench.world.small_disk:
+        tell("a disk cannot be mounted here (that takes root): it is not filled")
+        names.remove("evidence_disk_full")
+    for number in itertools.count():
+        for name in names:
+            if number > 0 and time.monotonic() > until:
+                return
+            yield name
+
+
+def _inject(
+    bench: Bench,
+    name: str,
+    effects: dict[str, list[Effect]],
+    failures: dict[str, list[str]],
+    tell: Callable[[str], None],
+) -> None:
+    try:
+        effect = FAULTS[name](bench)
+    except FaultError as error:
+        failures[name].append(str(error))
+        tell(f"{name}: {error}")
+    else:
+        effects[name].append(effect)
+        seen = "" if effect.detected_s is None else f"noticed within {effect.detected_s:.2f} s, "
+        tell(f"{name}: {seen}recovered within {effect.recovered_s:.2f} s")
+
+
+def _settle_and_note(bench: Bench) -> None:
+    """Note what the daemon holds when all is well: the least of some looks, for clips are written now and then."""
+    settle(bench)
+    looks = []
+    for _ in range(QUIET_LOOKS):
+        time.sleep(0.25)
+        looks.append(bench.daemon.sample())
+    threads, descriptors = min(each.threads for each in looks), min(each.descriptors for each in looks)
+    bench.quiet.append(replace(looks[-1], threads=threads, descriptors=descriptors))
+
+
+def _sample(bench: Bench, ended: threading.Event) -> None:
+    while not ended.wait(SAMPLE_S):
+        try:
+            bench.daemon.sample()
+        except (RuntimeError, OSError):
+            continue  # it is being restarted
+
+
+def main() -> int:
+    """Soak, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=20.0, help="how long, at least one round [default: 20]")
+    parser.add_argument("--output", type=Path, default=Path("docs/results/soak.json"), help="where the JSON goes")
+    parser.add_argument("--keep", type=Path, help="an empty folder to work in, kept afterwards with the daemon's log")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="taintwatch-soak-") as temporary:
+        folder = given.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        result = soak(given.minutes, folder)
+    print_table(result)
+    given.output.parent.mkdir(parents=True, exist_ok=True)
+    partial = given.output.with_suffix(".part")
+    partial.write_text(json.dumps(result.as_json(), indent=2) + "\n")
+    partial.replace(given.output)
+    failed = result.alerts_lost or result.threads_leaked or result.descriptors_leaked
+    return 1 if failed or any(each.failed for each in result.faults) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
