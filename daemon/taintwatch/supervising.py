@@ -141,7 +141,8 @@ class Monitoring:
         from taintwatch.metrics.collector import Snapshot
 
         publisher = None if parts.publisher is None else parts.publisher.stats()
-        return Snapshot(publisher, tuple(late.worker for late in self._watchdog.late))
+        evidence = None if parts.evidence is None else parts.evidence.stats()
+        return Snapshot(publisher, evidence, tuple(late.worker for late in self._watchdog.late))
 
     def _health(self) -> Page:
         late = ", ".join(late.worker for late in self._watchdog.late)

@@ -184,7 +184,9 @@ class Camera:
             self._note_open()
             self._capture()
         except SourceError as error:
-            failure = error
+            # Without its traceback, which holds this frame, which holds it: such a ring keeps a broken stream's decoder
+            # and its threads until the garbage collector comes by.
+            failure = error.with_traceback(None)
         except Exception as error:  # the main of this thread: one broken source must not stop the others
             failure = SourceError(f"{self._source.description} failed unexpectedly: {_where(error)}")
         else:

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from taintwatch.alerts.bodies import CameraState, CameraStatus
 from taintwatch.alerts.publisher import PublisherStats
+from taintwatch.evidence.evidence import EvidenceStats
 from taintwatch.status import RunStatus
 from taintwatch_models.classifier import ModelCard
 
@@ -23,6 +24,7 @@ class Snapshot:
     """What others than the service's thread know at one moment."""
 
     publisher: PublisherStats | None = None
+    evidence: EvidenceStats | None = None
     late: tuple[str, ...] = ()
     """Workers that hang."""
 
@@ -53,6 +55,8 @@ class StateCollector(Collector):
             yield _info(self._card, self._card.provider if status is None else status.provider)
         if snapshot.publisher is not None:
             yield from _publisher(snapshot.publisher)
+        if snapshot.evidence is not None:
+            yield from _evidence(snapshot.evidence)
         if status is not None:
             degraded = status.degraded is not None
             yield _gauge("degraded", "1 while the model does not run as it should.", float(degraded))
@@ -87,6 +91,15 @@ def _publisher(stats: PublisherStats) -> Iterator[Metric]:
         ("store_failures", "Alerts that could not be stored.", stats.store_failures),
     ):
         yield CounterMetricFamily(f"taintwatch_{name}", what, value=value)
+
+
+def _evidence(stats: EvidenceStats) -> Iterator[Metric]:
+    yield _gauge("evidence_trouble", "1 while alerts cannot be kept.", float(stats.trouble is not None))
+    yield _gauge("evidence_waiting", "Alert records that wait in memory to be kept.", stats.waiting)
+    yield CounterMetricFamily("taintwatch_evidence_lost", "Alert records that were never kept.", value=stats.lost)
+    yield CounterMetricFamily(
+        "taintwatch_evidence_removed", "Alerts removed for their age or size.", value=stats.removed
+    )
 
 
 def _cameras(cameras: tuple[CameraStatus, ...]) -> Iterator[Metric]:

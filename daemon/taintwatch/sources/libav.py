@@ -70,16 +70,15 @@ class Pictures:
         self.container.close()
 
     def _next_packet(self) -> av.Packet[VideoStream] | None:
-        error: Exception
         try:
             packet = next(self.packets, None)
         except (av.FFmpegError, OSError, ValueError) as caught:
-            error = caught
+            reason = error_reason(caught)
         else:
             self.packets_read += packet is not None and packet.size > 0
             return packet
         # Raised here, outside `except`, so that no chained exception carries the address.
-        raise SourceError(f"{self.description} stopped giving pictures: {error_reason(error)}")
+        raise SourceError(f"{self.description} stopped giving pictures: {reason}")
 
     def _decode(self, packet: av.Packet[VideoStream]) -> list[VideoFrame]:
         try:

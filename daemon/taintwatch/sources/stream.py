@@ -84,7 +84,12 @@ class StreamSource:
             if now > self._due_by:
                 raise SourceError(f"{self.description} sends data but no usable picture")
             if failure is not None:
-                raise failure
+                try:
+                    raise failure
+                finally:
+                    # An exception holds this frame: held by it in turn, it would keep the decoder, and its threads,
+                    # until the garbage collector comes by.
+                    failure = None
 
     def _next(self, pictures: Pictures) -> tuple[Grab | None, BadFrame | None]:
         try:
