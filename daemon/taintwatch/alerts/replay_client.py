@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,7 +34,10 @@ class _Pending:
 
 
 class ReplayClient:
-    """Asks one daemon. Used by one thread only; nothing here ever blocks."""
+    """Asks one daemon, for one stretch of a topic at a time, so that what comes is in order.
+
+    Used by one thread only; nothing here ever blocks.
+    """
 
     def __init__(
         self, context: zmq.Context[Any], security: Security, monotonic: Callable[[], float] = time.monotonic
@@ -43,24 +47,24 @@ class ReplayClient:
         self._monotonic = monotonic
         self._endpoint: str | None = None
         self._socket: zmq.Socket[bytes] | None = None
-        self._pending: dict[int, _Pending] = {}
+        self._topics: dict[str, deque[_Pending]] = {}
         self._last_id = 0
 
     @property
     def sockets(self) -> tuple[zmq.Socket[bytes], ...]:
         """What to wait on, while something was asked."""
-        return (self._socket,) if self._socket is not None and self._pending else ()
+        return (self._socket,) if self._socket is not None and self._topics else ()
 
     @property
     def waiting(self) -> bool:
         """Whether an answer is still to come."""
-        return bool(self._pending)
+        return bool(self._topics)
 
     def due_s(self) -> float:
         """Return the seconds to the next moment when `take` has something to do even without an answer."""
-        if not self._pending:
+        if not self._topics:
             return ANSWER_S
-        oldest = min(pending.asked_s for pending in self._pending.values())
+        oldest = min(pending.asked_s for pending in self._asked())
         return max(0.0, oldest + ANSWER_S - self._monotonic())
 
     def use(self, endpoint: str | None) -> None:
@@ -71,7 +75,7 @@ class ReplayClient:
 
     def ask(self, missed: Missed) -> bool:
         """Ask for what was missed; False where that cannot be done."""
-        if self._endpoint is None or len(self._pending) + len(missed.ranges) > MOST_PENDING:
+        if self._endpoint is None or self._count() + len(missed.ranges) > MOST_PENDING:
             return False
         for first, last in missed.ranges:
             self._ask(Request(SCHEMA, self._id(), missed.topic, missed.instance, first, last), last - first + 1)
@@ -79,7 +83,7 @@ class ReplayClient:
 
     def ask_rest(self, topic: str, instance: str, first: int) -> None:
         """Ask for whatever an earlier start of the daemon still published on a topic."""
-        if self._endpoint is not None and len(self._pending) < MOST_PENDING:
+        if self._endpoint is not None and self._count() < MOST_PENDING:
             self._ask(Request(SCHEMA, self._id(), topic, instance, first, None), None)
 
     def take(self) -> list[Message | Missed]:
@@ -103,53 +107,74 @@ class ReplayClient:
         self._last_id += 1
         return self._last_id
 
+    def _asked(self) -> list[_Pending]:
+        """Those that an answer is waited for: the first of each topic."""
+        return [waiting[0] for waiting in self._topics.values()]
+
+    def _count(self) -> int:
+        return sum(map(len, self._topics.values()))
+
     def _ask(self, request: Request, missing: int | None) -> None:
-        self._pending[request.id] = _Pending(request, self._monotonic(), missing)
-        self._send(request)
+        waiting = self._topics.setdefault(request.topic, deque())
+        waiting.append(_Pending(request, self._monotonic(), missing))
+        if len(waiting) == 1:
+            self._send(waiting[0])
+
+    def _done(self, topic: str) -> None:
+        """The first of a topic is answered, or given up: go on with the next."""
+        waiting = self._topics[topic]
+        waiting.popleft()
+        if waiting:
+            self._send(waiting[0])
+        else:
+            del self._topics[topic]
 
     def _see(self, answer: Answer) -> list[Message | Missed]:
-        pending = self._pending.pop(answer.request.id, None)
+        topic = answer.request.topic
+        pending = self._topics[topic][0] if topic in self._topics else None
         if pending is None or pending.request != answer.request:
             return []  # asked twice, answered twice
         if pending.missing is not None:
             pending.missing -= len(answer.messages)
-        following = answer.next
-        if (
-            following is not None
-            and following > answer.request.first
-            and (pending.missing is None or pending.missing > 0)
-        ):
-            self._ask(replace(answer.request, id=self._id(), first=following), pending.missing)
+        more = answer.next is not None and answer.next > pending.request.first
+        if more and answer.next is not None and (pending.missing is None or pending.missing > 0):
+            pending.request = replace(pending.request, id=self._id(), first=answer.next)
+            pending.attempts = 1
+            self._send(pending)
             return list(answer.messages)
+        self._done(topic)
         return [*answer.messages, *_lost(pending)]
 
     def _overdue(self) -> list[Message | Missed]:
         now = self._monotonic()
-        late = [pending for pending in self._pending.values() if now - pending.asked_s >= ANSWER_S]
         lost: list[Message | Missed] = []
-        for pending in late:
+        again = False
+        for pending in self._asked():
+            if now - pending.asked_s < ANSWER_S:
+                continue
             if pending.attempts >= ATTEMPTS:
-                del self._pending[pending.request.id]
+                self._done(pending.request.topic)
                 lost += _lost(pending)
             else:
                 pending.attempts += 1
-        if any(pending.request.id in self._pending for pending in late):
+                again = True
+        if again:
             self._renew()
         return lost
 
     def _renew(self) -> None:
         """Make the socket anew and ask again: a daemon that refused us would never hear of us otherwise."""
         self.close()
-        for pending in self._pending.values():
-            pending.asked_s = self._monotonic()
-            self._send(pending.request)
+        for pending in self._asked():
+            self._send(pending)
 
-    def _send(self, request: Request) -> None:
+    def _send(self, pending: _Pending) -> None:
+        pending.asked_s = self._monotonic()
         try:
             if self._socket is None and self._endpoint is not None:
                 self._socket = self._connected(self._endpoint)
             if self._socket is not None:
-                self._socket.send(encode_request(request), zmq.NOBLOCK)
+                self._socket.send(encode_request(pending.request), zmq.NOBLOCK)
         except (zmq.ZMQError, ConfigError):
             return  # it counts as unanswered: asked again, then given up
 

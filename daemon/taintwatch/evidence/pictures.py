@@ -32,7 +32,7 @@ def encode_jpeg(image: NDArray[np.uint8], quality: int = 90) -> bytes:
 def shrink(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
     """Return `image` at most `width` pixels wide, its sides even (video codecs want that), proportions kept."""
     scale = min(1.0, width / image.shape[1])
-    size = [max(2, round(side * scale) // 2 * 2) for side in (image.shape[1], image.shape[0])]
+    size = [max(2, 2 * round(side * scale / 2)) for side in (image.shape[1], image.shape[0])]
     if (size[1], size[0]) == image.shape[:2]:
         return image
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
