@@ -34,7 +34,7 @@ def attack_images(
     classes: int,
     attack: Attack,
     *,
-    iterations: int = 40,
+    iterations: int = 30,
     searches: int = 3,
 ) -> NDArray[np.float32]:
     """Return the attacked images, (N, channels, H, W) float32 in [0, 1]; whether each succeeded is for the caller.
