@@ -18,6 +18,8 @@ Relu Selu Sigmoid Softplus Sub Tanh
 POINTWISE = frozenset(_POINTWISE_NAMES.split())
 """Ops that leave a cell of a map where it is: the maps may be taken behind them."""
 
+_MOST_OPS = 16  # of a head, in messages
+
 
 @dataclass(frozen=True, eq=False)
 class Cut:
@@ -36,7 +38,8 @@ class Cut:
 
     @property
     def head_ops(self) -> str:
-        return " > ".join(node.op_type for node in self.head)
+        names = [node.op_type for node in self.head]
+        return " > ".join(names if len(names) <= _MOST_OPS else [*names[:_MOST_OPS], f"{len(names) - _MOST_OPS} more"])
 
 
 def find_cut(model: PlainModel) -> Cut:

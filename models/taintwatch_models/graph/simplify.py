@@ -55,8 +55,7 @@ def read_plain_model(path: Path, *, output: str | None = None) -> PlainModel:
     input_name = _only_input(model, path)
     output_name = _only_output(model, path, output)
     height, width = _input_size(model, path, input_name)
-    _free_batch(model, input_name, notes)
-    model = _fold(model, path)
+    model = _regular(model, input_name, path, notes)
     _merge_pads(model)
     logits = _skip_softmax(model, output_name, notes)
     model = _inferred(model)
@@ -144,38 +143,49 @@ def _input_size(model: onnx.ModelProto, path: Path, name: str) -> tuple[int, int
     return int(height), int(width)
 
 
-def _free_batch(model: onnx.ModelProto, name: str, notes: list[str]) -> None:
-    """Make the batch dimension symbolic, and reshapes that wrote the old batch size down keep it instead."""
-    value = next(v for v in model.graph.input if v.name == name)
-    batch = value.type.tensor_type.shape.dim[0]
+def _regular(model: onnx.ModelProto, name: str, path: Path, notes: list[str]) -> onnx.ModelProto:
+    """Fold constants, with a dynamic batch in the end.
+
+    An exporter that was told of a dynamic batch may compute shapes at run time (ShuffleNet's channel shuffle); nothing
+    can be known of the values behind them. With a batch of 1 these fold to constants, which are then freed again.
+    """
+    batch = next(v for v in model.graph.input if v.name == name).type.tensor_type.shape.dim[0]
     fixed = int(batch.dim_value)
-    batch.dim_param = "batch"
+    if not fixed:
+        folded = _fold(model, path)
+        if not any(node.op_type == "Shape" for node in folded.graph.node):
+            return folded
+        batch.dim_value = fixed = 1
+        for output in model.graph.output:
+            output.type.tensor_type.ClearField("shape")
+        del model.graph.value_info[:]
+        notes.append("shapes computed at run time were folded for a batch of 1")
+    folded = _fold(model, path)
+    changed = _free_batch(folded, name, fixed)
+    notes.append(f"fixed batch of {fixed} made dynamic ({changed} reshapes changed)")
+    return folded
+
+
+def _free_batch(model: onnx.ModelProto, name: str, fixed: int) -> int:
+    """Make the batch dimension symbolic, and reshapes that wrote the old batch size down keep it; return how many."""
+    next(v for v in model.graph.input if v.name == name).type.tensor_type.shape.dim[0].dim_param = "batch"
     for output in model.graph.output:
         if output.type.tensor_type.shape.dim:
             output.type.tensor_type.shape.dim[0].dim_param = "batch"
     del model.graph.value_info[:]
-    if not fixed:
-        return
     stored = {t.name: t for t in model.graph.initializer}
     changed = 0
-    made = {n.output[0]: n for n in model.graph.node if n.op_type == "Constant"}
     for node in model.graph.node:
-        if node.op_type != "Reshape":
+        if node.op_type != "Reshape" or node.input[1] not in stored:
             continue
-        shape_name = node.input[1]
-        if shape_name in stored:
-            shape = numpy_helper.to_array(stored[shape_name]).copy()
-        elif shape_name in made:
-            shape = numpy_helper.to_array(attributes(made[shape_name])["value"]).copy()
-        else:
-            continue
+        shape = numpy_helper.to_array(stored[node.input[1]]).copy()
         if shape.size > 1 and shape[0] == fixed:
             shape[0] = 0
-            fresh = f"{shape_name}/batch_{changed}"
+            fresh = f"{node.input[1]}/batch_{changed}"
             model.graph.initializer.append(numpy_helper.from_array(shape, fresh))
             node.input[1] = fresh
             changed += 1
-    notes.append(f"fixed batch of {fixed} made dynamic ({changed} reshapes changed)")
+    return changed
 
 
 def _fold(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:

@@ -1,0 +1,130 @@
+"""Torch networks are opened safely, run with autograd, and exported to ONNX; what cannot be opened is said plainly."""
+
+from __future__ import annotations
+
+import pickle
+import urllib.error
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from taintwatch_models.errors import DeviceError, ModelError
+from taintwatch_models.graph.prepare import prepare
+from taintwatch_models.loading import ModelSettings, load_model
+from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.records import Frame, Prediction
+from taintwatch_models.torch_backend import export_onnx, open_torchvision
+
+NAME = "shufflenet_v2_x0_5"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "w.pth"
+    torch.save(torchvision.models.get_model(NAME, weights=None, num_classes=7).state_dict(), path)
+    return path
+
+
+def test_a_state_dict_runs_with_autograd_and_exported_alike(weights: Path, tmp_path: Path) -> None:
+    spec = f"torchvision:{NAME}@{weights}"
+    loaded = load_model(ModelSettings(path=spec, device="cpu"))
+    assert loaded.classifier.card.provider == "torch:cpu"
+    assert len(loaded.classifier.card.labels) == 7
+    picture = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    theirs = loaded.classifier([Frame("a", 0, picture, 0, 0)])[0]
+    description = export_onnx(spec, tmp_path / "m.onnx")
+    radar = prepare(tmp_path / "m.onnx", description).radar
+    ours = OnnxRadar(radar, ("tight",), threads=1)(radar.info.preprocessing([picture]))
+    assert isinstance(theirs, Prediction)
+    assert theirs.evidence is not None
+    np.testing.assert_allclose(theirs.logits, ours["logits"][0], atol=1e-4)
+    assert theirs.evidence.tight_rank == ours["tight_rank"][0]
+    assert theirs.evidence.tight_margin == pytest.approx(float(ours["tight_margin"][0]), abs=1e-3)
+
+
+def test_an_unknown_network_is_named() -> None:
+    with pytest.raises(ModelError, match="no classifier 'resnet19'; `taintwatch model list`"):
+        open_torchvision("torchvision:resnet19")
+
+
+def test_weights_of_another_network_are_refused(weights: Path) -> None:
+    with pytest.raises(ModelError, match="not the weights of torchvision's mobilenet_v3_small"):
+        open_torchvision(f"torchvision:mobilenet_v3_small@{weights}")
+
+
+def test_a_pickle_with_code_in_it_is_not_run(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+
+    class Touch:
+        def __reduce__(self) -> Any:
+            return Path.touch, (marker,)
+
+    path = tmp_path / "evil.pth"
+    path.write_bytes(pickle.dumps(Touch()))
+    with pytest.raises(ModelError, match="not a state_dict that is safe to load"):
+        open_torchvision(f"torchvision:{NAME}@{path}")
+    assert not marker.exists()
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such weights file"):
+        open_torchvision(f"torchvision:{NAME}@{tmp_path / 'gone.pth'}")
+
+
+def test_weights_that_cannot_be_downloaded_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*arguments: Any, **options: Any) -> Any:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    with pytest.raises(ModelError, match=rf"cannot be downloaded .* torchvision:{NAME}@weights.pth"):
+        open_torchvision(f"torchvision:{NAME}")
+
+
+def test_a_torchscript_file_is_exported_with_the_size_that_its_toml_declares(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(NAME, weights=None, num_classes=5).eval()
+    path = tmp_path / "m.ts"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit's own deprecation
+        torch.jit.trace(model, torch.zeros(1, 3, 64, 64)).save(str(path))  # type: ignore[no-untyped-call]
+    with pytest.raises(ModelError, match=r"needs m\.toml beside it"):
+        export_onnx(str(path), tmp_path / "m.onnx")
+    path.with_suffix(".toml").write_text("[preprocessing]\nsize = [64, 64]\n")
+    description = export_onnx(str(path), tmp_path / "m.onnx")
+    radar = prepare(tmp_path / "m.onnx", description).radar
+    inputs = np.random.default_rng(0).uniform(0, 1, (3, 3, 64, 64)).astype(np.float32)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(inputs)).numpy()
+    np.testing.assert_allclose(OnnxRadar(radar, (), threads=1)(inputs)["logits"], expected, atol=1e-4)
+
+
+def test_a_file_that_is_no_torchscript_says_what_a_state_dict_needs(weights: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "w.pt"
+    copy.write_bytes(weights.read_bytes())
+    copy.with_suffix(".toml").write_text("[preprocessing]\nsize = [64, 64]\n")
+    with pytest.raises(ModelError, match=r"torchvision:NAME@w\.pt"):
+        export_onnx(str(copy), tmp_path / "m.onnx")
+
+
+def test_a_gpu_that_is_required_and_missing_is_refused(weights: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(DeviceError, match="Torch finds no GPU"):
+        load_model(ModelSettings(path=f"torchvision:{NAME}@{weights}", device="cuda", require_device=True))
+
+
+@pytest.mark.cuda
+def test_the_radar_graph_on_cuda_agrees_with_the_cpu(weights: Path, tmp_path: Path) -> None:
+    description = export_onnx(f"torchvision:{NAME}@{weights}", tmp_path / "m.onnx")
+    radar = prepare(tmp_path / "m.onnx", description).radar
+    inputs = np.random.default_rng(0).uniform(-1, 1, (4, 3, 224, 224)).astype(np.float32)
+    cpu = OnnxRadar(radar, ("tight", "paper"), device="cpu")(inputs)
+    cuda = OnnxRadar(radar, ("tight", "paper"), device="cuda", require_device=True)(inputs)
+    np.testing.assert_allclose(cpu["logits"], cuda["logits"], atol=1e-2)
+    np.testing.assert_allclose(cpu["tight_margin"], cuda["tight_margin"], atol=5e-2)
