@@ -23,6 +23,7 @@ COMMANDS = {
     "watch": LazyCommand("taintwatch.cli.watch:watch", "Follow the alerts of a running daemon."),
     "alerts": LazyCommand("taintwatch.cli.alerts:alerts_group", "List, show, export and prune the alerts kept."),
     "keys": LazyCommand("taintwatch.cli.keys:keys_group", "Make keys for encrypted alerts; say who may connect."),
+    "service": LazyCommand("taintwatch.cli.service:service_group", "Install the systemd service, or say how it is."),
     "doctor": LazyCommand("taintwatch.cli.doctor:doctor", "Say what works on this machine and what does not."),
     "config": LazyCommand(
         "taintwatch.cli.config:config_group", "Check a configuration; print its schema or an example."
