@@ -229,7 +229,10 @@ def test_only_with_keys_may_another_machine_reach_it(site: Site) -> None:
 
 
 class _NoArchive:
-    def published(self, topic: str, instance: str, first: int, last: int, limit: int) -> list[tuple[int, str]]:
+    def published(self, topic: str, instance: str, first: int, last: int, limit: int) -> list[str]:
+        return []
+
+    def published_since(self, topic: str, instance: str, first: int, before: str, limit: int) -> list[str]:
         return []
 
 

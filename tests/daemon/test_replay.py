@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from taintwatch.alerts import replay as protocol
 from taintwatch.alerts.curve import CurveClient, CurveServer
 from taintwatch.alerts.keys import load_public, make_key_pair
-from taintwatch.alerts.messages import Message, MessageError
+from taintwatch.alerts.messages import Message, MessageError, as_json
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.replay import (
     Request,
@@ -193,6 +193,24 @@ def test_what_the_last_start_published_and_nobody_got_comes_after_the_restart(
     assert (got.body, got.envelope.instance, got.envelope.replayed) == (tail.body, "first", True)
 
 
+def test_what_a_start_published_of_which_nothing_was_heard_comes_too(store: AlertStore, server: ReplayServer) -> None:
+    first = Publisher(an_identity("first"), ANY_PORT, heartbeat_s=0.05, store=store, replay=server.endpoint)
+    with Subscriber(first.endpoint) as subscriber:
+        with first:
+            first.publish_alert(an_alert(event_id="seen"))
+            until_alerts(subscriber, 1)
+        unheard = MessageWriter(an_identity("unheard"))
+        for number in range(3):
+            store.save(unheard.write("door", an_alert(event_id=f"u{number}")).message)
+        with Publisher(
+            an_identity("third"), first.endpoint, heartbeat_s=0.05, store=store, replay=server.endpoint
+        ) as third:
+            third.publish_alert(an_alert(event_id="third"))
+            events = until_alerts(subscriber, 4)
+    ids = [event.envelope.event_id for event in events if isinstance(event, Message)]
+    assert sorted(map(str, ids)) == ["third", "u0", "u1", "u2"]
+
+
 def test_keys_are_wanted_for_replay_too(tmp_path: Path, store: AlertStore) -> None:
     for name in ("server", "anna", "stranger"):
         make_key_pair(name, tmp_path)
@@ -297,7 +315,7 @@ def test_a_port_in_use_is_one_sentence(server: ReplayServer) -> None:
 
 
 def test_an_answer_may_hold_only_what_was_asked_for() -> None:
-    found = [(message.envelope.sequence, json.dumps(_wire(message))) for message in _written(3)]
+    found = [as_json(message) for message in _written(3)]
     header, *frames = encode_answer(a_request(), found)
     assert len(decode_answer([header, *frames]).messages) == 3
     narrow, *_ = encode_failure(a_request(2, 3), "")
@@ -310,12 +328,6 @@ def test_an_answer_may_hold_only_what_was_asked_for() -> None:
 def _written(count: int) -> list[Message]:
     writer = MessageWriter(an_identity())
     return [writer.write("door", an_alert()).message for _ in range(count)]
-
-
-def _wire(message: Message) -> object:
-    from taintwatch.alerts.messages import as_json
-
-    return json.loads(as_json(message))
 
 
 @given(

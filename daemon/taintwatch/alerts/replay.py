@@ -1,8 +1,8 @@
 """Asking for missed alerts: what goes over the wire between a DEALER and a ROUTER socket. Pure functions.
 
 A request is one frame of JSON. An answer is a frame of JSON that repeats it, then one frame for each message: the JSON
-as it was published, marked `replayed`. An answer holds at most `MOST_MESSAGES` and about `MOST_BYTES`; where there are
-more, `next` is the sequence to ask on from.
+as it was published, marked `replayed`. An answer holds at most `MOST_MESSAGES` and about `MOST_BYTES`; where `more` is
+true, ask again from behind the last one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pydantic import TypeAdapter, ValidationError
 
 from taintwatch.alerts.endpoints import parse_endpoint
-from taintwatch.alerts.messages import Message, MessageError, as_json, decode
+from taintwatch.alerts.messages import Envelope, Message, MessageError, as_json, decode
 
 __all__ = [
     "LARGEST_REQUEST",
@@ -48,7 +48,8 @@ class Request:
     instance: str
     first: int
     last: int | None
-    """Sequences, inclusive; None: as far as there are any."""
+    """Sequences, inclusive; None: all there are, and those of later starts up to (and without) that of `before`."""
+    before: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,8 @@ class Answer:
 
     request: Request
     messages: tuple[Message, ...]
-    next: int | None = None
-    """Where there are more: the sequence to ask on from."""
+    more: bool = False
+    """Whether there are more behind the last one."""
     error: str | None = None
     """Why there is nothing, in one sentence."""
 
@@ -66,7 +67,7 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class _Header:
     request: Request
-    next: int | None
+    more: bool
     error: str | None
 
 
@@ -91,28 +92,27 @@ def decode_request(frame: bytes) -> Request:
     return request
 
 
-def encode_answer(request: Request, found: Sequence[tuple[int, str]], *, more: bool = False) -> list[bytes]:
+def encode_answer(request: Request, found: Sequence[str], *, more: bool = False) -> list[bytes]:
     """Return an answer's frames, of at most about `MOST_BYTES`: what does not fit is to be asked for again.
 
-    `found`: (sequence, JSON), in order. `more`: there are others behind. Raises `MessageError` for a damaged record.
+    `found`: JSON, in order. `more`: there are others behind. Raises `MessageError` for a damaged record.
     """
     frames: list[bytes] = []
     size = 0
-    following: int | None = found[-1][0] + 1 if more and found else None
-    for sequence, text in found:
+    for text in found:
         size += len(text)
         if frames and size > MOST_BYTES:
-            following = sequence
+            more = True
             break
         message = decode([request.topic.encode(), text.encode()])
         frames.append(as_json(replace(message, envelope=replace(message.envelope, replayed=True))).encode())
-    header = {"request": asdict(request), "next": following, "error": None}
+    header = {"request": asdict(request), "more": more, "error": None}
     return [json.dumps(header).encode(), *frames]
 
 
 def encode_failure(request: Request, reason: str) -> list[bytes]:
     """Return an answer that says why there is none."""
-    return [json.dumps({"request": asdict(request), "next": None, "error": reason}).encode()]
+    return [json.dumps({"request": asdict(request), "more": False, "error": reason}).encode()]
 
 
 def decode_answer(frames: Sequence[bytes]) -> Answer:
@@ -125,12 +125,15 @@ def decode_answer(frames: Sequence[bytes]) -> Answer:
         raise MessageError("What was answered is no replay answer.") from error
     request = header.request
     messages = tuple(decode([request.topic.encode(), frame]) for frame in frames[1:])
-    last = LAST if request.last is None else request.last
-    for message in messages:
-        envelope = message.envelope
-        if envelope.instance != request.instance or not request.first <= envelope.sequence <= last:
-            raise MessageError(f"A replay answer for {request.topic} holds a message that was not asked for.")
-    return Answer(request, messages, header.next, header.error)
+    if not all(_was_asked_for(request, message.envelope) for message in messages):
+        raise MessageError(f"A replay answer for {request.topic} holds a message that was not asked for.")
+    return Answer(request, messages, header.more, header.error)
+
+
+def _was_asked_for(request: Request, envelope: Envelope) -> bool:
+    if envelope.instance == request.instance:
+        return request.first <= envelope.sequence <= (LAST if request.last is None else request.last)
+    return request.last is None and envelope.instance != request.before
 
 
 def replay_endpoint(connected: str, announced: str | None) -> str | None:

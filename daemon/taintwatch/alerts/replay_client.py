@@ -20,7 +20,7 @@ from taintwatch_models.errors import ConfigError
 __all__ = ["ReplayClient"]
 
 ANSWER_S = 5.0  # then the socket is made anew and it is asked again
-ATTEMPTS = 2
+ATTEMPTS = 4
 MOST_PENDING = 100
 
 
@@ -73,6 +73,13 @@ class ReplayClient:
             self._endpoint = endpoint
             self._renew()
 
+    def ask_again(self) -> None:
+        """Ask at once for what is unanswered: a daemon that was just started was not there to be asked before."""
+        for pending in self._asked():
+            pending.attempts = 1
+        if self._topics:
+            self._renew()
+
     def ask(self, missed: Missed) -> bool:
         """Ask for what was missed; False where that cannot be done."""
         if self._endpoint is None or self._count() + len(missed.ranges) > MOST_PENDING:
@@ -81,10 +88,10 @@ class ReplayClient:
             self._ask(Request(SCHEMA, self._id(), missed.topic, missed.instance, first, last), last - first + 1)
         return bool(missed.ranges)
 
-    def ask_rest(self, topic: str, instance: str, first: int) -> None:
-        """Ask for whatever an earlier start of the daemon still published on a topic."""
+    def ask_rest(self, topic: str, instance: str, first: int, before: str) -> None:
+        """Ask for whatever an earlier start of the daemon still published on a topic, and others up to `before`."""
         if self._endpoint is not None and self._count() < MOST_PENDING:
-            self._ask(Request(SCHEMA, self._id(), topic, instance, first, None), None)
+            self._ask(Request(SCHEMA, self._id(), topic, instance, first, None, before), None)
 
     def take(self) -> list[Message | Missed]:
         """Return what came, and what never will. Raises `MessageError` for an answer that is none."""
@@ -136,9 +143,9 @@ class ReplayClient:
             return []  # asked twice, answered twice
         if pending.missing is not None:
             pending.missing -= len(answer.messages)
-        more = answer.next is not None and answer.next > pending.request.first
-        if more and answer.next is not None and (pending.missing is None or pending.missing > 0):
-            pending.request = replace(pending.request, id=self._id(), first=answer.next)
+        if answer.more and answer.messages and (pending.missing is None or pending.missing > 0):
+            last = answer.messages[-1].envelope
+            pending.request = replace(pending.request, id=self._id(), instance=last.instance, first=last.sequence + 1)
             pending.attempts = 1
             self._send(pending)
             return list(answer.messages)

@@ -16,7 +16,6 @@ from taintwatch.alerts.binding import bind_again, bind_socket
 from taintwatch.alerts.messages import MessageError
 from taintwatch.alerts.replay import (
     LARGEST_REQUEST,
-    LAST,
     MOST_MESSAGES,
     Request,
     decode_request,
@@ -35,8 +34,12 @@ WAITING_ANSWERS = 100  # for one client that does not take them; further ones ar
 class Archive(Protocol):
     """Whatever knows what was published: an `AlertReader`."""
 
-    def published(self, topic: str, instance: str, first: int, last: int, limit: int) -> list[tuple[int, str]]:
-        """Return (sequence, JSON), in order. Raises `TaintwatchError`."""
+    def published(self, topic: str, instance: str, first: int, last: int, limit: int) -> list[str]:
+        """Return JSON, in order. Raises `TaintwatchError`."""
+        ...
+
+    def published_since(self, topic: str, instance: str, first: int, before: str, limit: int) -> list[str]:
+        """Return JSON, in order, of that start and later ones. Raises `TaintwatchError`."""
         ...
 
 
@@ -151,9 +154,12 @@ class ReplayServer:
         self.answered += 1
 
     def _frames(self, request: Request) -> list[bytes]:
-        last = LAST if request.last is None else request.last
+        topic, instance, first, limit = request.topic, request.instance, request.first, MOST_MESSAGES + 1
         try:
-            found = self._archive.published(request.topic, request.instance, request.first, last, MOST_MESSAGES + 1)
+            if request.last is None:
+                found = self._archive.published_since(topic, instance, first, request.before or "", limit)
+            else:
+                found = self._archive.published(topic, instance, first, request.last, limit)
             return encode_answer(request, found[:MOST_MESSAGES], more=len(found) > MOST_MESSAGES)
         except TaintwatchError as error:
             self.refused += 1

@@ -14,11 +14,11 @@ import zmq
 from taintwatch.alerts.bodies import Heartbeat
 from taintwatch.alerts.endpoints import parse_endpoint
 from taintwatch.alerts.link import Link, Refused
-from taintwatch.alerts.messages import DEFAULT_ENDPOINT, Message, MessageError, decode
+from taintwatch.alerts.messages import DEFAULT_ENDPOINT, Envelope, Message, MessageError, decode
 from taintwatch.alerts.replay import replay_endpoint
 from taintwatch.alerts.replay_client import ReplayClient
 from taintwatch.alerts.security import Security, Unprotected
-from taintwatch.alerts.topics import ROOT, Kind, companion_topics
+from taintwatch.alerts.topics import ROOT, Kind, companion_topics, topic_of
 from taintwatch.alerts.tracker import GapTracker, Missed, Restarted
 from taintwatch_models.errors import UsageError
 
@@ -65,7 +65,9 @@ class Subscriber:
         self.endpoint = endpoint
         self._replay = replay
         self._monotonic = monotonic
-        self._tracker = GapTracker(tuple(prefixes))
+        self._prefixes = tuple(prefixes)
+        self._alert_topics: dict[str, set[str]] = {}
+        self._tracker = GapTracker(self._prefixes)
         self._events: deque[Event] = deque()
         self._own_context = context is None
         self._context: zmq.Context[Any] = zmq.Context() if context is None else context
@@ -133,7 +135,7 @@ class Subscriber:
             self._events.append(Malformed(str(error)))
             return
         if isinstance(message.body, Heartbeat):
-            self._heed(message.body)
+            self._heed(message.envelope, message.body)
         notices, new = self._tracker.see(message)
         for notice in notices:
             if isinstance(notice, Restarted):
@@ -143,7 +145,10 @@ class Subscriber:
         if new:
             self._events.append(message)
 
-    def _heed(self, heartbeat: Heartbeat) -> None:
+    def _heed(self, envelope: Envelope, heartbeat: Heartbeat) -> None:
+        topic = topic_of(envelope.site, envelope.camera, Kind.ALERT)
+        if topic.startswith(self._prefixes):
+            self._alert_topics.setdefault(envelope.site, set()).add(topic)
         self._link.expect(heartbeat.interval_s)
         if self._replay is None:
             self._replays.use(replay_endpoint(self.endpoint, heartbeat.replay))
@@ -153,9 +158,10 @@ class Subscriber:
 
     def _ask_for_the_rest(self, restarted: Restarted) -> None:
         """What the last start of the daemon stored and published just before its end may never have come."""
-        for topic, last in restarted.reached:
-            if topic.endswith(f"/{Kind.ALERT.value}/"):
-                self._replays.ask_rest(topic, restarted.previous, last + 1)
+        self._replays.ask_again()
+        reached = {topic: last for topic, last in restarted.reached if topic.endswith(f"/{Kind.ALERT.value}/")}
+        for topic in sorted(self._alert_topics.get(restarted.site, set()) | set(reached)):
+            self._replays.ask_rest(topic, restarted.previous, reached.get(topic, 0) + 1, restarted.instance)
 
 
 def _check(endpoint: str, prefixes: Sequence[str]) -> None:

@@ -28,6 +28,21 @@ SELECT topic, json FROM records WHERE id IN (
 ) ORDER BY id
 """
 
+# Records are numbered in the order in which they were written, over all starts.
+SINCE = """
+SELECT json FROM records
+WHERE topic = :topic AND instance != :before
+    AND id > coalesce(
+        (SELECT max(id) FROM records WHERE topic = :topic AND instance = :instance AND sequence < :first),
+        (SELECT min(id) - 1 FROM records WHERE topic = :topic AND instance = :instance)
+    )
+    AND id < coalesce(
+        (SELECT min(id) FROM records WHERE topic = :topic AND instance = :before),
+        9223372036854775807
+    )
+ORDER BY id LIMIT :limit
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -121,17 +136,27 @@ class AlertReader:
         with self._reading() as connection:
             return [_message(row) for row in connection.execute(LEFT_OPEN)]
 
-    def published(self, topic: str, instance: str, first: int, last: int, limit: int) -> list[tuple[int, str]]:
-        """Return (sequence, JSON) of what one start of the daemon published on a topic, at most `limit`, in order.
+    def published(self, topic: str, instance: str, first: int, last: int, limit: int) -> list[str]:
+        """Return the JSON of what one start of the daemon published on a topic, at most `limit`, in order.
 
         `first` and `last`: sequences, inclusive. Raises `TaintwatchError`.
         """
         query = (
-            "SELECT sequence, json FROM records WHERE topic = ? AND instance = ? AND sequence BETWEEN ? AND ?"
+            "SELECT json FROM records WHERE topic = ? AND instance = ? AND sequence BETWEEN ? AND ?"
             " ORDER BY sequence LIMIT ?"
         )
         with self._reading() as connection:
-            return [tuple(row) for row in connection.execute(query, (topic, instance, first, last, limit))]
+            return [row["json"] for row in connection.execute(query, (topic, instance, first, last, limit))]
+
+    def published_since(self, topic: str, instance: str, first: int, before: str, limit: int) -> list[str]:
+        """Return the JSON of what a start published on a topic from the sequence `first` on, and later ones did.
+
+        Up to the start named `before`, whose own are left out; nothing where `instance` published nothing on the topic:
+        then nobody knows what was later. At most `limit`, in order. Raises `TaintwatchError`.
+        """
+        values = {"topic": topic, "instance": instance, "first": first, "before": before, "limit": limit}
+        with self._reading() as connection:
+            return [row["json"] for row in connection.execute(SINCE, values)]
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
