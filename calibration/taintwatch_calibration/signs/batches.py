@@ -24,7 +24,7 @@ class Mixture:
     batch: int = 128
     drawn_share: float = 0.2
     """Share of drawn signs, every class equally often."""
-    background_share: float = 0.15
+    background_share: float = 0.1
     """Share of pictures that show no sign."""
     balance: float = 0.5
     """Real crops are drawn with probability n ** -balance for a class of n pictures: 0 as they come, 1 evenly."""

@@ -20,12 +20,12 @@ def _unit(channels_in: int, channels_out: int, size: int = 3, stride: int = 1) -
 
 
 class _Residual(nn.Module):
-    """Two 3x3 convolutions around a skip (He et al., 2016, the basic block)."""
+    """Two convolutions around a skip (He et al., 2016, the basic block)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, size: int = 3) -> None:
         super().__init__()
-        last = [nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)]
-        self.branch = nn.Sequential(*_unit(channels, channels), *last)
+        last = [nn.Conv2d(channels, channels, size, padding=size // 2, bias=False), nn.BatchNorm2d(channels)]
+        self.branch = nn.Sequential(*_unit(channels, channels, size), *last)
 
     def forward(self, maps: Tensor) -> Tensor:
         return torch.relu(maps + self.branch(maps))
@@ -36,10 +36,11 @@ class SignNet(nn.Module):
 
     Normalised means (pixel / 255 - MEAN) / STD. The last maps are 8 x 8, after a ReLU; only global average
     pooling and one linear layer follow, so that the gradient of a logit with respect to them is a constant.
-    `width` scales all channels: 32 is the bundled model, smaller ones are for tests.
+    `width` scales all channels. `last_kernel` is the size of the convolutions on the 8 x 8 maps: with 3 a cell sees
+    the whole picture, with 1 only the 35 pixels around it, so that a patch reaches few cells.
     """
 
-    def __init__(self, classes: int, width: int = 32) -> None:
+    def __init__(self, classes: int, width: int = 32, last_kernel: int = 3) -> None:
         super().__init__()
         self.maps = nn.Sequential(
             *_unit(3, width, stride=2),  # (B, w, 32, 32)
@@ -47,8 +48,8 @@ class SignNet(nn.Module):
             *_unit(width, 2 * width, stride=2),  # (B, 2w, 16, 16)
             _Residual(2 * width),
             *_unit(2 * width, 4 * width, stride=2),  # (B, 4w, 8, 8)
-            _Residual(4 * width),
-            _Residual(4 * width),
+            _Residual(4 * width, last_kernel),
+            _Residual(4 * width, last_kernel),
             *_unit(4 * width, 6 * width, size=1),  # (B, 6w, 8, 8)
         )
         self.pool = nn.AdaptiveAvgPool2d(1)

@@ -46,12 +46,13 @@ class Settings:
     weight_decay: float = 0.03
     ema_decay: float = 0.998
     occlude: bool = True
-    """Random erasing throughout, and erasing of the critical region of two pictures in five in the last epochs."""
-    critical_from: float = 0.64
-    """Share of the epochs after which critical regions are erased: by then the network knows where they are."""
+    """Random erasing of three pictures in four."""
+    critical_from: float = 1.0
+    """Share of the epochs after which the critical regions of two pictures in five are erased too; 1: never."""
     seed: int = 0
     classes: tuple[int, ...] = tuple(range(len(SIGN_NAMES)))
     width: int = 32
+    last_kernel: int = 3
 
 
 class TrainingRun:
@@ -79,7 +80,7 @@ class TrainingRun:
         self._batches = BatchMaker(material.training, material.photographs, settings.classes, mixture, self._generator)
         with torch.random.fork_rng(devices=[]):  # the first weights come from the global generator: give it back
             torch.manual_seed(settings.seed)
-            network = SignNet(len(settings.classes) + 1, settings.width)
+            network = SignNet(len(settings.classes) + 1, settings.width, settings.last_kernel)
         self._network = network.to(device).to(memory_format=torch.channels_last)
         average = _warming_average(settings.ema_decay)
         self._average = AveragedModel(self._network, avg_fn=average, use_buffers=True)

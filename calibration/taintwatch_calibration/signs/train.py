@@ -56,6 +56,9 @@ def logging_to(out: Path) -> Iterator[None]:
 @click.option("--epochs", default=30, show_default=True, type=click.IntRange(1))
 @click.option("--batch", default=128, show_default=True, type=click.IntRange(2))
 @click.option("--rate", default=3e-3, show_default=True, help="Highest learning rate of the one-cycle schedule.")
+@click.option("--width", default=32, show_default=True, type=click.IntRange(4), help="Channels of the first maps.")
+@click.option("--last-kernel", default=3, show_default=True, type=click.IntRange(1), help="On the 8 x 8 maps.")
+@click.option("--critical-from", default=1.0, show_default=True, help="Erase critical regions after this share.")
 @click.option("--no-occlusion", is_flag=True, help="Leave random erasing out: for comparison only.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
 @click.option("--export-only", is_flag=True, help="Write the model of the checkpoint in --out; train no further.")
@@ -70,6 +73,9 @@ def command(
     epochs: int,
     batch: int,
     rate: float,
+    width: int,
+    last_kernel: int,
+    critical_from: float,
     no_occlusion: bool,
     resume: bool,
     export_only: bool,
@@ -83,7 +89,16 @@ def command(
     chosen = choose_device(device)
     out.mkdir(parents=True, exist_ok=True)
     material = load_material(data, backgrounds, empty_scenes, seed)
-    settings = Settings(epochs=epochs, batch=batch, rate=rate, occlude=not no_occlusion, seed=seed)
+    settings = Settings(
+        epochs=epochs,
+        batch=batch,
+        rate=rate,
+        occlude=not no_occlusion,
+        critical_from=critical_from,
+        seed=seed,
+        width=width,
+        last_kernel=last_kernel,
+    )
     run = TrainingRun(out, settings, material, chosen)
     with logging_to(out):
         if resume or export_only:
