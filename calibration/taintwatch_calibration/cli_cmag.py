@@ -128,8 +128,8 @@ def train(
 @click.option("--cmag", "cmag_file", help="Reconstructors; default: <model>.cmag.onnx beside the model.")
 @click.option("--benign", required=True, help="Folder of images, video, or any source, with no attack in it.")
 @click.option("--fpr", default=0.02, show_default=True, help="False-positive rate per frame that you accept.")
-@click.option("--statistic", "statistics", multiple=True, help="Default: ssim and l2. Also error, distance, margin, "
-              "novelty.")  # fmt: skip
+@click.option("--statistic", "statistics", multiple=True, help="Default: ssim and l2. Also error, texture, "
+              "distance, margin.")  # fmt: skip
 @click.option("--rule", type=click.Choice(["quantile", "extreme"]), default="quantile", show_default=True,
               help="extreme: the most extreme benign value, as in the paper; it ignores --fpr.")  # fmt: skip
 @click.option("--combine", type=click.Choice(["either", "both", "score"]),

@@ -100,7 +100,7 @@ def test_one_picture_alone_gives_what_it_gives_in_a_batch(scene: CmagScene) -> N
     pixels = benign_pictures(4, seed=6)
     outputs = OnnxRadar(scene.radar, (), features=True)(scene.radar.info.preprocessing.normalise(pixels))
     features, logits, pictures = outputs["features"], outputs["logits"], reduce_pictures(pixels, 16)
-    run = CmagRunner(scene.cmag, ("ssim", "l2", "novelty"))
+    run = CmagRunner(scene.cmag, ("ssim", "l2", "texture"))
     together = run(features, logits, pictures)
     alone = run(features[2:3], logits[2:3], pictures[2:3])
     for name, values in together.items():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from taintwatch_models.errors import UsageError
 
-__all__ = ["Reconstructors", "Shape"]
+__all__ = ["ErrorScale", "Reconstructors", "Shape", "fine_part"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Shape:
     """Height and width of the last maps."""
     classes: int
     size: int
-    """Side of the square reconstruction in pixels, 16 to 128."""
+    """Side of the square reconstruction in pixels: 16 to 128, divisible by 4."""
     colours: int = 3
     width: int = 24
     """Channels at the lowest resolution; halved with each doubling of it."""
@@ -34,8 +34,8 @@ class Shape:
     """LR sees softmax(Z / T); below 1 sharpens it."""
 
     def __post_init__(self) -> None:
-        if not 16 <= self.size <= 128:
-            raise UsageError(f"the reconstruction's size must be 16 to 128 pixels, not {self.size}")
+        if not 16 <= self.size <= 128 or self.size % 4:
+            raise UsageError(f"the reconstruction's size must be 16 to 128 pixels and divisible by 4, not {self.size}")
         if self.temperature <= 0:
             raise UsageError(f"the temperature must be above 0, not {self.temperature}")
         if min(self.width, self.bottleneck or 1) < 1:
@@ -83,8 +83,6 @@ class _Refiner(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         width, colours = shape.width, shape.colours
-        self._size = shape.size
-        self._padded = math.ceil(shape.size / 4) * 4
         self.down = nn.Sequential(nn.PixelUnshuffle(2), *_unit(4 * colours, width), *_unit(width, 2 * width, stride=2))
         self.up = nn.Sequential(
             *_unit(2 * width, 2 * width),
@@ -94,15 +92,39 @@ class _Refiner(nn.Module):
         )
 
     def forward(self, picture: Tensor) -> Tensor:
-        extra = self._padded - self._size
-        if extra:
-            picture = F.pad(picture, (0, extra, 0, extra), mode="replicate")
-        made = self.up(self.down(picture))
-        return torch.sigmoid(made[:, :, : self._size, : self._size] if extra else made)
+        return torch.sigmoid(self.up(self.down(picture)))
+
+
+def fine_part(difference: Tensor) -> Tensor:
+    """Return what is left of (B, C, H, W) without its mean over 3 x 3 pixels: noise and edges, no shading."""
+    return difference - F.avg_pool2d(F.pad(difference, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+
+
+class ErrorScale(nn.Module):
+    """What error to expect where: FMR's and GR's pictures -> (B, 2 * colours, size, size), log of its variance.
+
+    The first half is for the difference of picture and GR, the second for its fine part. It sees the reconstructions
+    only, never the picture: an even patch of a reconstruction promises an even patch of the picture, and a
+    perturbation there stands out by far, which no error averaged over benign pictures shows.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.steps = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(8 * shape.colours, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(16, 8 * shape.colours, 3, padding=1),
+            nn.PixelShuffle(2),
+        )
+
+    def forward(self, by_maps: Tensor, made: Tensor) -> Tensor:
+        expected: Tensor = self.steps(torch.cat([by_maps, made], dim=1))
+        return expected.clamp(-12.0, 2.0)
 
 
 class Reconstructors(nn.Module):
-    """FMR, LR and GR (Han et al., 2021) of one classifier."""
+    """FMR, LR and GR (Han et al., 2021) of one classifier, and the scale of GR's errors (ours)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -118,6 +140,7 @@ class Reconstructors(nn.Module):
             _Decoder(shape.width, shape.cells, shape),
         )
         self.gr = _Refiner(shape)
+        self.scale = ErrorScale(shape)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """softmax(Z / T), (B, classes)."""

@@ -79,7 +79,7 @@ def train_cmag(
     model = train_reconstructors(
         training, validation, shape, settings, checkpoint=checkpoint, device=device, progress=progress
     )
-    graph = fit_graph(model, training, validation)
+    graph = fit_graph(model, training)
     file = export_graph(graph, info, benign=usable.description, benign_frames=len(usable.pixels))
     rows = np.linspace(0, len(validation) - 1, min(_SHOWN, len(validation))).astype(np.intp)
     shown = validation.subset(rows)

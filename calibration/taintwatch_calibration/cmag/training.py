@@ -1,4 +1,4 @@
-"""Training of the reconstructors, one after the other, on benign pictures alone; early stopping; it can be resumed."""
+"""Training of the reconstructors, one after the other, on benign pictures alone; it stops early and can be resumed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from taintwatch_calibration.cmag.networks import Reconstructors, Shape
+from taintwatch_calibration.cmag.networks import Reconstructors, Shape, fine_part
 from taintwatch_calibration.cmag.similarity import StructuralSimilarity, reconstruction_loss
 from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["STAGES", "BenignData", "Progress", "TrainingSettings", "train_reconstructors"]
+__all__ = ["ROUNDING", "STAGES", "BenignData", "Progress", "TrainingSettings", "train_reconstructors"]
 
-STAGES = ("fmr", "lr", "gr")
+STAGES = ("fmr", "lr", "gr", "scale")
+"""What is trained, in this order; `scale` is not of the paper."""
+ROUNDING = 1e-5
+"""Squared error of a pixel in [0, 1] that is nothing: what 8 bits round away."""
+
 Progress = Callable[[str, int, float, float], None]
 """Stage, epoch (from 1), training loss, validation loss."""
 
@@ -78,6 +82,8 @@ def train_reconstructors(
     progress: Progress = lambda stage, epoch, loss, held: None,
 ) -> Reconstructors:
     """Train FMR, then LR, then GR on their frozen outputs (Adam), keeping each stage's best on `validation`.
+
+    At last the scale of GR's errors, by the Gaussian likelihood of the benign ones (Kendall and Gal, 2017).
 
     With `checkpoint`, the state is written after each epoch and a later call goes on from it. Raises `UsageError` for
     too few pictures, sizes that do not match, or a checkpoint of another run.
@@ -162,8 +168,7 @@ class _Run:
         for rows in torch.split(order, self.settings.batch):
             if len(rows) < 2:  # batch norm needs two
                 continue
-            made, wanted = self._made(stage, self.training, rows)
-            loss = reconstruction_loss(self.similarity, made, wanted, self.settings.mu)
+            loss = self._loss(stage, self.training, rows)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -175,22 +180,25 @@ class _Run:
         self.model.eval()
         total = 0.0
         for rows in torch.split(torch.arange(len(self.validation[2])), 256):
-            made, wanted = self._made(stage, self.validation, rows)
-            total += float(reconstruction_loss(self.similarity, made, wanted, self.settings.mu)) * len(rows)
+            total += float(self._loss(stage, self.validation, rows)) * len(rows)
         return total / len(self.validation[2])
 
-    def _made(self, stage: str, data: tuple[Tensor, Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _loss(self, stage: str, data: tuple[Tensor, Tensor, Tensor], rows: Tensor) -> Tensor:
         features, logits, pictures = (part[rows].to(self.device).float() for part in data)
         model = self.model
         if stage == "fmr":
             made = model.fmr(features)
         elif stage == "lr":
             made = model.lr(model.probabilities(logits))
-        else:
+        elif stage == "gr":
             with torch.no_grad():
                 product = model.fmr(features) * model.lr(model.probabilities(logits))
             made = model.gr(product)
-        return made, pictures
+        else:
+            with torch.no_grad():
+                by_maps, _, whole = model(features, logits)
+            return _likelihood(model.scale(by_maps, whole), pictures - whole)
+        return reconstruction_loss(self.similarity, made, pictures, self.settings.mu)
 
     def _save(self, optimiser: torch.optim.Optimizer) -> None:
         if self.checkpoint is None:
@@ -230,6 +238,12 @@ class _Run:
         self.model.load_state_dict(state["model"])
         self.done, self.history = list(state["done"]), list(state["history"])
         self.best, self.optimiser_state = state["best"], state["optimiser"]
+
+
+def _likelihood(log_variance: Tensor, difference: Tensor) -> Tensor:
+    """Return the mean negative log-likelihood of the differences and their fine parts, up to a constant."""
+    both = torch.cat([difference, fine_part(difference)], dim=1)
+    return torch.mean((both * both + ROUNDING) * torch.exp(-log_variance) + log_variance)
 
 
 def _tensors(data: BenignData) -> tuple[Tensor, Tensor, Tensor]:
