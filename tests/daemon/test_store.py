@@ -241,3 +241,30 @@ def test_reading_a_missing_or_damaged_database_is_one_sentence(path: Path) -> No
     path.write_bytes(b"nonsense" * 1000)
     with pytest.raises(TaintwatchError, match="cannot be read"):
         AlertReader(path).alerts()
+
+
+def test_what_was_written_is_flushed_in_the_background_and_the_journal_stays_small(
+    store: AlertStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taintwatch.evidence.database.LARGE_JOURNAL", 50_000)
+    writer = MessageWriter(an_identity())
+    journal = path.with_name("alerts.db-wal")
+    sizes = []
+    for number in range(300):
+        store.save(a_life(writer, f"e{number}")[0])
+        if number % 10 == 9:
+            store.settle()
+            sizes.append(journal.stat().st_size)
+    assert max(sizes) < 1_000_000  # without it there would be more than 5 MB
+    assert len(AlertReader(path).alerts()) == 300
+
+
+def test_opening_again_never_touches_a_database_that_is_there_but_through_sqlite(
+    store: AlertStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.save(a_life(MessageWriter(an_identity()), "e1")[0])
+    opened: list[object] = []
+    monkeypatch.setattr("taintwatch.evidence.database.os.open", lambda file, *_: opened.append(file))
+    store._shut()
+    store.save(a_life(MessageWriter(an_identity()), "e2")[0])
+    assert opened == []

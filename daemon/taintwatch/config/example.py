@@ -19,6 +19,7 @@ from taintwatch.config.sections import (
     ModelSection,
     PublishSection,
     VoteSection,
+    WebSection,
 )
 
 __all__ = ["TABLES", "example_toml"]
@@ -37,6 +38,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[evidence]", EvidenceSection),
     ("[limits]", LimitsSection),
     ("[metrics]", MetricsSection),
+    ("[web]", WebSection),
 )
 # What has no default must be shown with something that can be replaced.
 STAND_INS = {"name": "door", "source": "rtsp://camera.example/stream"}

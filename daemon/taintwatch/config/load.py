@@ -26,9 +26,10 @@ PATHS = {
     "detect": ("fill",),
     "metrics": ("token_file",),
     "publish.curve": ("key",),
+    "web": ("token_file", "certificate", "private_key"),
 }
 """Keys that may name a file."""
-FOLDERS = {"publish.curve": ("clients",), "evidence": ("folder",)}
+FOLDERS = {"publish.curve": ("clients",), "evidence": ("folder",), "web": ("trials",)}
 """Keys that name a folder, there already or not."""
 
 

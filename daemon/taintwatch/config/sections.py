@@ -22,6 +22,7 @@ __all__ = [
     "Name",
     "PublishSection",
     "VoteSection",
+    "WebSection",
 ]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
@@ -207,7 +208,8 @@ class EvidenceSection(Section):
         default=500.0, description="Megabytes to leave free on the disk."
     )
     power_safe: bool = Field(
-        default=True, description="Flush each alert to the disk, so that even a power cut loses none."
+        default=False,
+        description="Flush each alert to the disk before it is published, not within a second; costs the disk's time.",
     )
     replay: Text | None = Field(
         default=None, description="Endpoint that answers for missed alerts; none: the port after that of bind."
@@ -235,6 +237,37 @@ class MetricsSection(Section):
     )
 
 
+class WebSection(Section):
+    """The page: live pictures, alerts, trials. It is served only where an address is given."""
+
+    bind: Text | None = Field(
+        default=None, description="Address and port, like 127.0.0.1:8080; beyond loopback a token is needed."
+    )
+    token_file: Text | None = Field(
+        default=None, description="File with the token that visitors must give; only its owner may read it."
+    )
+    certificate: Text | None = Field(default=None, description="TLS: the certificate's file (PEM) ...")
+    private_key: Text | None = Field(default=None, description="... and its key's.")
+    hosts: Texts = Field(
+        default=(), description="Names by which browsers may reach it, beside localhost and addresses."
+    )
+    trials: Text | None = Field(default=None, description="Folder with the bench's report folders.")
+    fps: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=10.0, description="Pictures a second for a viewer at most."
+    )
+    width: Annotated[int, Field(ge=64, le=3840)] = Field(default=960, description="Width of a picture at most.")
+    viewers: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=64, description="Viewers at once; more are turned away."
+    )
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> WebSection:
+        if (self.certificate is None) != (self.private_key is None):
+            missing = "certificate" if self.certificate is None else "private_key"
+            raise ValueError(f"'{missing}' is missing; certificate and private_key belong together")
+        return self
+
+
 class Config(Section):
     """The whole configuration of one daemon."""
 
@@ -249,6 +282,7 @@ class Config(Section):
     evidence: EvidenceSection = EvidenceSection()
     limits: LimitsSection = LimitsSection()
     metrics: MetricsSection = MetricsSection()
+    web: WebSection = WebSection()
 
     @field_validator("camera")
     @classmethod

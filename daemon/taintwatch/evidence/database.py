@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sqlite3
@@ -10,12 +11,14 @@ from pathlib import Path
 
 from taintwatch_models.errors import ConfigError
 
-__all__ = ["BUSY_MS", "connect", "connect_read_only", "is_damage", "set_aside"]
+__all__ = ["BUSY_MS", "connect", "connect_read_only", "is_damage", "set_aside", "settle"]
 
 _log = logging.getLogger(__name__)
 
 VERSION = 1
 BUSY_MS = 200  # how long an alert may wait for another process that has the file locked
+LARGE_JOURNAL = 4_000_000  # bytes
+LARGEST_JOURNAL_PAGES = 20_000
 
 # `alerts` is what `records` add up to: one row for each event, so that it can be listed without reading them all.
 SCHEMA = f"""
@@ -73,6 +76,23 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def settle(path: Path) -> None:
+    """Flush the journal to the disk, and move what it holds into the database once it is large.
+
+    For a background thread: whoever writes meanwhile does not wait. Raises `sqlite3.Error`, `OSError`.
+    """
+    journal = path.with_name(path.name + "-wal")
+    descriptor = os.open(journal, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+        size = os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
+    if size > LARGE_JOURNAL:
+        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_MS / 1000)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
 def set_aside(path: Path) -> None:
     """Rename a damaged database (and its journal), so that somebody can look at it later. Raises `OSError`."""
     suffix = f".damaged-{time.time_ns()}"
@@ -84,7 +104,11 @@ def set_aside(path: Path) -> None:
 
 
 def _connect(path: Path, power_safe: bool, check: bool) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # its journal gets the same permissions
+    if not path.exists():
+        # Its journal gets the same permissions. A file that is there is opened by SQLite alone: closing it here would
+        # drop the locks of every connection in this process (sqlite.org/howtocorrupt.html, 2.2).
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -93,6 +117,7 @@ def _connect(path: Path, power_safe: bool, check: bool) -> sqlite3.Connection:
         if version == 0:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of no effect once there is a table
         connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {LARGEST_JOURNAL_PAGES}")  # `settle` comes long before
         connection.execute(f"PRAGMA synchronous = {'FULL' if power_safe else 'NORMAL'}")
         if version == 0:
             connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")

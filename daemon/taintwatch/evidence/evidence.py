@@ -40,7 +40,8 @@ class EvidenceSettings:
     keep_days: float = 30.0
     max_mb: float = 2000.0
     min_free_mb: float = 500.0
-    power_safe: bool = True
+    power_safe: bool = False
+    """Flush each alert to the disk before it is published, not within a second."""
 
     def limits(self) -> Limits:
         """Return the limits in nanoseconds and bytes."""
@@ -151,7 +152,7 @@ class Evidence:
 
     def _look_after(self) -> None:
         """In the recorder's thread, now and then: write what waits, and remove what is beyond the limits."""
-        self.store.retry()
+        self.store.settle()
         if self._clock() < self._next_tidy:
             return
         self._next_tidy = self._clock() + TIDY_S

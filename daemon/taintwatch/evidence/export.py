@@ -59,6 +59,8 @@ def _files(folder: EvidenceFolder, wanted: Sequence[Kept]) -> Iterator[tuple[str
     for kept in wanted:
         media = folder.media_of(kept.event_id)
         for path in () if media is None else media.files:
+            if not path.is_file():
+                continue  # the daemon has just removed it, to make room
             yield f"{kept.event_id}/{path.name}", path
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from taintwatch.alerts.messages import Message, as_json
-from taintwatch.evidence.database import connect, is_damage, set_aside
+from taintwatch.evidence.database import connect, is_damage, set_aside, settle
 from taintwatch.records import Alert
 from taintwatch_models.errors import TaintwatchError
 
@@ -40,13 +40,14 @@ class AlertStore:
     as in `connect`.
     """
 
-    def __init__(self, path: Path, *, power_safe: bool = True, backlog: int = BACKLOG) -> None:
+    def __init__(self, path: Path, *, power_safe: bool = False, backlog: int = BACKLOG) -> None:
         self._path = path
         self._power_safe = power_safe
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
         self._backlog: deque[Message] = deque(maxlen=backlog)
+        self._settled = 0
         self.saved = 0
         self.failures = 0
         """Attempts to write that failed."""
@@ -88,6 +89,22 @@ class AlertStore:
                     self._write()
                 except StoreError:
                     return
+
+    def settle(self) -> None:
+        """In a background thread, now and then: write what waits, and flush what was written. Never raises.
+
+        Flushing takes the disk's time, for which an alert should not wait: without `power_safe` a power cut can take
+        what came since the last call; the end of the process alone, however sudden, never takes anything.
+        """
+        self.retry()
+        if self.saved == self._settled:
+            return
+        saved = self.saved
+        try:
+            settle(self._path)
+            self._settled = saved
+        except (sqlite3.Error, OSError) as error:
+            _log.debug("%s was not flushed: %s", self._path, error)  # it is tried again
 
     def forget(self, event_ids: Iterable[str]) -> None:
         """Remove all records of these alerts, unless one is open. Raises `StoreError`."""
