@@ -12,6 +12,7 @@ import zmq
 
 from taintwatch.alerts.messages import Message
 from taintwatch.alerts.publisher import Publisher
+from taintwatch.alerts.security import Unprotected
 from taintwatch.alerts.subscriber import Subscriber
 from taintwatch.alerts.topics import Kind
 from taintwatch_models.errors import ConfigError, PublishError
@@ -78,7 +79,7 @@ def test_an_endpoint_that_cannot_or_must_not_be_used_is_refused(endpoint: str, s
     assert endpoint in str(caught.value)
 
 
-class OpenDoor:
+class OpenDoor(Unprotected):
     """A security object that says yes, and remembers what it was asked for."""
 
     def __init__(self) -> None:
@@ -99,7 +100,7 @@ def test_the_security_object_decides_and_is_given_both_sockets() -> None:
     assert client.asked == [(zmq.SUB, local)]
 
 
-class LostKey:
+class LostKey(Unprotected):
     """A security object that fails in a way that nobody foresaw."""
 
     def configure(self, socket: zmq.Socket[Any], endpoint: str) -> None:
