@@ -65,7 +65,7 @@ class Envelope:
     calibrated: bool
     """Whether the thresholds come from a calibration of this model."""
     replayed: bool
-    """True where a message is sent again because somebody subscribed: same sequence, same content."""
+    """True where a message is sent again because somebody subscribed, or asked: same sequence, same content."""
     degraded: bool = False
     """Whether the model runs otherwise than it should: it failed, and something worse took its place."""
 
