@@ -50,7 +50,7 @@ def with_config(text: str) -> Callable[[Path, Path, Path], Arguments]:
 CASES: dict[str, tuple[Callable[[Path, Path, Path], Arguments], int, str]] = {
     "no command of that name": (lambda *_: ["rnu"], USAGE, "did you mean run?"),
     "no option of that name": (with_flags("--modle", "x"), USAGE, "--modle"),
-    "nothing to watch": (lambda *_: ["run"], USAGE, "give --source"),
+    "nothing to watch": (with_config('site = "gate"'), USAGE, "give --source"),
     "a missing video": (with_source(lambda folder: folder / "none.mp4"), USAGE, "none.mp4 does not exist"),
     "an empty folder": (with_source(lambda folder: folder), USAGE, "holds no image and no video"),
     "a video of zero length": (with_source(lambda folder: a_file(folder / "zero.mp4")), USAGE, "zero.mp4"),

@@ -11,6 +11,7 @@ import click
 
 __all__ = ["run"]
 
+WEBCAM = "0"  # watched where no source is named
 _NAMED = re.compile(r"([A-Za-z0-9._-]{1,64})=(.+)", re.DOTALL)
 
 # (flag, key path in the configuration, click's description of the option). One list, so that a key and its flag
@@ -33,6 +34,7 @@ OPTIONS: tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...] = (
     ("--vote-hold", ("vote", "minimum_hold_s"), {"type": float, "help": "Seconds that an alert stays at least."}),
     ("--vote-cool-down", ("vote", "cool_down_s"), {"type": float, "help": "Seconds between two alerts at least."}),
     ("--bind", ("publish", "bind"), {"help": "Endpoint for alerts.  [default: tcp://127.0.0.1:5556]"}),
+    ("--web", ("web", "bind"), {"help": "Serve the page there, like 127.0.0.1:8080."}),
     ("--max-batch", ("limits", "max_batch"), {"type": int, "help": "Frames in one inference call at most."}),
     ("--max-frames", ("limits", "max_frames"), {"type": int, "help": "End after so many frames."}),
 )
@@ -73,7 +75,8 @@ def run(
     """Watch cameras, streams, videos, folders of pictures or simulated scenes, and publish alerts.
 
     A SOURCE is a webcam's number or /dev/video*, an rtsp://, rtsps://, http:// or https:// address, a video file, a
-    folder, or `sim:...`. Flags override the configuration; `--source` replaces its cameras.
+    folder, or `sim:...` (`sim:` alone plays the scene of `taintwatch demo`). Flags override the configuration;
+    `--source` replaces its cameras. Without either it watches webcam 0 with the bundled model.
     """
     from taintwatch.cli.running import run_config
     from taintwatch.config.lines import KeyPath
@@ -84,6 +87,8 @@ def run(
         for flag, path, _ in OPTIONS
         if (value := settings["__".join(path)]) not in (None, ())
     }
+    if file is None and not sources:
+        sources = (_webcam(),)
     if sources:
         flags[("camera",)] = (
             "--source",
@@ -105,6 +110,14 @@ def run(
         debug=debug,
         read_again=lambda: load_config(file, flags),
     )
+
+
+def _webcam() -> str:
+    """Return the source that is watched where none is named. Raises `SourceError` where there is no webcam."""
+    from taintwatch.sources.probe import require_source
+
+    require_source(WEBCAM, "try `taintwatch run --source sim:`, a simulated scene with an attack")
+    return WEBCAM
 
 
 def _camera(text: str, number: int, count: int) -> dict[str, Any]:

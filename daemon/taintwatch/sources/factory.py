@@ -9,7 +9,7 @@ from pathlib import Path
 
 from taintwatch.sources.base import Source
 from taintwatch.sources.folder import IMAGE_SUFFIXES, FolderSource, files_below
-from taintwatch.sources.sim import SimSource, is_sim, parse_sim
+from taintwatch.sources.sim import SimSource, is_bundled_scene, is_sim, parse_sim
 from taintwatch.sources.stream import STREAM_SCHEMES, StreamSource
 from taintwatch.sources.url import url_scheme
 from taintwatch.sources.video import VIDEO_SUFFIXES, PlaylistSource, VideoSource
@@ -56,6 +56,11 @@ def _webcam(device: int | str, open_timeout_s: float, read_timeout_s: float) -> 
 
 
 def _simulator(text: str, loop: bool, clock: Callable[[], float]) -> Source:
+    if is_bundled_scene(text):
+        from taintwatch.demo.play import parse_play  # draws its signs with the model packages: only where it is wanted
+
+        play = parse_play(text, loop=loop)
+        return SimSource(play.play, pace=play.pace, description="sim:", clock=clock)
     spec = parse_sim(text)
     if loop:
         spec = replace(spec, settings=replace(spec.settings, loop=True))

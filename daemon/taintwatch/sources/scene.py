@@ -58,6 +58,11 @@ class Scene:
         """The background rendered last, to spare decoding it for every frame."""
 
     @property
+    def fps(self) -> float:
+        """Frames per second."""
+        return self.settings.fps
+
+    @property
     def frame_count(self) -> int | None:
         """Frames of one round; None where it loops for ever."""
         return None if self.settings.loop else max(1, round(self.settings.duration * self.settings.fps))

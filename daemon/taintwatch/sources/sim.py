@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import cv2
@@ -20,7 +20,7 @@ from taintwatch.sources.scene import Scene, Truth
 from taintwatch.sources.scene_settings import Position, SceneSettings
 from taintwatch_models.errors import BadFrame, SourceError
 
-__all__ = ["SIM_KEYS", "SimSource", "SimSpec", "is_sim", "parse_sim"]
+__all__ = ["SIM_KEYS", "Playable", "SimSource", "SimSpec", "is_bundled_scene", "is_sim", "parse_sim", "split_sim"]
 
 _PREFIX = "sim:"
 
@@ -54,17 +54,45 @@ class SimSpec:
         return image if image.ndim == 3 else np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
 
 
+class Playable(Protocol):
+    """Whatever renders frames by their number: a `Scene`, or several one after the other."""
+
+    @property
+    def fps(self) -> float: ...
+
+    @property
+    def frame_count(self) -> int | None:
+        """None: without end."""
+        ...
+
+    def render(self, index: int) -> NDArray[np.uint8]: ...
+
+    def ground_truth(self, index: int) -> Truth: ...
+
+
 def is_sim(spec: str) -> bool:
     """Return whether `spec` asks for the simulator."""
     return spec.startswith(_PREFIX)
 
 
+def is_bundled_scene(spec: str) -> bool:
+    """Return whether `spec` asks for the scene that comes with the package: `sim:`, with or without values."""
+    return is_sim(spec) and spec.removeprefix(_PREFIX).partition("?")[0] == ""
+
+
+def split_sim(spec: str) -> tuple[str, dict[str, Any]]:
+    """Return the place (percent-encoded; empty for the bundled scene) and the values, read. Raises `SourceError`."""
+    place, _, query = spec.removeprefix(_PREFIX).partition("?")
+    return place, _values(query)
+
+
 def parse_sim(spec: str) -> SimSpec:
     """Read `sim:PATH?key=value&...` (percent-encoding allowed). Raises `SourceError` naming the key and the value."""
-    place, _, query = spec.removeprefix(_PREFIX).partition("?")
+    place, values = split_sim(spec)
     if not place:
         raise SourceError(f"{spec!r} names no picture: write sim:IMAGE_OR_FOLDER?patch=...")
-    values = _values(query)
+    if "attack" in values:
+        raise SourceError("sim: attack= is for the bundled scene (sim: alone); give patch=PICTURE for a scene of yours")
     background = Path(unquote(place))
     if not background.exists():
         raise SourceError(f"sim: {background} does not exist: give an image or a folder of images")
@@ -79,7 +107,7 @@ class SimSource:
 
     def __init__(
         self,
-        scene: Scene,
+        scene: Playable,
         *,
         pace: float = 1.0,
         description: str = "sim:",
@@ -116,7 +144,7 @@ class SimSource:
         if count is not None and index >= count:
             return None
         self._next += 1
-        media_s = index / self.scene.settings.fps
+        media_s = index / self.scene.fps
         image = self.scene.render(index)
         if self.live:
             ahead_s = self._opened_s + media_s / self._pace - self._clock()
@@ -171,7 +199,14 @@ def _pace(text: str) -> float:
     return pace
 
 
+def _attack(text: str) -> str:
+    if text not in ("on-sign", "beside", "both", "none"):
+        raise ValueError
+    return text
+
+
 SIM_KEYS: Mapping[str, tuple[Callable[[str], Any], str]] = {
+    "attack": (_attack, "on-sign, beside, both or none"),
     "duration": (float, "a number of seconds"),
     "each": (float, "a number of seconds"),
     "end": (float, "a number of seconds"),

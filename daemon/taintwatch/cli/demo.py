@@ -1,0 +1,128 @@
+"""`taintwatch demo`: the whole chain on a scene of the package's own, or before a webcam."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from taintwatch.demo.director import Director
+    from taintwatch.demo.screen import Screen
+    from taintwatch.demo.show import DemoResult
+
+__all__ = ["demo"]
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("taintwatch-demo"),
+    show_default=True,
+    help="Folder for pictures and evidence.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one line of JSON and nothing else; play as fast as it goes."
+)
+@click.option("--camera", metavar="N", help="Use webcam N and printed cards in place of the drawn scene.")
+@click.option("--seconds", type=float, help="Length of the scene; before a camera: patience for each step.")
+@click.option("--no-pictures", is_flag=True, help="Write no pictures.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Another scene.")
+@click.option("--film", type=click.Choice(["office", "plain"]), default="office", hidden=True)
+@click.option("--attack", type=click.Choice(["both", "on-sign", "beside", "none"]), default="both", hidden=True)
+@click.option("--calibration", hidden=True, help="Other thresholds.")
+def demo(
+    out: Path,
+    as_json: bool,
+    camera: str | None,
+    seconds: float | None,
+    no_pictures: bool,
+    seed: int,
+    film: str,
+    attack: str,
+    calibration: str | None,
+) -> int:
+    """Show an attack being detected: a printed patch enters, the classifier is fooled, an alert comes and goes.
+
+    Everything but the scene is what `taintwatch run` uses: classifier, detectors, vote, publisher, a subscriber. Exit
+    status 0 only if every attack was alerted within 10 frames, cleared once the patch had left, and nothing else was.
+    """
+    from taintwatch.cli.running import stop_on_signals
+    from taintwatch.demo.screen import Screen
+    from taintwatch.demo.show import demo_config, perform
+    from taintwatch.logs import set_up_logging
+
+    set_up_logging(as_json=False, level=logging.ERROR if as_json else logging.WARNING)
+    if camera is None:
+        source, director, total = _drawn(seconds, seed, film, attack)
+    else:
+        source, director, total = camera, _before_camera(camera, seconds), None
+    _make(out)
+    evidence = None if no_pictures else out / "evidence"
+    config = demo_config(source, realtime=not as_json, evidence=evidence, calibration=calibration)
+    with stop_on_signals() as stopping, Screen(sys.stdout, silent=as_json) as screen:
+        result = perform(config, director, screen, stopping=stopping.is_set, total=total)
+    return _conclude(out, result, director, screen, as_json, pictures=not no_pictures)
+
+
+def _drawn(seconds: float | None, seed: int, film: str, attack: str) -> tuple[str, Director, int | None]:
+    """Return the bundled scene as a source, who knows what is in it, and its number of frames."""
+    from taintwatch.demo.director import SimulatedDirector
+    from taintwatch.demo.play import parse_play
+
+    # pace=0: every frame is given and judged, however slow the machine; `realtime` plays them at their speed.
+    source = f"sim:?attack={attack}&film={film}&seed={seed}&pace=0"
+    if seconds is not None:
+        source += f"&duration={seconds:g}"
+    play = parse_play(source).play
+    return source, SimulatedDirector(play), play.frame_count
+
+
+def _before_camera(camera: str, seconds: float | None) -> Director:
+    """Return the director for a webcam. Raises `SourceError` where there is none."""
+    from taintwatch.demo.attacks import load_attack
+    from taintwatch.demo.guide import PATIENCE_S, CameraDirector
+    from taintwatch.sources.probe import require_source
+
+    require_source(camera, "run `taintwatch demo` without --camera: it needs none")
+    return CameraDirector(load_attack("on-sign"), patience_s=PATIENCE_S if seconds is None else seconds)
+
+
+def _make(out: Path) -> None:
+    from taintwatch_models.errors import UsageError
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{out} cannot be made ({error.strerror}): choose another --out") from error
+
+
+def _conclude(
+    out: Path, result: DemoResult, director: Director, screen: Screen, as_json: bool, *, pictures: bool
+) -> int:
+    """Write the pictures, say how it went, and return the exit status."""
+    from taintwatch.demo.pictures import write_pictures, write_summary
+
+    written = write_pictures(out, result, director) if pictures else ()
+    summary = result.as_dict() | {"out": str(out), "pictures": [str(path) for path in written]}
+    write_summary(out, summary)
+    if as_json:
+        click.echo(json.dumps(summary))
+        return 1 if result.problems else 0
+    for act in result.acts:
+        if not act.problems:
+            lasted = (act.cleared or 0) - (act.left or 0)
+            screen.say(
+                f"{act.attack}: the classifier was fooled in {act.fooled:.0%} of the frames with the patch; alert "
+                f"{act.delay} frames after it came, cleared {lasted} frames after it left"
+            )
+    for problem in result.problems:
+        screen.say(f"failed: {problem}")
+    if written:
+        screen.say(f"pictures: {written[0]} (all in {out})")
+    return 1 if result.problems else 0

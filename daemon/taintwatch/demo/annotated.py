@@ -1,0 +1,113 @@
+"""One frame as a picture that explains itself: what is there, what the classifier says, what the detectors find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch.demo.drawing import AMBER, GREEN, GREY, INK, RED, WHITE, canvas, dashed_box, text, text_width
+from taintwatch.demo.observed import Judgement, Seen
+
+__all__ = ["Scenery", "annotate"]
+
+FOOTER = 132  # pixels under a frame of 480
+WORDS = {"tight": "tight region", "paper": "as published"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scenery:
+    """What is really there."""
+
+    sign_name: str
+    sign: int
+    attacked: bool
+    box: tuple[int, int, int, int] | None
+    """Of the patch, in frame pixels, where it is known."""
+
+
+def annotate(seen: Seen, truth: Scenery) -> NDArray[np.uint8]:
+    """Return the frame with the regions drawn in and the facts under it: (height + footer, width, 3) uint8."""
+    image = seen.image()
+    width = image.shape[1]
+    unit = width / 640
+    _regions(image, seen, truth, unit)
+    _badge(image, seen, unit)
+    footer = canvas(round(FOOTER * unit), width, INK)
+    _facts(footer, seen, truth, unit)
+    for row, (name, judgement) in enumerate(list(seen.judgements.items())[:2]):
+        _meter(footer, WORDS.get(name, name), judgement, row, unit)
+    return np.vstack([image, footer])
+
+
+def _regions(image: NDArray[np.uint8], seen: Seen, truth: Scenery, unit: float) -> None:
+    thickness = max(1, round(2 * unit))
+    if seen.region is not None:
+        polygons = [np.array(polygon, np.int32).reshape(-1, 1, 2) for polygon in seen.region.polygons]
+        cv2.polylines(image, polygons, True, WHITE, thickness + 3, cv2.LINE_AA)
+        cv2.polylines(image, polygons, True, RED, thickness + 1, cv2.LINE_AA)
+        x, y = seen.region.box[0], seen.region.box[1] + seen.region.box[3]
+        _tag(image, "critical region", x, y + round(22 * unit), RED, unit)
+    if truth.box is not None:
+        dashed_box(image, truth.box, AMBER, thickness)
+        _tag(image, "the patch", truth.box[0], truth.box[1] - round(6 * unit), AMBER, unit, INK)
+
+
+def _tag(
+    image: NDArray[np.uint8],
+    words: str,
+    left: int,
+    baseline: int,
+    colour: tuple[int, int, int],
+    unit: float,
+    ink: tuple[int, int, int] = WHITE,
+) -> None:
+    height = 10 * unit
+    wide, tall = text_width(words, height) + round(10 * unit), round(20 * unit)
+    left = min(max(0, left), image.shape[1] - wide)
+    baseline = min(max(tall, baseline), image.shape[0] - 4)
+    cv2.rectangle(image, (left, baseline - round(15 * unit)), (left + wide, baseline + round(5 * unit)), colour, -1)
+    text(image, words, left + round(5 * unit), baseline, height, ink)
+
+
+def _badge(image: NDArray[np.uint8], seen: Seen, unit: float) -> None:
+    words, colour = ("ALERT", RED) if seen.raised else ("no alert", GREEN)
+    height = 15 * unit
+    wide, tall = text_width(words, height) + round(24 * unit), round(34 * unit)
+    left = image.shape[1] - wide
+    cv2.rectangle(image, (left, 0), (image.shape[1], tall), colour, cv2.FILLED)
+    text(image, words, left + round(12 * unit), round(25 * unit), height, WHITE)
+
+
+def _facts(footer: NDArray[np.uint8], seen: Seen, truth: Scenery, unit: float) -> None:
+    right = seen.label == truth.sign
+    left, height = round(14 * unit), 12 * unit
+    column = round(118 * unit)
+    text(footer, "really", left, round(25 * unit), height, GREY)
+    there = f"{truth.sign_name}, with the patch" if truth.attacked else truth.sign_name
+    text(footer, there, column, round(25 * unit), height, WHITE)
+    text(footer, "classified", left, round(52 * unit), height, GREY)
+    said = f"{seen.label_name} ({seen.confidence:.0%})"
+    end = text(footer, said, column, round(52 * unit), height, (120, 215, 130) if right else (110, 110, 255))
+    if not right and seen.recovered_name is not None:
+        text(footer, f"; region filled: {seen.recovered_name}", end, round(52 * unit), height, GREY)
+
+
+def _meter(footer: NDArray[np.uint8], words: str, judgement: Judgement, row: int, unit: float) -> None:
+    """Draw a score as a bar against its threshold, which is always at two thirds of the bar's room."""
+    middle = round((80 + 30 * row) * unit)
+    text(footer, words, round(14 * unit), middle + round(5 * unit), 10 * unit, GREY)
+    start, room = round(158 * unit), round(300 * unit)
+    full = max(1e-6, abs(judgement.threshold)) * 1.5
+    share = min(1.0, max(0.0, judgement.score / full))
+    half = round(7 * unit)
+    cv2.rectangle(footer, (start, middle - half), (start + room, middle + half), (78, 70, 66), cv2.FILLED)
+    colour = RED if judgement.suspicious else GREEN
+    cv2.rectangle(footer, (start, middle - half), (start + round(share * room), middle + half), colour, cv2.FILLED)
+    tick = start + round(room / 1.5)
+    cv2.line(footer, (tick, middle - half - 3), (tick, middle + half + 3), WHITE, max(1, round(2 * unit)))
+    sign = ">" if judgement.suspicious else "<="
+    numbers = f"{judgement.score:.3g} {sign} {judgement.threshold:.3g}"
+    text(footer, numbers, start + room + round(12 * unit), middle + round(5 * unit), 10 * unit, WHITE)

@@ -1,0 +1,99 @@
+"""What the demo remembers of each frame: enough for the table, the pictures and the verdict on the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch.evidence.pictures import encode_jpeg
+from taintwatch.pipeline import Step
+from taintwatch.vote.voter import COMBINED
+from taintwatch_models.classifier import Rejected
+from taintwatch_models.records import Region
+
+__all__ = ["Judgement", "Reel", "Seen", "seen_of"]
+
+LONGEST = 3000  # frames whose pictures are kept: some 150 MB, three minutes of a webcam
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One detector's view of a frame."""
+
+    score: float
+    threshold: float
+    suspicious: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """One frame as the daemon judged it."""
+
+    index: int
+    label: int
+    label_name: str
+    confidence: float
+    judgements: dict[str, Judgement]
+    """By the detector's name."""
+    level: float
+    raised: bool
+    """The combined vote: how far it is towards an alert, and whether there is one."""
+    region: Region | None
+    recovered_name: str | None
+    jpeg: bytes
+    """The frame itself."""
+
+    def image(self) -> NDArray[np.uint8]:
+        """Return the frame: (height, width, 3) uint8 blue-green-red."""
+        return np.asarray(cv2.imdecode(np.frombuffer(self.jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+
+
+class Reel:
+    """The frames seen, by number; the oldest go when there are too many."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, Seen] = {}
+        self.last: Seen | None = None
+
+    def add(self, seen: Seen) -> None:
+        """Keep one more."""
+        self._seen[seen.index] = self.last = seen
+        if len(self._seen) > LONGEST:
+            del self._seen[next(iter(self._seen))]
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def all(self) -> list[Seen]:
+        """Return them, oldest first."""
+        return list(self._seen.values())
+
+    def nearest(self, index: int) -> Seen:
+        """Return the frame with this number, or the one that was seen nearest to it (live frames may be dropped)."""
+        return self._seen.get(index) or min(self._seen.values(), key=lambda seen: abs(seen.index - index))
+
+
+def seen_of(step: Step) -> Seen | None:
+    """Return what is remembered of one step; None where the frame could not be classified."""
+    if isinstance(step.outcome, Rejected):
+        return None
+    combined = next((vote for vote in step.votes if vote.detector == COMBINED), None)
+    told = next((verdict for verdict in step.verdicts if verdict.suspicious), None)
+    return Seen(
+        index=step.frame.index,
+        label=step.outcome.label,
+        label_name=step.outcome.label_name,
+        confidence=step.outcome.confidence,
+        judgements={
+            verdict.detector: Judgement(verdict.score, verdict.threshold, verdict.suspicious)
+            for verdict in step.verdicts
+        },
+        level=0.0 if combined is None else combined.level,
+        raised=combined is not None and combined.raised,
+        region=None if told is None else told.region,
+        recovered_name=None if told is None else told.recovered_name,
+        jpeg=encode_jpeg(step.frame.image),
+    )
