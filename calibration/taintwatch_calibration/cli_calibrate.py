@@ -39,9 +39,10 @@ def calibrate_group() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Default: <model>.calibration.json beside the model.")
 @click.option("--variant", "variants", type=click.Choice(["tight", "paper"]), multiple=True, help="Default: both.")
 @click.option("--cut", default=0.8, show_default=True, help="Where tight cuts the region, share of its maximum.")
-@click.option("--fill", default="mean", show_default=True, help="Tight's fill: mean, noise, fresh-noise, blur, "
-              "inpaint, or an image.")  # fmt: skip
+@click.option("--fill", default="mean", show_default=True, help="Tight's fill: mean, average (the picture's own), "
+              "noise, fresh-noise, blur, inpaint, or an image.")  # fmt: skip
 @click.option("--swing-weight", default=0.5, show_default=True, help="Tight's score: 0 is the margin, 1 the swing.")
+@click.option("--heat-weight", default=0.0, show_default=True, help="Adds so much of log heat to tight's score.")
 @click.option("--paper-fill", default="noise", show_default=True, help="The paper variant's fill.")
 @click.option("--max-frames", default=2000, show_default=True, help="A longer source is thinned evenly.")
 @click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
@@ -58,6 +59,7 @@ def thresholds(
     cut: float,
     fill: str,
     swing_weight: float,
+    heat_weight: float,
     paper_fill: str,
     max_frames: int,
     preprocessing: str | None,
@@ -92,7 +94,7 @@ def thresholds(
             radar,
             frames,
             accepted=fpr,
-            tight=TightCalibration(cut=cut, fill=fill, swing_weight=swing_weight),
+            tight=TightCalibration(cut=cut, fill=fill, swing_weight=swing_weight, heat_weight=heat_weight),
             paper=PaperCalibration(fill=paper_fill),
             variants=tuple(tasks),
             seed=seed,

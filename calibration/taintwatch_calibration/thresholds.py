@@ -58,10 +58,12 @@ def tight_scores(
     scores = []
     for start, inputs in _batches(radar, frames):
         outputs = run(inputs)
-        margins, swings = outputs["tight_margin"], outputs["tight_swing"]
+        statistics = (outputs["tight_margin"], outputs["tight_swing"], outputs["heat"])
         scores += [
-            tight_score(float(margin), float(swing), settings.swing_weight)
-            for margin, swing in zip(margins, swings, strict=True)
+            tight_score(
+                float(margin), float(swing), settings.swing_weight, heat=float(heat), heat_weight=settings.heat_weight
+            )
+            for margin, swing, heat in zip(*statistics, strict=True)
         ]
         progress("tight", start + len(inputs), len(frames.pixels))
     return np.array(scores, np.float64)

@@ -39,13 +39,14 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class TightCalibration:
-    """Settings of `tight`. The score is `margin - swing_weight * margin before the fill`."""
+    """Settings of `tight`. The score is `margin - swing_weight * margin before the fill + heat_weight * log heat`."""
 
     cut: float = 0.8
     fill: str = "mean"
     swing_weight: float = 0.5
     threshold: float = 0.0
     held_out: HeldOut | None = None
+    heat_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

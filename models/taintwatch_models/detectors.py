@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,9 +22,15 @@ __all__ = ["DETECTOR_NAMES", "PaperDetector", "TightDetector", "make_detectors",
 DETECTOR_NAMES = ("tight", "paper", "cmag", "joint")
 
 
-def tight_score(margin: float, swing: float, swing_weight: float) -> float:
-    """Return `margin - swing_weight * margin before`, written with the swing: 0 is the margin, 1 the swing."""
-    return (1.0 - swing_weight) * margin + swing_weight * swing
+def tight_score(
+    margin: float, swing: float, swing_weight: float, *, heat: float = 1.0, heat_weight: float = 0.0
+) -> float:
+    """Return `margin - swing_weight * margin before + heat_weight * log heat`.
+
+    Written with the swing: a weight of 0 is the margin, 1 the swing. `heat` is the region map's maximum over its mean:
+    an attack's evidence is concentrated where it lies, a benign object's is spread over it.
+    """
+    return (1.0 - swing_weight) * margin + swing_weight * swing + heat_weight * math.log(max(heat, 1.0))
 
 
 def _evidence(prediction: Prediction, name: str) -> RadarEvidence:
@@ -78,7 +85,13 @@ class TightDetector:
         evidence = _evidence(prediction, self.name)
         if evidence.tight_margin is None or evidence.tight_swing is None or evidence.tight_rank is None:
             raise ConfigError("the detector 'tight' is on, but the classifier was loaded without its variant")
-        score = tight_score(evidence.tight_margin, evidence.tight_swing, self._settings.swing_weight)
+        score = tight_score(
+            evidence.tight_margin,
+            evidence.tight_swing,
+            self._settings.swing_weight,
+            heat=evidence.heat,
+            heat_weight=self._settings.heat_weight,
+        )
         statistics = {
             "rank": float(evidence.tight_rank),
             "margin": evidence.tight_margin,

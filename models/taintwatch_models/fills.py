@@ -15,7 +15,7 @@ from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = ["FILL_NAMES", "Fill", "make_fill", "mean_fill", "noise_fill"]
 
-FILL_NAMES = ("mean", "noise", "fresh-noise", "blur", "inpaint")
+FILL_NAMES = ("mean", "average", "noise", "fresh-noise", "blur", "inpaint")
 
 Fill = Callable[[NDArray[np.float32]], dict[str, NDArray[Any]]]
 """From a batch of inputs, (B, 3, H, W), to what the graph is fed beside them."""
@@ -36,9 +36,10 @@ def noise_fill(preprocessing: Preprocessing, rng: np.random.Generator, count: in
 def make_fill(kind: str, variant: str, preprocessing: Preprocessing, *, seed: int = 0) -> Fill:
     """Return the fill `kind` for a variant (`tight` or `paper`).
 
-    `mean`: the mean colour. `noise`: uniform noise, the same for every frame. `fresh-noise`: new noise for every
-    frame, from a generator seeded by the operating system. `blur`: the input itself, blurred over an eighth of its
-    side. `inpaint`: smoothly from around the region. Anything else: a path to an image. Raises `ConfigError`.
+    `mean`: the mean colour. `average`: the input's own mean colour. `noise`: uniform noise, the same for every frame.
+    `fresh-noise`: new noise for every frame, from a generator seeded by the operating system. `blur`: the input itself,
+    blurred over an eighth of its side. `inpaint`: smoothly from around the region. Anything else: a path to an
+    image. Raises `ConfigError`.
     """
     key, flag = f"{variant}_fill", {f"{variant}_inpaint": np.array(kind == "inpaint")}
     if kind == "inpaint":
@@ -46,6 +47,8 @@ def make_fill(kind: str, variant: str, preprocessing: Preprocessing, *, seed: in
     if kind == "fresh-noise":
         rng = np.random.default_rng()
         return lambda inputs: {key: noise_fill(preprocessing, rng, len(inputs)), **flag}
+    if kind == "average":
+        return lambda inputs: {key: _averages(inputs), **flag}
     if kind == "blur":
         return lambda inputs: {key: _blurred(inputs), **flag}
     if kind == "mean":
@@ -55,6 +58,12 @@ def make_fill(kind: str, variant: str, preprocessing: Preprocessing, *, seed: in
     else:
         pattern = _picture(Path(kind), preprocessing)
     return lambda inputs: {key: pattern, **flag}
+
+
+def _averages(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(B, 3, H, W): each input's own mean colour everywhere."""
+    means = inputs.mean(axis=(2, 3), keepdims=True, dtype=np.float32)
+    return np.ascontiguousarray(np.broadcast_to(means, inputs.shape))
 
 
 def _blurred(inputs: NDArray[np.float32]) -> NDArray[np.float32]:

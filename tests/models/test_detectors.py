@@ -43,6 +43,14 @@ def test_the_score_is_the_margin_less_a_share_of_the_margin_before() -> None:
         assert tight_score(margin, margin - before, weight) == pytest.approx(margin - weight * before)
 
 
+def test_concentrated_evidence_raises_the_score_where_it_is_weighed() -> None:
+    weighed = TightCalibration(swing_weight=0.0, heat_weight=2.0, threshold=0.0)
+    plain = TightCalibration(swing_weight=0.0, threshold=0.0)
+    scores = [TightDetector(c, LABELS, PREPROCESSING)(prediction()).score for c in (plain, weighed)]
+    assert scores == [2.0, pytest.approx(2.0 + 2.0 * np.log(3.0))]  # the evidence's heat is 3
+    assert tight_score(1.0, 1.0, 0.0, heat=0.0, heat_weight=5.0) == 1.0  # a map that is zero everywhere says nothing
+
+
 def test_tight_is_suspicious_above_its_threshold_and_not_on_it() -> None:
     on = TightDetector(TightCalibration(swing_weight=0.5, threshold=4.0), LABELS, PREPROCESSING)
     below = TightDetector(TightCalibration(swing_weight=0.5, threshold=3.99), LABELS, PREPROCESSING)

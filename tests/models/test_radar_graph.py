@@ -123,7 +123,7 @@ def test_a_classifier_that_is_very_sure_still_shows_where_it_looks(tmp_path: Pat
     assert outputs["tight_mask"].any(axis=(1, 2)).mean() > 0.9
 
 
-@pytest.mark.parametrize("fill", ["mean", "noise", "fresh-noise", "blur", "inpaint"])
+@pytest.mark.parametrize("fill", ["mean", "average", "noise", "fresh-noise", "blur", "inpaint"])
 def test_every_fill_changes_the_region_and_nothing_else(fill: str, tmp_path: Path) -> None:
     radar = prepared("mean and linear", tmp_path).radar
     settings = Calibration(tight=TightCalibration(fill=fill), paper=PaperCalibration(fill=fill, labels=1))
