@@ -161,7 +161,7 @@ def test_a_device_that_is_not_there_is_an_error_only_when_required(tmp_path: Pat
 
 
 def test_a_fill_that_is_no_fill_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'pink' is neither one of mean, noise"):
+    with pytest.raises(ConfigError, match="'pink' is neither one of mean, average, noise"):
         load_model(ModelSettings(path=str(write_model(tmp_path / "m.onnx")), fill="pink"))
 
 
