@@ -1,0 +1,114 @@
+"""What the bench works with: the model twice (Torch crafts, ONNX Runtime judges) and the pictures in three parts."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from taintwatch_calibration.signs.benign_scenes import (
+    BACKGROUND,
+    BenignPictures,
+    card_scenes,
+    empty_scenes,
+    halves,
+    joined,
+    read_photographs,
+)
+from taintwatch_calibration.signs.dataset import LabelledImages, load_test, load_tracks, split_by_track
+from taintwatch_models.graph.cut import find_cut
+from taintwatch_models.graph.prune import keep_outputs
+from taintwatch_models.graph.simplify import read_plain_model
+from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.preprocessing import Preprocessing
+from taintwatch_models.radar_file import RadarFile
+from taintwatch_models.storage import write_atomically
+from taintwatch_models.torch_graph import TorchGraph
+
+__all__ = ["Judge", "Parts", "differentiable", "load_parts", "parts_kept"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """Pictures in three parts that share no sign, no photograph and no scene."""
+
+    crafting: BenignPictures
+    tuning: BenignPictures
+    """Thresholds (and, before, settings) are chosen on these."""
+    reporting: BenignPictures
+    """False alarms and detections are reported on these."""
+
+
+def load_parts(data: Path, scenes: Path, preprocessing: Preprocessing, *, seed: int = 0, filmed: int = 300) -> Parts:
+    """Read and film everything. Raises `UsageError` for missing files."""
+    rng = np.random.default_rng([seed, 0xBE])
+    training, _ = split_by_track(load_tracks(data), np.random.default_rng(0))
+    photographs = read_photographs(scenes)
+    tuning, reporting = halves(load_test(data), seed)
+    craft = joined([_crops(training, rng), empty_scenes(photographs[::3], filmed // 3, rng, preprocessing)])
+    parts = [craft]
+    for crops, third in ((tuning, 1), (reporting, 2)):
+        mine = photographs[third::3]
+        cards = card_scenes(mine, filmed, rng, preprocessing)
+        parts.append(joined([crops, cards, empty_scenes(mine, filmed // 2, rng, preprocessing)]))
+    return Parts(*parts)
+
+
+def parts_kept(folder: Path, make: Callable[[], Parts]) -> Parts:
+    """Return the parts kept in `folder`, or make and keep them."""
+    path, names = folder / "parts.npz", ("crafting", "tuning", "reporting")
+    if not path.is_file():
+        parts = make()
+        arrays = {f"{n}_{f}": getattr(getattr(parts, n), f) for n in names for f in ("pixels", "labels", "groups")}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        write_atomically(path, buffer.getvalue())
+        return parts
+    with np.load(path, allow_pickle=False) as kept:
+        return Parts(*(BenignPictures(*(kept[f"{n}_{f}"] for f in ("pixels", "labels", "groups"))) for n in names))
+
+
+def _crops(training: LabelledImages, rng: np.random.Generator, each: int = 40) -> BenignPictures:
+    """At most `each` training pictures of every class."""
+    chosen = np.concatenate(
+        [rng.permutation(np.flatnonzero(training.labels == label))[:each] for label in range(BACKGROUND)]
+    )
+    return BenignPictures(training.images[chosen], training.labels[chosen], training.tracks[chosen])
+
+
+def differentiable(radar: RadarFile) -> Callable[[Tensor], Tensor]:
+    """Return a prepared classifier as a function from inputs to logits that autograd goes through."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "classifier.onnx"
+        path.write_bytes(keep_outputs(radar.proto, ["logits"]).SerializeToString())
+        plain = read_plain_model(path)
+    graph = TorchGraph(plain, find_cut(plain))
+
+    def logits(inputs: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):  # twice as fast; success is judged in float32
+            result: Tensor = graph(inputs.contiguous(memory_format=torch.channels_last))
+        return result.float()
+
+    return logits
+
+
+class Judge:
+    """The product's own classifier on pixels (N, 64, 64, 3) in the model's channel order."""
+
+    def __init__(self, radar: RadarFile) -> None:
+        self.preprocessing = radar.info.preprocessing
+        self._run = OnnxRadar(radar, (), threads=1, device="cpu")
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Return the top label of each, (N,)."""
+        labels = [
+            self._run(self.preprocessing.normalise(pixels[i : i + 16]))["label"] for i in range(0, len(pixels), 16)
+        ]
+        return np.concatenate(labels) if labels else np.zeros(0, np.int64)

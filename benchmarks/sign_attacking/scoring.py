@@ -1,0 +1,98 @@
+"""What detectors make of the attacks: thresholds from one half of the benign pictures, rates on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch_calibration.benign import BenignFrames
+from taintwatch_calibration.rates import area_under_roc, operate, wilson_interval
+from taintwatch_calibration.thresholds import LABEL_COUNTS, choose_paper, paper_ranks
+from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
+from taintwatch_models.detectors import tight_score
+from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.radar_file import RadarFile
+
+__all__ = ["DETECTORS", "Scores", "choose_labels", "pool", "rates", "roc", "score", "success_rate"]
+
+Scores = Mapping[str, NDArray[np.float64]]
+"""For each detector its score of each picture, (pictures,)."""
+
+DETECTORS = ("tight", "tight: margin", "tight: swing", "tight: rank", "paper")
+
+
+def score(
+    radar: RadarFile, pixels: NDArray[np.uint8], tight: TightCalibration, paper: PaperCalibration | None
+) -> Scores:
+    """Return every detector's scores of (N, H, W, 3) pixels; without `paper`, only those of `tight`."""
+    variants = ("tight",) if paper is None else ("tight", "paper")
+    run = OnnxRadar(radar, variants, Calibration(tight=tight, paper=paper or PaperCalibration()), threads=1)
+    parts: dict[str, list[NDArray[Any]]] = {}
+    for start in range(0, len(pixels), 16):
+        outputs = run(radar.info.preprocessing.normalise(pixels[start : start + 16]))
+        for name, values in outputs.items():
+            if values.ndim == 1:
+                parts.setdefault(name, []).append(np.asarray(values, np.float64))
+    found = {name: np.concatenate(values) for name, values in parts.items()}
+    rows = zip(found["tight_margin"], found["tight_swing"], found["heat"], strict=True)
+    scores = {
+        "tight": np.array(
+            [tight_score(m, s, tight.swing_weight, heat=h, heat_weight=tight.heat_weight) for m, s, h in rows]
+        ),
+        "tight: margin": found["tight_margin"],
+        "tight: swing": found["tight_swing"],
+        "tight: rank": found["tight_rank"],
+        "heat": found["heat"],
+    }
+    if paper is not None:
+        scores["paper"] = found["paper_rank"]
+    return scores
+
+
+def choose_labels(radar: RadarFile, pixels: NDArray[np.uint8], accepted: float) -> PaperCalibration:
+    """Choose the paper's K (and dR) on benign pixels."""
+    frames = BenignFrames(pixels, False, 0, "benign")
+    counts = [count for count in LABEL_COUNTS if count <= radar.info.classes]
+    ranks = paper_ranks(radar, frames, PaperCalibration(), counts, threads=1, progress=lambda what, done, total: None)
+    return choose_paper(ranks, accepted, PaperCalibration()).chosen
+
+
+def pool(scores: Sequence[Scores]) -> Scores:
+    """Put the scores of several attacks together."""
+    return {name: np.concatenate([s[name] for s in scores]) for name in scores[0]} if scores else {}
+
+
+def rates(choosing: Scores, held_out: Scores, attacked: Scores, accepted: float) -> dict[str, Any]:
+    """Return for each detector its rates at the threshold chosen on `choosing`, and its AUC; JSON-ready."""
+    found = {}
+    for name in (n for n in DETECTORS if n in choosing):
+        benign = np.concatenate([choosing[name], held_out[name]])
+        found[name] = {
+            **asdict(operate(choosing[name], held_out[name], attacked[name], accepted)),
+            "auc": area_under_roc(benign, attacked[name]),
+        }
+    return found
+
+
+def roc(benign: NDArray[np.float64], attacked: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return false- and true-positive rates at every threshold."""
+    thresholds = np.unique(np.concatenate([benign, attacked]))[::-1]
+    low, high = np.sort(benign), np.sort(attacked)
+    false = 1 - np.searchsorted(low, thresholds, side="left") / len(low)
+    true = 1 - np.searchsorted(high, thresholds, side="left") / len(high)
+    return np.concatenate([[0.0], false]), np.concatenate([[0.0], true])
+
+
+def success_rate(success: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return attempts and successes with their 95% interval; JSON-ready."""
+    count, total = int(success.sum()), len(success)
+    return {
+        "attempts": total,
+        "successes": count,
+        "rate": count / total if total else None,
+        "interval": wilson_interval(count, total),
+    }

@@ -1,0 +1,231 @@
+"""Attack the bundled sign recogniser in every way that the crafting loop knows, and see what the detectors make of it.
+
+    .venv/bin/python benchmarks/sign_attacks.py --data ../shared/data/signs [--model signs.onnx] [--plain plain.onnx]
+
+Patches are crafted on training pictures and shown on test pictures. Thresholds come from one half of the benign test
+pictures (and filmed scenes), false alarms and detections are reported on the other half. What was made is kept in
+--work, so that a run that was stopped goes on where it was. `--tune` looks at settings instead, with other patches on
+the pictures that thresholds are chosen on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.sign_attacking.attack import Attack, load_attack, make_attack, save_attack
+from benchmarks.sign_attacking.bench import Judge, Parts, differentiable, load_parts, parts_kept
+from benchmarks.sign_attacking.picture import contact_sheet, draw_roc
+from benchmarks.sign_attacking.scoring import Scores, choose_labels, pool, rates, score, success_rate
+from benchmarks.sign_attacking.specs import AttackSpec, attack_specs, tuning_specs
+from taintwatch_calibration.machine import machine
+from taintwatch_calibration.rates import area_under_roc, threshold_for
+from taintwatch_calibration.signs.bundle import TIGHT
+from taintwatch_models.bundled import bundled_path
+from taintwatch_models.errors import TaintwatchError, UsageError
+from taintwatch_models.graph.prepare import prepare
+from taintwatch_models.loading import describe
+from taintwatch_models.radar_file import RadarFile, is_radar, read_radar
+from taintwatch_models.storage import write_atomically
+
+__all__ = ["main"]
+
+MISSES = 36
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bench:
+    """One model with everything that is tried on it."""
+
+    path: Path
+    radar: RadarFile
+    parts: Parts
+    work: Path
+    attempts: int
+    plain: Path | None
+
+    def attack(self, spec: AttackSpec, *, tuning: bool = False) -> Attack | None:
+        """Return the kept attack, or make it; None for a transferred one without a plain model."""
+        if spec.transferred and (self.plain is None or self.plain == self.path):
+            return None
+        kept = self.work / f"{spec.key(self.radar.info.source_sha256)}.npz"
+        if kept.is_file():
+            return load_attack(kept)
+        source = _radar(self.plain) if spec.transferred and self.plain is not None else self.radar
+        victims = self.parts.tuning if tuning else self.parts.reporting
+        judge = Judge(self.radar)
+        start = time.process_time()
+
+        def report(iteration: int, loss: float, fooled: float) -> None:
+            if iteration % 50 == 0:
+                spent = time.process_time() - start
+                print(f"    {iteration}/{spec.iterations} loss {loss:.2f} fooled {fooled:.0%}, {spent:.0f} s",
+                      file=sys.stderr, flush=True)  # fmt: skip
+
+        attack = make_attack(
+            spec, differentiable(source), judge, self.parts.crafting, victims, judge.preprocessing,
+            attempts=self.attempts, report=report,
+        )  # fmt: skip
+        save_attack(attack, kept)
+        return attack
+
+
+def measure(bench: Bench, accepted: float) -> tuple[dict[str, Any], tuple[Scores, Scores]]:
+    """Make all attacks on one model; return what is reported, and (held-out benign, successful strong attacks)."""
+    choosing, held = bench.parts.tuning.pixels, bench.parts.reporting.pixels
+    paper = choose_labels(bench.radar, choosing[:: max(1, len(choosing) // 600)], accepted)
+    benign = [score(bench.radar, pixels, TIGHT, paper) for pixels in (choosing, held)]
+    judge, lines, strong = Judge(bench.radar), [], []
+    seen = judge(held) == bench.parts.reporting.labels
+    for spec in attack_specs():
+        attack = bench.attack(spec)
+        if attack is None:
+            continue
+        line: dict[str, Any] = {**asdict(spec), "strong": spec.strong, **success_rate(attack.success)}
+        if attack.success.any():
+            scores = score(bench.radar, attack.pixels[attack.success], TIGHT, paper)
+            line["detectors"] = rates(*benign, scores, accepted)
+            _keep_misses(bench, spec, attack, scores, line)
+            if spec.strong:
+                strong.append(scores)
+        lines.append(line)
+        _print_line(line)
+    pooled = pool(strong)
+    found = {
+        "name": bench.radar.info.name,
+        "sha256": bench.radar.info.source_sha256,
+        "right_on_held_out": float(seen.mean()),
+        "paper": asdict(paper),
+        "strong_attacks": rates(*benign, pooled, accepted) if pooled else None,
+        "attacks": lines,
+    }
+    return found, (benign[1], pooled)
+
+
+def _keep_misses(bench: Bench, spec: AttackSpec, attack: Attack, scores: Scores, line: dict[str, Any]) -> None:
+    missed = scores["tight"] <= line["detectors"]["tight"]["threshold"]
+    if missed.any() and spec.strong:
+        name = f"missed_{spec.key(bench.radar.info.source_sha256)}.png"
+        contact_sheet(bench.work / name, attack.pixels[attack.success][missed][:MISSES])
+
+
+def _print_line(line: dict[str, Any]) -> None:
+    how = "film" if line["film"] else "digital"
+    head = f"{line['name']:28s} {line['size']:.2f} {how:7s} {line['successes']:4d} of {line['attempts']}"
+    tail = "  ".join(f"{name} {d['tpr']:.3f}" for name, d in line.get("detectors", {}).items())
+    print(f"{head}  {tail}", flush=True)
+
+
+def tune(bench: Bench, accepted: float) -> list[dict[str, Any]]:
+    """Try settings of `tight` on the tuning patches; return the table, the worst attack's TPR deciding."""
+    rows = np.random.default_rng(0).permutation(len(bench.parts.tuning))[:1500]
+    sets = {"benign": bench.parts.tuning.pixels[rows]}
+    for spec in tuning_specs():
+        attack = bench.attack(spec, tuning=True)
+        if attack is not None and attack.success.sum() >= 20:
+            sets[f"{spec.name} {spec.size:.2f}"] = attack.pixels[attack.success][:150]
+    table = []
+    for cut, fill in itertools.product((0.4, 0.5, 0.6), ("mean", "average", "blur")):
+        found = {
+            name: score(bench.radar, pixels, replace(TIGHT, cut=cut, fill=fill), None) for name, pixels in sets.items()
+        }
+        for swing, heat in itertools.product((0.0, 0.2), (0.0, 1.0, 2.0, 4.0, 8.0)):
+            weighed = {
+                name: (1 - swing) * s["tight: margin"]
+                + swing * s["tight: swing"]
+                + heat * np.log(np.maximum(s["heat"], 1))
+                for name, s in found.items()
+            }
+            benign = weighed.pop("benign")
+            threshold = threshold_for(benign, accepted)
+            hits = {name: float((values > threshold).mean()) for name, values in weighed.items()}
+            areas = [area_under_roc(benign, values) for values in weighed.values()]
+            table.append({"cut": cut, "fill": fill, "swing_weight": swing, "heat_weight": heat, "tpr": hits,
+                          "least": min(hits.values()), "mean": float(np.mean(list(hits.values()))),
+                          "auc": float(np.mean(areas))})  # fmt: skip
+        best = max(table[-10:], key=lambda row: row["mean"])
+        print(f"cut {cut} {fill:8s} best: {best}", flush=True)
+    return sorted(table, key=lambda row: -row["mean"])
+
+
+def _radar(path: Path) -> RadarFile:
+    """Read a prepared model, or prepare a plain one."""
+    if not path.is_file():
+        raise UsageError(f"{path} is missing: --model and --plain name ONNX files")
+    return read_radar(path) if is_radar(onnx.load(str(path))) else prepare(path, describe(path, None, None)).radar
+
+
+def _bench(name: str, options: argparse.Namespace, plain: Path | None) -> Bench:
+    path = bundled_path("signs.radar.onnx") if name == "bundled" else Path(name)
+    radar = _radar(path)
+    scenes = options.scenes or options.data.parent / "objects" / "imagenette_128.tar"
+    options.work.mkdir(parents=True, exist_ok=True)
+    parts = parts_kept(options.work, lambda: load_parts(options.data, scenes, radar.info.preprocessing))
+    return Bench(path, radar, parts, options.work, options.attempts, plain)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the GTSRB files")
+    parser.add_argument("--scenes", type=Path, help="photographs without signs: a folder or a tar")
+    parser.add_argument("--model", default="bundled", help="the bundled one, or an ONNX file")
+    parser.add_argument("--plain", type=Path, help="the model trained without occlusion: to compare, to transfer from")
+    parser.add_argument("--fpr", type=float, default=0.015, help="on the choosing half: 2%% must hold on the other")
+    parser.add_argument("--attempts", type=int, default=300, help="placements of each patch")
+    parser.add_argument("--work", type=Path, default=Path("build/sign_attacks"), help="what is kept between runs")
+    parser.add_argument("--json", type=Path, default=Path("docs/results/sign_attacks.json"))
+    parser.add_argument("--tune", action="store_true", help="look at settings instead")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the bench; raises `TaintwatchError` for missing files."""
+    options = _options(arguments)
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    start, spent = time.monotonic(), time.process_time()
+    document: dict[str, Any] = {**machine(), "accepted_fpr": options.fpr, "tight": asdict(TIGHT), "models": {}}
+    if options.tune:
+        document["table"] = tune(_bench(options.model, options, None), options.fpr)
+        for row in document["table"][:10]:
+            print(row)
+    curves: dict[str, tuple[Scores, Scores]] = {}
+    names = {"trained to survive occlusion": options.model, "plainly trained": options.plain}
+    for title, name in () if options.tune else names.items():
+        if name is None:
+            continue
+        print(f"== {title}: {name}", flush=True)
+        found, scores = measure(_bench(str(name), options, options.plain), options.fpr)
+        document["models"][title] = found
+        if scores[1]:
+            curves[title] = scores
+        for detector, line in (found["strong_attacks"] or {}).items():
+            low, high = line["tpr_interval"]
+            print(f"{detector:14s} TPR {line['tpr']:.3f} ({low:.3f} to {high:.3f}) on {line['attacks']} successful "
+                  f"attacks, held-out FPR {line['fpr']:.4f}, AUC {line['auc']:.3f}")  # fmt: skip
+    document["seconds"] = {"wall": round(time.monotonic() - start), "process": round(time.process_time() - spent)}
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
+    if curves:
+        draw_roc(options.json.with_suffix(".png"), curves, 0.02)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TaintwatchError as error:
+        print(f"sign_attacks: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
