@@ -43,10 +43,13 @@ def next_event(subscriber: Subscriber) -> Event:
 
 
 def drain(subscriber: Subscriber) -> list[Event]:
-    """Everything that is on its way: until three heartbeats bring nothing new, or nothing comes for half a second."""
+    """Everything that is on its way: until three heartbeats bring nothing new, or nothing comes for half a second.
+
+    The first may take longer: on a busy machine a connection is not made at once.
+    """
     events: list[Event] = []
     beats = 0
-    while beats < 3 and (event := subscriber.receive(0.5)) is not None:
+    while beats < 3 and (event := subscriber.receive(0.5 if events else 5.0)) is not None:
         beating = isinstance(event, Message) and isinstance(event.body, Heartbeat)
         beats = beats + 1 if beating else 0
         events.append(event)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from taintwatch.alerts.lifecycle import AlertBook
 from taintwatch.alerts.publisher import Publisher
+from taintwatch.alerts.security import Security
 from taintwatch.alerts.writer import Identity, new_instance_id
 from taintwatch.cameras import Camera, CameraSet
 from taintwatch.config.digest import config_hash
@@ -39,6 +40,7 @@ def assemble(config: Config, pulses: Pulses) -> Parts:
     """
     if not config.camera:
         raise UsageError("there is nothing to watch; give --source, or a [[camera]] table in the configuration")
+    security = security_of(config)
     cameras = CameraSet([make_camera(camera, pulses) for camera in config.camera])
     model, judges = make_judges(config, pulses)
     identity = identity_of(config, model, new_instance_id())
@@ -46,7 +48,7 @@ def assemble(config: Config, pulses: Pulses) -> Parts:
         if config.evidence.folder is not None:
             _log.warning("no alerts are kept: [evidence] keeps what is published, and publishing is switched off")
         return Parts(cameras, judges, None, identity)
-    publisher, evidence = _publisher(config, identity, pulses)
+    publisher, evidence = _publisher(config, identity, security, pulses)
     return Parts(cameras, judges, publisher, identity, evidence)
 
 
@@ -69,7 +71,7 @@ def make_judges(config: Config, pulses: Pulses) -> tuple[LoadedModel, Judges]:
         classifier.close()
         pulses.remove(pulse)
 
-    return model, Judges(classifier, model.detectors, voter, book, classifier.degraded, release)
+    return model, Judges(classifier, model.detectors, voter, book, classifier.degraded, release, model)
 
 
 def identity_of(config: Config, model: LoadedModel, instance: str) -> Identity:
@@ -141,9 +143,10 @@ def _voter(section: VoteSection, detectors: tuple[str, ...]) -> Voter:
     return Voter(policy, combine=section.combine, detectors=detectors, hold=hold, gap_s=section.gap_s)
 
 
-def _publisher(config: Config, identity: Identity, pulses: Pulses) -> tuple[Publisher, Evidence | None]:
+def _publisher(
+    config: Config, identity: Identity, security: Security, pulses: Pulses
+) -> tuple[Publisher, Evidence | None]:
     """Return the publisher, and what keeps the alerts before it sends them. What was opened is closed on failure."""
-    security = security_of(config)
     with ExitStack() as opened:
         evidence = open_evidence(config)
         replay = None

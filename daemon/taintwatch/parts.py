@@ -12,6 +12,7 @@ from taintwatch.cameras import Camera, CameraSet
 from taintwatch.evidence.evidence import Evidence
 from taintwatch.vote.voter import Voter
 from taintwatch_models.classifier import Classifier
+from taintwatch_models.loading import LoadedModel
 from taintwatch_models.records import Detector
 
 __all__ = ["Judges", "Parts", "Plan", "Swap"]
@@ -37,6 +38,8 @@ class Judges:
     """Why the classifier does not run as it should, as one sentence; None while it does."""
     release: Callable[[], None] = _nothing
     """Called once these are not used any more."""
+    model: LoadedModel | None = None
+    """What the classifier and the detectors came from: how frames are laid onto its input, how it was calibrated."""
 
 
 @dataclass(frozen=True, slots=True)

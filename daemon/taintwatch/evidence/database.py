@@ -94,8 +94,13 @@ def settle(path: Path) -> None:
 
 
 def set_aside(path: Path) -> None:
-    """Rename a damaged database (and its journal), so that somebody can look at it later. Raises `OSError`."""
+    """Rename a damaged database (and its journal), so that somebody can look at it later. Raises `OSError`.
+
+    Only the last one is kept: a disk that damages one after the other must not be filled with them.
+    """
     suffix = f".damaged-{time.time_ns()}"
+    for old in path.parent.glob(f"{path.name}.damaged-*"):
+        old.unlink()
     for part in ("", "-wal", "-shm"):
         file = path.with_name(path.name + part)
         if file.exists():

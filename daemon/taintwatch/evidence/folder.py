@@ -118,8 +118,9 @@ class EvidenceFolder:
             path.unlink(missing_ok=True)
 
     def bytes_used(self) -> int:
-        """Return the bytes of the database and of all media."""
-        database = sum(path.stat().st_size for path in self.root.glob("alerts.db*") if path.is_file())
+        """Return the bytes of the database and of all media, without a damaged database that was set aside."""
+        parts = [self.database.with_name(self.database.name + part) for part in ("", "-wal", "-shm")]
+        database = sum(part.stat().st_size for part in parts if part.is_file())
         return database + sum(media.bytes for media in self.all_media())
 
 
