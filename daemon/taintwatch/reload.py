@@ -82,6 +82,11 @@ class Reloader:
         self._thread: threading.Thread | None = None
         self._result: tuple[Config, Swap] | str | None = None
 
+    @property
+    def config(self) -> Config:
+        """The configuration in use."""
+        return self._config
+
     def poll(self) -> Swap | None:
         """Start what was asked for; return a swap once it is ready. Then call `done` when it was made."""
         if self._thread is not None and not self._thread.is_alive():

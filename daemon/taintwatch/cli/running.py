@@ -21,6 +21,7 @@ from taintwatch.config.sections import Config
 from taintwatch.logs import failed_threads_to_log, set_up_logging
 from taintwatch.notify import Notifier, supervision
 from taintwatch.parts import Parts
+from taintwatch.pipeline import Step
 from taintwatch.pulse import Pulses
 from taintwatch.recovery import LOAD_LIMIT_S
 from taintwatch.reload import Reloader
@@ -29,6 +30,7 @@ from taintwatch.status import Summary
 from taintwatch.supervising import Monitoring, Reporters, ServiceManagerReporter
 from taintwatch.swapping import Preparer
 from taintwatch.watchdog import Watchdog, look_every_s
+from taintwatch.web.page import Page
 
 __all__ = ["reload_on_hangup", "run_config", "stop_on_signals"]
 
@@ -73,16 +75,26 @@ def run_config(
             asked=hangups,
             pulse=pulses.add("reload"),
         )
+        page = Page(config, parts)
+        page.start(lambda: reloader.config, stack)
         service = Service(
             parts,
-            Reporters(reporter, manager, *monitoring.reporters()),
+            Reporters(reporter, manager, *monitoring.reporters(), *page.reporters()),
             plan_of(config),
             stopping=stopping.is_set,
-            swaps=reloader,
+            swaps=page.following(reloader),
             pulses=pulses,
-            observe=monitoring.observe,
+            observe=_both(monitoring.observe, page.observe),
         )
         return service.run()
+
+
+def _both(first: Callable[[Step], None], second: Callable[[Step], None]) -> Callable[[Step], None]:
+    def observe(step: Step) -> None:
+        first(step)
+        second(step)
+
+    return observe
 
 
 def _load(config: Config, pulses: Pulses) -> Parts:

@@ -1,0 +1,79 @@
+"""Where the page is served: its address, its token, and the names by which browsers may call it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from taintwatch_models.errors import ConfigError
+
+__all__ = ["Address", "host_of", "is_known_host", "parse_address", "read_token"]
+
+SHORTEST_TOKEN = 16
+_ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>\d{1,5})")
+_HOST_HEADER = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+))(?::\d{1,5})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen."""
+
+    family: socket.AddressFamily
+    host: str
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host == "localhost" or (_is_ip(self.host) and ipaddress.ip_address(self.host).is_loopback)
+
+
+def parse_address(bind: str) -> Address:
+    """Read HOST:PORT or [V6]:PORT; port 0 takes a free one. Raises `ConfigError`."""
+    match = _ADDRESS.fullmatch(bind)
+    if match is None or int(match["port"]) > 65_535:
+        raise ConfigError(f"web.bind is {bind!r}; it must be like 127.0.0.1:8080 or [::1]:8080")
+    family = socket.AF_INET6 if match["six"] else socket.AF_INET
+    return Address(family, match["six"] or match["host"], int(match["port"]))
+
+
+def read_token(path: Path) -> str:
+    """Return the token in a file. Raises `ConfigError` where others may read it, it is too short or not there."""
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not ASCII"
+        raise ConfigError(f"web.token_file {path} cannot be read: {reason}") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(f"web.token_file {path} can be read by others than its owner; chmod 600 it")
+    if len(text) < SHORTEST_TOKEN:
+        raise ConfigError(f"web.token_file {path} holds fewer than {SHORTEST_TOKEN} characters; make a longer one")
+    return text
+
+
+def host_of(header: str) -> str | None:
+    """Return the host that a Host header names, in lower case, without its port; None where it is malformed."""
+    match = _HOST_HEADER.fullmatch(header)
+    return None if match is None else (match["six"] or match["host"]).lower()
+
+
+def is_known_host(header: str, names: frozenset[str]) -> bool:
+    """Whether a Host header names us: by an address, as localhost, or by one of `names` (lower case).
+
+    DNS rebinding needs a name that its owner can point elsewhere; an address cannot be.
+    """
+    host = host_of(header)
+    return host is not None and (host == "localhost" or host in names or _is_ip(host))
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,235 @@
+"""The page's addresses: what is served under which, and what may be asked of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from taintwatch.config.sections import WebSection
+from taintwatch.evidence.reader import Filter
+from taintwatch.web.gate import COOKIE, SESSION_S, Gate, Keys
+from taintwatch.web.login import login_page
+from taintwatch.web.shelf import Shelf
+from taintwatch.web.state import State
+from taintwatch.web.stream import Audience
+from taintwatch.web.trials import POLICY, Trials
+from taintwatch_models.errors import TaintwatchError, UsageError
+
+__all__ = ["Desk", "make_app"]
+
+STATIC = Path(__file__).with_name("static")
+KINDS = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
+LARGEST_BODY = 64_000
+LIST_LIMIT = 500
+EXPORT_LIMIT = 1000
+EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+Call = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Desk:
+    """What answers are made from."""
+
+    shelf: Shelf
+    state: State
+    trials: Trials
+    audience: Audience
+    keys: Keys
+    web: WebSection
+
+
+def make_app(desk: Desk, names: frozenset[str]) -> ASGIApp:
+    """Return the page behind its gate. `names`: host names by which browsers may call it."""
+    static = {path.name: (path.read_bytes(), KINDS[path.suffix]) for path in STATIC.iterdir() if path.suffix in KINDS}
+    calls: list[tuple[str, str, Call]] = [
+        ("/", "GET", partial(_static, static, "index.html")),
+        ("/static/{name}", "GET", partial(_static, static, None)),
+        ("/login", "POST", partial(_login, desk)),
+        ("/api/about", "GET", partial(_about, desk)),
+        ("/api/config", "GET", _answer(lambda request: desk.state.config())),
+        ("/api/calibration", "GET", _answer(lambda request: desk.state.calibration())),
+        ("/api/trials", "GET", _answer(lambda request: [asdict(trial) for trial in desk.trials.all()])),
+        ("/api/alerts", "GET", _answer(lambda request: desk.shelf.alerts(filter_of(request.query_params, LIST_LIMIT)))),
+        ("/api/alerts/{event_id}", "GET", _answer(lambda request: desk.shelf.alert(_event(request)))),
+        ("/api/alerts/{event_id}/acknowledge", "POST", partial(_acknowledge, desk)),
+        ("/api/alerts/{event_id}/note", "POST", partial(_note, desk)),
+        ("/alerts/{event_id}/{kind}", "GET", partial(_evidence, desk)),
+        ("/export.zip", "GET", partial(_export, desk)),
+        ("/trials/{name}/{path:path}", "GET", partial(_trial, desk)),
+    ]
+    routes = [Route(path, _guarded(call), methods=[method]) for path, method, call in calls]
+    routes.append(Route("/stream", desk.audience))
+    return Gate(Starlette(routes=routes), desk.keys, names)
+
+
+def filter_of(query: QueryParams, most: int) -> Filter:
+    """Read camera, state, since, until (milliseconds since 1970) and limit. Raises `UsageError`."""
+    camera, state = query.get("camera") or None, query.get("state") or None
+    if state not in (None, "open", "cleared", "interrupted"):
+        raise UsageError("state must be open, cleared or interrupted.")
+    since, until = _number(query, "since"), _number(query, "until")
+    limit = min(most, _number(query, "limit") or most)
+    return Filter(camera, _ns(since), _ns(until), state, max(1, limit))
+
+
+def _number(query: QueryParams, key: str) -> int | None:
+    text = query.get(key)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 13):
+        raise UsageError(f"{key} must be a whole number.")
+    return int(text)
+
+
+def _ns(milliseconds: int | None) -> int | None:
+    return None if milliseconds is None else milliseconds * 1_000_000
+
+
+def _guarded(call: Call) -> Call:
+    """Tell what the house's errors say in place of failing."""
+
+    async def guarded(request: Request) -> Response:
+        try:
+            return await call(request)
+        except UsageError as error:
+            status = 404 if str(error).startswith("There is no") else 400
+            return JSONResponse({"problem": str(error)}, status)
+        except TaintwatchError as error:
+            return JSONResponse({"problem": str(error)}, 503)
+
+    return guarded
+
+
+def _answer(make: Callable[[Request], Any]) -> Call:
+    """Return a call that answers with JSON, made in a worker thread."""
+
+    async def answer(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(make, request))
+
+    return answer
+
+
+def _event(request: Request) -> str:
+    event_id = str(request.path_params["event_id"])
+    if not EVENT_ID.fullmatch(event_id):
+        raise UsageError("There is no such alert.")
+    return event_id
+
+
+async def _static(files: dict[str, tuple[bytes, str]], name: str | None, request: Request) -> Response:
+    found = files.get(name or request.path_params["name"])
+    if found is None:
+        return _nothing()
+    return Response(found[0], media_type=found[1], headers={"cache-control": "no-cache"})
+
+
+async def _login(desk: Desk, request: Request) -> Response:
+    """Open a session for whoever gives the token."""
+    given = parse_qs((await _body(request)).decode("utf-8", "replace")).get("token", [""])[0]
+    if not desk.keys.needed:
+        return RedirectResponse("/", 303)
+    if not desk.keys.fits(given.strip()):
+        return login_page(401, "That is not the token.")
+    answer = RedirectResponse("/", 303)
+    secure = request.url.scheme == "https"
+    answer.set_cookie(
+        COOKIE, desk.keys.open_session(), max_age=round(SESSION_S), httponly=True, samesite="strict", secure=secure
+    )
+    return answer
+
+
+async def _about(desk: Desk, request: Request) -> Response:
+    told = desk.state.about() | {
+        "csrf": desk.keys.csrf,
+        "kept": desk.shelf.kept,
+        "trials": bool(await run_in_threadpool(desk.trials.all)),
+        "audience": asdict(desk.audience.stats()),
+    }
+    return JSONResponse(told)
+
+
+async def _acknowledge(desk: Desk, request: Request) -> Response:
+    told = await _json(request)
+    wanted = told.get("acknowledged")
+    if not isinstance(wanted, bool):
+        raise UsageError("acknowledged must be true or false.")
+    event_id = _event(request)
+    mark = await run_in_threadpool(desk.shelf.acknowledge, event_id, time.time_ns() if wanted else None)
+    return JSONResponse(asdict(mark))
+
+
+async def _note(desk: Desk, request: Request) -> Response:
+    text = (await _json(request)).get("note")
+    if not isinstance(text, str):
+        raise UsageError("note must be a text.")
+    return JSONResponse(asdict(await run_in_threadpool(desk.shelf.note, _event(request), text)))
+
+
+async def _evidence(desk: Desk, request: Request) -> Response:
+    path = desk.shelf.file(_event(request), request.path_params["kind"])
+    if path is None:
+        return _nothing()
+    return FileResponse(path, media_type="video/mp4" if path.suffix == ".mp4" else "image/jpeg")
+
+
+async def _export(desk: Desk, request: Request) -> Response:
+    wanted = filter_of(request.query_params, EXPORT_LIMIT)
+    scratch = Path(tempfile.mkdtemp(prefix="taintwatch-export-"))
+    try:
+        target = await run_in_threadpool(desk.shelf.export, wanted, scratch)
+    except TaintwatchError:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    tidy = BackgroundTask(shutil.rmtree, scratch, ignore_errors=True)
+    return FileResponse(target, filename="taintwatch-alerts.zip", background=tidy)
+
+
+async def _trial(desk: Desk, request: Request) -> Response:
+    name, path = request.path_params["name"], request.path_params["path"]
+    file = await run_in_threadpool(desk.trials.file, name, path)
+    return _nothing() if file is None else FileResponse(file, headers={"content-security-policy": POLICY})
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    told = None
+    with contextlib.suppress(ValueError, RecursionError):
+        told = json.loads(await _body(request))
+    if not isinstance(told, dict):
+        raise UsageError("The request must hold a JSON object.")
+    return told
+
+
+async def _body(request: Request) -> bytes:
+    """Return what was sent. Raises `UsageError` where it is too large or breaks off."""
+    body = b""
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > LARGEST_BODY:
+                raise UsageError(f"The request is larger than {LARGEST_BODY} bytes.")
+    except ClientDisconnect:
+        raise UsageError("The request broke off.") from None
+    return body
+
+
+def _nothing() -> Response:
+    return PlainTextResponse("There is nothing here.\n", 404)

@@ -1,0 +1,140 @@
+"""The gate before every page: the name asked for, who asks, forged requests, and what browsers are told to refuse."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from taintwatch.web.address import host_of, is_known_host
+from taintwatch.web.login import login_page
+
+__all__ = ["COOKIE", "CSRF_HEADER", "Gate", "Keys"]
+
+COOKIE = "taintwatch_session"
+CSRF_HEADER = "x-taintwatch-csrf"
+SESSION_S = 12 * 3600.0
+SESSIONS = 200  # the oldest goes
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self'; "
+    "connect-src 'self'; font-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": POLICY,
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+class Keys:
+    """The token and what it opens: sessions, held in memory only. Used by the page's event loop alone."""
+
+    def __init__(self, token: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`token` None: whoever reaches the page may see it (loopback)."""
+        self._token = None if token is None else token.encode()
+        self._clock = clock
+        self._sessions: OrderedDict[str, float] = OrderedDict()
+        self.csrf = secrets.token_urlsafe(24)
+        """What writing calls must carry: other sites can neither read it nor send the header."""
+
+    @property
+    def needed(self) -> bool:
+        """Whether a token is needed."""
+        return self._token is not None
+
+    def fits(self, given: str) -> bool:
+        """Whether this is the token; takes the same time whatever is given."""
+        return self._token is not None and hmac.compare_digest(_digest(given.encode()), _digest(self._token))
+
+    def open_session(self) -> str:
+        """Return the secret of a new session."""
+        secret = secrets.token_urlsafe(32)
+        self._sessions[_digest(secret.encode()).hex()] = self._clock() + SESSION_S
+        while len(self._sessions) > SESSIONS:
+            self._sessions.popitem(last=False)
+        return secret
+
+    def admits(self, headers: Headers) -> bool:
+        """Whether a request comes from somebody who gave the token."""
+        if self._token is None:
+            return True
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and self.fits(given.strip()):
+            return True
+        until = self._sessions.get(_digest(_session_of(headers).encode()).hex())  # found by its digest: nothing to time
+        return until is not None and self._clock() < until
+
+
+class Gate:
+    """ASGI middleware. Order: the name that was asked for, the token, the forgery check; then the page itself."""
+
+    def __init__(self, app: ASGIApp, keys: Keys, names: frozenset[str]) -> None:
+        """`names`: host names, beside localhost and addresses, by which browsers may call us."""
+        self._app = app
+        self._keys = keys
+        self._names = names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+
+        async def send_protected(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await (refusal or self._app)(scope, receive, send_protected)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if not is_known_host(headers.get("host", ""), self._names):
+            return PlainTextResponse("This page is not known by that name; add it to web.hosts.\n", 400)
+        is_login = (scope["method"], scope["path"]) == ("POST", "/login")
+        if not is_login and not self._keys.admits(headers):
+            return login_page(401)
+        if scope["method"] in ("GET", "HEAD"):
+            return None
+        if _is_foreign(headers):
+            return PlainTextResponse("This request comes from another site.\n", 403)
+        if not is_login and not hmac.compare_digest(headers.get(CSRF_HEADER, "").encode(), self._keys.csrf.encode()):
+            return PlainTextResponse("This request does not come from the page; reload it.\n", 403)
+        return None
+
+
+def _is_foreign(headers: Headers) -> bool:
+    """Whether a browser says that another site's page makes the request."""
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return True
+    origin = headers.get("origin")
+    return origin is not None and host_of(urlsplit(origin).netloc) != host_of(headers.get("host", ""))
+
+
+def _session_of(headers: Headers) -> str:
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return "" if cookie is None else cookie.value
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).digest()

@@ -1,0 +1,70 @@
+"""The page beside a service: starts it where it is asked for, and keeps it told. Imports the server only then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from taintwatch.config.sections import Config
+from taintwatch.parts import Parts, Swap
+from taintwatch.pipeline import Step
+
+if TYPE_CHECKING:
+    from taintwatch.service import Reporter, Swaps
+    from taintwatch.web.board import Board
+
+__all__ = ["Page"]
+
+
+class Page:
+    """Where no address is given, nothing is started, imported or held."""
+
+    def __init__(self, config: Config, parts: Parts) -> None:
+        self._wanted = config.web.bind is not None
+        self._judges = parts.judges
+        self._board: Board | None = None
+        self.address: tuple[str, int] | None = None
+        """Host and port that it is bound to."""
+
+    def start(self, config: Callable[[], Config], stack: ExitStack) -> None:
+        """Serve until `stack` is closed. `config` gives the one in use. Raises `ConfigError`."""
+        if not self._wanted:
+            return
+        # Imported here: a run without a page needs none of it.
+        from taintwatch.web.board import Board
+        from taintwatch.web.server import WebServer
+
+        self._board = Board()
+        server = stack.enter_context(WebServer(config, lambda: self._judges, self._board))
+        self.address = server.address
+
+    def reporters(self) -> tuple[Reporter, ...]:
+        """Return the reporter that keeps the page told, where there is one."""
+        return () if self._board is None else (self._board,)
+
+    def observe(self, step: Step) -> None:
+        """Show one step."""
+        if self._board is not None:
+            self._board.observe(step)
+
+    def following(self, swaps: Swaps) -> Swaps:
+        """Return `swaps`, watched: what judges after a reload is what the page speaks of."""
+        return _Followed(swaps, self._follow)
+
+    def _follow(self, swap: Swap) -> None:
+        self._judges = swap.judges or self._judges
+
+
+class _Followed:
+    def __init__(self, swaps: Swaps, follow: Callable[[Swap], None]) -> None:
+        self._swaps, self._follow = swaps, follow
+
+    def poll(self) -> Swap | None:
+        swap = self._swaps.poll()
+        if swap is not None:
+            self._follow(swap)
+        return swap
+
+    def done(self) -> None:
+        self._swaps.done()

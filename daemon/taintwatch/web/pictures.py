@@ -1,0 +1,142 @@
+"""Pictures for viewers: each frame is encoded at most once, and only when somebody asks for it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch.evidence.pictures import encode_jpeg, shrink
+from taintwatch.parts import Judges
+from taintwatch.pipeline import Step
+from taintwatch.web.board import finite
+from taintwatch_models.cmag.detector import CmagDetector
+from taintwatch_models.preprocessing import Preprocessing
+from taintwatch_models.records import Prediction, Region
+from taintwatch_models.regions import region_of
+
+__all__ = ["Picture", "Pictures"]
+
+QUALITY = 75
+TOP = 3  # labels shown
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """One frame as viewers get it."""
+
+    step: Step
+    told: dict[str, Any]
+    """JSON-ready: what is drawn over it and said beside it."""
+    jpeg: bytes
+
+
+class Pictures:
+    """The newest picture of each camera. Used by one worker thread."""
+
+    def __init__(self, newest: Callable[[str], Step | None], judges: Callable[[], Judges], width: int) -> None:
+        """`width`: of a picture at most, in pixels."""
+        self._newest = newest
+        self._judges = judges
+        self._width = width
+        self._made: dict[str, Picture] = {}
+        self._rebuilt: dict[str, tuple[Step, str | None]] = {}
+        self.encoded = 0
+        """Pictures encoded so far."""
+
+    def of(self, camera: str) -> Picture | None:
+        """Return the picture of a camera's newest frame: the one made before, where it is still the newest.
+
+        Raises `PictureError`.
+        """
+        step, made = self._newest(camera), self._made.get(camera)
+        if step is None:
+            return None
+        if made is None or made.step is not step:
+            jpeg = encode_jpeg(shrink(step.frame.image, self._width), QUALITY)
+            made = self._made[camera] = Picture(step, _told(step, self._judges()), jpeg)
+            self.encoded += 1
+        return made
+
+    def reconstruction(self, picture: Picture) -> str | None:
+        """Return what CMAG believes the classifier sees, as base64 JPEG; None where it is not at work."""
+        camera = picture.step.frame.camera
+        known = self._rebuilt.get(camera)
+        if known is None or known[0] is not picture.step:
+            known = self._rebuilt[camera] = (picture.step, _rebuild(picture.step, self._judges()))
+        return known[1]
+
+
+def _rebuild(step: Step, judges: Judges) -> str | None:
+    detector = next((each for each in judges.detectors if isinstance(each, CmagDetector)), None)
+    if detector is None or not isinstance(step.outcome, Prediction) or step.outcome.features is None:
+        return None
+    return base64.b64encode(encode_jpeg(detector.reconstruct(step.outcome), QUALITY)).decode("ascii")
+
+
+def _told(step: Step, judges: Judges) -> dict[str, Any]:
+    """Return what the page draws and says; coordinates in frame pixels."""
+    frame, outcome = step.frame, step.outcome
+    told: dict[str, Any] = {
+        "frame": frame.index,
+        "wall_ms": frame.wall_ns // 1_000_000,
+        "width": frame.image.shape[1],
+        "height": frame.image.shape[0],
+    }
+    if not isinstance(outcome, Prediction):
+        return told | {"rejected": outcome.reason}
+    suspicious = any(verdict.suspicious for verdict in step.verdicts)
+    evidence, model = outcome.evidence, judges.model
+    told |= {
+        "latency_ms": round(outcome.latency_ms, 1),
+        "top": _top(outcome, judges.classifier.card.labels),
+        "suspicious": suspicious,
+        "critical": [],
+        "intersection": [],
+        "after": None,
+    }
+    if evidence is None or model is None:
+        return told
+    size = frame.image.shape[0], frame.image.shape[1]
+    told["critical"] = _polygons(evidence.tight_mask, model.preprocessing, size)
+    told["intersection"] = _polygons(evidence.paper_mask, model.preprocessing, size)
+    told["after"] = _after(outcome, judges.classifier.card.labels)
+    return told
+
+
+def _top(prediction: Prediction, labels: tuple[str, ...]) -> list[tuple[str, float]]:
+    """Return the first labels with their softmax probabilities."""
+    logits = prediction.logits.astype(np.float64)
+    shares = np.exp(logits - logits.max())
+    shares /= shares.sum()
+    order = np.argsort(-shares)[:TOP]
+    return [(labels[index] if index < len(labels) else str(index), round(float(shares[index]), 4)) for index in order]
+
+
+def _after(prediction: Prediction, labels: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return what the classifier says once the region is filled."""
+    evidence = prediction.evidence
+    if evidence is None:
+        return None
+    tight = evidence.tight_label is not None
+    label = evidence.tight_label if tight else evidence.paper_label
+    if label is None:
+        return None
+    return {
+        "label": labels[label] if label < len(labels) else str(label),
+        "changed": label != prediction.label,
+        "rank": evidence.tight_rank if tight else evidence.paper_rank,
+        "margin": finite(None if evidence.tight_margin is None else round(float(evidence.tight_margin), 2)),
+    }
+
+
+def _polygons(
+    mask: NDArray[np.bool_] | None, preprocessing: Preprocessing, size: tuple[int, int]
+) -> list[list[tuple[int, int]]]:
+    """Return a mask of the input as polygons in frame pixels."""
+    region: Region | None = None if mask is None else region_of(mask, preprocessing.place(*size), size)
+    return [] if region is None else [[(int(x), int(y)) for x, y in polygon] for polygon in region.polygons]

@@ -1,0 +1,186 @@
+"""Alerts as the page shows them: from the store where one is kept, else those since the start, from memory."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tempfile
+import zipfile
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from taintwatch.alerts.messages import MessageError, as_json, decode
+from taintwatch.evidence.database import connect_read_only
+from taintwatch.evidence.export import export_alerts
+from taintwatch.evidence.folder import CLIP, FRAME, OVERLAY, EvidenceFolder
+from taintwatch.evidence.marks import Mark, Marks
+from taintwatch.evidence.reader import AlertReader, Filter, Kept
+from taintwatch.records import Alert, AlertState
+from taintwatch.web.board import Board, finite
+from taintwatch_models.errors import TaintwatchError, UsageError
+
+__all__ = ["FILES", "Shelf", "summary_of"]
+
+FILES = {"clip": CLIP, "frame": FRAME, "overlay": OVERLAY}
+LATEST = """
+SELECT topic, json FROM records WHERE id IN (
+    SELECT max(id) FROM records WHERE event_id IN (SELECT value FROM json_each(?)) GROUP BY event_id
+)
+"""
+
+
+class Shelf:
+    """Reads alerts, and writes what people say of them. Any thread may call."""
+
+    def __init__(self, board: Board, folder: EvidenceFolder | None) -> None:
+        """`folder` None: no alert is kept, so that only those of this start are known."""
+        self._board = board
+        self._folder = folder
+        self._marks = None if folder is None else Marks(folder.database)
+
+    @property
+    def kept(self) -> bool:
+        """Whether alerts outlive this start."""
+        return self._folder is not None
+
+    def alerts(self, wanted: Filter) -> list[dict[str, Any]]:
+        """Return summaries, newest first. Raises `TaintwatchError`."""
+        if self._folder is None:
+            return [summary_of(alert) for alert in reversed(self._remembered(wanted))]
+        kept = AlertReader(self._folder.database).alerts(wanted)
+        ids = [one.event_id for one in kept]
+        latest, marks = self._latest(ids), self._marks_of(ids)
+        return [_summary(one, latest.get(one.event_id), marks.get(one.event_id)) for one in reversed(kept)]
+
+    def alert(self, event_id: str) -> dict[str, Any]:
+        """Return all of one alert: its summary, its records and which files there are. Raises `UsageError`."""
+        if self._folder is None:
+            records = [alert for _, alert in self._board.alerts_since(0) if alert.event_id == event_id]
+            if not records:
+                raise _unknown(event_id)
+            return summary_of(records[-1]) | {"records": [{"body": asdict(alert)} for alert in records], "files": []}
+        messages = AlertReader(self._folder.database).records(event_id)
+        if not messages or not isinstance(messages[-1].body, Alert):
+            raise _unknown(event_id)
+        media = self._folder.media_of(event_id)
+        names = {path.name for path in (() if media is None else media.files)}
+        mark = self._marks_of([event_id]).get(event_id)
+        return summary_of(messages[-1].body, mark) | {
+            "records": [json.loads(as_json(message)) for message in messages],
+            "files": [kind for kind, name in FILES.items() if name in names],
+        }
+
+    def file(self, event_id: str, kind: str) -> Path | None:
+        """Return a picture or the clip of an alert, where it is there."""
+        if self._folder is None or kind not in FILES:
+            return None
+        try:
+            path = self._folder.of(event_id) / FILES[kind]
+        except ValueError:
+            return None
+        return path if path.is_file() and not path.is_symlink() else None
+
+    def acknowledge(self, event_id: str, wall_ns: int | None) -> Mark:
+        """Note that somebody saw an alert (None: take it back). Raises `UsageError`, `TaintwatchError`."""
+        marks = self._writable()
+        marks.acknowledge(event_id, wall_ns)
+        return marks.of([event_id]).get(event_id, Mark())
+
+    def note(self, event_id: str, text: str) -> Mark:
+        """Set an alert's note. Raises `UsageError`, `TaintwatchError`."""
+        marks = self._writable()
+        marks.note(event_id, text)
+        return marks.of([event_id]).get(event_id, Mark())
+
+    def export(self, wanted: Filter, scratch: Path) -> Path:
+        """Write the alerts with their evidence and notes as a zip file below `scratch`. Raises `TaintwatchError`."""
+        if self._folder is None:
+            raise UsageError("Alerts are not kept: give [evidence] a folder.")
+        kept = AlertReader(self._folder.database).alerts(wanted)
+        target = Path(tempfile.mkdtemp(dir=scratch)) / "alerts.zip"
+        export_alerts(self._folder, kept, target)
+        marks = self._marks_of([one.event_id for one in kept])
+        with zipfile.ZipFile(target, "a") as archive:
+            archive.writestr("notes.json", json.dumps({key: asdict(mark) for key, mark in marks.items()}, indent=1))
+        return target
+
+    def _writable(self) -> Marks:
+        if self._marks is None:
+            raise UsageError("Alerts are not kept, so nothing can be said of them: give [evidence] a folder.")
+        return self._marks
+
+    def _marks_of(self, ids: Iterable[str]) -> dict[str, Mark]:
+        return {} if self._marks is None else self._marks.of(ids)
+
+    def _latest(self, ids: Sequence[str]) -> dict[str, Alert]:
+        """Return the last record of each of these alerts; a damaged one is left out."""
+        if self._folder is None:
+            return {}
+        try:
+            with closing(connect_read_only(self._folder.database)) as connection:
+                rows = connection.execute(LATEST, (json.dumps(list(ids)),)).fetchall()
+        except sqlite3.Error as error:
+            raise TaintwatchError(f"{self._folder.database} cannot be read: {error}.") from error
+        found = {}
+        for row in rows:
+            try:
+                body = decode([row["topic"].encode(), row["json"].encode()]).body
+            except MessageError:
+                continue
+            if isinstance(body, Alert):
+                found[body.event_id] = body
+        return found
+
+    def _remembered(self, wanted: Filter) -> list[Alert]:
+        latest = {alert.event_id: alert for _, alert in self._board.alerts_since(0)}
+        found = [alert for alert in latest.values() if _is_wanted(alert, wanted)]
+        return sorted(found, key=lambda alert: alert.raised_wall_ns)[-wanted.limit :]
+
+
+def summary_of(alert: Alert, mark: Mark | None = None) -> dict[str, Any]:
+    """Return what the list and the timeline say of an alert. JSON-ready; times in milliseconds."""
+    mark = mark or Mark()
+    ended = alert.state in (AlertState.CLEARED, AlertState.INTERRUPTED)
+    return {
+        "event_id": alert.event_id,
+        "camera": alert.camera,
+        "state": alert.state.value,
+        "raised_ms": alert.raised_wall_ns // 1_000_000,
+        "ended_ms": alert.wall_ns // 1_000_000 if ended else None,
+        "label": alert.label_name,
+        "recovered": alert.recovered_name,
+        "confidence": finite(alert.confidence),
+        "score": finite(alert.score),
+        "threshold": finite(alert.threshold),
+        "detectors": list(alert.detectors),
+        "acknowledged_ms": None if mark.acknowledged_wall_ns is None else mark.acknowledged_wall_ns // 1_000_000,
+        "note": mark.note,
+    }
+
+
+def _summary(kept: Kept, alert: Alert | None, mark: Mark | None) -> dict[str, Any]:
+    if alert is not None:
+        return summary_of(alert, mark)
+    state = AlertState(kept.state)
+    bare = Alert(
+        kept.event_id, state, kept.camera, (), kept.raised_wall_ns, kept.wall_ns, 0, 0, 0, None, 0, 0, kept.label_name,
+        None, None, 0.0, kept.score, 0.0, None,
+    )  # fmt: skip
+    return summary_of(bare, mark) | {"confidence": None, "threshold": None}
+
+
+def _is_wanted(alert: Alert, wanted: Filter) -> bool:
+    is_open = alert.state in (AlertState.RAISED, AlertState.UPDATED)
+    return (
+        (wanted.camera is None or alert.camera == wanted.camera)
+        and (wanted.since_ns is None or alert.raised_wall_ns >= wanted.since_ns)
+        and (wanted.until_ns is None or alert.raised_wall_ns < wanted.until_ns)
+        and (wanted.state is None or (is_open if wanted.state == "open" else alert.state.value == wanted.state))
+    )
+
+
+def _unknown(event_id: str) -> UsageError:
+    return UsageError(f"There is no alert {event_id[:64]}.")

@@ -1,0 +1,99 @@
+"""What the page says of the daemon itself: what runs, the configuration without secrets, the calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from taintwatch.config.digest import canonical, config_hash
+from taintwatch.config.sections import Config
+from taintwatch.logs_redact import redact
+from taintwatch.parts import Judges
+from taintwatch.web.board import Board
+from taintwatch_models.calibration_file import Calibration, HeldOut
+
+__all__ = ["State"]
+
+
+class State:
+    """Answers for the settings view. Any thread may ask."""
+
+    def __init__(self, config: Callable[[], Config], judges: Callable[[], Judges], board: Board) -> None:
+        self._config = config
+        self._judges = judges
+        self._board = board
+
+    def about(self) -> dict[str, Any]:
+        """Return what the page needs to draw anything at all."""
+        config, card = self._config(), self._judges().classifier.card
+        return {
+            "site": config.site,
+            "model": card.name,
+            "model_hash": card.model_hash,
+            "provider": card.provider,
+            "cameras": [camera.name for camera in config.camera],
+            "detectors": list(config.detect.detectors),
+            "vote": config.vote.model_dump(mode="json", exclude_none=True) | _window(config),
+            "cmag": "cmag" in config.detect.detectors,
+            "config_hash": config_hash(config),
+        }
+
+    def config(self) -> dict[str, Any]:
+        """Return the configuration, read-only: addresses without credentials, secrets as the names of their files."""
+        redacted: dict[str, Any] = _redacted(canonical(self._config()))
+        return redacted
+
+    def calibration(self) -> dict[str, Any]:
+        """Return when and on what the thresholds were chosen, and how often each detector alarms then and now."""
+        model = self._judges().model
+        calibration = Calibration() if model is None else model.calibration
+        now = {rate.detector: rate for rate in self._board.rates.now()}
+        detectors = []
+        for name in self._config().detect.detectors:
+            accepted, then = _rates(calibration, name)
+            rate = now.get(name)
+            detectors.append(
+                {
+                    "detector": name,
+                    "accepted": accepted,
+                    "then": None if then is None else asdict(then),
+                    "now": None if rate is None else asdict(rate),
+                    "drifted": rate is not None and rate.drifted(accepted),
+                }
+            )
+        return {
+            "calibrated": calibration.calibrated,
+            "created": calibration.created,
+            "benign": calibration.benign,
+            "benign_frames": calibration.benign_frames,
+            "accepted_fpr": calibration.accepted_fpr,
+            "warnings": [] if model is None else list(model.warnings),
+            "detectors": detectors,
+        }
+
+
+def _window(config: Config) -> dict[str, Any]:
+    if config.vote.policy != "k-of-n":
+        return {}
+    return {"k": config.vote.k or 3, "n": config.vote.n or 5}
+
+
+def _rates(calibration: Calibration, detector: str) -> tuple[float | None, HeldOut | None]:
+    """Return the accepted false-positive rate of a detector, and the one that was measured then."""
+    if detector == "cmag":
+        cmag = calibration.cmag
+        return (None, None) if cmag is None else (cmag.accepted_fpr, cmag.held_out)
+    if detector == "joint":
+        joint = calibration.combination
+        return (None, None) if joint is None else (joint.accepted_fpr, joint.held_out)
+    part = calibration.tight if detector == "tight" else calibration.paper
+    return calibration.accepted_fpr, part.held_out
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _redacted(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_redacted(each) for each in value]
+    return redact(value) if isinstance(value, str) else value

@@ -1,0 +1,76 @@
+// What is drawn over a picture and beside it.
+const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+export function polygons(context, shapes, colour, scale, dashed) {
+  const width = Math.max(2, context.canvas.width / 320);
+  for (const [stroke, extra] of [["rgb(0 0 0 / .75)", 3], [colour, 0]]) {
+    context.strokeStyle = stroke;
+    context.lineWidth = width + extra;
+    context.setLineDash(dashed ? [4 * width, 3 * width] : []);
+    for (const shape of shapes) {
+      context.beginPath();
+      shape.forEach(([x, y], index) => (index ? context.lineTo(x * scale, y * scale) : context.moveTo(x * scale, y * scale)));
+      context.closePath();
+      context.stroke();
+      if (!extra) {
+        context.globalAlpha = 0.16;
+        context.fillStyle = colour;
+        context.fill();
+        context.globalAlpha = 1;
+      }
+    }
+  }
+  context.setLineDash([]);
+}
+
+export function overlay(canvas, told, wanted) {
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  const scale = canvas.width / told.width;
+  if (wanted.critical) polygons(context, told.critical || [], style("--critical"), scale, false);
+  if (wanted.intersection) polygons(context, told.intersection || [], style("--intersection"), scale, true);
+}
+
+// The statistic of each detector, divided by nothing: score and threshold on one axis, newest on the right.
+export function chart(canvas, points, most) {
+  const ratio = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
+  if (!width) return;
+  if (canvas.width !== Math.round(width * ratio)) {
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+  }
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  const names = Object.keys(points.at(-1)?.[2] ?? {});
+  const name = names[0];
+  if (!name) return;
+  const values = points.flatMap((point) => (point[2][name] ?? []).slice(0, 2)).filter((value) => value !== null);
+  const low = Math.min(...values), high = Math.max(...values), room = (high - low || 1) * 0.12;
+  const x = (index) => 4 + ((width - 8) * (index + most - points.length)) / (most - 1);
+  const y = (value) => 4 + (height - 8) * (1 - (value - low + room) / (high - low + 2 * room));
+  context.fillStyle = style("--raised");
+  points.forEach((point, index) => point[4] && context.fillRect(x(index), 0, (width - 8) / (most - 1) + 1, height));
+  line(context, points, x, (point) => y(point[2][name][1]), name, 1, style("--threshold"), [5, 4]);
+  line(context, points, x, (point) => y(point[2][name][0]), name, 0, style("--chart"), []);
+  context.fillStyle = style("--quiet");
+  context.font = "12px system-ui, sans-serif";
+  const last = points.at(-1)[2][name];
+  context.fillText(`${name}: ${last[0]?.toFixed(2)} (threshold ${last[1]?.toFixed(2)})`, 8, 14);
+}
+
+function line(context, points, x, y, name, which, colour, dash) {
+  context.strokeStyle = colour;
+  context.lineWidth = which ? 1.5 : 2;
+  context.setLineDash(dash);
+  context.beginPath();
+  let drawn = false;
+  points.forEach((point, index) => {
+    if ((point[2][name] ?? [null, null])[which] === null) { drawn = false; return; }
+    if (drawn) context.lineTo(x(index), y(point));
+    else context.moveTo(x(index), y(point));
+    drawn = true;
+  });
+  context.stroke();
+  context.setLineDash([]);
+}

@@ -1,0 +1,167 @@
+// The live view: one panel for each camera.
+import { byId, make, number, percent, remember, remembered } from "./dom.js";
+import { chart, overlay } from "./draw.js";
+
+const MOST = 300; // points in the chart
+const SWITCHES = [
+  ["critical", "Critical region"], ["intersection", "Intersection"], ["chart", "Statistic"], ["vote", "Vote window"],
+  ["labels", "Labels"], ["reconstruction", "CMAG reconstruction"],
+];
+
+export class Live {
+  constructor(about, changed) {
+    this.about = about;
+    this.panels = new Map();
+    this.wanted = { critical: true, intersection: true, chart: true, vote: true, labels: true, reconstruction: false, ...remembered("overlays", {}) };
+    this.open = new Set();
+    for (const [key, text] of SWITCHES) {
+      if (key === "reconstruction" && !about.cmag) continue;
+      if (key === "intersection" && !about.detectors.includes("paper")) continue;
+      const box = make("input", { type: "checkbox", id: `switch-${key}`, checked: this.wanted[key] });
+      box.addEventListener("change", () => {
+        this.wanted[key] = box.checked;
+        remember("overlays", this.wanted);
+        this.panels.forEach((panel) => panel.redraw());
+        if (key === "reconstruction") changed();
+      });
+      byId("overlay-switches").append(make("label", {}, box, text, make("span", { className: `swatch ${key}`, "aria-hidden": "true" })));
+    }
+    if (matchMedia("(max-width: 40rem)").matches) byId("switches").open = false;
+  }
+
+  panel(name) {
+    if (!this.panels.has(name)) {
+      const panel = new Panel(name, this);
+      this.panels.set(name, panel);
+      byId("cameras").append(panel.root);
+      byId("no-cameras").hidden = true;
+    }
+    return this.panels.get(name);
+  }
+
+  picture(told, jpeg) { this.panel(told.camera).show(told, jpeg); }
+
+  status(status) {
+    const names = new Set(status.cameras.map((camera) => camera.camera));
+    for (const [name, panel] of this.panels) {
+      if (!names.has(name)) { panel.root.remove(); this.panels.delete(name); }
+    }
+    for (const camera of status.cameras) this.panel(camera.camera).status(camera, status);
+  }
+
+  alert(alert) {
+    const open = alert.state === "raised" || alert.state === "updated";
+    this.panel(alert.camera).raised(open ? alert : null);
+  }
+}
+
+class Panel {
+  constructor(name, live) {
+    Object.assign(this, { name, live, points: [], told: null, busy: false });
+    const title = `camera-${name}`;
+    this.image = make("canvas", { width: 640, height: 480, role: "img", "aria-label": `Camera ${name}: no picture yet` });
+    this.over = make("canvas", { className: "over", width: 640, height: 480, "aria-hidden": "true" });
+    this.rebuilt = make("img", { className: "rebuilt", alt: "What the classifier believes it sees (CMAG)", hidden: true });
+    this.state = make("span", { className: "pill" }, "connecting");
+    this.before = make("ol");
+    this.after = make("ol");
+    this.chart = make("canvas", { className: "chart", role: "img", "aria-label": "Statistic against its threshold over time" });
+    this.vote = make("div", { className: "vote" });
+    this.figures = make("dl", { className: "figures" });
+    this.labels = make("div", { className: "labels" }, make("div", {}, make("h3", {}, "Seen"), this.before), make("div", {}, make("h3", {}, "After the fill"), this.after));
+    this.root = make("article", { className: "camera", "aria-labelledby": title },
+      make("div", { className: "camera-head" }, make("h2", { id: title }, name), this.state),
+      make("div", { className: "body" }, make("div", { className: "picture" }, this.image, this.over, this.rebuilt),
+        make("div", { className: "below" }, this.labels, this.chart, this.vote, this.figures)));
+    this.root.dataset.camera = name;
+  }
+
+  async show(told, jpeg) {
+    const last = this.points.at(-1)?.[1] ?? 0; // after a reconnection all are sent again
+    this.points.push(...told.points.filter((point) => point[1] > last));
+    this.points.splice(0, this.points.length - MOST);
+    if (this.busy) return; // the newest one that can be decoded in time
+    this.busy = true;
+    try {
+      const bitmap = await createImageBitmap(new Blob([jpeg], { type: "image/jpeg" }));
+      for (const canvas of [this.image, this.over]) {
+        if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
+          canvas.width = bitmap.width;
+          canvas.height = bitmap.height;
+        }
+      }
+      this.image.getContext("2d").drawImage(bitmap, 0, 0);
+      bitmap.close();
+      this.told = told;
+      this.root.dataset.frame = told.frame;
+      this.image.setAttribute("aria-label", `Camera ${this.name}: ${told.top ? told.top[0][0] : "no answer"}`);
+      this.redraw();
+    } catch {
+      // a picture that cannot be decoded is followed by the next one
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  redraw() {
+    const { wanted, about } = this.live, told = this.told;
+    this.labels.hidden = !wanted.labels;
+    this.chart.hidden = !wanted.chart;
+    this.vote.hidden = !wanted.vote;
+    if (!told) return;
+    overlay(this.over, told, wanted);
+    this.rebuilt.hidden = !(wanted.reconstruction && told.reconstruction);
+    if (told.reconstruction) this.rebuilt.src = `data:image/jpeg;base64,${told.reconstruction}`;
+    if (wanted.chart) chart(this.chart, this.points, MOST);
+    if (wanted.labels) this.tell(told);
+    if (wanted.vote) this.window(about.vote);
+  }
+
+  tell(told) {
+    const row = (name, value) => make("li", {}, make("span", {}, name), make("span", { className: "quiet" }, value));
+    this.before.replaceChildren(...(told.top || []).map(([name, share]) => row(name, percent(share))));
+    if (told.rejected) this.before.replaceChildren(row(told.rejected, ""));
+    const after = told.after;
+    this.after.replaceChildren(after ? row(after.label, after.changed ? `was ${ordinal(after.rank)}` : "unchanged") : row("\u2013", ""));
+  }
+
+  window(vote) {
+    const last = this.points.at(-1);
+    if (!last) return;
+    const parts = ["Vote"];
+    if (vote.n) {
+      const recent = this.points.slice(-vote.n).map((point) => Object.values(point[2]).some((score) => score[2]));
+      parts.push(...recent.map((yes) => make("span", { className: yes ? "cell yes" : "cell", title: yes ? "suspicious" : "not suspicious" })));
+      parts.push(`${recent.filter(Boolean).length} of ${vote.n}, raised at ${vote.k}`);
+    } else {
+      const level = make("meter", { min: 0, max: 1, "aria-label": "How far towards an alert" });
+      level.value = last[3];
+      parts.push(level, `${percent(last[3])} of what raises`);
+    }
+    this.vote.replaceChildren(...parts);
+  }
+
+  status(camera, status) {
+    this.camera = camera;
+    this.paint();
+    const pairs = [["fps", number(camera.fps)], ["delay", `${number(status.delay_ms, 0)} ms`], ["inference", `${number(status.inference_ms)} ms`],
+      ["dropped", camera.dropped], ["rejected", camera.rejected], ["on", status.provider.replace("ExecutionProvider", "")]];
+    this.figures.replaceChildren(...pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, String(value)))));
+  }
+
+  raised(alert) {
+    this.alert = alert;
+    this.root.classList.toggle("raised", Boolean(alert));
+    this.paint();
+  }
+
+  paint() {
+    const state = this.camera?.state ?? "connecting";
+    const [text, kind] = this.alert ? ["attack", "bad"] : [state, state === "running" ? "good" : "warn"];
+    this.state.className = `pill ${kind}`;
+    this.state.textContent = text;
+    this.state.title = this.camera?.reason ?? "";
+  }
+}
+
+const ordinal = (rank) => (rank === 0 ? "1st" : rank === 1 ? "2nd" : rank === 2 ? "3rd" : `${rank + 1}th`);

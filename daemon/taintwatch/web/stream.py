@@ -1,0 +1,190 @@
+"""What a viewer is sent, for as long as it looks: pictures, statistics, statuses and alerts in one answer.
+
+Records of two lengths (4 bytes each, big-endian), JSON and JPEG. Whatever is newest when there is room is sent, so
+that a slow viewer sees fewer pictures and waits for nobody, and nobody for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import struct
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from starlette.datastructures import QueryParams
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from taintwatch.evidence.pictures import PictureError
+from taintwatch.web.board import Board
+from taintwatch.web.pictures import Picture, Pictures
+from taintwatch.web.shelf import summary_of
+from taintwatch_models.errors import TaintwatchError
+
+__all__ = ["Audience", "AudienceStats", "pack"]
+
+_log = logging.getLogger(__name__)
+
+STUCK_S = 8.0  # a viewer that takes nothing for so long is let go
+TOGETHER = 150.0  # pictures a second for all viewers together: beyond, each gets fewer
+SLOWEST_S = 1.0
+BEAT_S = 2.0  # something is sent at least this often, so that the page knows that we live
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceStats:
+    """Counts since the start. JSON-ready."""
+
+    viewers: int
+    refused: int
+    """Turned away because there were as many as are allowed."""
+    dropped: int
+    """Let go because they took nothing."""
+    sent: int
+    """Pictures sent."""
+    encoded: int
+
+
+@dataclass(slots=True)
+class _Viewer:
+    cameras: frozenset[str] | None
+    """None: all."""
+    pictures: bool
+    reconstruction: bool
+    alert: int
+    status: int = 0
+    points: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+    """Camera -> capture time of the picture that was sent last: not the picture, which would be held in memory."""
+
+
+class Audience:
+    """Everybody who looks at the moment. Used by the page's event loop alone."""
+
+    def __init__(
+        self,
+        board: Board,
+        pictures: Pictures,
+        worker: ThreadPoolExecutor,
+        *,
+        fps: float,
+        most: int,
+        stopping: Callable[[], bool],
+        stuck_s: float = STUCK_S,
+    ) -> None:
+        """`worker` has one thread: pictures are made there. `fps`, `most`: pictures a second, viewers."""
+        self._board, self._pictures, self._worker = board, pictures, worker
+        self._fps, self._most, self._stopping, self._stuck_s = fps, most, stopping, stuck_s
+        self._viewers = self._refused = self._dropped = self._sent = 0
+
+    def stats(self) -> AudienceStats:
+        """Return the counts so far."""
+        return AudienceStats(self._viewers, self._refused, self._dropped, self._sent, self._pictures.encoded)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one viewer until it goes, is stuck, or the daemon stops."""
+        if self._viewers >= self._most:
+            self._refused += 1
+            await PlainTextResponse("Too many viewers; try again later.\n", 503)(scope, receive, send)
+            return
+        self._viewers += 1
+        gone = asyncio.create_task(_until_gone(receive))
+        try:
+            headers = [(b"content-type", b"application/octet-stream"), (b"x-accel-buffering", b"no")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._show(_viewer(QueryParams(scope["query_string"]), self._board), send, gone)
+        except (TimeoutError, OSError):
+            self._dropped += 1
+            _log.info("a viewer took nothing for %.0f s and was let go", self._stuck_s)
+        finally:
+            self._viewers -= 1
+            gone.cancel()
+
+    async def _show(self, viewer: _Viewer, send: Send, gone: asyncio.Task[None]) -> None:
+        loop = asyncio.get_running_loop()
+        beat = 0.0
+        while not gone.done() and not self._stopping():
+            began = loop.time()
+            body = await self._news(viewer)
+            if not body and began - beat > BEAT_S:
+                body = pack({"kind": "beat"})
+            if body:
+                beat = began
+                async with asyncio.timeout(self._stuck_s):
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+            await asyncio.wait([gone], timeout=max(0.005, began + self._interval_s() - loop.time()))
+        if not gone.done():
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _interval_s(self) -> float:
+        return min(SLOWEST_S, max(1.0 / self._fps, self._viewers / TOGETHER))
+
+    async def _news(self, viewer: _Viewer) -> bytes:
+        """Return everything that this viewer has not been sent yet."""
+        parts = []
+        for number, alert in self._board.alerts_since(viewer.alert):
+            viewer.alert = number
+            parts.append(pack({"kind": "alert", "alert": summary_of(alert)}))
+        number, status = self._board.status
+        if status is not None and number != viewer.status:
+            viewer.status = number
+            parts.append(pack({"kind": "status", "status": asdict(status), "audience": asdict(self.stats())}))
+        if status is not None and viewer.pictures:
+            for camera in status.cameras:
+                if viewer.cameras is None or camera.camera in viewer.cameras:
+                    parts.append(await self._picture(viewer, camera.camera))
+        return b"".join(parts)
+
+    async def _picture(self, viewer: _Viewer, camera: str) -> bytes:
+        loop = asyncio.get_running_loop()
+        step = self._board.newest(camera)
+        if step is None or viewer.seen.get(camera) == step.frame.captured_ns:
+            return b""
+        try:
+            picture, rebuilt = await loop.run_in_executor(self._worker, self._make, camera, viewer.reconstruction)
+        except (PictureError, TaintwatchError) as error:
+            _log.debug("no picture of camera %s: %s", camera, error)
+            return b""
+        if picture is None or viewer.seen.get(camera) == picture.step.frame.captured_ns:
+            return b""
+        viewer.seen[camera] = picture.step.frame.captured_ns
+        self._sent += 1
+        points = self._board.points_since(camera, viewer.points.get(camera, 0))
+        if points:
+            viewer.points[camera] = points[-1].number
+        told = picture.told | {"kind": "picture", "camera": camera, "points": [_row(asdict(each)) for each in points]}
+        return pack(told if rebuilt is None else told | {"reconstruction": rebuilt}, picture.jpeg)
+
+    def _make(self, camera: str, reconstruction: bool) -> tuple[Picture | None, str | None]:
+        picture = self._pictures.of(camera)
+        return picture, self._pictures.reconstruction(picture) if reconstruction and picture is not None else None
+
+
+def pack(told: dict[str, Any], jpeg: bytes = b"") -> bytes:
+    """Return one record of the stream."""
+    text = json.dumps(told, allow_nan=False, separators=(",", ":")).encode()
+    return struct.pack(">II", len(text), len(jpeg)) + text + jpeg
+
+
+def _row(point: dict[str, Any]) -> list[Any]:
+    return [point["frame"], point["wall_ms"], point["scores"], round(point["level"], 3), point["raised"]]
+
+
+def _viewer(query: QueryParams, board: Board) -> _Viewer:
+    """Read what a viewer wants. Alerts are told from now on; those before are asked for by themselves."""
+    camera = query.get("camera")
+    return _Viewer(
+        cameras=None if camera is None else frozenset([camera]),
+        pictures=query.get("pictures") != "0",
+        reconstruction=query.get("reconstruction") == "1",
+        alert=board.alert_number,
+    )
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
