@@ -6,6 +6,7 @@ import json
 import shutil
 import tarfile
 import tomllib
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from taintwatch_calibration.signs.dataset import (
 from taintwatch_calibration.signs.evaluate import accuracy_report
 from taintwatch_calibration.signs.material import Material
 from taintwatch_calibration.signs.network import SignNet
-from taintwatch_calibration.signs.run import Settings, TrainingRun
+from taintwatch_calibration.signs.run import Settings, TrainingRun, targets
 from taintwatch_calibration.signs.train import main
 from taintwatch_models.errors import UsageError
 
@@ -231,3 +232,26 @@ def test_the_real_data_has_all_43_classes_and_no_track_on_both_sides(shared_data
     assert set(training.labels.tolist()) == set(range(43))
     assert not set(training.tracks.tolist()) & set(validation.tracks.tolist())
     assert len(load_test(shared_data / "signs")) == 6000
+
+
+def test_a_sign_whose_evidence_is_erased_is_to_be_guessed_at_and_nothing_else_is() -> None:
+    labels = torch.tensor([0, 1, 2])  # two signs, then background
+    wanted = targets(labels, 2, torch.tensor([True, False, True]), keep=0.5)
+    expected = torch.tensor([[0.75, 0.25, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    assert torch.equal(wanted, expected)
+    assert torch.equal(targets(labels, 2, None, 0.5), torch.eye(3))
+
+
+def test_a_run_may_begin_from_anothers_weights_but_not_from_another_network(
+    finished: tuple[TrainingRun, Path], tmp_path: Path
+) -> None:
+    first, folder = finished
+    fresh = TrainingRun(tmp_path, replace(first.settings, seed=9), first._material, torch.device("cpu"))
+    fresh.start_from(folder / "checkpoint.pt")
+    for mine, theirs in zip(fresh.network.parameters(), first.network.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    wider = TrainingRun(tmp_path, replace(first.settings, width=12), first._material, torch.device("cpu"))
+    with pytest.raises(UsageError, match="not of a network of this size"):
+        wider.start_from(folder / "checkpoint.pt")
+    with pytest.raises(UsageError, match="There is no checkpoint"):
+        fresh.start_from(tmp_path / "gone.pt")

@@ -39,7 +39,7 @@ def critical_region(network: SignNet, maps: Tensor, logits: Tensor, cut: float |
 def erase_critical(network: SignNet, images: Tensor, chosen: Tensor, generator: Generator) -> Tensor:
     """Return `images` (B, 3, 64, 64, in [0, 1]) with the critical region filled where `chosen` (B,) is true.
 
-    `network` says where it is (in evaluation mode while this runs); the cut is random in 0.4 to 0.9; the fill is the
+    `network` says where it is (in evaluation mode while this runs); the cut is random in 0.3 to 0.8; the fill is the
     mean colour for every second picture, else as in random erasing. This is what a radar detector does to a benign
     picture, so it is what the label has to survive (after "adversarial erasing", Wei et al., CVPR 2017).
     """
@@ -51,7 +51,7 @@ def erase_critical(network: SignNet, images: Tensor, chosen: Tensor, generator: 
     with torch.autocast(images.device.type, dtype=torch.bfloat16):
         maps = network.maps(normalised(part))
         logits = network.linear(network.pool(maps).flatten(1))
-    cut = 0.4 + 0.5 * torch.rand(len(part), 1, 1, 1, generator=generator, device=images.device)
+    cut = 0.3 + 0.5 * torch.rand(len(part), 1, 1, 1, generator=generator, device=images.device)
     plain = torch.rand(len(part), 1, 1, 1, generator=generator, device=images.device) < 0.5
     mean = torch.tensor(MEAN, device=images.device)[None, :, None, None]
     fill = torch.where(plain, mean, random_fills(part, generator))

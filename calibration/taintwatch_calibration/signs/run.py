@@ -29,7 +29,7 @@ from taintwatch_models.errors import UsageError
 from taintwatch_models.signs import SIGN_NAMES
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["Settings", "TrainingRun"]
+__all__ = ["Settings", "TrainingRun", "targets"]
 
 Batch = tuple[Tensor, Tensor]
 CHECKPOINT = "checkpoint.pt"
@@ -48,7 +48,11 @@ class Settings:
     occlude: bool = True
     """Random erasing of three pictures in four."""
     critical_from: float = 1.0
-    """Share of the epochs after which the critical regions of two pictures in five are erased too; 1: never."""
+    """Share of the epochs after which critical regions are erased too; 1: never, 0: from the start."""
+    critical_fifths: int = 3
+    """Of how many pictures in five, then."""
+    critical_keep: float = 0.2
+    """What such a picture's label keeps of its weight; the rest goes to all signs alike: see `targets`."""
     seed: int = 0
     classes: tuple[int, ...] = tuple(range(len(SIGN_NAMES)))
     width: int = 32
@@ -168,6 +172,17 @@ class TrainingRun:
         if before != self.settings.epochs:
             self._planned = [*self._planned, {"until_epoch": self.epoch, "epochs": before}]
 
+    def start_from(self, checkpoint: Path) -> None:
+        """Take the averaged weights of another run's checkpoint to begin with. Raises `UsageError`."""
+        if not checkpoint.is_file():
+            raise UsageError(f"There is no checkpoint at {checkpoint}.")
+        state = torch.load(checkpoint, map_location=self._device, weights_only=True)
+        try:
+            self._average.load_state_dict(state["average"])
+        except (KeyError, RuntimeError):
+            raise UsageError(f"{checkpoint} is not of a network of this size and these classes.") from None
+        self._network.load_state_dict(self.network.state_dict())
+
     def _one_epoch(self) -> float:
         """Return the mean training loss."""
         self._network.train()
@@ -177,8 +192,9 @@ class TrainingRun:
         for step, (images, labels) in enumerate(_ahead(partial(self._batches, spared), steps), start=1):
             if spared is not None:
                 images = erase_critical(self.network, images, spared, self._critical_generator)
+            wanted = targets(labels, len(self.settings.classes), spared, self.settings.critical_keep)
             with torch.autocast(self._device.type, dtype=torch.bfloat16):
-                loss = F.cross_entropy(self._network(normalised(images)), labels)
+                loss = F.cross_entropy(self._network(normalised(images)), wanted)
             self._optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimiser.step()
@@ -195,7 +211,7 @@ class TrainingRun:
         """Which pictures of a batch keep their critical region for `erase_critical`: (B,), bool; None for none."""
         if not self.settings.occlude or self.epoch < self.settings.critical_from * self.settings.epochs:
             return None
-        return torch.arange(self.settings.batch, device=self._device) % 5 < 2
+        return torch.arange(self.settings.batch, device=self._device) % 5 < self.settings.critical_fifths
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         # Decaying batch norms' scales and the biases only harms.
@@ -228,6 +244,22 @@ class TrainingRun:
         report = measure_one(self.network, self._material.validation, classes, self.labels, self._device)
         accuracy: float | None = report["accuracy"]
         return accuracy
+
+
+def targets(labels: Tensor, signs: int, unsure: Tensor | None, keep: float) -> Tensor:
+    """Return class probabilities (B, signs + 1) to train for; the last class is background.
+
+    One-hot, but where `unsure` (B,) is true (its critical region is erased) and the label is a sign, the label keeps
+    `keep` and the rest is spread over all signs. A sign whose evidence is gone should be guessed at, not asserted: a
+    classifier that asserts another sign then looks, to a radar detector, as one does whose patch was taken away.
+    """
+    hard = F.one_hot(labels, signs + 1).float()
+    if unsure is None:
+        return hard
+    spread = torch.zeros_like(hard)
+    spread[:, :signs] = (1 - keep) / signs
+    softened = unsure & (labels < signs)
+    return torch.where(softened[:, None], keep * hard + spread, hard)
 
 
 def _without_epochs(settings: str) -> dict[str, Any]:

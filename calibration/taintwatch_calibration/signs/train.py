@@ -59,6 +59,10 @@ def logging_to(out: Path) -> Iterator[None]:
 @click.option("--width", default=32, show_default=True, type=click.IntRange(4), help="Channels of the first maps.")
 @click.option("--last-kernel", default=3, show_default=True, type=click.IntRange(1), help="On the 8 x 8 maps.")
 @click.option("--critical-from", default=1.0, show_default=True, help="Erase critical regions after this share.")
+@click.option("--critical-keep", default=0.2, show_default=True, help="Weight of the label in such a picture.")
+@click.option("--critical-fifths", default=3, show_default=True, type=click.IntRange(1, 5), help="Pictures in five.")
+@click.option("--ema-decay", default=0.998, show_default=True, help="Of the averaged weights.")
+@click.option("--start", type=click.Path(path_type=Path, dir_okay=False), help="Checkpoint to begin from.")
 @click.option("--no-occlusion", is_flag=True, help="Leave random erasing out: for comparison only.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
 @click.option("--export-only", is_flag=True, help="Write the model of the checkpoint in --out; train no further.")
@@ -76,6 +80,10 @@ def command(
     width: int,
     last_kernel: int,
     critical_from: float,
+    critical_keep: float,
+    critical_fifths: int,
+    ema_decay: float,
+    start: Path | None,
     no_occlusion: bool,
     resume: bool,
     export_only: bool,
@@ -95,6 +103,9 @@ def command(
         rate=rate,
         occlude=not no_occlusion,
         critical_from=critical_from,
+        critical_keep=critical_keep,
+        critical_fifths=critical_fifths,
+        ema_decay=ema_decay,
         seed=seed,
         width=width,
         last_kernel=last_kernel,
@@ -103,6 +114,8 @@ def command(
     with logging_to(out):
         if resume or export_only:
             run.resume()
+        elif start is not None:
+            run.start_from(start)
         if export_only:
             run.write()
         else:
