@@ -36,7 +36,7 @@ from taintwatch_calibration.cmag.trial_work import TrialWork, save_state
 from taintwatch_calibration.rates import wilson_interval
 
 ACCEPTED = 0.05
-COUNTS = {"fgsm": 300, "cw": 100}
+COUNTS = {"fgsm": 300, "cw": 150}
 NAMES = {"fashion": "Fashion-MNIST", "gtsrb": "GTSRB 32 x 32", "mnist": "MNIST, stretched to the digit's box"}
 
 
@@ -56,22 +56,27 @@ class Judge:
     name: str
     variant: str
     statistics: tuple[str, ...]
+    by_class: bool = False
 
 
 VARIANTS = (Variant("plain"), Variant("bottleneck", bottleneck=4), Variant("soft", temperature=4.0))
 JUDGES = (
     Judge("cmag-paper", "plain", ("ssim", "l2")),
+    Judge("cmag-paper-by-class", "plain", ("ssim", "l2"), by_class=True),
     Judge("cmag-ssim", "plain", ("ssim",)),
     Judge("cmag-l2", "plain", ("l2",)),
-    Judge("cmag-error", "plain", ("error",)),
-    Judge("cmag-texture", "plain", ("texture",)),
-    Judge("cmag-distance", "plain", ("distance",)),
-    Judge("cmag-margin", "plain", ("ssim", "l2", "margin")),
-    Judge("cmag", "plain", ("texture", "margin")),
     Judge("cmag-bottleneck", "bottleneck", ("ssim", "l2")),
     Judge("cmag-soft", "soft", ("ssim", "l2")),
+    Judge("cmag-error", "plain", ("error",)),
+    Judge("cmag-texture", "plain", ("texture",)),
+    Judge("cmag-surprise", "plain", ("surprise",)),
+    Judge("cmag-distance", "plain", ("distance",)),
+    Judge("cmag-margin", "plain", ("ssim", "l2", "margin")),
+    Judge("cmag-novelty-margin", "plain", ("novelty", "margin")),
+    Judge("cmag", "plain", ("novelty",)),
     Judge("magnet", "magnet", MAGNET_STATISTICS),
 )
+"""`cmag-paper` is CMAG as published but for the thresholds; `cmag` is what the product judges by."""
 
 
 def trained_graph(work: TrialWork, variant: Variant, epochs: int, seed: int) -> CmagGraph:
@@ -102,7 +107,7 @@ def trained_graph(work: TrialWork, variant: Variant, epochs: int, seed: int) -> 
             ),
         )
         save_state(model, path)
-    return fit_graph(model.eval(), training)
+    return fit_graph(model.eval(), training, validation)
 
 
 def trained_magnet(work: TrialWork, epochs: int, seed: int) -> MagnetAutoencoder:
@@ -143,8 +148,8 @@ def graph_values(graph: CmagGraph, data: BenignData) -> tuple[CmagValues, dict[s
 
 def measure_dataset(work: TrialWork, options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return the rows of one data set, and what is known of the work."""
-    chosen = [v for v in VARIANTS if v.name in options.variants]
-    graphs = {v.name: trained_graph(work, v, options.epochs, options.seed) for v in chosen}
+    built = [v for v in VARIANTS if v.name in options.variants]
+    graphs = {v.name: trained_graph(work, v, options.epochs, options.seed) for v in built}
     magnet = trained_magnet(work, options.magnet_epochs, options.seed)
 
     def values(pictures: NDArray[np.float32]) -> tuple[dict[str, CmagValues], dict[str, Any]]:
@@ -174,7 +179,8 @@ def measure_dataset(work: TrialWork, options: argparse.Namespace) -> tuple[list[
         )  # fmt: skip
     rows: list[dict[str, Any]] = []
     for judge in (one for one in JUDGES if one.variant in benign):
-        limits = choose_limits(benign[judge.variant].subset(work.choose), ACCEPTED, judge.statistics)
+        chosen = benign[judge.variant].subset(work.choose)
+        limits = choose_limits(chosen, ACCEPTED, judge.statistics, by_class=judge.by_class)
         alarms = cmag_scores(benign[judge.variant].subset(work.held), limits) > 0
         for made, found in attacked:
             hits = cmag_scores(found[judge.variant], limits) > 0

@@ -34,8 +34,9 @@ def _bar(console: Console) -> Progress:
 @click.option("--model", help="ONNX file, plain or prepared; default: the bundled sign model.")
 @click.option("--benign", required=True, help="Folder of images, video, or any source, with no attack in it.")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: <model>.cmag.onnx beside the model.")
+@click.option("--full", is_flag=True, help="Convolve at the full resolution too: three times slower.")
 @click.option("--size", default=32, show_default=True, type=click.IntRange(16, 128), help="Side that is rebuilt, px.")
-@click.option("--width", default=24, show_default=True, type=click.IntRange(4, 256), help="Channels of the decoders.")
+@click.option("--width", default=16, show_default=True, type=click.IntRange(4, 256), help="Channels of the decoders.")
 @click.option("--bottleneck", default=8, show_default=True, type=click.IntRange(0, 256),
               help="Channels that the maps are squeezed to; 0: no bottleneck, as in the paper.")  # fmt: skip
 @click.option("--temperature", default=0.5, show_default=True, help="LR sees softmax(Z / T).")
@@ -51,6 +52,7 @@ def train(
     model: str | None,
     benign: str,
     out: Path | None,
+    full: bool,
     size: int,
     width: int,
     bottleneck: int,
@@ -108,6 +110,7 @@ def train(
             width=width,
             bottleneck=bottleneck or None,
             temperature=temperature,
+            light=not full,
             settings=TrainingSettings(epochs=epochs, patience=patience, seed=seed),
             checkpoint=checkpoint,
             threads=threads,
@@ -128,10 +131,11 @@ def train(
 @click.option("--cmag", "cmag_file", help="Reconstructors; default: <model>.cmag.onnx beside the model.")
 @click.option("--benign", required=True, help="Folder of images, video, or any source, with no attack in it.")
 @click.option("--fpr", default=0.02, show_default=True, help="False-positive rate per frame that you accept.")
-@click.option("--statistic", "statistics", multiple=True, help="Default: ssim and l2. Also error, texture, "
-              "distance, margin.")  # fmt: skip
+@click.option("--statistic", "statistics", multiple=True, help="Default: ssim and l2. Also novelty, error, "
+              "texture, surprise, distance, margin.")  # fmt: skip
 @click.option("--rule", type=click.Choice(["quantile", "extreme"]), default="quantile", show_default=True,
               help="extreme: the most extreme benign value, as in the paper; it ignores --fpr.")  # fmt: skip
+@click.option("--by-class", is_flag=True, help="Labels with enough frames have thresholds of their own.")
 @click.option("--combine", type=click.Choice(["either", "both", "score"]),
               help="Calibrate `joint` too: tight and cmag together at the accepted rate.")  # fmt: skip
 @click.option("--calibration", "given", type=click.Path(path_type=Path), help="Default: the one beside the model.")
@@ -148,6 +152,7 @@ def calibrate(
     fpr: float,
     statistics: tuple[str, ...],
     rule: str,
+    by_class: bool,
     combine: str | None,
     given: Path | None,
     out: Path | None,
@@ -188,7 +193,13 @@ def calibrate(
         rebuilding = bar.add_task("cmag", total=total)
         values = measure(radar, cmag, frames, threads=threads, count=lambda n: bar.update(rebuilding, completed=n))
         chosen = calibrate_cmag(
-            values, frames, accepted=fpr, statistics=statistics or ("ssim", "l2"), rule=rule, seed=seed
+            values,
+            frames,
+            accepted=fpr,
+            statistics=statistics or ("ssim", "l2"),
+            rule=rule,
+            by_class=by_class,
+            seed=seed,
         )
         after = replace(before, cmag=chosen, combination=None)
         if combine is not None:

@@ -38,7 +38,6 @@ def test_each_statistic_has_a_like_share_of_the_rate() -> None:
     found = values(related=0.0)
     low, high = choose_limits(found, 0.1)
     beyond = (found.statistics["ssim"] < low.threshold).mean(), (found.statistics["l2"] > high.threshold).mean()
-    # Labels with enough frames have thresholds of their own; these are the overall ones.
     assert beyond[0] == pytest.approx(beyond[1], abs=0.005)
     assert 0.045 <= beyond[0] <= 0.06
 
@@ -47,7 +46,7 @@ def test_a_label_with_enough_frames_has_thresholds_of_its_own() -> None:
     found = values(3000)
     found.statistics["l2"][found.labels == 1] += 5.0  # label 1 is always rebuilt badly
     rare = np.where((found.labels == 2) & (np.arange(3000) > 60), 0, found.labels)
-    limits = choose_limits(CmagValues(rare, found.statistics), 0.05)
+    limits = choose_limits(CmagValues(rare, found.statistics), 0.05, by_class=True)
     l2 = next(limit for limit in limits if limit.statistic == "l2")
     assert set(l2.by_class) == {"0", "1"}  # label 2 has too few frames
     assert l2.by_class["1"] - l2.by_class["0"] == pytest.approx(5.0, abs=0.5)

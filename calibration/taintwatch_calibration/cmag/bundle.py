@@ -38,7 +38,7 @@ def command() -> None:
 @click.option("--backgrounds", multiple=True, type=_FOLDER, help="Folder of photographs or videos without signs.")
 @click.option("--out", required=True, type=_FILE, help="signs.cmag.onnx; a checkpoint and a contact sheet go beside.")
 @click.option("--size", default=32, show_default=True, type=click.IntRange(16, 128))
-@click.option("--width", default=24, show_default=True, type=click.IntRange(4, 256))
+@click.option("--width", default=16, show_default=True, type=click.IntRange(4, 256))
 @click.option("--bottleneck", default=8, show_default=True, type=click.IntRange(0, 256))
 @click.option("--temperature", default=0.5, show_default=True)
 @click.option("--epochs", default=12, show_default=True, type=click.IntRange(1))

@@ -32,6 +32,8 @@ class Shape:
     """Channels that the maps are squeezed to first; None: as many as `width`."""
     temperature: float = 0.5
     """LR sees softmax(Z / T); below 1 sharpens it."""
+    light: bool = False
+    """No convolution at the full resolution: the last one gives four pixels at a time. For every frame of a camera."""
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= 128 or self.size % 4:
@@ -55,6 +57,24 @@ def _double(channels_in: int, channels_out: int) -> list[nn.Module]:
     return [*_unit(channels_in, 4 * channels_out), nn.PixelShuffle(2)]
 
 
+def _picture(channels: int, colours: int, *, light: bool) -> list[nn.Module]:
+    """The last layer: at the picture's resolution, or at half of it with four pixels in each cell."""
+    if light:
+        return [nn.Conv2d(channels, 4 * colours, 3, padding=1), nn.PixelShuffle(2)]
+    return [nn.Conv2d(channels, colours, 3, padding=1)]
+
+
+class _Grid(nn.Module):
+    """(B, channels * h * w) -> (B, channels, h, w): `nn.Unflatten` would be exported as five nodes."""
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        self._shape = (-1, channels, height, width)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values.reshape(self._shape)
+
+
 class _Decoder(nn.Module):
     """(B, channels, h, w) -> (B, colours, size, size) in [0, 1]."""
 
@@ -63,11 +83,12 @@ class _Decoder(nn.Module):
         self._size = shape.size
         doublings = max(0, math.ceil(math.log2(shape.size / max(cells))))
         steps, width = _unit(channels, shape.width), shape.width
-        for _ in range(doublings):
+        light = shape.light and doublings > 0
+        for _ in range(doublings - 1 if light else doublings):
             narrower = max(8, width // 2)
             steps += _double(width, narrower)
             width = narrower
-        self.steps = nn.Sequential(*steps, nn.Conv2d(width, shape.colours, 3, padding=1))
+        self.steps = nn.Sequential(*steps, *_picture(width, shape.colours, light=light))
         self._resize = tuple(side * 2**doublings for side in cells) != (shape.size, shape.size)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -83,12 +104,21 @@ class _Refiner(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         width, colours = shape.width, shape.colours
+        narrow = max(8, width // 2)
+        if shape.light:
+            self.down = nn.Sequential(
+                nn.Conv2d(colours, width, 4, stride=4, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+            )
+            self.up = nn.Sequential(
+                *_unit(width, width), *_double(width, narrow), *_picture(narrow, colours, light=True)
+            )
+            return
         self.down = nn.Sequential(nn.PixelUnshuffle(2), *_unit(4 * colours, width), *_unit(width, 2 * width, stride=2))
         self.up = nn.Sequential(
             *_unit(2 * width, 2 * width),
             *_double(2 * width, width),
-            *_double(width, max(8, width // 2)),
-            nn.Conv2d(max(8, width // 2), colours, 3, padding=1),
+            *_double(width, narrow),
+            *_picture(narrow, colours, light=False),
         )
 
     def forward(self, picture: Tensor) -> Tensor:
@@ -136,7 +166,7 @@ class Reconstructors(nn.Module):
         self.lr = nn.Sequential(
             nn.Linear(shape.classes, shape.width * height * width),
             nn.ReLU(),
-            nn.Unflatten(1, (shape.width, height, width)),
+            _Grid(shape.width, height, width),
             _Decoder(shape.width, shape.cells, shape),
         )
         self.gr = _Refiner(shape)

@@ -54,9 +54,10 @@ def train_cmag(
     frames: BenignFrames,
     *,
     size: int = 32,
-    width: int = 24,
+    width: int = 16,
     bottleneck: int | None = 8,
     temperature: float = 0.5,
+    light: bool = True,
     settings: TrainingSettings | None = None,
     checkpoint: Path | None = None,
     threads: int = 0,
@@ -73,13 +74,13 @@ def train_cmag(
         )
     usable = structured(frames)
     info = radar.info
-    shape = Shape(info.channels, info.cells, info.classes, size, 3, width, bottleneck, temperature)
+    shape = Shape(info.channels, info.cells, info.classes, size, 3, width, bottleneck, temperature, light)
     data = benign_data(radar, usable, size, threads=threads, count=count)
     training, validation = (data.subset(rows) for rows in split_for_stopping(usable, settings.seed))
     model = train_reconstructors(
         training, validation, shape, settings, checkpoint=checkpoint, device=device, progress=progress
     )
-    graph = fit_graph(model, training)
+    graph = fit_graph(model, training, validation)
     file = export_graph(graph, info, benign=usable.description, benign_frames=len(usable.pixels))
     rows = np.linspace(0, len(validation) - 1, min(_SHOWN, len(validation))).astype(np.intp)
     shown = validation.subset(rows)

@@ -28,14 +28,13 @@ class StructuralSimilarity(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         channels = first.shape[1]
-        stacked = torch.cat([first, second, first * first, second * second, first * second], dim=1)
-        means = torch.matmul(torch.matmul(self.rows, stacked), self.columns)  # (B, 5 * channels, H - 10, W - 10)
-        mean_x, mean_y, square_x, square_y, product = torch.split(means, channels, dim=1)
-        both = mean_x * mean_y
-        squares = mean_x * mean_x + mean_y * mean_y
-        similarity = ((2 * both + C1) * (2 * (product - both) + C2)) / (
-            (squares + C1) * (square_x + square_y - squares + C2)
-        )
+        # The two variances are only needed as a sum, so that one window mean serves both.
+        stacked = torch.cat([first, second, first * first + second * second, first * second], dim=1)
+        means = torch.matmul(torch.matmul(self.rows, stacked), self.columns)  # (B, 4 * channels, H - 10, W - 10)
+        mean_x, mean_y, squares, product = torch.split(means, channels, dim=1)
+        both = 2 * mean_x * mean_y + C1
+        brightness = mean_x * mean_x + mean_y * mean_y
+        similarity = (both * (2 * product - both + (C1 + C2))) / ((brightness + C1) * (squares - brightness + C2))
         result: Tensor = similarity.mean(dim=(1, 2, 3))
         return result
 

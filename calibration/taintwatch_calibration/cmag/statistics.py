@@ -13,18 +13,22 @@ from taintwatch_calibration.cmag.networks import Reconstructors, fine_part
 from taintwatch_calibration.cmag.similarity import StructuralSimilarity
 from taintwatch_calibration.cmag.training import ROUNDING, BenignData
 
-__all__ = ["STATISTICS", "CmagGraph", "fit_graph"]
+__all__ = ["NOVELTY", "STATISTICS", "CmagGraph", "fit_graph"]
 
-STATISTICS = ("ssim", "l2", "error", "texture", "distance", "margin")
+STATISTICS = ("ssim", "l2", "error", "texture", "surprise", "distance", "margin", "novelty")
 """The paper's two, and ours:
 
 - `ssim`: structural similarity of the picture and GR's reconstruction; `l2`: norm of their difference.
-- `error`: log of the mean squared difference, each pixel in the scale that is expected of it; `texture`: the same of
-  the difference's fine part.
+- `error`: log of the mean squared difference, weighted by the precision that is expected at each pixel: what happens
+  where the reconstruction promises an even patch counts most; `texture`: the same of the difference's fine part.
+- `surprise`: log of the mean of squared fine differences over the variance that is expected of them.
 - `distance`: log of the mean squared distance of the pooled maps from the predicted label's benign mean, in whitened
   directions (Lee et al., 2018).
 - `margin`: the largest logit minus the second.
+- `novelty`: the sum of `NOVELTY`, each on its benign scale: 0 at the benign median, 1 at the benign 95% quantile.
 """
+
+NOVELTY = ("error", "texture", "distance")
 
 
 class CmagGraph(nn.Module):
@@ -36,6 +40,8 @@ class CmagGraph(nn.Module):
 
     pooled_means: Tensor
     whitening: Tensor
+    medians: Tensor
+    spreads: Tensor
 
     def __init__(self, reconstructors: Reconstructors) -> None:
         super().__init__()
@@ -44,16 +50,28 @@ class CmagGraph(nn.Module):
         self.similarity = StructuralSimilarity(shape.size, shape.size)
         self.register_buffer("pooled_means", torch.zeros(shape.classes, shape.channels))
         self.register_buffer("whitening", torch.eye(shape.channels))
+        self.register_buffer("medians", torch.zeros(len(NOVELTY)))
+        self.register_buffer("spreads", torch.ones(len(NOVELTY)))
 
     def forward(self, features: Tensor, logits: Tensor, picture: Tensor) -> tuple[Tensor, ...]:
         by_maps, by_logits, made = self.reconstructors(features, logits)
         difference = picture - made
         ssim = self.similarity(made, picture)
-        l2 = torch.sqrt((difference * difference).sum(dim=(1, 2, 3)))
-        precision = torch.exp(-self.reconstructors.scale(by_maps, made))
-        coarse, fine = torch.split(precision, picture.shape[1], dim=1)
-        error, texture = _mean_square(difference, coarse), _mean_square(fine_part(difference), fine)
-        return made, by_maps, by_logits, ssim, l2, error, texture, self._distance(features, logits), _margin(logits)
+        l2 = torch.linalg.vector_norm(difference, dim=(1, 2, 3))
+        found = {"ssim": ssim, "l2": l2, "distance": self._distance(features, logits), "margin": _margin(logits)}
+        found |= self._errors(difference, self.reconstructors.scale(by_maps, made))
+        columns = torch.stack([found[name] for name in NOVELTY], dim=1)  # (B, statistics)
+        found["novelty"] = ((columns - self.medians) / self.spreads).sum(dim=1)
+        return made, by_maps, by_logits, *(found[name] for name in STATISTICS)
+
+    def _errors(self, difference: Tensor, log_variance: Tensor) -> dict[str, Tensor]:
+        fine = fine_part(difference)
+        coarse_precision, fine_precision = torch.split(torch.exp(-log_variance), difference.shape[1], dim=1)
+        return {
+            "error": torch.log(_weighted(difference, coarse_precision) / _mean(coarse_precision)),
+            "texture": torch.log(_weighted(fine, fine_precision) / _mean(fine_precision)),
+            "surprise": torch.log(_weighted(fine, fine_precision)),
+        }
 
     def _distance(self, features: Tensor, logits: Tensor) -> Tensor:
         label = torch.argmax(logits, dim=1)  # (B,)
@@ -62,9 +80,13 @@ class CmagGraph(nn.Module):
         return torch.log((white * white).mean(dim=1) + 1e-6)
 
 
-def _mean_square(difference: Tensor, precision: Tensor) -> Tensor:
-    """Return the log of the mean of squared differences times their precision, (B,)."""
-    return torch.log(((difference * difference + ROUNDING) * precision).mean(dim=(1, 2, 3)))
+def _weighted(difference: Tensor, precision: Tensor) -> Tensor:
+    """Return the mean of squared differences times their precision, (B,)."""
+    return _mean((difference * difference + ROUNDING) * precision)
+
+
+def _mean(values: Tensor) -> Tensor:
+    return values.mean(dim=(1, 2, 3))
 
 
 def _margin(logits: Tensor) -> Tensor:
@@ -72,18 +94,33 @@ def _margin(logits: Tensor) -> Tensor:
     return two[:, 0] - two[:, 1]
 
 
-def fit_graph(reconstructors: Reconstructors, benign: BenignData) -> CmagGraph:
-    """Put trained reconstructors and the benign distribution of the pooled maps together."""
+def fit_graph(reconstructors: Reconstructors, training: BenignData, validation: BenignData) -> CmagGraph:
+    """Put trained reconstructors and the benign distribution of their statistics together.
+
+    That of the pooled maps is taken from `training`, the scales of the statistics from `validation`.
+    """
     graph = CmagGraph(reconstructors.cpu()).eval()
-    parts = [features.double().mean(dim=(2, 3)) for features in _batches(benign.features)]
-    pooled = torch.cat(parts)  # (N, channels)
+    _fit_maps(graph, training)
+    rows = [STATISTICS.index(name) for name in NOVELTY]
+    with torch.no_grad():
+        parts = [
+            torch.stack(graph(*batch)[3:], dim=1)[:, rows]
+            for batch in zip(*(_batches(part) for part in validation.parts), strict=True)
+        ]
+    values = torch.cat(parts)  # (N, statistics)
+    graph.medians.copy_(values.median(dim=0).values)
+    graph.spreads.copy_((torch.quantile(values, 0.95, dim=0) - graph.medians).clamp_min(1e-3))
+    return graph
+
+
+def _fit_maps(graph: CmagGraph, benign: BenignData) -> None:
+    pooled = torch.cat([features.double().mean(dim=(2, 3)) for features in _batches(benign.features)])  # (N, channels)
     labels = torch.from_numpy(benign.logits.argmax(axis=1))
     counts = torch.bincount(labels, minlength=len(graph.pooled_means)).double()
     sums = torch.zeros(len(counts), pooled.shape[1], dtype=torch.float64).index_add_(0, labels, pooled)
     means = (sums + pooled.mean(dim=0)) / (counts[:, None] + 1)  # a label that was never seen: the overall mean
     graph.pooled_means.copy_(means)
     graph.whitening.copy_(_whitening(pooled - means[labels]))
-    return graph
 
 
 def _whitening(offsets: Tensor) -> Tensor:

@@ -49,19 +49,26 @@ def require_enough(frames: BenignFrames, accepted: float) -> None:
 
 
 def choose_limits(
-    values: CmagValues, accepted: float, statistics: Sequence[str] = ("ssim", "l2"), *, rule: str = "quantile"
+    values: CmagValues,
+    accepted: float,
+    statistics: Sequence[str] = ("ssim", "l2"),
+    *,
+    rule: str = "quantile",
+    by_class: bool = False,
 ) -> tuple[StatisticLimit, ...]:
     """Choose one threshold per statistic so that the share of benign frames beyond *any* of them is `accepted`.
 
     Each statistic has the same share of its own; as they go together, that share is larger than `accepted` over their
-    number, and it is raised until the whole uses the accepted rate up. A predicted label with at least 4 / `accepted`
-    frames has thresholds of its own at the same share. `extreme` (Han et al.) ignores `accepted`.
+    number, and it is raised until the whole uses the accepted rate up. With `by_class`, a predicted label with at least
+    4 / `accepted` frames has thresholds of its own at the same share: every label then has its share of false alarms,
+    but attacks that end in a label which is rebuilt badly are found less often. `extreme` (Han et al.) ignores
+    `accepted`.
     """
     if rule not in LIMIT_RULES:
         raise CalibrationError(f"there is no rule '{rule}' for thresholds; there are {', '.join(LIMIT_RULES)}")
     if rule == "extreme":
         return _limits(values, 0.0, statistics, needed=len(values.labels) + 1)
-    needed = math.ceil(4 / accepted)
+    needed = math.ceil(4 / accepted) if by_class else len(values.labels) + 1
     low, high = 0.0, accepted
     best = _limits(values, accepted / len(statistics), statistics, needed)
     for _ in range(20):
@@ -106,12 +113,13 @@ def calibrate_cmag(
     accepted: float,
     statistics: Sequence[str] = ("ssim", "l2"),
     rule: str = "quantile",
+    by_class: bool = False,
     seed: int = 0,
 ) -> CmagCalibration:
     """Choose the thresholds on one half of the frames and measure the false-positive rate on the other."""
     require_enough(frames, accepted)
     choose, check = split_in_blocks(frames, seed)
-    limits = choose_limits(values.subset(choose), accepted, statistics, rule=rule)
+    limits = choose_limits(values.subset(choose), accepted, statistics, rule=rule, by_class=by_class)
     found = held_out(cmag_scores(values.subset(check), limits), 0.0)
     return CmagCalibration(limits, accepted, rule, frames.description, len(frames.pixels), found)
 

@@ -51,6 +51,11 @@ class BenignData:
     def __len__(self) -> int:
         return len(self.pictures)
 
+    @property
+    def parts(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Features, logits and pictures, as the graph takes them."""
+        return self.features, self.logits, self.pictures
+
     def subset(self, rows: NDArray[Any]) -> BenignData:
         """Return those rows."""
         return BenignData(self.features[rows], self.logits[rows], self.pictures[rows])
