@@ -43,6 +43,7 @@ def command() -> None:
 @click.option("--temperature", default=0.5, show_default=True)
 @click.option("--epochs", default=12, show_default=True, type=click.IntRange(1))
 @click.option("--patience", default=2, show_default=True, type=click.IntRange(1))
+@click.option("--count", default=9000, show_default=True, type=click.IntRange(300), help="Augmented pictures.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
 def train(
@@ -56,6 +57,7 @@ def train(
     temperature: float,
     epochs: int,
     patience: int,
+    count: int,
     seed: int,
     threads: int,
 ) -> None:
@@ -63,7 +65,7 @@ def train(
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     radar = load_radar_file(ModelSettings(path=str(model)))
-    frames = sign_frames(data, backgrounds, seed=seed).training
+    frames = sign_frames(data, backgrounds, count=count, seed=seed, fresh=0).training
 
     def told(stage: str, epoch: int, loss: float, held: float) -> None:
         click.echo(f"{stage} epoch {epoch}: loss {loss:.4f}, held out {held:.4f}", err=True)
@@ -112,7 +114,7 @@ def calibrate(
     torch.set_num_threads(threads)
     radar = load_radar_file(ModelSettings(path=str(model)))
     before = read_calibration(calibration, model_hash=radar.info.source_sha256)
-    frames = sign_frames(data, backgrounds, seed=seed, count=0).calibration
+    frames = sign_frames(data, backgrounds, count=0, seed=seed).calibration
     file = read_cmag(cmag)
     values = measure(radar, file, frames, threads=threads)
     chosen = calibrate_cmag(values, frames, accepted=fpr, statistics=statistics, seed=seed)

@@ -31,10 +31,13 @@ class SignFrames:
     calibration: BenignFrames
 
 
-def sign_frames(data: Path, backgrounds: tuple[Path, ...], *, count: int = 9_000, seed: int = 0) -> SignFrames:
+def sign_frames(
+    data: Path, backgrounds: tuple[Path, ...], *, count: int = 9_000, seed: int = 0, fresh: int = 3000
+) -> SignFrames:
     """Mix real crops with drawn signs and empty scenes, augmented as the recogniser's training but never occluded.
 
-    The calibrating frames: real test crops and held-out tracks as they are, and as many drawn signs and empty scenes.
+    `count` pictures are mixed for training, and a third as many crops as they are. The calibrating frames: real test
+    crops and held-out tracks as they are, and `fresh` mixed pictures.
     Raises `UsageError` where the data is missing.
     """
     rng = np.random.default_rng(seed)
@@ -44,10 +47,10 @@ def sign_frames(data: Path, backgrounds: tuple[Path, ...], *, count: int = 9_000
     scenes = np.concatenate(photographs) if photographs else np.zeros((0, 64, 64, 3), np.uint8)
     crops = training.images[_draw(rng, training, count // 3)]
     learn = np.concatenate([crops, _mixed(training, scenes, count, seed)])
-    fresh = np.concatenate([test.images, validation.images, _mixed(validation, scenes, 3000, seed + 1)])
+    unseen = np.concatenate([test.images, validation.images, _mixed(validation, scenes, fresh, seed + 1)])
     return SignFrames(
         _frames(learn, "augmented traffic signs, real and drawn"),
-        _frames(fresh, "traffic signs, real and drawn, none of them trained on"),
+        _frames(unseen, "traffic signs, real and drawn, none of them trained on"),
     )
 
 
