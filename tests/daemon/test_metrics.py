@@ -1,0 +1,193 @@
+"""What monitoring reads, over real HTTP on loopback."""
+
+from __future__ import annotations
+
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from taintwatch.alerts.publisher import PublisherStats
+from taintwatch.cameras import CameraState, CameraStatus
+from taintwatch.evidence.evidence import EvidenceStats
+from taintwatch.metrics.collector import Snapshot
+from taintwatch.metrics.instruments import Instruments
+from taintwatch.metrics.server import AT_ONCE, MetricsServer, Page, read_token
+from taintwatch.pipeline import Step
+from taintwatch.records import AlertState
+from taintwatch.status import Meter
+from taintwatch_models.classifier import Rejected
+from taintwatch_models.errors import ConfigError
+from tests.alert_fakes import an_alert
+from tests.fakes import CARD, a_frame, a_prediction, a_verdict
+
+TOKEN = "not-a-secret-but-long"  # noqa: S105 - a test's own
+
+
+def get(server: MetricsServer, path: str, **headers: str) -> tuple[int, str]:
+    host, port = server.address
+    request = urllib.request.Request(f"http://{host}:{port}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as opened:
+        yield opened
+
+
+def serving(stack: ExitStack, token: str | None = None) -> MetricsServer:
+    return stack.enter_context(MetricsServer("127.0.0.1:0", {"/healthz": lambda: Page(b"ok\n")}, token))
+
+
+def values(instruments: Instruments) -> dict[tuple[str, tuple[str, ...]], float]:
+    """Every sample by its name and the values of its labels."""
+    families = text_string_to_metric_families(instruments.render().decode())
+    return {
+        (sample.name, tuple(sample.labels.values())): sample.value for family in families for sample in family.samples
+    }
+
+
+def test_frames_verdicts_alerts_and_times_are_counted() -> None:
+    instruments = Instruments(clock_ns=lambda: 1_000_000_000 + 40_000_000)
+    prediction = a_prediction(a_frame())
+    instruments.see(Step(prediction.frame, prediction, (a_verdict(prediction, True), a_verdict(prediction, False))))
+    instruments.see(Step(a_frame(), Rejected(a_frame(), "NaN")))
+    instruments.alert(an_alert("door"))
+    instruments.alert(an_alert("door", state=AlertState.CLEARED))
+    found = values(instruments)
+    assert found["taintwatch_frames_total", ("door",)] == 1
+    assert found["taintwatch_frames_rejected_total", ("door",)] == 1
+    assert found["taintwatch_verdicts_total", ("door", "tight", "true")] == 1
+    assert found["taintwatch_verdicts_total", ("door", "tight", "false")] == 1
+    assert found["taintwatch_alerts_total", ("door", "raised")] == 1
+    assert found["taintwatch_alerts_total", ("door", "cleared")] == 1
+    assert found["taintwatch_stage_seconds_count", ("delay",)] == 2
+    assert found["taintwatch_stage_seconds_sum", ("delay",)] == pytest.approx(0.08)
+    assert found["taintwatch_stage_seconds_sum", ("inference",)] == pytest.approx(0.001)
+
+
+def test_what_others_know_is_looked_at_when_asked() -> None:
+    publisher = PublisherStats("tcp://x", 11, 2, 33, 4, 5, 6, True)
+    evidence = EvidenceStats(7, 0, 8, 9, "disk full", 10, None)
+    instruments = Instruments(lambda: Snapshot(publisher, evidence, ("camera door",)))
+    camera = CameraStatus("door", "fake", CameraState.RETRYING, 20, 15, 3, 1, 2, "away", 4.5)
+    instruments.started(CARD, (camera,), None)
+    status = Meter().status((camera, replace(camera, name="yard", state=CameraState.RUNNING)), 2, "other", "why")
+    instruments.progress(status)
+    found = values(instruments)
+    assert found["taintwatch_publisher_queue", ()] == 6
+    assert found["taintwatch_messages_sent_total", ()] == 11
+    assert found["taintwatch_messages_dropped_total", ()] == 2
+    assert found["taintwatch_store_failures_total", ()] == 5
+    assert found["taintwatch_evidence_trouble", ()] == 1
+    assert found["taintwatch_evidence_waiting", ()] == 8
+    assert found["taintwatch_workers_hanging", ()] == 1
+    assert found["taintwatch_model_info", ("fake", "0" * 64, "other")] == 1
+    assert found["taintwatch_degraded", ()] == 1
+    assert found["taintwatch_open_alerts", ()] == 2
+    assert (found["taintwatch_camera_running", ("door",)], found["taintwatch_camera_running", ("yard",)]) == (0, 1)
+    assert found["taintwatch_frames_dropped_total", ("door",)] == 3
+    assert found["taintwatch_reconnects_total", ("door",)] == 2
+    assert found["taintwatch_frame_age_seconds", ("door",)] == 4.5
+    assert found["taintwatch_resident_bytes", ()] > 1e6
+    assert found["taintwatch_threads", ()] >= 1
+
+
+def test_every_metric_is_documented(repository: Path) -> None:
+    text = (repository / "docs" / "metrics.md").read_text()
+    publisher = PublisherStats("tcp://x", 0, 0, 0, 0, 0, 0, True)
+    instruments = Instruments(lambda: Snapshot(publisher, EvidenceStats(0, 0, 0, 0, None, 0, None)))
+    camera = CameraStatus("door", "fake", CameraState.RUNNING, 0, 0, 0, 0, 0, None, 0.0)
+    instruments.started(CARD, (camera,), None)
+    instruments.progress(Meter().status((camera,), 0))
+    names = {name for name, _ in values(instruments)} - {"taintwatch_stage_seconds_created"}
+    families = {name.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum") for name in names}
+    assert families
+    assert {name for name in families if f"`{name}`" not in text} == set()
+
+
+def test_an_unknown_page_says_which_there_are(stack: ExitStack) -> None:
+    server = serving(stack)
+    assert get(server, "/healthz?x=1") == (200, "ok\n")
+    assert get(server, "/") == (404, "there are /healthz\n")
+
+
+def test_with_a_token_nothing_is_told_without_it(stack: ExitStack) -> None:
+    server = serving(stack, TOKEN)
+    assert get(server, "/healthz")[0] == 401
+    assert get(server, "/nowhere")[0] == 401
+    assert get(server, "/healthz", Authorization=f"Bearer {TOKEN}x")[0] == 401
+    assert get(server, "/healthz", Authorization=f"Basic {TOKEN}")[0] == 401
+    assert get(server, "/healthz", Authorization=f"Bearer {TOKEN}") == (200, "ok\n")
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0:0", "[::]:0", "example.org:9108"])
+def test_beyond_loopback_a_token_is_needed(bind: str) -> None:
+    with pytest.raises(ConfigError, match=r"set metrics\.token_file"):
+        MetricsServer(bind, {})
+
+
+@pytest.mark.parametrize("bind", ["9108", "localhost", "127.0.0.1:99999", "tcp://127.0.0.1:1", "::1:80"])
+def test_a_malformed_address_is_told(bind: str) -> None:
+    with pytest.raises(ConfigError, match="it must be like"):
+        MetricsServer(bind, {})
+
+
+def test_an_address_in_use_is_told(stack: ExitStack) -> None:
+    host, port = serving(stack).address
+    with pytest.raises(ConfigError, match="in use"):
+        MetricsServer(f"{host}:{port}", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "said"),
+    [("x" * 20, 0o644, "chmod 600"), ("short", 0o600, "fewer than 16"), ("ä" * 20, 0o600, "not ASCII")],
+)
+def test_a_token_that_is_none_is_told(tmp_path: Path, text: str, mode: int, said: str) -> None:
+    file = tmp_path / "token"
+    file.write_text(text)
+    file.chmod(mode)
+    with pytest.raises(ConfigError, match=said):
+        read_token(file)
+    with pytest.raises(ConfigError, match="No such file"):
+        read_token(tmp_path / "none")
+
+
+def test_a_good_token_is_read_without_its_line_end(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.touch(0o600)
+    file.write_text(f"{TOKEN}\n")
+    assert read_token(file) == TOKEN
+
+
+def test_clients_that_hold_their_connections_do_not_make_threads_without_end(stack: ExitStack) -> None:
+    server = serving(stack)
+    idle = [stack.enter_context(socket.create_connection(server.address)) for _ in range(AT_ONCE)]
+    deadline = time.monotonic() + 10
+    while not _turned_away(server):
+        assert time.monotonic() < deadline
+    for each in idle:
+        each.close()
+    while _turned_away(server):
+        assert time.monotonic() < deadline
+    assert get(server, "/healthz")[0] == 200
+
+
+def _turned_away(server: MetricsServer) -> bool:
+    try:
+        return get(server, "/healthz")[0] != 200
+    except OSError:
+        return True
