@@ -37,7 +37,7 @@ LONG = Pace(outage_s=6.0, patience_s=60.0, hangups=40)
 SHORT = Pace(outage_s=0.5, patience_s=30.0, hangups=20)
 LONG_FROM_MINUTES = 5.0
 SAMPLE_S = 1.0
-QUIET_LOOKS = 24
+QUIET_LOOKS = 60
 
 
 def soak(minutes: float, folder: Path, tell: Callable[[str], None] = print) -> Result:
@@ -129,8 +129,12 @@ def _settle_and_note(bench: Bench) -> None:
     for _ in range(QUIET_LOOKS):
         time.sleep(0.25)
         looks.append(bench.daemon.sample())
-    threads, descriptors = min(each.threads for each in looks), min(each.descriptors for each in looks)
-    bench.quiet.append(replace(looks[-1], threads=threads, descriptors=descriptors))
+    least = replace(
+        looks[-1],
+        threads=min(each.threads for each in looks),
+        descriptors=min(each.descriptors for each in looks),
+    )
+    bench.quiet.append(least)
 
 
 def _sample(bench: Bench, ended: threading.Event) -> None:

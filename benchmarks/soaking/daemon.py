@@ -48,6 +48,7 @@ class Daemon:
         self._config = config
         self._environment = environment
         self.log = folder / "daemon.log"
+        self._trace = folder / "samples.csv"
         self._address = str(folder / "notify")
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(self._address)
@@ -74,6 +75,7 @@ class Daemon:
                 stderr=log,
                 text=True,
                 env=os.environ
+                | {"MALLOC_ARENA_MAX": "2"}  # as the unit file does
                 | {"OMP_NUM_THREADS": "1", "NOTIFY_SOCKET": self._address, "WATCHDOG_USEC": f"{WATCHDOG_S * 1e6:.0f}"}
                 | self._environment,
             )
@@ -108,6 +110,10 @@ class Daemon:
             time.monotonic(), process.pid, process.memory_info().rss, process.num_threads(), process.num_fds()
         )
         self.samples.append(sample)
+        with self._trace.open("a") as trace:
+            trace.write(
+                f"{sample.at_s:.1f},{sample.pid},{sample.resident_bytes},{sample.threads},{sample.descriptors}\n"
+            )
         return sample
 
     def log_size(self) -> int:

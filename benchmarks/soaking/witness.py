@@ -11,7 +11,7 @@ from taintwatch.alerts.bodies import CameraState, CameraStatus, Heartbeat
 from taintwatch.alerts.messages import Message
 from taintwatch.alerts.subscriber import Event, Malformed, Subscriber
 from taintwatch.alerts.topics import ROOT
-from taintwatch.alerts.tracker import Missed
+from taintwatch.alerts.tracker import Missed, Restarted
 from taintwatch.records import Alert
 
 __all__ = ["AlertKey", "Witness"]
@@ -126,6 +126,8 @@ class Witness:
         memory.heard_s = now
         if isinstance(event, Missed):
             memory.missed[event.topic] = memory.missed.get(event.topic, 0) + event.count
+        elif isinstance(event, Restarted):
+            memory.statuses.clear()  # they were the old daemon's
         elif isinstance(event, Malformed):
             memory.malformed += 1
         elif isinstance(event, Message):
