@@ -87,7 +87,7 @@ def measure(bench: Bench, accepted: float) -> tuple[dict[str, Any], tuple[Scores
     """Make all attacks on one model; return what is reported, and (held-out benign, successful strong attacks)."""
     choosing, held = bench.parts.tuning.pixels, bench.parts.reporting.pixels
     paper = choose_labels(bench.radar, choosing[:: max(1, len(choosing) // 600)], accepted)
-    benign = [score(bench.radar, pixels, TIGHT, paper) for pixels in (choosing, held)]
+    chosen, checked = (score(bench.radar, pixels, TIGHT, paper) for pixels in (choosing, held))
     judge, lines, strong = Judge(bench.radar), [], []
     seen = judge(held) == bench.parts.reporting.labels
     for spec in attack_specs():
@@ -97,7 +97,7 @@ def measure(bench: Bench, accepted: float) -> tuple[dict[str, Any], tuple[Scores
         line: dict[str, Any] = {**asdict(spec), "strong": spec.strong, **success_rate(attack.success)}
         if attack.success.any():
             scores = score(bench.radar, attack.pixels[attack.success], TIGHT, paper)
-            line["detectors"] = rates(*benign, scores, accepted)
+            line["detectors"] = rates(chosen, checked, scores, accepted)
             _keep_misses(bench, spec, attack, scores, line)
             if spec.strong:
                 strong.append(scores)
@@ -109,10 +109,10 @@ def measure(bench: Bench, accepted: float) -> tuple[dict[str, Any], tuple[Scores
         "sha256": bench.radar.info.source_sha256,
         "right_on_held_out": float(seen.mean()),
         "paper": asdict(paper),
-        "strong_attacks": rates(*benign, pooled, accepted) if pooled else None,
+        "strong_attacks": rates(chosen, checked, pooled, accepted) if pooled else None,
         "attacks": lines,
     }
-    return found, (benign[1], pooled)
+    return found, (checked, pooled)
 
 
 def _keep_misses(bench: Bench, spec: AttackSpec, attack: Attack, scores: Scores, line: dict[str, Any]) -> None:
@@ -137,7 +137,7 @@ def tune(bench: Bench, accepted: float) -> list[dict[str, Any]]:
         attack = bench.attack(spec, tuning=True)
         if attack is not None and attack.success.sum() >= 20:
             sets[f"{spec.name} {spec.size:.2f}"] = attack.pixels[attack.success][:150]
-    table = []
+    table: list[dict[str, Any]] = []
     for cut, fill in itertools.product((0.4, 0.5, 0.6), ("mean", "average", "blur")):
         found = {
             name: score(bench.radar, pixels, replace(TIGHT, cut=cut, fill=fill), None) for name, pixels in sets.items()

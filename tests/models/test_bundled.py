@@ -34,7 +34,7 @@ def card(label: int, side: int = 240) -> NDArray[np.uint8]:
     alpha = sign[..., 3:].astype(np.float32) / 255
     spot = picture[12:-12, 12:-12]
     spot[:] = (alpha * sign[..., 2::-1] + (1 - alpha) * spot).astype(np.uint8)
-    return cv2.GaussianBlur(picture, (0, 0), 1.0).astype(np.uint8)
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), 1.0), np.uint8)
 
 
 def seen(model: LoadedModel, *images: NDArray[np.uint8]) -> list[Prediction]:
