@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -243,3 +245,13 @@ def test_the_rules_join_normalised_scores(rule: str, score: float) -> None:
 def test_calibrations_without_cmag_are_still_read(tmp_path: Path) -> None:
     write_calibration(Calibration(model_hash="a" * 64), tmp_path / "c.json")
     assert read_calibration(tmp_path / "c.json").cmag is None
+
+
+def test_judging_by_reconstruction_needs_no_torch(scene: CmagScene) -> None:
+    code = (
+        "import sys; from taintwatch_models.loading import ModelSettings, load_model\n"
+        f"load_model(ModelSettings(path={str(scene.model)!r}, variants=('tight', 'cmag', 'joint')))\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, done.stderr
