@@ -30,7 +30,7 @@ from taintwatch_models.radar_file import RadarFile, write_radar
 
 __all__ = ["TIGHT", "benign_frames", "main"]
 
-TIGHT = TightCalibration(cut=0.6, fill="average", swing_weight=0.2, heat_weight=8.0)
+TIGHT = TightCalibration(cut=0.6, fill="average", swing_weight=0.0, heat_weight=0.0)
 """How `tight` looks at signs: chosen with `benchmarks/sign_attacks.py --tune` on other patches and pictures than those
 that are reported on."""
 _CROPS = 1500
