@@ -16,7 +16,7 @@ STYLE = (
 PAGE = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Taintwatch: token needed</title><style>{STYLE}</style></head>
-<body><main><h1>Taintwatch</h1><p>%s</p>
+<body><main><h1>Taintwatch</h1><p>@@PROBLEM@@</p>
 <form method="post" action="/login"><label for="token">Token</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
 <button type="submit">Show the page</button></form></main></body></html>
@@ -28,4 +28,4 @@ POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self'; b
 def login_page(status: int, problem: str = "A token is needed to see this page.") -> HTMLResponse:
     """Return the form. `problem`: one fixed sentence, not escaped."""
     headers = {"content-security-policy": POLICY, "www-authenticate": 'Bearer realm="taintwatch"'}
-    return HTMLResponse(PAGE % problem, status, headers)
+    return HTMLResponse(PAGE.replace("@@PROBLEM@@", problem), status, headers)

@@ -41,8 +41,10 @@ class State:
 
     def config(self) -> dict[str, Any]:
         """Return the configuration, read-only: addresses without credentials, secrets as the names of their files."""
-        redacted: dict[str, Any] = _redacted(canonical(self._config()))
-        return redacted
+        shown = canonical(self._config())
+        cameras = shown.pop("camera")  # their addresses have lost what is secret already
+        redacted: dict[str, Any] = _redacted(shown)
+        return redacted | {"camera": cameras}
 
     def calibration(self) -> dict[str, Any]:
         """Return when and on what the thresholds were chosen, and how often each detector alarms then and now."""

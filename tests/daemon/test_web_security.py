@@ -1,0 +1,183 @@
+"""Who may see the page: loopback or the token, and no other site on somebody's behalf."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from starlette.datastructures import Headers
+
+from taintwatch.web.address import is_known_host, parse_address, read_token
+from taintwatch.web.board import Board
+from taintwatch.web.gate import COOKIE, SESSION_S, Keys
+from taintwatch.web.server import WebServer
+from taintwatch_models.errors import ConfigError
+from tests.web_scene import TOKEN, ask, judges, serving, web_config
+
+EVERYTHING = [
+    "/", "/static/app.js", "/static/style.css", "/stream", "/api/about", "/api/config", "/api/calibration",
+    "/api/alerts", "/api/alerts/e1", "/api/trials", "/alerts/e1/frame", "/alerts/e1/clip", "/export.zip",
+    "/trials/a/report.html", "/no/such/thing", "/login",
+]  # fmt: skip
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text(TOKEN + "\n")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def guarded(token_file: Path) -> Iterator[WebServer]:
+    with serving(web_config(token_file=str(token_file))) as server:
+        yield server
+
+
+def cookie_of(server: WebServer) -> str:
+    answer = ask(server, "/login", "POST", f"token={quote(TOKEN)}".encode())
+    assert answer.status == 303
+    return answer.headers["set-cookie"].partition(";")[0]
+
+
+def test_a_stranger_without_the_token_gets_401_everywhere(guarded: WebServer) -> None:
+    assert {path: ask(guarded, path).status for path in EVERYTHING} == dict.fromkeys(EVERYTHING, 401)
+    posts = ["/api/alerts/e1/acknowledge", "/api/alerts/e1/note", "/", "/stream"]
+    assert {path: ask(guarded, path, "POST", b"{}").status for path in posts} == dict.fromkeys(posts, 401)
+
+
+@pytest.mark.parametrize("value", ["", "wrong", TOKEN[:-1], TOKEN + "x", "a" * 10_000, "%00", "%ff"])
+def test_a_wrong_token_opens_nothing_and_is_not_repeated(guarded: WebServer, value: str) -> None:
+    answer = ask(guarded, "/login", "POST", f"token={value}".encode())
+    assert (answer.status, answer.headers["set-cookie"]) == (401, None)
+    assert value == "" or value.encode() not in answer.body
+    assert ask(guarded, "/", Authorization=f"Bearer {value}").status == 401
+    assert ask(guarded, "/", Cookie=f"{COOKIE}={value}").status == 401
+
+
+def test_the_token_opens_a_session_that_scripts_and_other_sites_cannot_use(guarded: WebServer) -> None:
+    answer = ask(guarded, "/login", "POST", f"token={TOKEN}".encode())
+    flags = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")[1:]}
+    assert {"httponly", "samesite=strict", "path=/"} <= flags
+    assert TOKEN not in answer.headers["set-cookie"]
+    assert ask(guarded, "/api/about", Cookie=cookie_of(guarded)).status == 200
+
+
+def test_a_program_may_give_the_token_itself(guarded: WebServer) -> None:
+    assert ask(guarded, "/api/about", Authorization=f"Bearer {TOKEN}").status == 200
+
+
+def test_a_session_ends() -> None:
+    now = [0.0]
+    keys = Keys(TOKEN, clock=lambda: now[0])
+    secret = keys.open_session()
+    headers = Headers({"cookie": f"{COOKIE}={secret}"})
+    assert keys.admits(headers)
+    now[0] = SESSION_S + 1
+    assert not keys.admits(headers)
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "localhost.evil.example", "", "127.0.0.1.nip.io", "a b", "[::1", "[gg]"]
+)
+def test_a_name_that_was_pointed_here_gets_nothing(host: str) -> None:
+    with serving(web_config()) as server:
+        assert ask(server, "/api/about", host=host or " ").status == 400
+
+
+def test_known_names_are_addresses_localhost_and_those_given() -> None:
+    names = frozenset({"gate.example"})
+    for host in ("127.0.0.1:8080", "localhost", "[::1]:80", "192.0.2.7", "GATE.example:8443"):
+        assert is_known_host(host, names), host
+    assert not is_known_host("other.example", names)
+
+
+def test_other_sites_can_neither_write_nor_read() -> None:
+    with serving(web_config()) as server:
+        csrf = ask(server, "/api/about").json()["csrf"]
+        write = "/api/alerts/e1/note"
+        body = b'{"note": "x"}'
+        assert ask(server, write, "POST", body).status == 403
+        assert ask(server, write, "POST", body, X_Taintwatch_CSRF="guess").status == 403
+        for header in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec_Fetch_Site": "cross-site"}):
+            assert ask(server, write, "POST", body, X_Taintwatch_CSRF=csrf, **header).status == 403
+        # With both it gets as far as the alert, which is not there.
+        assert ask(server, write, "POST", body, X_Taintwatch_CSRF=csrf).status == 400
+        assert "access-control-allow-origin" not in ask(server, "/", Origin="https://evil.example").headers
+
+
+def test_every_answer_tells_browsers_what_to_refuse() -> None:
+    with serving(web_config()) as server:
+        for path in ("/", "/api/about", "/static/app.js", "/nothing"):
+            headers = ask(server, path).headers
+            policy = headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["x-frame-options"] == "DENY"
+
+
+def test_the_page_brings_everything_along_and_has_no_inline_script() -> None:
+    with serving(web_config()) as server:
+        html = ask(server, "/").body.decode()
+        names = re.findall(r'(?:src|href)="([^"#]+)"', html)
+        assert all(name.startswith("/static/") or name == "/export.zip" for name in names)
+        assert not re.search(r"<script(?![^>]*src=)|\son[a-z]+=|style=", html)
+        for name in ("app", "live", "draw", "alerts", "settings", "stream", "dom"):
+            script = ask(server, f"/static/{name}.js")
+            assert script.status == 200
+            assert b"http://" not in script.body.replace(b"http://www.w3.org/2000/svg", b"")
+            assert b"innerHTML" not in script.body
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/static/../server.py", "/static/..%2Fserver.py", "/static/%2e%2e/server.py", "/static//etc/passwd",
+     "/alerts/../../etc/passwd", "/alerts/..%2F..%2Fx/frame", "/alerts/e1/..%2Falerts.db",
+     "/trials/..%2F..%2Fetc/passwd",
+     "/trials/x/..%2F..%2F..%2Fetc%2Fpasswd", "/alerts/%00/frame"],
+)  # fmt: skip
+def test_no_path_leads_out(path: str, tmp_path: Path) -> None:
+    with serving(web_config(f'[evidence]\nfolder = "{tmp_path / "e"}"', trials=str(tmp_path))) as server:
+        assert ask(server, path).status in (400, 404)
+
+
+def test_beyond_loopback_a_token_is_needed() -> None:
+    with pytest.raises(ConfigError, match=r"0\.0\.0\.0, which other machines may reach; set web\.token_file"):
+        WebServer(lambda: web_config(bind="0.0.0.0:0"), judges, Board())
+
+
+@pytest.mark.parametrize("bind", ["8080", "localhost", ":80", "127.0.0.1:99999", "http://x:80", "[::1"])
+def test_an_address_that_is_none_is_named(bind: str) -> None:
+    with pytest.raises(ConfigError, match=r"web\.bind is .* must be like 127\.0\.0\.1:8080"):
+        parse_address(bind)
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with serving(web_config()) as server:
+        taken = web_config(bind=f"127.0.0.1:{server.address[1]}")
+        with pytest.raises(ConfigError, match=r"web\.bind is .* cannot be used"):
+            WebServer(lambda: taken, judges, Board())
+
+
+def test_a_token_that_others_may_read_is_refused(token_file: Path) -> None:
+    token_file.chmod(0o644)
+    with pytest.raises(ConfigError, match="can be read by others"):
+        read_token(token_file)
+    token_file.chmod(0o600)
+    token_file.write_text("short")
+    with pytest.raises(ConfigError, match="fewer than 16 characters"):
+        read_token(token_file)
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        read_token(token_file.with_name("none"))
+
+
+def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "c").write_text("not a certificate")
+    config = web_config(certificate=str(tmp_path / "c"), private_key=str(tmp_path / "c"))
+    with pytest.raises(ConfigError, match=r"web\.certificate and web\.private_key cannot be used"):
+        WebServer(lambda: config, judges, Board())

@@ -1,0 +1,112 @@
+"""Trials and settings on the page: reports in their folders only, no secret, and whether the calibration holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from taintwatch.web.board import Board
+from taintwatch.web.drift import AlarmRates, wilson_interval
+from tests.fakes import a_frame, a_prediction, a_verdict
+from tests.web_scene import a_step, ask, serving, web_config
+
+MINUTE_NS = 60_000_000_000
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> Path:
+    for name in ("first", "second", "empty"):
+        (tmp_path / "trials" / name).mkdir(parents=True)
+    (tmp_path / "trials" / "first" / "report.html").write_text("<h1>one</h1>")
+    (tmp_path / "trials" / "second" / "report.html").write_text("<h1>two</h1>")
+    (tmp_path / "trials" / "second" / "report.json").write_text('{"title": "Patch at 2 m"}')
+    (tmp_path / "trials" / "second" / "notes.py").write_text("print()")
+    (tmp_path / "secret.json").write_text("{}")
+    (tmp_path / "trials" / "second" / "out.json").symlink_to(tmp_path / "secret.json")
+    return tmp_path / "trials"
+
+
+def test_reports_are_listed_and_opened_in_a_sandbox(reports: Path) -> None:
+    with serving(web_config(trials=str(reports))) as server:
+        assert ask(server, "/api/about").json()["trials"] is True
+        assert {trial["name"]: trial["title"] for trial in ask(server, "/api/trials").json()} == {
+            "first": "first",
+            "second": "Patch at 2 m",
+        }
+        answer = ask(server, "/trials/first/report.html")
+        assert answer.body == b"<h1>one</h1>"
+        assert answer.headers["content-security-policy"].startswith("sandbox;")
+
+
+@pytest.mark.parametrize(
+    "path", ["second/notes.py", "second/out.json", "empty/report.html", "none/report.html", "second/"]
+)
+def test_only_a_reports_own_files_of_known_kinds_are_served(reports: Path, path: str) -> None:
+    with serving(web_config(trials=str(reports))) as server:
+        assert ask(server, f"/trials/{path}").status == (200 if path == "second/" else 404)
+
+
+def test_without_reports_there_are_no_trials(tmp_path: Path) -> None:
+    for web in ({}, {"trials": str(tmp_path / "none")}, {"trials": str(tmp_path)}):
+        with serving(web_config(**web)) as server:
+            assert ask(server, "/api/trials").json() == []
+            assert ask(server, "/api/about").json()["trials"] is False
+
+
+def test_the_configuration_is_shown_without_its_secrets(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("a-token-that-nobody-sees")
+    token.chmod(0o600)
+    text = '[[camera]]\nname = "door"\nsource = "rtsp://admin:hunter2@camera.example/stream?key=abc"\n'
+    with serving(web_config(text, token_file=str(token))) as server:
+        bearer = "Bearer a-token-that-nobody-sees"
+        answers = [ask(server, path, Authorization=bearer) for path in ("/api/config", "/api/about", "/api/calibration", "/")]
+        shown = answers[0].json()
+        assert shown["camera"][0]["source"] == "rtsp://camera.example/stream?..."
+        assert shown["web"]["token_file"] == str(token)
+        for answer in answers:
+            assert answer.status == 200
+            for secret in (b"hunter2", b"nobody-sees", b"abc"):
+                assert secret not in answer.body
+
+
+def test_the_calibration_says_how_often_frames_without_an_alert_are_suspected() -> None:
+    board = Board()
+    for index in range(10):
+        board.observe(a_step(index))
+    board.observe(a_step(10, attack=True))  # the vote stands: an attack, no false alarm
+    with serving(web_config(), board) as server:
+        told = ask(server, "/api/calibration").json()
+    (tight,) = told["detectors"]
+    assert told["calibrated"] is False
+    assert (tight["now"]["frames"], tight["now"]["alarms"], tight["drifted"]) == (10, 0, False)
+
+
+def see(rates: AlarmRates, count: int, every: int, minute: int = 0) -> None:
+    for index in range(count):
+        verdict = a_verdict(a_prediction(a_frame(index)), index % every == 0)
+        rates.see([verdict], minute * MINUTE_NS)
+
+
+def test_drift_is_told_on_enough_frames_and_clear_evidence_only() -> None:
+    few, many, fine = AlarmRates(), AlarmRates(), AlarmRates()
+    see(few, 100, every=2)
+    see(many, 1000, every=5)
+    see(fine, 1000, every=40)
+    assert [rates.now()[0].drifted(0.02) for rates in (few, many, fine)] == [False, True, False]
+    assert not many.now()[0].drifted(None)
+
+
+def test_what_was_an_hour_ago_no_longer_counts() -> None:
+    rates = AlarmRates()
+    for minute in range(100):
+        see(rates, 10, every=1 if minute < 30 else 100, minute=minute)
+    (rate,) = rates.now()
+    assert (rate.frames, rate.alarms) == (600, 60)
+
+
+def test_the_interval_is_wilsons() -> None:
+    low, high = wilson_interval(39, 1000)
+    assert (round(low, 5), round(high, 5)) == (0.02866, 0.05287)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
