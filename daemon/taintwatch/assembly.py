@@ -140,7 +140,9 @@ def make_camera(section: CameraSection, pulses: Pulses) -> Camera:
 def _voter(section: VoteSection, detectors: tuple[str, ...]) -> Voter:
     policy = policy_from_settings(section.policy, **section.options())
     hold = Hold(section.minimum_hold_s, section.cool_down_s)
-    return Voter(policy, combine=section.combine, detectors=detectors, hold=hold, gap_s=section.gap_s)
+    return Voter(
+        policy, combine=section.combine, detectors=section.detectors or detectors, hold=hold, gap_s=section.gap_s
+    )
 
 
 def _publisher(

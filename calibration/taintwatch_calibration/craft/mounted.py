@@ -15,7 +15,7 @@ from taintwatch_models.preprocessing import Preprocessing
 __all__ = ["MountedRecipe", "Views", "craft_mounted", "film_like"]
 
 
-LEAD = 10.0
+LEAD = 14.0
 """Logits by which the wanted label should lead: cross-entropy stops pulling long before print and film are survived."""
 
 

@@ -22,7 +22,7 @@ __all__ = ["demo"]
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("taintwatch-demo"),
+    default=Path("demo-evidence"),
     show_default=True,
     help="Folder for pictures and evidence.",
 )

@@ -137,6 +137,9 @@ class VoteSection(Section):
     after_decision: Literal["restart", "hold"] | None = Field(
         default=None, description="sequential-probability-ratio: what becomes of the evidence (restart)."
     )
+    detectors: Texts = Field(
+        default=(), description="Detectors that count; the others are only looked at. None named: all of them."
+    )
     combine: Literal["all", "any"] = Field(default="any", description="Which detectors must be raised for an alert.")
     minimum_hold_s: float = Field(default=1.0, description="An alert stays raised at least so long.")
     cool_down_s: float = Field(default=2.0, description="No new alert within so long after one was cleared.")
@@ -153,7 +156,7 @@ class VoteSection(Section):
 
     def options(self) -> dict[str, Any]:
         """Return the policy's own settings that were given."""
-        shared = {"policy", "combine", "minimum_hold_s", "cool_down_s", "gap_s"}
+        shared = {"policy", "combine", "detectors", "minimum_hold_s", "cool_down_s", "gap_s"}
         return self.model_dump(exclude=shared, exclude_none=True)
 
 
@@ -283,6 +286,14 @@ class Config(Section):
     limits: LimitsSection = LimitsSection()
     metrics: MetricsSection = MetricsSection()
     web: WebSection = WebSection()
+
+    @model_validator(mode="after")
+    def _voters_judge(self) -> Config:
+        for name in self.vote.detectors:
+            if name not in self.detect.detectors:
+                judging = ", ".join(self.detect.detectors)
+                raise ValueError(f"vote.detectors names {name!r}, which does not judge; detect.detectors has {judging}")
+        return self
 
     @field_validator("camera")
     @classmethod

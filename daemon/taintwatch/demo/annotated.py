@@ -14,7 +14,7 @@ from taintwatch.demo.observed import Judgement, Seen
 __all__ = ["Scenery", "annotate"]
 
 FOOTER = 132  # pixels under a frame of 480
-WORDS = {"tight": "tight region", "paper": "as published"}
+WORDS = {"tight": "tight: decides", "paper": "paper: only shown"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ __all__ = ["Panel", "Row", "contact_sheet"]
 
 PANEL_W = 392
 GAP = 12
-STRIP_H = 150
+STRIP_H = 164
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +54,7 @@ def contact_sheet(title: str, subtitle: str, rows: Sequence[Row]) -> NDArray[np.
 
 def _row(row: Row, width: int) -> NDArray[np.uint8]:
     head = canvas(34, width, PALE)
-    text(head, row.title, GAP, 23, 13, INK, bold=True)
+    text(head, row.title, GAP, 23, 13, INK)
     pictures = [_panel(panel) for panel in row.panels]
     strip = canvas(pictures[0].shape[0], width, WHITE)
     for column, picture in enumerate(pictures):
@@ -79,7 +79,7 @@ def _strip(row: Row, width: int) -> NDArray[np.uint8]:
     if len(seen) < 2:
         return strip
     first, last = seen[0].index, seen[-1].index
-    left, right, top, bottom = GAP + 4, width - GAP - 4, 30, STRIP_H - 34
+    left, right, top, bottom = GAP + 4, width - GAP - 4, 44, STRIP_H - 34
     scores = np.array([one.judgements[row.detector].score for one in seen])
     limit = seen[0].judgements[row.detector].threshold
     low, high = min(scores.min(), limit, 0.0), max(scores.max(), limit) * 1.08 + 1e-9

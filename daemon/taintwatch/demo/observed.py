@@ -81,7 +81,8 @@ def seen_of(step: Step) -> Seen | None:
     if isinstance(step.outcome, Rejected):
         return None
     combined = next((vote for vote in step.votes if vote.detector == COMBINED), None)
-    told = next((verdict for verdict in step.verdicts if verdict.suspicious), None)
+    voted = {vote.detector for vote in step.votes}  # the others are only looked at
+    told = next((verdict for verdict in step.verdicts if verdict.suspicious and verdict.detector in voted), None)
     return Seen(
         index=step.frame.index,
         label=step.outcome.label,

@@ -93,7 +93,7 @@ def _panel(seen: Seen, truth: Scenery, script: Script, total: int | None) -> Pan
     said = Text(f"{printable(seen.label_name)} ({seen.confidence:.0%})", "green" if right else "bold red")
     table.add_row("classifier says", said)
     for name, judgement in seen.judgements.items():
-        table.add_row(f"detector {name}", _meter(judgement))
+        table.add_row(name if name == "tight" else f"{name} (no vote)", _meter(judgement))
     table.add_row("vote", _bar(seen.level, "red" if seen.raised else "green").append(f" {seen.level:.0%}"))
     table.add_row("alert", Text("RAISED", "bold white on red") if seen.raised else Text("none", "green"))
     table.add_row("frame", f"{seen.index + 1}" + (f" of {total}" if total is not None else ""))
