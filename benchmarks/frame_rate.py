@@ -44,9 +44,9 @@ def write_video(path: Path, frames: int) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30, options={"preset": "veryfast"})
         stream.pix_fmt = "yuv420p"
+        stream.height, stream.width = play.render(0).shape[:2]
         for index in range(frames):
             image = play.render(index)
-            stream.height, stream.width = image.shape[:2]
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
             container.mux(stream.encode(picture))
         container.mux(stream.encode())

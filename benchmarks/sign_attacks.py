@@ -56,6 +56,8 @@ class Bench:
     work: Path
     attempts: int
     plain: Path | None
+    every: int = 1
+    """Only every so many of the attacks."""
 
     def attack(self, spec: AttackSpec, *, tuning: bool = False) -> Attack | None:
         """Return the kept attack, or make it; None for a transferred one without a plain model."""
@@ -90,7 +92,7 @@ def measure(bench: Bench, accepted: float) -> tuple[dict[str, Any], tuple[Scores
     chosen, checked = (score(bench.radar, pixels, TIGHT, paper) for pixels in (choosing, held))
     judge, lines, strong = Judge(bench.radar), [], []
     seen = judge(held) == bench.parts.reporting.labels
-    for spec in attack_specs():
+    for spec in attack_specs()[:: bench.every]:
         attack = bench.attack(spec)
         if attack is None:
             continue
@@ -174,7 +176,7 @@ def _bench(name: str, options: argparse.Namespace, plain: Path | None) -> Bench:
     scenes = options.scenes or options.data.parent / "objects" / "imagenette_128.tar"
     options.work.mkdir(parents=True, exist_ok=True)
     parts = parts_kept(options.work, lambda: load_parts(options.data, scenes, radar.info.preprocessing))
-    return Bench(path, radar, parts, options.work, options.attempts, plain)
+    return Bench(path, radar, parts, options.work, options.attempts, plain, options.every)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -187,6 +189,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--attempts", type=int, default=300, help="placements of each patch")
     parser.add_argument("--work", type=Path, default=Path("build/sign_attacks"), help="what is kept between runs")
     parser.add_argument("--json", type=Path, default=Path("docs/results/sign_attacks.json"))
+    parser.add_argument("--every", type=int, default=1, help="only every so many of the attacks, for a quicker run")
     parser.add_argument("--tune", action="store_true", help="look at settings instead")
     return parser.parse_args(arguments)
 
