@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+import numpy as np
 import torch
 
+from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.cmag.frames import measure
 from taintwatch_calibration.cmag.pipeline import train_cmag
 from taintwatch_calibration.cmag.sheet import write_sheet
@@ -95,6 +97,7 @@ def train(
 @click.option("--backgrounds", multiple=True, type=_FOLDER, help="Folder of photographs or videos without signs.")
 @click.option("--fpr", default=0.02, show_default=True)
 @click.option("--statistic", "statistics", multiple=True, default=("ssim", "l2"), show_default=True)
+@click.option("--frames", default=9000, show_default=True, type=click.IntRange(200), help="At most; a third are mixed.")
 @click.option("--rule", default="either", show_default=True, type=click.Choice(["either", "both", "score"]))
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
@@ -106,6 +109,7 @@ def calibrate(
     backgrounds: tuple[Path, ...],
     fpr: float,
     statistics: tuple[str, ...],
+    frames: int,
     rule: str,
     seed: int,
     threads: int,
@@ -114,14 +118,23 @@ def calibrate(
     torch.set_num_threads(threads)
     radar = load_radar_file(ModelSettings(path=str(model)))
     before = read_calibration(calibration, model_hash=radar.info.source_sha256)
-    frames = sign_frames(data, backgrounds, count=0, seed=seed).calibration
+    benign = _some(sign_frames(data, backgrounds, count=0, fresh=frames // 3, seed=seed).calibration, frames, seed)
     file = read_cmag(cmag)
-    values = measure(radar, file, frames, threads=threads)
-    chosen = calibrate_cmag(values, frames, accepted=fpr, statistics=statistics, seed=seed)
-    tight = tight_scores(radar, frames, before.tight, threads=threads, progress=lambda what, done, total: None)
-    joint = calibrate_joint(tight, cmag_scores(values, chosen.limits), frames, accepted=fpr, rule=rule, seed=seed)
+    values = measure(radar, file, benign, threads=threads)
+    chosen = calibrate_cmag(values, benign, accepted=fpr, statistics=statistics, seed=seed)
+    tight = tight_scores(radar, benign, before.tight, threads=threads, progress=lambda what, done, total: None)
+    joint = calibrate_joint(tight, cmag_scores(values, chosen.limits), benign, accepted=fpr, rule=rule, seed=seed)
     write_calibration(replace(before, cmag=chosen, combination=joint), calibration)
     click.echo(f"cmag held out: {chosen.held_out}\njoint held out: {joint.held_out}")
+
+
+def _some(frames: BenignFrames, most: int, seed: int) -> BenignFrames:
+    """Draw at most so many: the mixed ones, which come last, are all kept."""
+    mixed = most // 3
+    crops = len(frames.pixels) - mixed
+    drawn = np.random.default_rng(seed).permutation(crops)[: most - mixed]
+    rows = np.concatenate([np.sort(drawn), np.arange(crops, len(frames.pixels))])
+    return BenignFrames(frames.pixels[rows], False, frames.bad, frames.description)
 
 
 def main() -> None:
