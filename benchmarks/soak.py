@@ -33,11 +33,11 @@ from benchmarks.soaking.world import World
 
 __all__ = ["main", "soak"]
 
-LONG = Pace(outage_s=6.0, patience_s=60.0, hangups=40)
-SHORT = Pace(outage_s=0.5, patience_s=30.0, hangups=20)
+LONG = Pace(outage_s=6.0, patience_s=120.0, hangups=40)
+SHORT = Pace(outage_s=0.5, patience_s=60.0, hangups=20)
 LONG_FROM_MINUTES = 5.0
 SAMPLE_S = 1.0
-QUIET_LOOKS = 60
+QUIET_LOOKS, LONGEST_LOOKS = 40, 240  # four a second
 
 
 def soak(minutes: float, folder: Path, tell: Callable[[str], None] = print) -> Result:
@@ -123,17 +123,21 @@ def _inject(
 
 
 def _settle_and_note(bench: Bench) -> None:
-    """Note what the daemon holds when all is well: the least of some looks, for clips are written now and then."""
+    """Note what the daemon holds when all is well: the least of many looks, for clips are written now and then.
+
+    At the end it is given a minute to come back to what it held before: what it keeps for longer is a leak.
+    """
     settle(bench)
-    looks = []
-    for _ in range(QUIET_LOOKS):
+    before = next((each for each in bench.quiet if each.pid == bench.daemon.pid), None)
+    least = bench.daemon.sample()
+    for number in range(LONGEST_LOOKS):
         time.sleep(0.25)
-        looks.append(bench.daemon.sample())
-    least = replace(
-        looks[-1],
-        threads=min(each.threads for each in looks),
-        descriptors=min(each.descriptors for each in looks),
-    )
+        look = bench.daemon.sample()
+        threads, descriptors = min(least.threads, look.threads), min(least.descriptors, look.descriptors)
+        least = replace(look, threads=threads, descriptors=descriptors)
+        back = before is None or (threads <= before.threads and descriptors <= before.descriptors)
+        if number >= QUIET_LOOKS and back:
+            break
     bench.quiet.append(least)
 
 

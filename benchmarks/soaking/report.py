@@ -63,6 +63,7 @@ class Result:
             "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.platform()}",
             "versions": {name: metadata.version(name) for name in PACKAGES if _installed(name)}
             | {"python": platform.python_version()},
+            "load_average": [round(each, 1) for each in os.getloadavg()],
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
 

@@ -39,7 +39,7 @@ bind = "127.0.0.1:{metrics}"
 [[camera]]
 name = "rtsp"
 source = "{rtsp}"
-open_timeout_s = 4.0
+open_timeout_s = 10.0
 read_timeout_s = 2.0
 stale_after_s = 1.5
 [[camera]]
