@@ -174,7 +174,8 @@ def main() -> None:
 def _patch(
     model: TorchGraph, pixels: Tensor, preprocessing: Any, recipe: PatchRecipe, name: str, folder: Path | None
 ) -> Tensor:
-    kept = folder / f"{name.replace(' ', '_')}.pt" if folder else None
+    # the file's name holds the budget, so that a patch of another one is never taken for this
+    kept = folder / f"{name.replace(' ', '_')}_{recipe.iterations}_{recipe.seed}.pt" if folder else None
     if kept is not None and kept.is_file():
         loaded: Tensor = torch.load(kept, weights_only=True)
         return loaded
