@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from taintwatch.config.fields import Count, Name, Seconds, Section, Text, Texts
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.settings import policy_from_settings
 from taintwatch_models.errors import ConfigError
@@ -24,20 +25,6 @@ __all__ = [
     "VoteSection",
     "WebSection",
 ]
-
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-"""Site and camera names become part of a message's topic."""
-Text = Annotated[str, StringConstraints(min_length=1)]
-# TOML arrays arrive as lists; tuples keep the configuration immutable.
-Texts = Annotated[tuple[Text, ...], Field(strict=False)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-
-
-class Section(BaseModel):
-    """What all tables share: unknown keys are errors, types are taken as written, nothing changes later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class ModelSection(Section):
