@@ -16,7 +16,7 @@ from taintwatch.demo.mount import Mount
 from taintwatch_calibration.craft.demo_attacks import PLANS, Measured, measure, scene_views, torch_model, write_attack
 from taintwatch_calibration.craft.mounted import MountedRecipe, Views, craft_mounted, film_like
 from taintwatch_models.bundled import bundled_radar
-from taintwatch_models.classifier import ModelCard
+from taintwatch_models.classifier import ModelCard, Rejected
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Frame, Prediction, read_only
 
@@ -108,8 +108,8 @@ class PatchSpotter:
 
     card = ModelCard("spotter", "0" * 64, "CPUExecutionProvider", tuple("x" * 44), (64, 64))
 
-    def __call__(self, frames: Sequence[Frame]) -> list[Prediction]:
-        found = []
+    def __call__(self, frames: Sequence[Frame]) -> list[Prediction | Rejected]:
+        found: list[Prediction | Rejected] = []
         for frame in frames:
             blue, green, red = frame.image[230:250, 310:330].reshape(-1, 3).mean(axis=0)
             label = 8 if blue > 150 and red > 150 and green < 90 else 14

@@ -27,7 +27,7 @@ def seen(index: int = 0, score: float = 2.0, region: Region | None = SQUARE, rai
 
 
 def near(picture: NDArray[np.uint8], colour: tuple[int, int, int], tolerance: int = 40) -> NDArray[np.bool_]:
-    return (np.abs(picture.astype(int) - colour) < tolerance).all(axis=2)
+    return np.asarray((np.abs(picture.astype(int) - colour) < tolerance).all(axis=2))
 
 
 def test_the_critical_region_is_outlined_in_red_and_the_patch_in_amber() -> None:
