@@ -22,6 +22,10 @@ __all__ = ["CONTACT_SHEET", "SUMMARY", "write_pictures", "write_summary"]
 CONTACT_SHEET = "contact-sheet.png"
 SUMMARY = "summary.json"
 DETECTOR = "tight"
+SUBTITLE = (
+    "Dashed: where the patch really is. Red outline: what made the classifier decide, as the detector found it. "
+    "Bars: score against threshold."
+)
 
 
 def write_pictures(out: Path, result: DemoResult, director: Director) -> tuple[Path, ...]:
@@ -36,7 +40,10 @@ def write_pictures(out: Path, result: DemoResult, director: Director) -> tuple[P
     ]
     written: list[Path] = []
     if rows:
-        sheet = contact_sheet("Taintwatch demo: an attack is seen", _subtitle(result), rows)
+        title = "Taintwatch demo: " + (
+            "not as it should be" if result.problems else "attacks are seen, and nothing else"
+        )
+        sheet = contact_sheet(title, SUBTITLE, rows)
         written.append(_write(out / CONTACT_SHEET, _encoded(sheet, ".png")))
     for row in rows:
         for panel in row.panels:
@@ -81,13 +88,6 @@ def _outcome(act: ActResult) -> str:
     if act.problems:
         return "; ".join(act.problems)
     return f"fools the classifier in {act.fooled:.0%} of its frames; alert after {act.delay} frames"
-
-
-def _subtitle(result: DemoResult) -> str:
-    return (
-        "Dashed: where the patch really is. Red outline: what made the classifier decide, as the detector found it. "
-        "Bars: score against threshold."
-    )
 
 
 def _encoded(picture: NDArray[np.uint8], suffix: str) -> bytes:
