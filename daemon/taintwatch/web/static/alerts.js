@@ -46,13 +46,13 @@ export class Alerts {
       facts([["State", state(alert)], ["Raised", moment(alert.raised_ms)], ["Lasted", lasted(alert)],
         ["Label shown", `${alert.label} (${percent(alert.confidence)})`], ["Label recovered", alert.recovered ?? "\u2013"],
         ["Score", `${number(alert.score, 2)} (threshold ${number(alert.threshold, 2)})`], ["Detectors", alert.detectors.join(", ")], ["Id", alert.event_id]]),
-      this.marking(alert), evidence(alert), records(alert));
+      evidence(alert), this.marking(alert), records(alert));
   }
 
   async refresh(id) { // only what changes: nobody's half-written note is lost
     if (this.shown !== id) return;
     const alert = await ask(`/api/alerts/${encodeURIComponent(id)}`);
-    const [list, , pictures, told] = byId("alert-body").children;
+    const [list, pictures, , told] = byId("alert-body").children;
     if (!told) return;
     list.children[1].replaceChildren(state(alert));
     list.children[5].textContent = lasted(alert);

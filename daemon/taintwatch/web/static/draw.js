@@ -50,7 +50,13 @@ export function chart(canvas, points, most) {
   const x = (index) => 4 + ((width - 8) * (index + most - points.length)) / (most - 1);
   const y = (value) => 4 + (height - 8) * (1 - (value - low + room) / (high - low + 2 * room));
   context.fillStyle = style("--raised");
-  points.forEach((point, index) => point[4] && context.fillRect(x(index), 0, (width - 8) / (most - 1) + 1, height));
+  for (let first = 0; first < points.length; first += 1) { // one rectangle for each stretch: no seams
+    if (!points[first][4]) continue;
+    let last = first;
+    while (points[last + 1]?.[4]) last += 1;
+    context.fillRect(x(first), 0, Math.max(2, x(last) - x(first)), height);
+    first = last;
+  }
   line(context, points, x, (point) => y(point[2][name][1]), name, 1, style("--threshold"), [5, 4]);
   line(context, points, x, (point) => y(point[2][name][0]), name, 0, style("--chart"), []);
   context.fillStyle = style("--quiet");

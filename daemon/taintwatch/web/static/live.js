@@ -24,7 +24,7 @@ export class Live {
         this.panels.forEach((panel) => panel.redraw());
         if (key === "reconstruction") changed();
       });
-      byId("overlay-switches").append(make("label", {}, box, text, make("span", { className: `swatch ${key}`, "aria-hidden": "true" })));
+      byId("overlay-switches").append(make("label", {}, box, text, make("span", { className: `swatch swatch-${key}`, "aria-hidden": "true" })));
     }
     if (matchMedia("(max-width: 40rem)").matches) byId("switches").open = false;
   }
