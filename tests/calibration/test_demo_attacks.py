@@ -133,5 +133,5 @@ def test_what_is_written_is_what_the_demo_reads(tmp_path: Path) -> None:
     recipe = write_attack(tmp_path, "on-sign", planned, "ab" * 32, picture, measured)
     attack = read_attack(recipe)
     assert np.array_equal(attack.picture, picture)
-    assert (attack.name, attack.mount, attack.target, attack.success) == ("on-sign", MOUNT, 8, 0.91)
+    assert (attack.name, attack.mount, attack.target, attack.success) == ("on-sign", MOUNT, planned.recipe.target, 0.91)
     assert attack.model_hash == "ab" * 32
