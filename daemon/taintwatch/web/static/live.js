@@ -164,4 +164,7 @@ class Panel {
   }
 }
 
-const ordinal = (rank) => (rank === 0 ? "1st" : rank === 1 ? "2nd" : rank === 2 ? "3rd" : `${rank + 1}th`);
+function ordinal(rank) { // 0-based
+  const place = rank + 1, ending = place % 100 > 10 && place % 100 < 14 ? "th" : ({ 1: "st", 2: "nd", 3: "rd" }[place % 10] ?? "th");
+  return `${place}${ending}`;
+}

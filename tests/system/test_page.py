@@ -1,0 +1,195 @@
+"""The page as people use it: the whole program, a simulated attack, and a real headless Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("selenium", reason="selenium is not installed")
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from taintwatch.web.board import Board
+from tests.system.browser import MISSING, chromium, errors_of, free_port, until
+from tests.system.program import start
+from tests.tiny_model import footage, write_model
+from tests.web_scene import TOKEN, a_status, a_step, serving, web_config
+
+pytestmark = [
+    pytest.mark.skipif(MISSING, reason="Chromium and its driver are not installed (chromium, chromium-driver)"),
+    pytest.mark.timeout(300),
+]
+
+CONFIG = """\
+site = "gate"
+[model]
+path = "{folder}/tiny.onnx"
+[[camera]]
+name = "door"
+source = "sim:{folder}/wall.png?{scene}"
+[publish]
+bind = "tcp://127.0.0.1:*"
+[evidence]
+folder = "{folder}/evidence"
+clip_before_s = 0.5
+clip_after_s = 1.0
+min_free_mb = 0.0
+[vote]
+gap_s = 60.0
+[web]
+bind = "127.0.0.1:{port}"
+"""
+SCENE = "start=3&end=9&duration=14&size=0.6&fps=8&width=160&height=120&loop=1"
+OPEN_ROW = (
+    "return [...document.querySelectorAll('#alert-rows tr')]"
+    ".find((row) => row.innerText.includes('open'))?.dataset.event"
+)
+VIEWS = ("live", "alerts", "settings")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A daemon that watches a scene in which a patch comes and goes."""
+    folder, port = tmp_path_factory.mktemp("page"), free_port()
+    write_model(folder / "tiny.onnx")
+    cv2.imwrite(str(folder / "wall.png"), cv2.GaussianBlur(footage(1, size=(120, 160))[0], (0, 0), 3))
+    cv2.imwrite(str(folder / "patch.png"), np.full((64, 64, 3), (255, 0, 255), np.uint8))
+    (folder / "page.toml").write_text(
+        CONFIG.format(folder=folder, port=port, scene=f"patch={folder}/patch.png&{SCENE}")
+    )
+    with start("run", "--config", folder / "page.toml", "--json") as process:
+        assert process.stdout is not None
+        assert '"started"' in process.stdout.readline(), process.communicate()[1]
+        yield f"http://127.0.0.1:{port}/"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as it:
+        yield it
+
+
+def look(browser: webdriver.Chrome, address: str, view: str = "live") -> None:
+    """Open a view and wait until it shows something."""
+    browser.get("about:blank")
+    browser.get(f"{address}#{view}")
+    until(browser, "return document.documentElement.dataset.ready")
+    until(browser, "return !document.getElementById(arguments[0]).hidden", view)
+    if view == "live":
+        until(browser, "return document.querySelector('.camera')?.dataset.frame")
+
+
+def test_the_page_shows_a_moving_picture(browser: webdriver.Chrome, address: str) -> None:
+    look(browser, address)
+    picture = "return document.querySelector('.picture canvas').toDataURL()"
+    first, frame = (
+        browser.execute_script(picture),
+        browser.execute_script("return document.querySelector('.camera').dataset.frame"),
+    )
+    until(browser, "return Number(document.querySelector('.camera').dataset.frame) > Number(arguments[0])", frame)
+    until(browser, f"{picture} !== arguments[0]", first)
+    assert errors_of(browser) == []
+
+
+def test_an_attack_appears_as_an_alert_opens_with_its_evidence_and_clears(
+    browser: webdriver.Chrome, address: str
+) -> None:
+    look(browser, address, "alerts")
+    event = until(browser, OPEN_ROW)  # without a reload
+    browser.find_element(By.CSS_SELECTOR, f"a[href='#alert/{event}']").click()
+    until(browser, "return document.querySelector('#alert-title').innerText.includes('toaster')")
+    loaded = (
+        "return [...document.querySelectorAll('.evidence img')].filter((each) => each.naturalWidth > 0).length === 2"
+    )
+    until(browser, loaded)
+    until(browser, "return document.querySelector('.evidence video')?.duration > 0")
+    until(browser, "return document.querySelector('dl.facts .pill').innerText === 'cleared'")
+    assert "toaster" in browser.find_element(By.CSS_SELECTOR, "#alert-body pre").get_attribute("textContent")
+    assert errors_of(browser) == []
+
+
+def test_an_alert_is_acknowledged_and_given_a_note(browser: webdriver.Chrome, address: str) -> None:
+    look(browser, address, "alerts")
+    event = until(browser, "return document.querySelector('#alert-rows tr')?.dataset.event")
+    browser.get(f"{address}#alert/{event}")
+    until(browser, "return document.getElementById('acknowledge')")
+    browser.find_element(By.ID, "acknowledge").click()
+    until(browser, "return document.querySelector('.panel .quiet').innerText.startsWith('Acknowledged')")
+    browser.find_element(By.ID, "note").send_keys("a poster of a toaster")
+    browser.find_element(By.ID, "save-note").click()
+    until(browser, "return document.querySelector('.panel .quiet').innerText === 'Note saved'")
+    look(browser, address, "alerts")
+    row = until(browser, "return document.querySelector(`tr[data-event='${arguments[0]}']`)?.innerText", event)
+    assert "a poster of a toaster" in row
+    assert errors_of(browser) == []
+
+
+def test_overlays_are_switched_off_and_on(browser: webdriver.Chrome, address: str) -> None:
+    drawn = (
+        "const over = document.querySelector('canvas.over');"
+        "return over.getContext('2d').getImageData(0, 0, over.width, over.height).data.some((value) => value > 0)"
+    )
+    look(browser, address)
+    until(browser, drawn)
+    browser.find_element(By.ID, "switch-critical").click()
+    until(browser, drawn.replace("return", "return !"))
+    for name, shown in (("chart", ".chart"), ("vote", ".vote"), ("labels", ".labels")):
+        browser.find_element(By.ID, f"switch-{name}").click()
+        until(browser, "return document.querySelector(arguments[0]).hidden", shown)
+    for name in ("critical", "chart", "vote", "labels"):
+        browser.find_element(By.ID, f"switch-{name}").click()
+    until(browser, drawn)
+    assert errors_of(browser) == []
+
+
+def test_a_phone_shows_every_view_without_scrolling_sideways(browser: webdriver.Chrome, address: str) -> None:
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        for view in VIEWS:
+            look(browser, address, view)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= 390, view
+        look(browser, address)
+        assert browser.execute_script("return document.querySelector('.picture').getBoundingClientRect().width") > 340
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert errors_of(browser) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_hindrance(browser: webdriver.Chrome, address: str, scheme: str) -> None:
+    pytest.importorskip("axe_core_python")
+    axe = resources.files("axe_core_python").joinpath("axe.min.js").read_text()
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    for view in VIEWS:
+        look(browser, address, view)
+        browser.execute_script(axe)
+        found = browser.execute_async_script("axe.run().then(arguments[0])")["violations"]
+        serious = [each["id"] for each in found if each["impact"] in ("serious", "critical")]
+        assert serious == [], (view, [node["html"] for each in found for node in each["nodes"]])
+
+
+def test_a_stranger_is_asked_for_the_token_and_then_let_in(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    board = Board()
+    board.observe(a_step())
+    board.progress(a_status())
+    with serving(web_config(token_file=str(token)), board) as server:
+        browser.get("http://{}:{}/".format(*server.address))
+        assert "toaster" not in browser.page_source
+        assert browser.find_elements(By.TAG_NAME, "script") == []
+        browser.find_element(By.ID, "token").send_keys(TOKEN)
+        browser.find_element(By.TAG_NAME, "button").click()
+        until(browser, "return document.querySelector('.camera')?.dataset.frame")
+        browser.get("about:blank")
+    refusals = [error for error in errors_of(browser) if "401" not in error]
+    assert refusals == []
