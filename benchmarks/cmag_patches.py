@@ -37,7 +37,7 @@ from taintwatch_calibration.craft.patch import (
 from taintwatch_calibration.rates import area_under_roc, operate
 from taintwatch_calibration.signs.dataset import load_test
 from taintwatch_calibration.thresholds import tight_scores
-from taintwatch_models.calibration_file import Calibration, CmagCalibration, TightCalibration
+from taintwatch_models.calibration_file import Calibration, CmagCalibration, TightCalibration, read_calibration
 from taintwatch_models.cmag.detector import CmagDetector
 from taintwatch_models.cmag.file import CmagFile, check_fit, read_cmag
 from taintwatch_models.cmag.joint import joint_score
@@ -94,6 +94,8 @@ def detection(options: argparse.Namespace, radar: RadarFile, cmag: CmagFile) -> 
     choose, held = np.array_split(order, 2)
     attacks = attacked(options, radar, test.images[choose[:400]], test.images[held], test.labels[held])
     tight_settings = TightCalibration()
+    if options.calibration is not None:  # how the region is cut and filled; the thresholds are chosen here
+        tight_settings = read_calibration(options.calibration, model_hash=radar.info.source_sha256).tight
 
     def scores(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], Any]:
         tight = tight_scores(radar, frames(pixels), tight_settings, progress=lambda what, done, total: None)
@@ -188,6 +190,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="signs.onnx with its TOML; for --cost also prepared")
     parser.add_argument("--cmag", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder with gtsrb_test_32.npz")
+    parser.add_argument("--calibration", type=Path, help="whose settings tight runs with; default: tight's own")
     parser.add_argument("--cost", action="store_true", help="measure time alone")
     parser.add_argument("--frame", type=int, nargs=2, default=[480, 640], help="height and width, for --cost")
     parser.add_argument("--rounds", type=int, default=300)
