@@ -110,7 +110,8 @@ def test_an_attack_appears_as_an_alert_opens_with_its_evidence_and_clears(
     until(browser, loaded)
     until(browser, "return document.querySelector('.evidence video')?.duration > 0")
     until(browser, "return document.querySelector('dl.facts .pill').innerText === 'cleared'")
-    assert "toaster" in browser.find_element(By.CSS_SELECTOR, "#alert-body pre").get_attribute("textContent")
+    published = browser.find_element(By.CSS_SELECTOR, "#alert-body pre").get_attribute("textContent")
+    assert "toaster" in str(published)
     assert errors_of(browser) == []
 
 
