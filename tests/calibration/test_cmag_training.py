@@ -149,7 +149,7 @@ def test_the_exported_graph_gives_what_torch_gives(tmp_path: Path) -> None:
     model = write_model(tmp_path / "tiny.onnx")
     info = prepare(model, describe(model, None, None)).radar.info
     data = slopes(64, 2)
-    graph = fit_graph(Reconstructors(SHAPE).eval(), data)
+    graph = fit_graph(Reconstructors(SHAPE).eval(), data, data)
     file = export_graph(graph, replace(info, channels=4, cells=(4, 4), classes=3))
     assert {o.version for o in file.proto.opset_import if o.domain == ""} == {17}
     found = CmagRunner(file)(data.features[:7], data.logits[:7], data.pictures[:7])

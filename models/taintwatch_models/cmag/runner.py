@@ -22,10 +22,12 @@ PICTURES = ("reconstruction", "fmr", "lr")
 
 def reduce_pictures(pixels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
     """Return pictures (B, H, W, 3) 0..255 as the reconstructors compare them: (B, 3, size, size), float32 in [0, 1]."""
-    shrink = size < max(pixels.shape[1:3])
-    interpolation = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
-    small = [cv2.resize(image, (size, size), interpolation=interpolation) for image in pixels]
-    return np.ascontiguousarray(np.moveaxis(np.stack(small), -1, 1), dtype=np.float32) * np.float32(1 / 255)
+    interpolation = cv2.INTER_AREA if size < max(pixels.shape[1:3]) else cv2.INTER_LINEAR
+    planes = np.empty((len(pixels), pixels.shape[3], size, size), np.float32)
+    for image, out in zip(pixels, planes, strict=True):  # few calls: this runs for every frame of a camera
+        small = cv2.resize(image, (size, size), interpolation=interpolation)
+        np.multiply(small.transpose(2, 0, 1), np.float32(1 / 255), out=out)
+    return planes
 
 
 class CmagRunner:
