@@ -30,6 +30,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "--vote-hold": ("0.5", 0.5),
     "--vote-cool-down": ("0", 0.0),
     "--bind": ("tcp://127.0.0.1:7000", "tcp://127.0.0.1:7000"),
+    "--web": ("127.0.0.1:8080", "127.0.0.1:8080"),
     "--max-batch": ("2", 2),
     "--max-frames": ("10", 10),
 }
@@ -37,7 +38,8 @@ VALUES: dict[str, tuple[str, Any]] = {
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Config, dict[str, Any]]]:
-    """Stand in for the run itself: keep what it was asked to do."""
+    """Stand in for the run itself: keep what it was asked to do. There is a webcam, as far as the flags can tell."""
+    monkeypatch.setattr("taintwatch.sources.probe.require_source", lambda *about: None)
     calls: list[tuple[Config, dict[str, Any]]] = []
     monkeypatch.setattr("taintwatch.cli.running.run_config", lambda config, **how: calls.append((config, how)))
     return calls

@@ -177,9 +177,8 @@ def test_a_subscriber_that_never_reads_holds_nobody_up() -> None:
         for _ in range(300):  # 60 MB: more than any socket buffer between the two
             publisher.publish_alert(an_alert(), picture)
             drain_one(busy)
-        while publisher.stats().waiting:
+        while publisher.stats().sent < 300:  # the test's time-out ends it where they are never sent
             drain_one(busy)
-        assert publisher.stats().sent == 300
         assert publisher.stats().dropped == 0
         wait_for_heartbeat(busy)
 

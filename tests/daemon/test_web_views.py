@@ -61,7 +61,9 @@ def test_the_configuration_is_shown_without_its_secrets(tmp_path: Path) -> None:
     text = '[[camera]]\nname = "door"\nsource = "rtsp://admin:hunter2@camera.example/stream?key=abc"\n'
     with serving(web_config(text, token_file=str(token))) as server:
         bearer = "Bearer a-token-that-nobody-sees"
-        answers = [ask(server, path, Authorization=bearer) for path in ("/api/config", "/api/about", "/api/calibration", "/")]
+        answers = [
+            ask(server, path, Authorization=bearer) for path in ("/api/config", "/api/about", "/api/calibration", "/")
+        ]
         shown = answers[0].json()
         assert shown["camera"][0]["source"] == "rtsp://camera.example/stream?..."
         assert shown["web"]["token_file"] == str(token)

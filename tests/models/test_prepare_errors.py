@@ -161,3 +161,27 @@ def test_a_closing_1x1_convolution_belongs_to_the_head(tmp_path: Path) -> None:
     cut = find_cut(plain)
     assert cut.channels == 24
     assert cut.head[0].op_type == "Conv"
+
+
+@pytest.mark.parametrize("name", ["heat", "label", "temperature", "tight_cut"])
+def test_values_of_the_model_may_be_called_as_the_graphs_outputs_are(name: str, tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.onnx")
+    expected = OnnxRadar(prepare(path, None).radar, ("tight",), features=True)
+    proto = onnx.load(str(path))
+    for node in proto.graph.node:  # the pooled maps; another value is called `features` already
+        node.input[:] = [name if value == "pooled" else value for value in node.input]
+        node.output[:] = [name if value == "pooled" else value for value in node.output]
+    path.write_bytes(proto.SerializeToString())
+    radar = OnnxRadar(prepare(path, None).radar, ("tight",), features=True)
+    inputs = np.random.default_rng(0).uniform(-1, 1, (2, 3, 32, 32)).astype(np.float32)
+    for key, value in expected(inputs).items():
+        np.testing.assert_array_equal(radar(inputs)[key], value)
+
+
+def test_an_input_may_be_called_as_an_optional_input_is(tmp_path: Path) -> None:
+    proto = onnx.load(str(write_model(tmp_path / "m.onnx")))
+    proto.graph.input[0].name = proto.graph.node[0].input[0] = "temperature"
+    path = tmp_path / "renamed.onnx"
+    path.write_bytes(proto.SerializeToString())
+    radar = OnnxRadar(prepare(path, None).radar, ("tight",))
+    assert radar(np.zeros((1, 3, 32, 32), np.float32))["logits"].shape == (1, 3)

@@ -180,10 +180,8 @@ def test_the_daemon_itself_closes_what_was_left_open_and_its_evidence_can_be_tak
     exported = sorted(
         str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()
     )
-    assert exported == [
-        "alerts.json",
-        *(f"{raised['event_id']}/{name}" for name in ("clip.mp4", "frame.jpg", "overlay.jpg")),
-    ]
+    pictures = (f"{raised['event_id']}/{name}" for name in ("clip.mp4", "frame.jpg", "overlay.jpg"))
+    assert exported == sorted(["alerts.json", *pictures])
 
 
 def wait_until(condition: Any) -> None:

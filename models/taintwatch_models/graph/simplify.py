@@ -19,6 +19,12 @@ from taintwatch_models.graph.builder import attributes
 __all__ = ["PlainModel", "read_plain_model"]
 
 MINIMUM_OPSET = 17
+RESERVED = frozenset(
+    {"logits", "label", "features", "heat", "temperature"}
+    | {f"tight_{name}" for name in ("mask", "label", "rank", "margin", "swing", "cut", "fill", "inpaint")}
+    | {f"paper_{name}" for name in ("mask", "label", "rank", "filled", "cut", "fill", "inpaint", "labels")}
+)
+"""What a radar graph's outputs and optional inputs are called."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +64,8 @@ def read_plain_model(path: Path, *, output: str | None = None) -> PlainModel:
     model = _regular(model, input_name, path, notes)
     _merge_pads(model)
     logits = _skip_softmax(model, output_name, notes)
+    renamed = _free_reserved_names(model)
+    input_name, logits = renamed.get(input_name, input_name), renamed.get(logits, logits)
     model = _inferred(model)
     shapes = _shapes(model)
     classes = _classes(shapes, logits, path)
@@ -206,6 +214,21 @@ def _fold(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     del folded.opset_import[:]
     folded.opset_import.extend(keep)
     return folded
+
+
+def _free_reserved_names(model: onnx.ModelProto) -> dict[str, str]:
+    """Rename the model's own values that are called as an output or optional input of a radar graph is."""
+    graph = model.graph
+    renamed = {name: f"model/{name}" for name in RESERVED}
+    for output in graph.output:
+        if output.name == "logits":  # the radar graph's output of that name is this very value
+            del renamed["logits"]
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = renamed.get(value.name, value.name)
+    return renamed
 
 
 def _merge_pads(model: onnx.ModelProto) -> None:
