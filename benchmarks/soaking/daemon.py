@@ -132,11 +132,14 @@ class Daemon:
         self._notify.close()
 
     def _read(self, process: subprocess.Popen[str]) -> None:
-        for line in process.stdout or ():
-            # A killed process may leave half a line.
-            record = json.loads(line) if line.endswith("\n") else {}
-            if record.get("kind") == "alert":
-                self.alerts.append(record)
+        if process.stdout is None:
+            return
+        with process.stdout as lines:
+            for line in lines:
+                # A killed process may leave half a line.
+                record = json.loads(line) if line.endswith("\n") else {}
+                if record.get("kind") == "alert":
+                    self.alerts.append(record)
 
     def _listen(self) -> None:
         while True:
