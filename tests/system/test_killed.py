@@ -148,7 +148,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_video(tmp_path_factory.mktemp("video") / "attack.mp4", footage(40, range(10, 40)))
+    """One clean frame in forty: once raised, the alert stays open for as long as the video is repeated."""
+    return write_video(tmp_path_factory.mktemp("video") / "attack.mp4", footage(40, range(1, 40)))
 
 
 def test_the_daemon_itself_closes_what_was_left_open_and_its_evidence_can_be_taken_along(
