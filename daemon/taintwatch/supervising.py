@@ -120,10 +120,11 @@ class Monitoring:
             return
         # Imported here: a run without metrics needs neither.
         from taintwatch.metrics.instruments import Instruments
-        from taintwatch.metrics.server import MetricsServer, read_token
+        from taintwatch.metrics.server import MetricsServer
+        from taintwatch.tokens import read_token
 
         file = self._section.token_file
-        token = None if file is None else read_token(Path(file))
+        token = None if file is None else read_token(Path(file), "metrics.token_file")
         self._instruments = Instruments(lambda: self._snapshot(parts))
         pages = {"/healthz": self._health, "/metrics": self._metrics, "/readyz": self._readiness}
         stack.enter_context(MetricsServer(self._section.bind, pages, token))

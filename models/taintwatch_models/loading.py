@@ -27,7 +27,6 @@ __all__ = [
     "describe",
     "load_model",
     "load_radar_file",
-    "names_of",
     "radar_variants",
 ]
 
@@ -217,8 +216,3 @@ def _calibration(settings: ModelSettings, model_hash: str) -> tuple[Calibration,
             paper=replace(calibration.paper, fill=settings.fill),
         )
     return calibration, warnings
-
-
-def names_of(detectors: Sequence[Detector]) -> tuple[str, ...]:
-    """Return the detectors' names."""
-    return tuple(detector.name for detector in detectors)

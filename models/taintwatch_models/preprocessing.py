@@ -122,11 +122,6 @@ class Preprocessing:
         ordered = np.asarray(rgb if self.order == "rgb" else tuple(reversed(tuple(rgb))), np.float32)
         return self.normalise(ordered.reshape(1, 1, 3))
 
-    def range(self) -> tuple[float, float]:
-        """Return the smallest and the largest value that an input can take."""
-        ends = self.normalise(np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8))
-        return float(ends.min()), float(ends.max())
-
     def as_dict(self) -> dict[str, Any]:
         """Return the declaration as JSON- and TOML-ready values."""
         return {f.name: getattr(self, f.name) for f in fields(self)}

@@ -19,10 +19,11 @@ from taintwatch.cameras import CameraState, CameraStatus
 from taintwatch.evidence.evidence import EvidenceStats
 from taintwatch.metrics.collector import Snapshot
 from taintwatch.metrics.instruments import Instruments
-from taintwatch.metrics.server import AT_ONCE, MetricsServer, Page, read_token
+from taintwatch.metrics.server import AT_ONCE, MetricsServer, Page
 from taintwatch.pipeline import Step
 from taintwatch.records import AlertState
 from taintwatch.status import Meter
+from taintwatch.tokens import read_token
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.errors import ConfigError
 from tests.alert_fakes import an_alert
@@ -161,16 +162,16 @@ def test_a_token_that_is_none_is_told(tmp_path: Path, text: str, mode: int, said
     file.write_text(text)
     file.chmod(mode)
     with pytest.raises(ConfigError, match=said):
-        read_token(file)
+        read_token(file, "metrics.token_file")
     with pytest.raises(ConfigError, match="No such file"):
-        read_token(tmp_path / "none")
+        read_token(tmp_path / "none", "metrics.token_file")
 
 
 def test_a_good_token_is_read_without_its_line_end(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.touch(0o600)
     file.write_text(f"{TOKEN}\n")
-    assert read_token(file) == TOKEN
+    assert read_token(file, "metrics.token_file") == TOKEN
 
 
 def test_clients_that_hold_their_connections_do_not_make_threads_without_end(stack: ExitStack) -> None:

@@ -10,7 +10,8 @@ from urllib.parse import quote
 import pytest
 from starlette.datastructures import Headers
 
-from taintwatch.web.address import is_known_host, parse_address, read_token
+from taintwatch.tokens import read_token
+from taintwatch.web.address import is_known_host, parse_address
 from taintwatch.web.board import Board
 from taintwatch.web.gate import COOKIE, SESSION_S, Keys
 from taintwatch.web.server import WebServer
@@ -167,13 +168,13 @@ def test_a_port_that_is_taken_is_named() -> None:
 def test_a_token_that_others_may_read_is_refused(token_file: Path) -> None:
     token_file.chmod(0o644)
     with pytest.raises(ConfigError, match="can be read by others"):
-        read_token(token_file)
+        read_token(token_file, "web.token_file")
     token_file.chmod(0o600)
     token_file.write_text("short")
     with pytest.raises(ConfigError, match="fewer than 16 characters"):
-        read_token(token_file)
+        read_token(token_file, "web.token_file")
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
-        read_token(token_file.with_name("none"))
+        read_token(token_file.with_name("none"), "web.token_file")
 
 
 def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +16,10 @@ from taintwatch_calibration.cmag.sheet import write_sheet
 from taintwatch_calibration.cmag.sign_frames import sign_frames
 from taintwatch_calibration.cmag.thresholds import calibrate_cmag, calibrate_joint, cmag_scores
 from taintwatch_calibration.cmag.training import TrainingSettings
+from taintwatch_calibration.scripts import run_script
 from taintwatch_calibration.thresholds import tight_scores
 from taintwatch_models.calibration_file import read_calibration, write_calibration
 from taintwatch_models.cmag.file import read_cmag, write_cmag
-from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.loading import ModelSettings, load_radar_file
 
 __all__ = ["command", "main"]
@@ -139,14 +138,7 @@ def _some(frames: BenignFrames, most: int, seed: int) -> BenignFrames:
 
 def main() -> None:
     """Run the command; what it has to say against its use is one sentence."""
-    try:
-        command(standalone_mode=False)
-    except click.ClickException as error:
-        click.echo(f"bundle: {error.format_message()}", err=True)
-        sys.exit(error.exit_code)
-    except TaintwatchError as error:
-        click.echo(f"bundle: {error}", err=True)
-        sys.exit(error.exit_status)
+    run_script(command, "bundle")
 
 
 if __name__ == "__main__":

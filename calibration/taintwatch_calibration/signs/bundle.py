@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import click
 import numpy as np
 
 from taintwatch_calibration.benign import BenignFrames
+from taintwatch_calibration.scripts import run_script
 from taintwatch_calibration.signs.benign_scenes import (
     BenignPictures,
     card_scenes,
@@ -22,7 +22,7 @@ from taintwatch_calibration.signs.dataset import LabelledImages, load_test, load
 from taintwatch_calibration.thresholds import calibrate
 from taintwatch_models import bundled
 from taintwatch_models.calibration_file import Calibration, TightCalibration, read_calibration, write_calibration
-from taintwatch_models.errors import CalibrationError, TaintwatchError, UsageError
+from taintwatch_models.errors import CalibrationError, UsageError
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.loading import describe
 from taintwatch_models.preprocessing import Preprocessing
@@ -133,14 +133,7 @@ def command(run: Path, data: Path, scenes: Path | None, out: Path | None, fpr: f
 
 def main() -> None:
     """Run the command; what it has to say against its use is one sentence."""
-    try:
-        command(standalone_mode=False)
-    except click.ClickException as error:
-        click.echo(f"bundle: {error.format_message()}", err=True)
-        sys.exit(error.exit_code)
-    except TaintwatchError as error:
-        click.echo(f"bundle: {error}", err=True)
-        sys.exit(error.exit_status)
+    run_script(command, "bundle")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ from pathlib import Path
 import click
 import torch
 
+from taintwatch_calibration.scripts import run_script
 from taintwatch_calibration.signs.material import load_material
 from taintwatch_calibration.signs.run import Settings, TrainingRun
-from taintwatch_models.errors import TaintwatchError, UsageError
+from taintwatch_models.errors import UsageError
 
 __all__ = ["main"]
 
@@ -124,17 +125,7 @@ def command(
 
 def main() -> None:
     """Run the command; what it has to say against its use is one sentence."""
-    try:
-        command(standalone_mode=False)
-    except click.ClickException as error:
-        click.echo(f"train: {error.format_message()}", err=True)
-        sys.exit(error.exit_code)
-    except TaintwatchError as error:
-        click.echo(f"train: {error}", err=True)
-        sys.exit(error.exit_status)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("train: interrupted; --resume goes on after the last whole epoch", err=True)
-        sys.exit(130)
+    run_script(command, "train", interrupted="interrupted; --resume goes on after the last whole epoch")
 
 
 if __name__ == "__main__":

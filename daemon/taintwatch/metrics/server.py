@@ -8,24 +8,21 @@ import ipaddress
 import logging
 import re
 import socket
-import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from taintwatch_models.errors import ConfigError
 
-__all__ = ["MetricsServer", "Page", "read_token"]
+__all__ = ["MetricsServer", "Page"]
 
 _log = logging.getLogger(__name__)
 
 PATIENCE_S = 5.0  # for a request to come in, and for an answer to be taken
 AT_ONCE = 8  # requests; more are turned away, so that nobody can make us start threads without end
-SHORTEST_TOKEN = 16
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})")
 
 
@@ -36,21 +33,6 @@ class Page:
     body: bytes
     status: HTTPStatus = HTTPStatus.OK
     content_type: str = "text/plain; charset=utf-8"
-
-
-def read_token(path: Path) -> str:
-    """Return the token in a file. Raises `ConfigError` where others may read it, it is too short or not there."""
-    try:
-        mode = path.stat().st_mode
-        text = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not ASCII"
-        raise ConfigError(f"metrics.token_file {path} cannot be read: {reason}") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"metrics.token_file {path} can be read by others than its owner; chmod 600 it")
-    if len(text) < SHORTEST_TOKEN:
-        raise ConfigError(f"metrics.token_file {path} holds fewer than {SHORTEST_TOKEN} characters; make a longer one")
-    return text
 
 
 class MetricsServer:

@@ -58,8 +58,8 @@ class PairStanding(Standing):
 
 
 @dataclass(frozen=True, slots=True)
-class Either(Policy[PairStanding]):
-    """Raised while at least one of two policies is; the level is the larger one."""
+class _Pair(Policy[PairStanding]):
+    """Two policies side by side; how they are joined is each kind's own."""
 
     left: Policy[Any]
     right: Policy[Any]
@@ -74,25 +74,22 @@ class Either(Policy[PairStanding]):
         return self._join(self.left.after_gap(standing.left), self.right.after_gap(standing.right))
 
     @staticmethod
+    @abstractmethod
+    def _join(left: Standing, right: Standing) -> PairStanding: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Either(_Pair):
+    """Raised while at least one of two policies is; the level is the larger one."""
+
+    @staticmethod
     def _join(left: Standing, right: Standing) -> PairStanding:
         return PairStanding(left.raised or right.raised, max(left.level, right.level), left, right)
 
 
 @dataclass(frozen=True, slots=True)
-class Both(Policy[PairStanding]):
+class Both(_Pair):
     """Raised while both of two policies are; the level is the smaller one."""
-
-    left: Policy[Any]
-    right: Policy[Any]
-
-    def start(self) -> PairStanding:
-        return self._join(self.left.start(), self.right.start())
-
-    def __call__(self, standing: PairStanding, suspicious: bool) -> PairStanding:
-        return self._join(self.left(standing.left, suspicious), self.right(standing.right, suspicious))
-
-    def after_gap(self, standing: PairStanding) -> PairStanding:
-        return self._join(self.left.after_gap(standing.left), self.right.after_gap(standing.right))
 
     @staticmethod
     def _join(left: Standing, right: Standing) -> PairStanding:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-import stat
 from dataclasses import dataclass
-from pathlib import Path
 
 from taintwatch_models.errors import ConfigError
 
-__all__ = ["Address", "host_of", "is_known_host", "parse_address", "read_token"]
+__all__ = ["Address", "host_of", "is_known_host", "parse_address"]
 
-SHORTEST_TOKEN = 16
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>\d{1,5})")
 _HOST_HEADER = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+))(?::\d{1,5})?")
 
@@ -39,21 +36,6 @@ def parse_address(bind: str) -> Address:
         raise ConfigError(f"web.bind is {bind!r}; it must be like 127.0.0.1:8080 or [::1]:8080")
     family = socket.AF_INET6 if match["six"] else socket.AF_INET
     return Address(family, match["six"] or match["host"], int(match["port"]))
-
-
-def read_token(path: Path) -> str:
-    """Return the token in a file. Raises `ConfigError` where others may read it, it is too short or not there."""
-    try:
-        mode = path.stat().st_mode
-        text = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not ASCII"
-        raise ConfigError(f"web.token_file {path} cannot be read: {reason}") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"web.token_file {path} can be read by others than its owner; chmod 600 it")
-    if len(text) < SHORTEST_TOKEN:
-        raise ConfigError(f"web.token_file {path} holds fewer than {SHORTEST_TOKEN} characters; make a longer one")
-    return text
 
 
 def host_of(header: str) -> str | None:

@@ -18,7 +18,8 @@ import uvicorn
 from taintwatch.config.sections import Config
 from taintwatch.evidence.folder import EvidenceFolder
 from taintwatch.parts import Judges
-from taintwatch.web.address import Address, parse_address, read_token
+from taintwatch.tokens import read_token
+from taintwatch.web.address import Address, parse_address
 from taintwatch.web.app import Desk, make_app
 from taintwatch.web.board import Board
 from taintwatch.web.gate import Keys
@@ -49,7 +50,7 @@ class WebServer:
         """`config`, `judges`: those in use when asked. Raises `ConfigError` for what cannot be used in [web]."""
         web = config().web
         address = parse_address(web.bind or "")
-        token = None if web.token_file is None else read_token(Path(web.token_file))
+        token = None if web.token_file is None else read_token(Path(web.token_file), "web.token_file")
         _check(address, token is not None, web.certificate is not None)
         self._socket = _listen(address, str(web.bind))
         self._worker = ThreadPoolExecutor(1, "web-pictures")

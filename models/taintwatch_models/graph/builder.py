@@ -81,10 +81,3 @@ class GraphBuilder:
 
     def cast(self, value: str, to: int = TensorProto.FLOAT) -> str:
         return self.add("Cast", value, to=to)
-
-    def transpose(self, value: str, *perm: int) -> str:
-        return self.add("Transpose", value, perm=list(perm))
-
-    def take(self, value: str, index: int, axis: int) -> str:
-        """Take one slice along `axis` and drop that axis."""
-        return self.add("Gather", value, self.constant(index), axis=axis)

@@ -27,16 +27,10 @@ from taintwatch_models.graph.resampling import inpaint, resize
 from taintwatch_models.graph.simplify import PlainModel
 from taintwatch_models.graph.transpose import HeadTranspose
 
-__all__ = ["OVERRIDES", "PAPER_CUT", "PAPER_LABELS", "TEMPERATURE", "TIGHT_CUT", "RadarWriter", "build_radar"]
+__all__ = ["PAPER_CUT", "PAPER_LABELS", "TEMPERATURE", "TIGHT_CUT", "RadarWriter", "build_radar"]
 
 PAPER_CUT, TIGHT_CUT = 0.15, 0.8
 PAPER_LABELS, TEMPERATURE = 9, 2.0
-
-OVERRIDES = (
-    "temperature", "tight_cut", "tight_fill", "tight_inpaint",
-    "paper_cut", "paper_fill", "paper_inpaint", "paper_labels",
-)  # fmt: skip
-"""Optional inputs of a radar graph, each with a default inside: see docs/radar-graph.md."""
 
 _OFF = -1e30  # stands for minus infinity: no product with 0 turns it into NaN
 

@@ -44,10 +44,6 @@ class HeadTranspose:
                 arrived[name] = _sum(context.b, arrived[name], outgoing) if name in arrived else outgoing
         return arrived[self._cut.maps]
 
-    def cells(self, cotangent: Cotangent) -> Cotangent:
-        """Spell a uniform cotangent of the maps out to all their cells."""
-        return self._context.expand(cotangent, (self._cut.height, self._cut.width))
-
 
 def _sum(b: GraphBuilder, first: Cotangent, second: Cotangent) -> Cotangent:
     return Cotangent(b.add("Add", first.name, second.name), uniform=first.uniform and second.uniform)
