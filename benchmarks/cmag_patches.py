@@ -34,6 +34,7 @@ from taintwatch_calibration.craft.patch import (
     draw_placements,
     shape_mask,
 )
+from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.rates import area_under_roc, operate
 from taintwatch_calibration.signs.dataset import load_test
 from taintwatch_calibration.thresholds import tight_scores
@@ -185,6 +186,7 @@ def cost(options: argparse.Namespace, radar: RadarFile, cmag: CmagFile) -> dict[
     return found
 
 
+@denormals_flushed()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="signs.onnx with its TOML; for --cost also prepared")
@@ -203,7 +205,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     radar = load_radar_file(ModelSettings(path=str(options.model)))
     cmag = read_cmag(options.cmag)
     check_fit(cmag.info, radar.info, str(options.cmag))

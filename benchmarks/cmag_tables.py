@@ -33,6 +33,7 @@ from taintwatch_calibration.cmag.training import BenignData, TrainingSettings, t
 from taintwatch_calibration.cmag.trial_attacks import ATTACKS
 from taintwatch_calibration.cmag.trial_data import DATASETS
 from taintwatch_calibration.cmag.trial_work import TrialWork, save_state
+from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.rates import wilson_interval
 
 ACCEPTED = 0.05
@@ -210,6 +211,7 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
+@denormals_flushed()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the measuring data")
@@ -223,7 +225,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    torch.set_flush_denormal(True)
     rows: list[dict[str, Any]] = []
     about: dict[str, Any] = {}
     for name in options.datasets:

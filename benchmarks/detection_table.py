@@ -33,6 +33,7 @@ from taintwatch_calibration.craft.patch import (
     normaliser,
     shape_mask,
 )
+from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import area_under_roc, operate
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
@@ -94,6 +95,7 @@ def statistics(radar: OnnxRadar, inputs: NDArray[np.float32], names: tuple[str, 
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
+@denormals_flushed()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True)
@@ -106,7 +108,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--patches", type=Path, help="folder that keeps the patches between runs")
     options = parser.parse_args()
-    torch.set_flush_denormal(True)
     prepared = prepare(options.model, describe(options.model, None, None))
     preprocessing, info = prepared.radar.info.preprocessing, prepared.radar.info
     names = read_labels(options.labels or options.model.with_name("imagenet_labels.json"))

@@ -31,6 +31,7 @@ from benchmarks.sign_attacking.bench import Judge, Parts, differentiable, load_p
 from benchmarks.sign_attacking.picture import contact_sheet, draw_roc
 from benchmarks.sign_attacking.scoring import Scores, choose_labels, pool, rates, score, success_rate
 from benchmarks.sign_attacking.specs import AttackSpec, attack_specs, tuning_specs
+from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import area_under_roc, threshold_for
 from taintwatch_calibration.signs.bundle import TIGHT
@@ -194,11 +195,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+@denormals_flushed()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the bench; raises `TaintwatchError` for missing files."""
     options = _options(arguments)
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     start, spent = time.monotonic(), time.process_time()
     document: dict[str, Any] = {**machine(), "accepted_fpr": options.fpr, "tight": asdict(TIGHT), "models": {}}
     if options.tune:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="the measuring data is not in ../shared/data"))
         if item.get_closest_marker("cuda") and shutil.which("nvidia-smi") is None:
             item.add_marker(pytest.mark.skip(reason="there is no NVIDIA GPU here"))
+
+
+@pytest.fixture(autouse=True)
+def _denormals_stay() -> Iterator[None]:
+    """Whatever flushes denormals to zero puts that back: the tests that follow in the process count on IEEE 754."""
+    yield
+    assert sys.float_info.min / 2 > 0, "this test left the process flushing denormals to zero"
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from taintwatch_calibration.benign import read_benign
+from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_models.calibration_file import Calibration, HeldOut, read_calibration, write_calibration
 from taintwatch_models.errors import UsageError
 from taintwatch_models.loading import ModelSettings, cmag_path, load_radar_file
@@ -48,6 +49,7 @@ def _bar(console: Console) -> Progress:
 @click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
 @click.option("--seed", default=0, show_default=True, help="Of the weights, the order and the split.")
 @click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="CPU threads; 0: all.")
+@denormals_flushed()
 def train(
     model: str | None,
     benign: str,
@@ -86,7 +88,6 @@ def train(
         raise UsageError(f"{target}: its folder does not exist")
     if threads:
         torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
     stem = target.with_suffix("")
     checkpoint, sheet = stem.with_name(stem.name + ".checkpoint.pt"), stem.with_name(stem.name + ".png")
     console = Console(stderr=True)

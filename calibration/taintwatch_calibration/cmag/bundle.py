@@ -16,6 +16,7 @@ from taintwatch_calibration.cmag.sheet import write_sheet
 from taintwatch_calibration.cmag.sign_frames import sign_frames
 from taintwatch_calibration.cmag.thresholds import calibrate_cmag, calibrate_joint, cmag_scores
 from taintwatch_calibration.cmag.training import TrainingSettings
+from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.scripts import run_script
 from taintwatch_calibration.thresholds import tight_scores
 from taintwatch_models.calibration_file import read_calibration, write_calibration
@@ -47,6 +48,7 @@ def command() -> None:
 @click.option("--count", default=9000, show_default=True, type=click.IntRange(300), help="Augmented pictures.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
+@denormals_flushed()
 def train(
     model: Path,
     data: Path,
@@ -64,7 +66,6 @@ def train(
 ) -> None:
     """Train on real and drawn signs."""
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
     radar = load_radar_file(ModelSettings(path=str(model)))
     frames = sign_frames(data, backgrounds, count=count, seed=seed, fresh=0).training
 

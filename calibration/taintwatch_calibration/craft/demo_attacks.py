@@ -24,6 +24,7 @@ from taintwatch.demo.attacks import ATTACK_NAMES
 from taintwatch.demo.mount import Mount, mounted_scene
 from taintwatch.sources.scene_settings import SceneSettings
 from taintwatch_calibration.craft.mounted import MountedRecipe, Views, craft_mounted
+from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_models.classifier import Classifier, Rejected
 from taintwatch_models.graph.cut import find_cut
 from taintwatch_models.graph.prune import keep_outputs
@@ -222,10 +223,10 @@ def _craft_with_progress(name: str, radar: RadarFile, planned: Planned, console:
 @click.option("--only", type=click.Choice(ATTACK_NAMES), help="Craft this one only.")
 @click.option("--iterations", type=click.IntRange(min=1), help="Steps, in place of the recipe's.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads.")
+@denormals_flushed()
 def main(out: Path, model: str | None, only: str | None, iterations: int | None, threads: int) -> None:
     """Craft the demo's attacks, measure each in held-out scenes, and write picture and recipe."""
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # denormals make long optimisations several times slower
     out.mkdir(parents=True, exist_ok=True)
     settings = ModelSettings(path=model, threads=threads)
     radar, classifier = load_radar_file(settings), load_model(settings).classifier

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import torch
 
+from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.scripts import run_script
 from taintwatch_calibration.signs.material import load_material
 from taintwatch_calibration.signs.run import Settings, TrainingRun
@@ -70,6 +71,7 @@ def logging_to(out: Path) -> Iterator[None]:
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--threads", default=2, show_default=True, type=click.IntRange(1), help="CPU threads.")
+@denormals_flushed()
 def command(
     data: Path,
     backgrounds: tuple[Path, ...],
@@ -94,7 +96,6 @@ def command(
 ) -> None:
     """Train the traffic-sign recogniser and write signs.onnx, signs.toml and metrics.json."""
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
     chosen = choose_device(device)
     out.mkdir(parents=True, exist_ok=True)
     material = load_material(data, backgrounds, empty_scenes, seed)
