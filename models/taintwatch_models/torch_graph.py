@@ -30,8 +30,11 @@ class TorchGraph(nn.Module):
                 raise ModelError(f"the op {node.op_type} ('{node.output[0]}') cannot be run with Torch here")
         self._model, self._cut = model, cut
         self._names: dict[str, str] = {}
+        self._scalars: dict[str, float] = {}
         for name, value in model.constants.items():
-            if np.asarray(value).dtype.kind == "f":
+            if np.asarray(value).dtype.kind == "f" and np.asarray(value).ndim == 0:
+                self._scalars[name] = float(np.asarray(value))
+            elif np.asarray(value).dtype.kind == "f":
                 self._names[name] = f"c{len(self._names)}"
                 self.register_buffer(self._names[name], torch.from_numpy(np.array(value)))
 
@@ -58,6 +61,8 @@ class TorchGraph(nn.Module):
             return values[name]
         if name in self._names:
             return self.get_buffer(self._names[name])
+        if name in self._scalars:
+            return self._scalars[name]
         return np.asarray(self._model.constants[name])  # integers: shapes, axes, pads
 
 
@@ -99,6 +104,8 @@ def _gemm(v: list[Any], a: dict[str, Any]) -> Tensor:
 def _clip(v: list[Any], a: dict[str, Any]) -> Tensor:
     low = v[1] if len(v) > 1 else None
     high = v[2] if len(v) > 2 else None
+    if isinstance(low, float) and isinstance(high, float):  # ReLU6: torch's own is several times faster backwards
+        return F.hardtanh(v[0], low, high)
     return torch.clamp(v[0], low, high)
 
 
