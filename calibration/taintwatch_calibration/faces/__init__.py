@@ -1,0 +1,1 @@
+"""Faces on the bench: eyeglasses, enrolment, training of the identity layer, trials."""
