@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from taintwatch.demo.attacks import read_attack
 from taintwatch.demo.mount import Mount
 from taintwatch_calibration.craft.demo_attacks import PLANS, Measured, measure, scene_views, torch_model, write_attack
-from taintwatch_calibration.craft.mounted import MountedRecipe, Views, craft_mounted, film_like
+from taintwatch_calibration.craft.mounted import MountedRecipe, Views, craft_mounted
 from taintwatch_models.bundled import bundled_radar
 from taintwatch_models.classifier import ModelCard, Rejected
 from taintwatch_models.preprocessing import Preprocessing
@@ -69,17 +69,6 @@ def test_the_same_seed_gives_the_same_patch_and_another_another() -> None:
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-
-
-def test_film_changes_light_and_sharpness_and_nothing_leaves_the_range() -> None:
-    images = torch.zeros(8, 3, 24, 24)
-    images[:, :, 8:16, 8:16] = 1.0
-    filmed = film_like(images, MountedRecipe(None, light=0.3, blur=1.0, noise=0.0), torch.Generator().manual_seed(0))
-    assert float(filmed.min()) >= 0.0
-    assert float(filmed.max()) <= 1.0
-    centres = filmed[:, 0, 11, 11]
-    assert float(centres.max() - centres.min()) > 0.05
-    assert float(filmed[:, :, 7, 11].min()) > 0.0
 
 
 def test_the_views_have_the_patch_where_the_scene_will_have_it() -> None:

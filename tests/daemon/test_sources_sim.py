@@ -226,15 +226,16 @@ def test_the_loop_option_repeats_the_scene(files: Path) -> None:
         ("position=0.5,2", "position=2 must be between"),
         ("start=5&end=4", "end=4 must be later than start=5"),
         ("start=20&duration=10", "start=20 must be earlier than duration=10"),
-        ("film=noir", "film='noir' must be office or plain"),
+        ("film=noir", "film='noir' must be corridor or dim or office"),
         ("loop=yes", "loop='yes' must be 0 or 1"),
         ("pace=-1", "pace='-1' must be"),
+        ("patch={files}/patch.png&profile=/gone.json", "profile=/gone.json: not a readable"),
         ("patch=/gone.png", "patch=/gone.png cannot be read"),
     ],
 )
 def test_a_bad_value_is_named_with_its_key(files: Path, query: str, words: str) -> None:
     with pytest.raises(SourceError) as caught:
-        open_source(f"sim:{files}/scene.png?{query}")
+        open_source(f"sim:{files}/scene.png?{query.format(files=files)}")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from taintwatch_calibration.craft.patch import Placements, apply_patch, normaliser, shape_mask
+from taintwatch_calibration.film.differentiable import FilmSpread, film_like
 from taintwatch_models.preprocessing import Preprocessing
 
-__all__ = ["MountedRecipe", "Views", "craft_mounted", "film_like"]
+__all__ = ["MountedRecipe", "Views", "craft_mounted"]
 
 
 LEAD = 14.0
@@ -81,12 +81,13 @@ def craft_mounted(
     optimiser = torch.optim.Adam([hidden], lr=recipe.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.iterations, recipe.learning_rate / 20)
     normalise = normaliser(preprocessing)
+    film = FilmSpread(recipe.light, recipe.blur, recipe.noise)
     for iteration in range(recipe.iterations):
         rows = torch.randint(len(views.pixels), (recipe.batch,), generator=generator)
         patch = _inked(hidden, recipe)
         gain = 1 + _spread(recipe.batch, recipe.light / 2, generator)
         images, _ = apply_patch(views.pixels[rows], patch, mask, _mounts(views, rows, recipe, generator), gain=gain)
-        logits = model(normalise(film_like(images, recipe, generator)))
+        logits = model(normalise(film_like(images, film, generator)))
         loss, fooled = _objective(logits, source, recipe.target)
         loss = loss + recipe.smoothness * _total_variation(patch)
         optimiser.zero_grad()
@@ -96,20 +97,6 @@ def craft_mounted(
         if report is not None:
             report(iteration + 1, float(loss.detach()), float(fooled.float().mean()))
     return _inked(hidden, recipe).detach()
-
-
-def film_like(images: Tensor, recipe: MountedRecipe, generator: torch.Generator) -> Tensor:
-    """Return pictures (B, 3, H, W) as a camera may show them: another light, a little blur, noise; in [0, 1]."""
-    light = 1 + _spread(len(images), recipe.light, generator)
-    images = images * light.view(-1, 1, 1, 1)
-    sigma = max(0.05, float(torch.rand((), generator=generator)) * recipe.blur)
-    steps = torch.arange(-2, 3, dtype=torch.float32)
-    line = torch.exp(-(steps**2) / (2 * sigma**2))
-    kernel = torch.outer(line, line)
-    kernel = (kernel / kernel.sum()).expand(3, 1, 5, 5)
-    images = F.conv2d(F.pad(images, (2, 2, 2, 2), mode="replicate"), kernel, groups=3)
-    level = torch.rand(len(images), 1, 1, 1, generator=generator) * recipe.noise
-    return (images + torch.randn(images.shape, generator=generator) * level).clamp(0, 1)
 
 
 def _inked(hidden: Tensor, recipe: MountedRecipe) -> Tensor:

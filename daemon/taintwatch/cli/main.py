@@ -36,6 +36,9 @@ COMMANDS = {
         "taintwatch_calibration.cli_cmag:cmag_group", "Detect by reconstruction: train on benign footage, calibrate."
     ),
     "print": LazyCommand("taintwatch_calibration.cli_print:print_group", "Make sheets to print at true size."),
+    "trial": LazyCommand(
+        "taintwatch_calibration.cli_trial:trial_group", "Film attacks over distances and angles; score; report."
+    ),
 }
 
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from taintwatch.sources.base import Grab
 from taintwatch.sources.film import FILMS
 from taintwatch.sources.folder import IMAGE_SUFFIXES, files_below, read_image
+from taintwatch.sources.printed import printed_picture, profile_named
 from taintwatch.sources.scene import Scene, Truth
 from taintwatch.sources.scene_settings import Position, SceneSettings
-from taintwatch_models.errors import BadFrame, SourceError
+from taintwatch_models.errors import BadFrame, SourceError, UsageError
 
 __all__ = ["SIM_KEYS", "Playable", "SimSource", "SimSpec", "is_bundled_scene", "is_sim", "parse_sim", "split_sim"]
 
@@ -32,6 +33,8 @@ class SimSpec:
     background: Path
     patch: Path | None = None
     film: str = "plain"
+    profile: str = "none"
+    """How the patch is printed: `none` (as it is), `generic`, or a colour profile's path."""
     pace: float = 1.0
     """Speed of play: 1 is real time; 0 is as fast as the frames are taken, every one of them."""
     settings: SceneSettings = field(default_factory=SceneSettings)
@@ -51,7 +54,12 @@ class SimSpec:
             raise SourceError(f"sim: patch={error}") from None
         if image.dtype != np.uint8:
             raise SourceError(f"sim: patch={self.patch} holds {image.dtype} values; save it with 8 bits a channel")
-        return image if image.ndim == 3 else np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
+        colour = image if image.ndim == 3 else np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
+        try:
+            profile = profile_named(self.profile)
+        except UsageError as error:
+            raise SourceError(f"sim: profile={error}") from None
+        return colour if profile is None else printed_picture(colour, profile)
 
 
 class Playable(Protocol):
@@ -96,7 +104,7 @@ def parse_sim(spec: str) -> SimSpec:
     background = Path(unquote(place))
     if not background.exists():
         raise SourceError(f"sim: {background} does not exist: give an image or a folder of images")
-    own = {key: values.pop(key) for key in ("film", "patch", "pace") if key in values}
+    own = {key: values.pop(key) for key in ("film", "patch", "pace", "profile") if key in values}
     if "duration" not in values:
         values["duration"] = _default_duration(background, values.get("each", SceneSettings().each))
     return SimSpec(background=background, settings=SceneSettings(**values), **own)
@@ -218,6 +226,7 @@ SIM_KEYS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "pace": (_pace, "a speed from 0 (every frame, as fast as it goes) over 1 (real time) to 1000"),
     "patch": (Path, "the path of a picture"),
     "position": (_position, "random, or two fractions x,y"),
+    "profile": (str, "none, generic, or the path of a colour profile"),
     "seed": (int, "a whole number"),
     "size": (float, "a fraction of the scene's shorter side"),
     "start": (float, "a number of seconds"),

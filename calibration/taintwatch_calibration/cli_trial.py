@@ -1,0 +1,26 @@
+"""`taintwatch trial`: film attacks over distances, angles and lights, score the clips, report."""
+
+from __future__ import annotations
+
+import click
+
+from taintwatch.cli.lazy import LazyCommand, LazyGroup
+
+__all__ = ["trial_group"]
+
+COMMANDS = {
+    "simulate": LazyCommand(
+        "taintwatch_calibration.trial.cli_simulate:simulate", "Film printed sheets in simulated scenes."
+    ),
+    "record": LazyCommand("taintwatch_calibration.trial.cli_record:record", "Film the matrix with a camera, guided."),
+    "score": LazyCommand("taintwatch_calibration.trial.cli_score:score", "Judge clips: the attack and the detectors."),
+    "report": LazyCommand("taintwatch_calibration.trial.cli_report:report", "Make one HTML page of scored clips."),
+    "grid": LazyCommand(
+        "taintwatch_calibration.cli_grid:grid", "Digital patches over batch sizes, sizes and places: a table."
+    ),
+}
+
+
+@click.group(name="trial", cls=LazyGroup, lazy_commands=COMMANDS)
+def trial_group() -> None:
+    """Film attacks over distances, angles and lights; score the clips; report."""

@@ -1,0 +1,1 @@
+"""From a photo of the printed chart to a colour profile."""
