@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from taintwatch.metrics.collector import Snapshot
     from taintwatch.metrics.instruments import Instruments
     from taintwatch.metrics.server import Page
+    from taintwatch.web.stream import AudienceStats
 
 __all__ = ["Monitoring", "Reporters", "ServiceManagerReporter", "status_line"]
 
@@ -108,7 +109,15 @@ def status_line(status: RunStatus) -> str:
 class Monitoring:
     """The metrics and their server, where they are switched on."""
 
-    def __init__(self, section: MetricsSection, manager: ServiceManagerReporter, watchdog: Watchdog) -> None:
+    def __init__(
+        self,
+        section: MetricsSection,
+        manager: ServiceManagerReporter,
+        watchdog: Watchdog,
+        audience: Callable[[], AudienceStats | None] = lambda: None,
+    ) -> None:
+        """`audience`: who looks at the page, where one is served."""
+        self._audience = audience
         self._section = section
         self._manager = manager
         self._watchdog = watchdog
@@ -143,7 +152,8 @@ class Monitoring:
 
         publisher = None if parts.publisher is None else parts.publisher.stats()
         evidence = None if parts.evidence is None else parts.evidence.stats()
-        return Snapshot(publisher, evidence, tuple(late.worker for late in self._watchdog.late))
+        late = tuple(late.worker for late in self._watchdog.late)
+        return Snapshot(publisher, evidence, late, self._audience())
 
     def _health(self) -> Page:
         late = ", ".join(late.worker for late in self._watchdog.late)

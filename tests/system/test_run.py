@@ -130,7 +130,7 @@ def test_a_subscriber_gets_the_alert_the_status_and_the_clearing_at_the_end(mode
             topics = topics_until(socket, "/alert/")
             process.send_signal(signal.SIGTERM)
             finish(process)
-            messages = list(waiting(socket))
+            messages = list(messages_to_the_end(socket))
     assert any(topic.endswith("/status/") for topic in topics)
     alerts = [message["body"]["state"] for topic, message in messages if topic.endswith("/alert/")]
     assert alerts[-1] == "cleared"
@@ -175,11 +175,16 @@ def wait_for(process: subprocess.Popen[str], kind: str) -> dict[str, Any]:
     raise AssertionError(f"the program ended without a record {kind!r}: {process.communicate()[1]}")
 
 
-def waiting(socket: zmq.Socket[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Take the messages that come until none has come for a while."""
-    while socket.poll(1000):
+def messages_to_the_end(socket: zmq.Socket[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Take the messages of a daemon that has ended, up to its last heartbeat."""
+    stopped = False
+    while True:
+        assert socket.poll(30_000), "the last status, or a heartbeat after it, never came"
         topic, text = socket.recv_multipart()[:2]
         yield topic.decode(), json.loads(text)
+        stopped |= json.loads(text)["body"].get("state") == "stopped"
+        if stopped and topic.endswith(b"/heartbeat/"):
+            return
 
 
 def topics_until(socket: zmq.Socket[bytes], part: str) -> list[str]:

@@ -65,7 +65,8 @@ def run_config(
         reporter = stack.enter_context(_reporter(config, as_json, quiet))
         parts = _load(config, pulses)
         manager = ServiceManagerReporter(notifier, watchdog)
-        monitoring = Monitoring(config.metrics, manager, watchdog)
+        page = Page(config, parts)
+        monitoring = Monitoring(config.metrics, manager, watchdog, page.stats)
         monitoring.start(parts, stack)
         reloader = Reloader(
             config,
@@ -75,7 +76,6 @@ def run_config(
             asked=hangups,
             pulse=pulses.add("reload"),
         )
-        page = Page(config, parts)
         page.start(lambda: reloader.config, stack)
         service = Service(
             parts,

@@ -88,8 +88,11 @@ def settle(path: Path) -> None:
         size = os.fstat(descriptor).st_size
     finally:
         os.close(descriptor)
-    if size > LARGE_JOURNAL:
-        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_MS / 1000)) as connection:
+    # Opened whether or not it is needed: SQLite cannot close a file that another connection of this process has locked,
+    # and keeps the descriptor for the next one. So there is one more from the start on, and not one more some day.
+    address = f"{path.absolute().as_uri()}?mode=rw"  # never to make it anew: it may just have been moved aside
+    with contextlib.closing(sqlite3.connect(address, uri=True, timeout=BUSY_MS / 1000)) as connection:
+        if size > LARGE_JOURNAL:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 

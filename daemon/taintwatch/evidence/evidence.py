@@ -11,7 +11,7 @@ from pathlib import Path
 
 from taintwatch.alerts.replay_server import ReplayServer
 from taintwatch.evidence.folder import EvidenceFolder
-from taintwatch.evidence.keeper import Keeper
+from taintwatch.evidence.keeper import Holdings, Keeper
 from taintwatch.evidence.reader import AlertReader
 from taintwatch.evidence.recorder import ClipSettings, Recorder, RecorderStats
 from taintwatch.evidence.retention import Limits
@@ -65,6 +65,8 @@ class EvidenceStats:
     """Alerts removed, wholly or their pictures, to stay within the limits."""
     recorder: RecorderStats | None
     """None where no images are kept."""
+    holdings: Holdings | None = None
+    """As of the last look, at most a minute ago; None before the first."""
 
 
 class Evidence:
@@ -133,6 +135,7 @@ class Evidence:
             trouble=store.trouble,
             removed=self._keeper.removed,
             recorder=self._recorder.stats() if self._images else None,
+            holdings=self._keeper.holdings,
         )
 
     def close(self, timeout_s: float = 2.0) -> None:

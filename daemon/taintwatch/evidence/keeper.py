@@ -6,6 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from taintwatch.evidence.folder import EvidenceFolder
 from taintwatch.evidence.reader import AlertReader
@@ -13,11 +14,23 @@ from taintwatch.evidence.retention import Limits, Removal, items_of, plan_remova
 from taintwatch.evidence.store import AlertStore
 from taintwatch_models.errors import TaintwatchError
 
-__all__ = ["Keeper"]
+__all__ = ["Holdings", "Keeper"]
 
 _log = logging.getLogger(__name__)
 
 AT_ONCE = 50  # alerts in one transaction: a record that is to be published waits for it
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What was kept when it was last looked."""
+
+    alerts: int = 0
+    """Alerts that have a record or pictures."""
+    bytes: int = 0
+    """Of the database, the pictures and the clips together."""
+    free_bytes: int = 0
+    """On the disk."""
 
 
 class Keeper:
@@ -42,16 +55,16 @@ class Keeper:
         self._told_full = False
         self.removed = 0
         """Alerts whose pictures, or all, were removed."""
+        self.holdings: Holdings | None = None
+        """None before the first look. Replaced as a whole: any thread may read it."""
 
     def plan(self) -> Removal:
         """Return what is beyond the limits now. Raises `TaintwatchError` or `OSError` where it cannot be read."""
         kept = AlertReader(self._folder.database).alerts() if self._folder.database.is_file() else []
+        items = items_of(kept, self._folder.all_media(), self._busy())
+        held = self.holdings = Holdings(len(items), self._folder.bytes_used(), self._free_bytes())
         return plan_removal(
-            items_of(kept, self._folder.all_media(), self._busy()),
-            self._limits,
-            now_ns=self._wall_ns(),
-            used_bytes=self._folder.bytes_used(),
-            free_bytes=self._free_bytes(),
+            items, self._limits, now_ns=self._wall_ns(), used_bytes=held.bytes, free_bytes=held.free_bytes
         )
 
     def tidy(self) -> Removal:
@@ -64,6 +77,7 @@ class Keeper:
             self._folder.remove_media(item.event_id)
             self.removed += 1
         if removal.whole or removal.media:
+            self._look_again(len(removal.whole))
             _log.info(
                 "removed %d old alerts and the pictures of %d more: %d bytes",
                 len(removal.whole),
@@ -91,7 +105,15 @@ class Keeper:
             )
         return False
 
+    def _look_again(self, fewer: int) -> None:
+        """Note what is held after a removal."""
+        before = self.holdings or Holdings()
+        self.holdings = Holdings(before.alerts - fewer, self._folder.bytes_used(), self._free_bytes())
+
     def _fits(self, needed_bytes: int) -> bool:
-        fits = self._free_bytes() - needed_bytes >= self._limits.min_free_bytes
+        free_bytes = self._free_bytes()
+        if self.holdings is not None:
+            self.holdings = replace(self.holdings, free_bytes=free_bytes)
+        fits = free_bytes - needed_bytes >= self._limits.min_free_bytes
         self._told_full = self._told_full and not fits
         return fits

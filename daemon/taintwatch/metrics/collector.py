@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -13,8 +14,13 @@ from prometheus_client.registry import Collector
 from taintwatch.alerts.bodies import CameraState, CameraStatus
 from taintwatch.alerts.publisher import PublisherStats
 from taintwatch.evidence.evidence import EvidenceStats
+from taintwatch.evidence.keeper import Holdings
+from taintwatch.evidence.recorder import RecorderStats
 from taintwatch.status import RunStatus
 from taintwatch_models.classifier import ModelCard
+
+if TYPE_CHECKING:
+    from taintwatch.web.stream import AudienceStats
 
 __all__ = ["Snapshot", "StateCollector", "resident_bytes"]
 
@@ -27,6 +33,8 @@ class Snapshot:
     evidence: EvidenceStats | None = None
     late: tuple[str, ...] = ()
     """Workers that hang."""
+    audience: AudienceStats | None = None
+    """Who looks at the page, where one is served."""
 
 
 class StateCollector(Collector):
@@ -57,6 +65,8 @@ class StateCollector(Collector):
             yield from _publisher(snapshot.publisher)
         if snapshot.evidence is not None:
             yield from _evidence(snapshot.evidence)
+        if snapshot.audience is not None:
+            yield from _audience(snapshot.audience)
         if status is not None:
             degraded = status.degraded is not None
             yield _gauge("degraded", "1 while the model does not run as it should.", float(degraded))
@@ -100,6 +110,43 @@ def _evidence(stats: EvidenceStats) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "taintwatch_evidence_removed", "Alerts removed for their age or size.", value=stats.removed
     )
+    if stats.holdings is not None:
+        yield from _holdings(stats.holdings)
+    if stats.recorder is not None:
+        yield from _recorder(stats.recorder)
+
+
+def _holdings(holdings: Holdings) -> Iterator[Metric]:
+    yield _gauge("evidence_alerts", "Alerts that are kept.", holdings.alerts)
+    yield _gauge("evidence_bytes", "Bytes of the database, the pictures and the clips.", holdings.bytes)
+    yield _gauge("evidence_free_bytes", "Bytes free on the evidence's disk.", holdings.free_bytes)
+
+
+def _recorder(stats: RecorderStats) -> Iterator[Metric]:
+    yield _gauge("evidence_queue", "Frames that wait for the worker that writes pictures.", stats.waiting)
+    written = CounterMetricFamily(
+        "taintwatch_evidence_written", "Alerts whose pictures, or clip, were written.", labels=("what",)
+    )
+    written.add_metric(("pictures",), stats.pictures)
+    written.add_metric(("clip",), stats.clips)
+    refused = CounterMetricFamily(
+        "taintwatch_evidence_refused", "Pictures and clips that were not written, by reason.", labels=("reason",)
+    )
+    for reason, value in (("no_room", stats.without_room), ("failed", stats.failures), ("too_slow", stats.lost)):
+        refused.add_metric((reason,), value)
+    yield from (written, refused)
+
+
+def _audience(stats: AudienceStats) -> Iterator[Metric]:
+    yield _gauge("page_viewers", "Browsers that look at the page now.", stats.viewers)
+    for name, what, value in (
+        ("page_viewers_refused", "Viewers turned away because there were as many as are allowed.", stats.refused),
+        ("page_viewers_dropped", "Viewers let go because they took nothing.", stats.dropped),
+        ("page_pictures_encoded", "Pictures made for the page.", stats.encoded),
+        ("page_pictures_sent", "Pictures sent, summed over viewers.", stats.sent),
+        ("page_frames_skipped", "Frames that a viewer was not shown, summed over viewers.", stats.skipped),
+    ):
+        yield CounterMetricFamily(f"taintwatch_{name}", what, value=value)
 
 
 def _cameras(cameras: tuple[CameraStatus, ...]) -> Iterator[Metric]:

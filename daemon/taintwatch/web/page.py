@@ -13,6 +13,8 @@ from taintwatch.pipeline import Step
 if TYPE_CHECKING:
     from taintwatch.service import Reporter, Swaps
     from taintwatch.web.board import Board
+    from taintwatch.web.server import WebServer
+    from taintwatch.web.stream import AudienceStats
 
 __all__ = ["Page"]
 
@@ -24,6 +26,7 @@ class Page:
         self._wanted = config.web.bind is not None
         self._judges = parts.judges
         self._board: Board | None = None
+        self._server: WebServer | None = None
         self.address: tuple[str, int] | None = None
         """Host and port that it is bound to."""
 
@@ -36,12 +39,16 @@ class Page:
         from taintwatch.web.server import WebServer
 
         self._board = Board()
-        server = stack.enter_context(WebServer(config, lambda: self._judges, self._board))
-        self.address = server.address
+        self._server = stack.enter_context(WebServer(config, lambda: self._judges, self._board))
+        self.address = self._server.address
 
     def reporters(self) -> tuple[Reporter, ...]:
         """Return the reporter that keeps the page told, where there is one."""
         return () if self._board is None else (self._board,)
+
+    def stats(self) -> AudienceStats | None:
+        """Return how many look, and what they cost; None where nothing is served. Any thread may ask."""
+        return None if self._server is None else self._server.stats()
 
     def observe(self, step: Step) -> None:
         """Show one step."""

@@ -46,6 +46,8 @@ class AudienceStats:
     """Let go because they took nothing."""
     sent: int
     """Pictures sent."""
+    skipped: int
+    """Frames that a viewer was not shown, summed over viewers: a newer one came first."""
     encoded: int
 
 
@@ -79,11 +81,12 @@ class Audience:
         """`worker` has one thread: pictures are made there. `fps`, `most`: pictures a second, viewers."""
         self._board, self._pictures, self._worker = board, pictures, worker
         self._fps, self._most, self._stopping, self._stuck_s = fps, most, stopping, stuck_s
-        self._viewers = self._refused = self._dropped = self._sent = 0
+        self._viewers = self._refused = self._dropped = self._sent = self._skipped = 0
 
     def stats(self) -> AudienceStats:
-        """Return the counts so far."""
-        return AudienceStats(self._viewers, self._refused, self._dropped, self._sent, self._pictures.encoded)
+        """Return the counts so far. Any thread may ask."""
+        encoded = self._pictures.encoded
+        return AudienceStats(self._viewers, self._refused, self._dropped, self._sent, self._skipped, encoded)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one viewer until it goes, is stuck, or the daemon stops."""
@@ -153,9 +156,11 @@ class Audience:
             return b""
         viewer.seen[camera] = picture.step.frame.captured_ns
         self._sent += 1
-        points = self._board.points_since(camera, viewer.points.get(camera, 0))
+        before = viewer.points.get(camera, 0)
+        points = self._board.points_since(camera, before)
         if points:
             viewer.points[camera] = points[-1].number
+            self._skipped += points[-1].number - before - 1 if before else 0
         told = picture.told | {"kind": "picture", "camera": camera, "points": [_row(asdict(each)) for each in points]}
         return pack(told if rebuilt is None else told | {"reconstruction": rebuilt}, picture.jpeg)
 

@@ -10,7 +10,7 @@ export async function showSettings(audience) {
     panel("This browser", choice("sound", "Play a sound at a new alert"), choice("desktop", "Show a desktop notification at a new alert")),
     panel("Running", facts([["Site", about.site], ["Model", about.model], ["Model hash", about.model_hash], ["Provider", about.provider],
       ["Detectors", about.detectors.join(", ")], ["Vote", about.vote.policy], ["Configuration hash", about.config_hash],
-      ["Viewers", `${looking.viewers} now, ${looking.refused} turned away, ${looking.dropped} let go because they took nothing`]])),
+      ["Viewers", `${looking.viewers} now, ${looking.refused} turned away, ${looking.dropped} let go because they took nothing; ${looking.sent} pictures sent, ${looking.skipped} frames not shown`]])),
     calibrationPanel(calibration),
     panel("Configuration", make("p", { className: "quiet" }, "Read-only; credentials are left out."), make("pre", { tabIndex: 0 }, JSON.stringify(config, null, 2))));
 }
