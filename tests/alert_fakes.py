@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from taintwatch.alerts.bodies import CameraState, CameraStatus, Heartbeat
@@ -13,7 +15,19 @@ from taintwatch.records import Alert, AlertState, Vote
 from taintwatch.vote.voter import COMBINED
 from tests.fakes import a_frame, a_prediction, a_verdict
 
-__all__ = ["a_status", "an_alert", "an_identity", "drain", "next_event"]
+__all__ = [
+    "PATIENCE_S",
+    "a_status",
+    "an_alert",
+    "an_identity",
+    "events_until",
+    "is_alert",
+    "is_heartbeat",
+    "messages_until",
+    "next_event",
+]
+
+PATIENCE_S = 30.0  # only so that what never comes fails a test instead of the whole run
 
 
 def an_identity(instance: str = "first", site: str = "lab") -> Identity:
@@ -37,20 +51,37 @@ def a_status(camera: str = "door", frames: int = 0) -> CameraStatus:
 
 def next_event(subscriber: Subscriber) -> Event:
     """The next event; a test that gets none fails here."""
-    event = subscriber.receive(10.0)
-    assert event is not None, "nothing came within 10 s"
+    event = subscriber.receive(PATIENCE_S)
+    assert event is not None, f"nothing came within {PATIENCE_S:g} s"
     return event
 
 
-def drain(subscriber: Subscriber) -> list[Event]:
-    """Everything that is on its way: until three heartbeats bring nothing new, or nothing comes for half a second.
+def is_alert(event: object) -> bool:
+    return isinstance(event, Message) and isinstance(event.body, Alert)
 
-    The first may take longer: on a busy machine a connection is not made at once.
-    """
+
+def is_heartbeat(event: object) -> bool:
+    return isinstance(event, Message) and isinstance(event.body, Heartbeat)
+
+
+def events_until(subscriber: Subscriber, enough: Callable[[list[Event]], bool]) -> list[Event]:
+    """Everything that comes until that is enough. Other things may go on coming: it is not waited for silence."""
     events: list[Event] = []
-    beats = 0
-    while beats < 3 and (event := subscriber.receive(0.5 if events else 5.0)) is not None:
-        beating = isinstance(event, Message) and isinstance(event.body, Heartbeat)
-        beats = beats + 1 if beating else 0
-        events.append(event)
+    give_up = time.monotonic() + PATIENCE_S
+    while not enough(events):
+        assert time.monotonic() < give_up, f"only {events} came"
+        if (event := subscriber.receive(0.1)) is not None:
+            events.append(event)
     return events
+
+
+def messages_until(subscriber: Subscriber, enough: Callable[[list[Message]], bool]) -> list[Message]:
+    """The same, of messages."""
+    found: list[Message] = []
+
+    def note(events: list[Event]) -> bool:
+        found.extend(event for event in events[-1:] if isinstance(event, Message))
+        return enough(found)
+
+    events_until(subscriber, note)
+    return found

@@ -10,7 +10,7 @@ from types import TracebackType
 
 __all__ = ["NotifySocket"]
 
-PATIENCE_S = 20.0  # only so that a silent daemon fails a test instead of the whole run
+PATIENCE_S = 30.0  # only so that a silent daemon fails a test instead of the whole run
 
 
 class NotifySocket:

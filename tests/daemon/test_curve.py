@@ -25,7 +25,7 @@ from taintwatch_models.errors import ConfigError, PublishError, UsageError
 from tests.alert_fakes import an_alert, an_identity
 
 ANY_PORT = "tcp://127.0.0.1:*"
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 NEVER_S = 1.5  # long enough for a connection to be made on a busy machine; a test that nothing comes waits so long
 
 

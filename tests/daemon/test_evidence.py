@@ -31,7 +31,7 @@ from taintwatch_models.errors import ConfigError
 from taintwatch_models.records import Frame, Region, read_only
 from tests.alert_fakes import an_alert, an_identity
 
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 FPS = 10
 DAY_NS = 86_400 * 10**9
 
@@ -263,7 +263,11 @@ def test_old_alerts_go_with_their_pictures_but_never_an_open_one(folder: Path) -
     evidence._keeper.tidy()
     assert {alert.event_id for alert in AlertReader(evidence.folder.database).alerts()} == {"old-open", "new"}
     assert {media.event_id for media in evidence.folder.all_media()} == {"old-open", "new"}
-    assert evidence.stats().removed == 1
+    stats = evidence.stats()
+    assert stats.removed == 1
+    assert stats.holdings is not None
+    assert (stats.holdings.alerts, stats.holdings.bytes) == (2, evidence.folder.bytes_used())
+    assert stats.holdings.free_bytes > 0
     evidence.close()
 
 

@@ -17,6 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from taintwatch.alerts.publisher import PublisherStats
 from taintwatch.cameras import CameraState, CameraStatus
 from taintwatch.evidence.evidence import EvidenceStats
+from taintwatch.evidence.keeper import Holdings
+from taintwatch.evidence.recorder import RecorderStats
 from taintwatch.metrics.collector import Snapshot
 from taintwatch.metrics.instruments import Instruments
 from taintwatch.metrics.server import AT_ONCE, MetricsServer, Page
@@ -24,6 +26,7 @@ from taintwatch.pipeline import Step
 from taintwatch.records import AlertState
 from taintwatch.status import Meter
 from taintwatch.tokens import read_token
+from taintwatch.web.stream import AudienceStats
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.errors import ConfigError
 from tests.alert_fakes import an_alert
@@ -36,7 +39,7 @@ def get(server: MetricsServer, path: str, **headers: str) -> tuple[int, str]:
     host, port = server.address
     request = urllib.request.Request(f"http://{host}:{port}{path}", headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -82,8 +85,10 @@ def test_frames_verdicts_alerts_and_times_are_counted() -> None:
 
 def test_what_others_know_is_looked_at_when_asked() -> None:
     publisher = PublisherStats("tcp://x", 11, 2, 33, 4, 5, 6, True)
-    evidence = EvidenceStats(7, 0, 8, 9, "disk full", 10, None)
-    instruments = Instruments(lambda: Snapshot(publisher, evidence, ("camera door",)))
+    recorder = RecorderStats(21, 22, 23, 24, 25, 26, 27, True)
+    evidence = EvidenceStats(7, 0, 8, 9, "disk full", 10, recorder, Holdings(31, 32, 33))
+    audience = AudienceStats(41, 42, 43, 44, 45, 46)
+    instruments = Instruments(lambda: Snapshot(publisher, evidence, ("camera door",), audience))
     camera = CameraStatus("door", "fake", CameraState.RETRYING, 20, 15, 3, 1, 2, "away", 4.5)
     instruments.started(CARD, (camera,), None)
     status = Meter().status((camera, replace(camera, name="yard", state=CameraState.RUNNING)), 2, "other", "why")
@@ -96,6 +101,14 @@ def test_what_others_know_is_looked_at_when_asked() -> None:
     assert found["taintwatch_evidence_trouble", ()] == 1
     assert found["taintwatch_evidence_waiting", ()] == 8
     assert found["taintwatch_workers_hanging", ()] == 1
+    assert [found[f"taintwatch_evidence_{name}", ()] for name in ("alerts", "bytes", "free_bytes")] == [31, 32, 33]
+    assert [found["taintwatch_evidence_written_total", (what,)] for what in ("pictures", "clip")] == [21, 22]
+    refused = [found["taintwatch_evidence_refused_total", (why,)] for why in ("no_room", "failed", "too_slow")]
+    assert refused == [26, 25, 24]
+    assert found["taintwatch_evidence_queue", ()] == 27
+    counts = ("viewers_refused", "viewers_dropped", "pictures_sent", "frames_skipped", "pictures_encoded")
+    assert [found[f"taintwatch_page_{name}_total", ()] for name in counts] == [42, 43, 44, 45, 46]
+    assert found["taintwatch_page_viewers", ()] == 41
     assert found["taintwatch_model_info", ("fake", "0" * 64, "other")] == 1
     assert found["taintwatch_degraded", ()] == 1
     assert found["taintwatch_open_alerts", ()] == 2
@@ -110,7 +123,10 @@ def test_what_others_know_is_looked_at_when_asked() -> None:
 def test_every_metric_is_documented(repository: Path) -> None:
     text = (repository / "docs" / "metrics.md").read_text()
     publisher = PublisherStats("tcp://x", 0, 0, 0, 0, 0, 0, True)
-    instruments = Instruments(lambda: Snapshot(publisher, EvidenceStats(0, 0, 0, 0, None, 0, None)))
+    recorder = RecorderStats(0, 0, 0, 0, 0, 0, 0, True)
+    evidence = EvidenceStats(0, 0, 0, 0, None, 0, recorder, Holdings())
+    audience = AudienceStats(0, 0, 0, 0, 0, 0)
+    instruments = Instruments(lambda: Snapshot(publisher, evidence, audience=audience))
     camera = CameraStatus("door", "fake", CameraState.RUNNING, 0, 0, 0, 0, 0, None, 0.0)
     instruments.started(CARD, (camera,), None)
     instruments.progress(Meter().status((camera,), 0))
@@ -177,7 +193,7 @@ def test_a_good_token_is_read_without_its_line_end(tmp_path: Path) -> None:
 def test_clients_that_hold_their_connections_do_not_make_threads_without_end(stack: ExitStack) -> None:
     server = serving(stack)
     idle = [stack.enter_context(socket.create_connection(server.address)) for _ in range(AT_ONCE)]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not _turned_away(server):
         assert time.monotonic() < deadline
     for each in idle:

@@ -61,7 +61,7 @@ def test_an_abstract_address_works_as_well() -> None:
     name = f"taintwatch-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(f"\0{name}")
-        receiver.settimeout(5)
+        receiver.settimeout(30)
         notifier = Notifier(f"@{name}")
         notifier.alive()
         assert receiver.recv(100) == b"WATCHDOG=1"

@@ -10,13 +10,11 @@ from typing import Any
 import pytest
 import zmq
 
-from taintwatch.alerts.messages import Message
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.security import Unprotected
 from taintwatch.alerts.subscriber import Subscriber
-from taintwatch.alerts.topics import Kind
 from taintwatch_models.errors import ConfigError, PublishError
-from tests.alert_fakes import an_alert, an_identity, drain, next_event
+from tests.alert_fakes import an_alert, an_identity, is_alert, messages_until, next_event
 
 ANY_PORT = "tcp://127.0.0.1:*"
 
@@ -54,8 +52,9 @@ def test_inproc_endpoints_join_publisher_and_subscriber_in_one_context() -> None
         Publisher(an_identity(), "inproc://alerts", heartbeat_s=0.05, context=context) as publisher,
         Subscriber("inproc://alerts", context=context) as subscriber,
     ):
-        publisher.publish_alert(an_alert())
-        assert [e.envelope.kind for e in drain(subscriber) if isinstance(e, Message)].count(Kind.ALERT) == 1
+        sent = publisher.publish_alert(an_alert())
+        (alert,) = filter(is_alert, messages_until(subscriber, lambda found: any(map(is_alert, found))))
+        assert alert.body == sent.body
 
 
 @pytest.mark.parametrize(

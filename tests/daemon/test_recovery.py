@@ -16,7 +16,7 @@ from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.subscriber import Subscriber
 from taintwatch.cameras import Backoff, Camera, CameraSet
 from taintwatch.config.load import parse_config
-from taintwatch.records import Alert
+from taintwatch.records import Alert, AlertState
 from taintwatch.recovery import FAILURES, RecoveringClassifier
 from taintwatch.service import Judges, Parts, Plan, Service
 from taintwatch.sources.base import Grab
@@ -26,7 +26,7 @@ from taintwatch.vote.window import KofN
 from taintwatch_models.classifier import Classifier, ModelCard, Rejected
 from taintwatch_models.errors import ConfigError, DeviceError, InferenceError
 from taintwatch_models.records import Frame, Prediction
-from tests.alert_fakes import an_identity
+from tests.alert_fakes import an_identity, is_alert, messages_until, next_event
 from tests.daemon.test_service import FakeReporter
 from tests.fakes import CARD, FakeClassifier, FakeDetector, a_frame
 
@@ -73,7 +73,7 @@ def recovering(first: Device, rebuild: Factory, fallback: Factory | None = None)
 
 
 def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while not holds():
         assert time.monotonic() < deadline, "nothing came of it"
         time.sleep(0.002)
@@ -201,13 +201,17 @@ def test_capture_goes_on_and_every_alert_says_what_it_was_made_with(tmp_path: Pa
     parts = Parts(CameraSet([Camera("door", Attack())]), judges, publisher, identity)
     reporter = FakeReporter()
     with Subscriber(publisher.endpoint) as subscriber:
-        until(lambda: (subscriber.receive(0.01), publisher.stats().replayed + publisher.stats().heartbeats > 0)[1])
+        next_event(subscriber)  # a heartbeat: it is connected
         steps = iter(range(1_000_000))
         service = Service(
             parts, reporter, Plan(status_s=0.05), stopping=lambda: _script(next(steps), first, fallback, reporter)
         )
         summary = service.run()
-        alerts = list(_alerts(subscriber))
+        alerts: list[Any] = [
+            message
+            for message in messages_until(subscriber, lambda found: any(map(_is_cleared, found)))
+            if is_alert(message)
+        ]
     assert summary.rejected > 0
     assert any(status.degraded is not None and status.frames > 0 for status in reporter.statuses)
     assert [alert.envelope.provider for alert in alerts if alert.body.state == "raised"] == [GPU]
@@ -224,10 +228,8 @@ def _script(step: int, first: Device, fallback: Factory, reporter: FakeReporter)
     return any(status.provider == CPU for status in degraded) or step > 100_000
 
 
-def _alerts(subscriber: Subscriber) -> Any:
-    while (event := subscriber.receive(0.5)) is not None:
-        if isinstance(event, Message) and isinstance(event.body, Alert):
-            yield event
+def _is_cleared(message: Message) -> bool:
+    return isinstance(message.body, Alert) and message.body.state is AlertState.CLEARED
 
 
 def test_falling_back_and_requiring_the_device_contradict_each_other() -> None:

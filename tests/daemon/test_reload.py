@@ -97,7 +97,7 @@ class Reloads:
 
     def poll_until_told(self) -> Swap | None:
         """Poll as a service does until there is a swap, or a refusal was told."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             swap = self.reloader.poll()
             if swap is not None or self.reloader.refused is not None:
@@ -159,7 +159,7 @@ def test_asking_again_while_it_loads_makes_it_load_once_more(reloads: Reloads) -
     go_on = threading.Event()
 
     def read() -> Config:
-        assert go_on.wait(10)
+        assert go_on.wait(30)
         return config("")
 
     reloads.read = read

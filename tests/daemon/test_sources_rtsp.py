@@ -125,7 +125,7 @@ def read_all(source: StreamSource) -> list[Any]:
 
 
 def test_an_rtsp_camera_gives_its_pictures_over_tcp_then_an_error_when_it_falls_silent(server: RtspServer) -> None:
-    source = StreamSource(server.url(), read_timeout_s=0.5)
+    source = StreamSource(server.url(), read_timeout_s=2.0)
     source.open()
     grabs = read_all(source)
     source.close()

@@ -59,14 +59,14 @@ def test_a_webcam_gives_its_pictures_and_is_released() -> None:
     source.close()
     assert [grab.image[0, 0, 0] for grab in grabs if grab] == [7, 8]
     assert devices == ["/dev/video3"]
-    assert capture.released.wait(10.0)
+    assert capture.released.wait(30.0)
 
 
 def test_a_device_that_is_in_use_is_an_error_and_released() -> None:
     capture = FakeCapture([], opened=False)
     with pytest.raises(SourceError, match="/dev/video0 cannot be opened"):
         WebcamSource(0, capture_factory=lambda device: capture).open()
-    assert capture.released.wait(10.0)
+    assert capture.released.wait(30.0)
 
 
 def test_a_device_that_is_missing_is_said_with_what_to_do(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_read_that_hangs_is_given_up_and_the_device_released_when_it_returns(h
     assert source.read() is not None
     source.close()
     hang.set()
-    assert captures[0].released.wait(10.0)
+    assert captures[0].released.wait(30.0)
 
 
 def test_an_open_that_hangs_is_given_up_and_the_device_released_when_it_returns(hang: threading.Event) -> None:
@@ -117,4 +117,4 @@ def test_an_open_that_hangs_is_given_up_and_the_device_released_when_it_returns(
     with pytest.raises(SourceError, match="did not open within"):
         WebcamSource(0, open_timeout_s=0.05, capture_factory=factory).open()
     hang.set()
-    assert capture.released.wait(10.0)
+    assert capture.released.wait(30.0)

@@ -74,6 +74,22 @@ def test_nothing_is_encoded_while_nobody_looks_and_once_however_many_do() -> Non
         assert (server.stats().encoded, server.stats().viewers) == (1, 5)
 
 
+def test_frames_that_a_viewer_was_not_shown_are_counted() -> None:
+    board = a_board()
+    board.observe(a_step(0))
+    with serving(web_config(fps=50), board) as server, watching(server) as stream:
+        frames = (told["frame"] for told, _ in records_of(stream) if told["kind"] == "picture")
+        assert next(frames) == 0
+        for index in range(1, 5):
+            board.observe(a_step(index))
+        shown = [next(frames)]
+        while shown[-1] < 4:
+            shown.append(next(frames))
+        stats = server.stats()
+    assert stats.skipped == 4 - len(shown)
+    assert stats.sent == 1 + len(shown)
+
+
 def test_every_viewer_hears_of_every_alert_in_order() -> None:
     board = a_board()
     with serving(web_config(fps=50), board) as server, ExitStack() as stack:
@@ -130,7 +146,7 @@ def test_a_stuck_viewer_is_let_go_and_counted_while_others_go_on() -> None:
     filming = threading.Thread(target=film)
     filming.start()
     try:
-        with serving(web_config(fps=60), board, stuck_s=0.3) as server, watching(server) as good:
+        with serving(web_config(fps=60), board, stuck_s=2.0) as server, watching(server) as good:
             pictures = (told["frame"] for told, _ in records_of(good) if told["kind"] == "picture")
             first = next(pictures)
             with stuck_viewer(server):
