@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = [
@@ -58,14 +59,6 @@ class Placements:
     """Radians."""
 
 
-def shape_mask(shape: str, resolution: int) -> Tensor:
-    """Return (1, resolution, resolution) float32 in {0, 1}: `square` or `circle`."""
-    if shape == "circle":
-        line = torch.linspace(-1, 1, resolution)
-        return ((line[:, None] ** 2 + line[None] ** 2) <= 1.0).float()[None]
-    return torch.ones(1, resolution, resolution)
-
-
 def draw_placements(count: int, recipe: PatchRecipe, generator: torch.Generator) -> Placements:
     """Draw where the patch lies in `count` square images."""
 
@@ -84,15 +77,23 @@ def draw_placements(count: int, recipe: PatchRecipe, generator: torch.Generator)
 
 
 def apply_patch(
-    images: Tensor, patch: Tensor, mask: Tensor, places: Placements, *, gain: Tensor | None = None
+    images: Tensor,
+    patch: Tensor,
+    mask: Tensor,
+    places: Placements,
+    *,
+    gain: Tensor | None = None,
+    stretch: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Lay `patch` (3, s, s) over `images` (B, 3, H, W), both in the same units, where `mask` (1, s, s) is 1.
 
-    `gain` (B,) multiplies the patch's values. Returns the images and the coverage (B, 1, H, W) in [0, 1].
+    Each image may have its own, (B, 3, s, s) and (B, 1, s, s). `gain` (B,) multiplies the patch's values. `stretch`:
+    sizes are shares of height and width, so that size 1 covers any image. Returns the images and the coverage
+    (B, 1, H, W) in [0, 1].
     """
     count, _, height, width = images.shape
     side = min(height, width)
-    sx, sy = places.size * side / width, places.size * side / height
+    sx, sy = (places.size, places.size) if stretch else (places.size * side / width, places.size * side / height)
     cos, sin = torch.cos(places.angle), torch.sin(places.angle)
     # From output to patch coordinates: move to the patch's centre, turn back, scale up.
     theta = torch.stack(
@@ -103,7 +104,7 @@ def apply_patch(
         1,
     ).to(images.device)
     grid = F.affine_grid(theta, [count, 4, height, width], align_corners=False)
-    both = torch.cat([patch, mask.to(patch)]).expand(count, -1, -1, -1)
+    both = torch.cat([patch, mask.to(patch)], dim=-3).expand(count, -1, -1, -1)
     laid = F.grid_sample(both, grid, padding_mode="zeros", align_corners=False)
     coverage = laid[:, 3:]
     colour = laid[:, :3] / coverage.clamp_min(1e-3)  # undo the darkening of half-covered edges

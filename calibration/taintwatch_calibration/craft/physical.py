@@ -1,0 +1,164 @@
+"""Attacks that are printed: one pattern or several for many pictures. Each kind is a setting of one objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from taintwatch.sources.printed import ColourProfile
+from taintwatch_calibration.craft.losses import CLASSIFIED, DEFAULT_PALETTE, non_printability, total_variation
+from taintwatch_calibration.craft.mount import Mount, lay
+from taintwatch_calibration.craft.optimise import Outcome
+from taintwatch_calibration.craft.patch import normaliser
+from taintwatch_calibration.film.differentiable import FilmSpread, film_like, printed
+from taintwatch_models.errors import UsageError
+from taintwatch_models.preprocessing import Preprocessing
+
+__all__ = ["DetectorLoss", "Model", "Pattern", "PhysicalObjective", "Pictures", "Shown", "start_values", "succeeds"]
+
+
+class Model(Protocol):
+    """A differentiable classifier that can be cut at its last maps: `TorchGraph`, or a small one in a test."""
+
+    def maps(self, inputs: Tensor) -> Tensor: ...
+
+    def head(self, maps: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pictures:
+    """What an attack is crafted on."""
+
+    pixels: Tensor
+    """(N, 3, H, W), RGB in [0, 1], as the classifier sees them."""
+    own: Tensor
+    """(N,): the label that the classifier gives each without the attack."""
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """One step's attacked pictures, for what else is to be minimised."""
+
+    inputs: Tensor
+    """(B, 3, H, W), normalised."""
+    maps: Tensor
+    logits: Tensor
+    own: Tensor
+    target: Tensor | None
+    covered: Tensor
+    """(B, 1, H, W) in [0, 1]."""
+    progress: float
+    """How far the run is, 0 to 1."""
+
+
+DetectorLoss = Callable[[Shown], Tensor]
+"""What a detector that the attacker knows adds to the loss, a scalar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What is crafted and how it is judged."""
+
+    target: int | None
+    """The label to be seen (impersonation); None: any but the right one (dodging)."""
+    mount: Mount = field(default_factory=Mount)
+    batch: int = 16
+    """Pictures in each step."""
+    loss: str = "softmax"
+    """One of `CLASSIFIED`."""
+    smoothness: float = 0.0
+    """Weight of the total variation."""
+    printability: float = 0.0
+    """Weight of the non-printability score."""
+    nps_rule: str = "nearest"
+    """`nearest` or the paper's `product`; see `non_printability`."""
+    palette: tuple[tuple[float, float, float], ...] = DEFAULT_PALETTE
+    film: FilmSpread | None = None
+    """Light, blur and noise of the camera; None: none."""
+    profile: ColourProfile | None = None
+    """What the printer and the camera make of colours; None: nothing."""
+    ink: tuple[float, float] = (0.0, 1.0)
+    """Darkest and brightest value that is used."""
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for what cannot be."""
+        if self.batch < 1:
+            raise UsageError(f"a step needs at least 1 picture, not {self.batch}")
+        if self.loss not in CLASSIFIED:
+            raise UsageError(f"there is no loss {self.loss!r}; choose one of {', '.join(CLASSIFIED)}")
+
+
+def succeeds(label: Tensor, own: Tensor, target: int | None) -> Tensor:
+    """Return which labels (B,) are what the attacker wants."""
+    return label != own if target is None else label == target
+
+
+def start_values(masks: Tensor) -> Callable[[torch.Generator], Tensor]:
+    """Return what makes the first values for masks (P, 1, h, w): uniform noise, (P, 3, h, w)."""
+    count, _, height, width = masks.shape
+    return lambda generator: torch.rand(count, 3, height, width, generator=generator).to(masks.device)
+
+
+class PhysicalObjective:
+    """From a pattern's values, (P, 3, h, w) in [0, 1], to loss and success on one random batch of pictures."""
+
+    def __init__(
+        self,
+        model: Model,
+        pictures: Pictures,
+        preprocessing: Preprocessing,
+        masks: Tensor,
+        pattern: Pattern,
+        detector: DetectorLoss | None = None,
+    ) -> None:
+        """`masks` (P, 1, h, w). Raises `UsageError` where there is no picture to craft on, or a mask covers nothing."""
+        if not len(pictures):
+            raise UsageError("there is no picture to craft on: the classifier gets none right, or all show the target")
+        if not bool(masks.flatten(1).any(1).all()):
+            raise UsageError("a mask covers nothing; give one with an area")
+        self._model, self._pictures, self._pattern, self._detector = model, pictures, pattern, detector
+        self._masks = masks.to(pictures.pixels.device)
+        self._normalise = normaliser(preprocessing, pictures.pixels.device)
+        self._palette = torch.tensor(pattern.palette)
+
+    def __call__(self, values: Tensor, generator: torch.Generator, progress: float) -> Outcome:
+        pattern = self._pattern
+        rows = torch.randint(len(self._pictures), (pattern.batch,), generator=generator)
+        rows = rows.to(self._pictures.pixels.device)
+        own = self._pictures.own[rows]
+        target = None if pattern.target is None else torch.full_like(own, pattern.target)
+        shown, covered = self.show(self._pictures.pixels[rows], values, generator)
+        inputs = self._normalise(shown)
+        maps = self._model.maps(inputs)
+        logits = self._model.head(maps)
+        loss = CLASSIFIED[pattern.loss](logits, own, target).mean() + self._printing(values)
+        if self._detector is not None:
+            loss = loss + self._detector(Shown(inputs, maps, logits, own, target, covered, progress))
+        success = succeeds(logits.argmax(1), own, pattern.target).float().mean()
+        return Outcome(loss, float(success), shown.detach())
+
+    def show(self, pixels: Tensor, values: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return pictures (B, 3, H, W) with the attack on them, as filmed, and what it covers, (B, 1, H, W)."""
+        pattern = self._pattern
+        low, high = pattern.ink
+        colours = low + (high - low) * values
+        if pattern.profile is not None:
+            colours = printed(colours, pattern.profile)
+        shown, covered = lay(pixels, colours, self._masks, pattern.mount, generator)
+        return (shown if pattern.film is None else film_like(shown, pattern.film, generator)), covered
+
+    def _printing(self, values: Tensor) -> Tensor:
+        pattern, cost = self._pattern, values.new_zeros(())
+        if pattern.smoothness:
+            cost = cost + pattern.smoothness * total_variation(values, self._masks)
+        if pattern.printability:
+            score = non_printability(values, self._palette, self._masks, rule=pattern.nps_rule)
+            cost = cost + pattern.printability * score
+        return cost
