@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -36,6 +37,8 @@ class Sheet:
         self._canvas.setCreator("Taintwatch")
         # Viewers then propose 100% instead of "fit to page", which is what spoils true size.
         self._canvas.setViewerPreference("PrintScaling", "None")
+        # What is cut out of one page must not cut into another on its back.
+        self._canvas.setViewerPreference("Duplex", "Simplex")
 
     def polygon(self, fill: Colour, points_mm: Iterable[tuple[float, float]]) -> None:
         """Fill a closed polygon."""
@@ -95,6 +98,29 @@ class Sheet:
         x, y = self._place(box.left_mm, box.bottom_mm)
         reader = ImageReader(io.BytesIO(encoded.tobytes()))
         self._canvas.drawImage(reader, x, y, box.width_mm * mm, box.height_mm * mm)
+
+    @contextmanager
+    def within(self, outlines_mm: Iterable[Iterable[tuple[float, float]]]) -> Iterator[None]:
+        """Show what is drawn meanwhile only within closed outlines; one inside another is a hole."""
+        path = self._canvas.beginPath()
+        for outline in outlines_mm:
+            for index, (x, y) in enumerate(outline):
+                (path.lineTo if index else path.moveTo)(*self._place(x, y))
+            path.close()
+        self._canvas.saveState()
+        self._canvas.clipPath(path, stroke=0, fill=0, fillMode=0)  # 0: even-odd
+        try:
+            yield
+        finally:
+            self._canvas.restoreState()
+
+    def outline(
+        self, points_mm: Iterable[tuple[float, float]], *, width_mm: float = 0.2, colour: Colour = _BLACK
+    ) -> None:
+        """Draw a closed line through the points."""
+        points = list(points_mm)
+        for start, end in zip(points, [*points[1:], points[0]], strict=True):
+            self.line(start, end, width_mm=width_mm, colour=colour)
 
     def next_page(self) -> None:
         """End this page and begin another."""
