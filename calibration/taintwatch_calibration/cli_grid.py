@@ -1,0 +1,190 @@
+"""`taintwatch trial grid`: TaintRadar's Table II for any prepared model."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from taintwatch_models.errors import UsageError
+from taintwatch_models.storage import write_atomically
+
+__all__ = ["grid"]
+
+_PATCHES = (".npy", ".png")
+
+
+@click.command()
+@click.option("--model", help="ONNX file, plain or prepared; default: the bundled sign model.")
+@click.option("--images", required=True, type=click.Path(path_type=Path), help="Folder of labelled pictures.")
+@click.option("--labels", type=click.Path(path_type=Path), help="CSV (file, class_index); default: IMAGES/labels.csv.")
+@click.option("--class-names", help="The model's class names: a JSON list or a text file.")
+@click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
+@click.option("--target", default="toaster", show_default=True, help="Class that the patches show, name or index.")
+@click.option("--attack", type=click.Choice(["patch"]), default="patch", show_default=True, help="What is crafted.")
+@click.option(
+    "--patches", type=click.Path(path_type=Path), help="Folder of ready-made patches (PNG, NPY), not crafted."
+)
+@click.option("--fpr", "accepted", multiple=True, type=float, default=(0.06, 0.02), show_default=True,
+              help="Accepted false-positive rates; the first is the table's.")  # fmt: skip
+@click.option("--iterations", default=300, show_default=True, type=click.IntRange(min=1), help="Steps for each patch.")
+@click.option("--placements", default=1, show_default=True, type=click.IntRange(min=1), help="Attacks on each victim.")
+@click.option("--cmag", type=click.Path(path_type=Path), help="CMAG's reconstructors, to judge by them too.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder that is resumed.")
+@click.option("--json", "document", type=click.Path(path_type=Path, dir_okay=False), help="Also write the table here.")
+@click.option("--seed", default=0, show_default=True, help="Of the split, the patches and the places.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="CPU threads.")
+def grid(
+    model: str | None,
+    images: Path,
+    labels: Path | None,
+    class_names: str | None,
+    preprocessing: str | None,
+    target: str,
+    attack: str,
+    patches: Path | None,
+    accepted: tuple[float, ...],
+    iterations: int,
+    placements: int,
+    cmag: Path | None,
+    out: Path,
+    document: Path | None,
+    seed: int,
+    device: str,
+    threads: int,
+) -> None:
+    """Craft patches over batch sizes, sizes and places, show them on pictures, and judge what succeeds.
+
+    36 cells: batch size 1, 4, 16; crafted at a single size or at several; shown at 0.2, 0.3, 0.4 of the side; in the
+    bottom right corner or anywhere. The pictures that the model gets right are split four ways: to craft on, to choose
+    thresholds with, to measure false alarms on, to attack. Interrupted, it goes on where it was.
+    """
+    import torch
+
+    from taintwatch_calibration.craft.heap import keep_heap
+    from taintwatch_calibration.craft.materials import find_label, load_classifier, pick_device, read_pictures
+    from taintwatch_calibration.denormals import denormals_flushed
+    from taintwatch_calibration.grid.judging import Judge
+    from taintwatch_calibration.grid.parts import split
+    from taintwatch_calibration.grid.run import Grid, GridOptions
+    from taintwatch_models.cmag.file import check_fit, read_cmag
+
+    for rate in accepted:
+        if not 0 < rate <= 0.5:
+            raise UsageError(f"--fpr must be above 0 and at most 0.5, not {rate:g}")
+    ready = _ready_made(patches)
+    started = time.monotonic()
+    torch.set_num_threads(threads)
+    keep_heap()
+    console = Console(stderr=True)
+    radar = load_classifier(model, preprocessing, class_names)
+    reconstructors = read_cmag(cmag) if cmag is not None else None
+    if reconstructors is not None:
+        check_fit(reconstructors.info, radar.info, str(cmag))
+    label = find_label(target, radar.info.labels)
+    pictures = read_pictures(images, radar, labels)
+    parts = split(pictures, label, seed)
+    console.print(
+        f"{radar.info.name}: {len(pictures)} pictures right, {pictures.wrong} wrong and skipped; {len(parts.craft)} to "
+        f"craft on, {len(parts.calibrate)} to calibrate, {len(parts.held_out)} held out, {len(parts.victims)} to attack"
+    )
+    judge = Judge.of(radar, parts, accepted, cmag=reconstructors, threads=threads, progress=console.print)
+    options = GridOptions(label, iterations, placements, seed, pick_device(device))
+    with denormals_flushed():
+        records = _records(Grid(radar, parts, judge, options, out), ready, console)
+    names = list(judge.held_out)
+    result = _document(
+        radar.info, options, judge, parts, pictures, records, names, accepted, time.monotonic() - started
+    )
+    text = (json.dumps(result, indent=1) + "\n").encode()
+    for path in (out / "grid.json", *([document] if document else [])):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text)
+    _show(Console(), records, names, accepted[0])
+    click.echo(f"written to {document or out / 'grid.json'}")
+
+
+def _ready_made(folder: Path | None) -> list[Path]:
+    """Return the patches in a folder. Raises `UsageError` where there is none."""
+    if folder is None:
+        return []
+    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in _PATCHES) if folder.is_dir() else []
+    if not found:
+        raise UsageError(f"--patches {folder}: no such folder, or no PNG or NPY file in it")
+    return found
+
+
+def _records(grid: Any, ready: list[Path], console: Console) -> list[dict[str, Any]]:
+    from taintwatch_calibration.grid.cells import PATCH_SIZES, Cell, all_cells
+
+    jobs: list[tuple[Path | None, Cell]] = [(None, cell) for cell in all_cells()]
+    if ready:
+        shown = [Cell(0, "ready", size, place) for place in ("bottom-right", "random") for size in PATCH_SIZES]
+        jobs = [(path, cell) for path in ready for cell in shown]
+    records = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("cells", total=len(jobs))
+        for path, cell in jobs:
+            name = (
+                f"{path.name if path else f'batch {cell.batch_size} {cell.sizes}'} {cell.patch_size:g} {cell.position}"
+            )
+
+            def told(step: Any, name: str = name) -> None:
+                text = f"{name}: step {step.iteration}, loss {step.loss:.2f}, success {step.success:.0%}"
+                bar.update(task, description=text)
+
+            bar.update(task, description=name)
+            record = grid.ready_made(path, cell) if path is not None else grid.cell(cell, told)
+            records.append(record)
+            bar.update(task, advance=1)
+            if not console.is_terminal:
+                console.print(f"{name}: {record['successes']} of {record['attempts']} succeed")
+    return records
+
+
+def _document(
+    info: Any, options: Any, judge: Any, parts: Any, pictures: Any, records: list[dict[str, Any]], names: list[str],
+    accepted: tuple[float, ...], seconds: float,
+) -> dict[str, Any]:  # fmt: skip
+    from taintwatch_calibration.grid.cells import MULTIPLE, RESOLUTION, ROTATION_DEGREES
+    from taintwatch_calibration.grid.run import rows_of
+    from taintwatch_calibration.machine import machine
+
+    return {
+        **machine(),
+        "model": info.name,
+        "model_sha256": info.source_sha256,
+        "options": {**asdict(options), "target_name": info.labels[options.target], "accepted": list(accepted)},
+        "crafting": {"multiple_sizes": MULTIPLE, "resolution": RESOLUTION, "rotation_degrees": ROTATION_DEGREES},
+        "calibration": {"tight": asdict(judge.calibration.tight), "paper": asdict(judge.calibration.paper)},
+        "pictures": {
+            "right": len(pictures), "wrong_skipped": pictures.wrong, "unreadable": pictures.unreadable,
+            "craft": len(parts.craft), "calibrate": len(parts.calibrate), "held_out": len(parts.held_out),
+            "victims": len(parts.victims),
+        },
+        "seconds_of_the_last_run": round(seconds, 1),
+        "cells": rows_of(records, names, accepted[0]),
+    }  # fmt: skip
+
+
+def _show(console: Console, records: list[dict[str, Any]], names: list[str], accepted: float) -> None:
+    heads = [f"{name}: TPR (FPR)" for name in names]
+    table = Table("patch", "size", "position", "success", *heads)
+    for record in records:
+        patch = record.get("patch") or f"batch {record['batch_size']}, {record['sizes']}"
+        row = [patch, f"{record['patch_size']:g}", record["position"], f"{record['success_rate']:.1%}"]
+        for name in names:
+            found = record["detectors"].get(name)
+            at = found["at"][f"{accepted:g}"] if found else None
+            row.append(f"{at['tpr']:.3f} ({at['fpr']:.3f})" if at else "none succeeds")
+        table.add_row(*row)
+    console.print(table)
