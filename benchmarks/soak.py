@@ -156,10 +156,15 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("docs/results/soak.json"), help="where the JSON goes")
     parser.add_argument("--keep", type=Path, help="an empty folder to work in, kept afterwards with the daemon's log")
     given = parser.parse_args()
+    start = time.monotonic()
+
+    def tell(line: str) -> None:
+        print(f"{(time.monotonic() - start) / 60:5.1f} min  {line}", flush=True)
+
     with tempfile.TemporaryDirectory(prefix="taintwatch-soak-") as temporary:
         folder = given.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        result = soak(given.minutes, folder)
+        result = soak(given.minutes, folder, tell)
     print_table(result)
     given.output.parent.mkdir(parents=True, exist_ok=True)
     partial = given.output.with_suffix(".part")

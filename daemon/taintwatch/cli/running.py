@@ -19,6 +19,7 @@ from taintwatch.cli.report_human import HumanReporter
 from taintwatch.cli.report_json import JsonReporter
 from taintwatch.config.sections import Config
 from taintwatch.logs import failed_threads_to_log, set_up_logging
+from taintwatch.memory import MemoryKeeper
 from taintwatch.notify import Notifier, supervision
 from taintwatch.parts import Parts
 from taintwatch.pipeline import Step
@@ -62,6 +63,7 @@ def run_config(
         stopping = stack.enter_context(stop_on_signals(notifier.stopping))
         hangups = stack.enter_context(reload_on_hangup())
         watchdog = stack.enter_context(Watchdog(notifier, pulses, every_s=look_every_s(wanted.watchdog_s)))
+        stack.enter_context(MemoryKeeper())
         reporter = stack.enter_context(_reporter(config, as_json, quiet))
         parts = _load(config, pulses)
         manager = ServiceManagerReporter(notifier, watchdog)
