@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -13,10 +15,10 @@ from starlette.datastructures import Headers
 from taintwatch.tokens import read_token
 from taintwatch.web.address import is_known_host, parse_address
 from taintwatch.web.board import Board
-from taintwatch.web.gate import COOKIE, SESSION_S, Keys
+from taintwatch.web.gate import COOKIE, CSRF_HEADER, SESSION_S, Keys
 from taintwatch.web.server import WebServer
 from taintwatch_models.errors import ConfigError
-from tests.web_scene import TOKEN, ask, judges, serving, web_config
+from tests.web_scene import PATIENCE_S, TOKEN, a_status, ask, judges, records_of, serving, watching, web_config
 
 EVERYTHING = [
     "/", "/static/app.js", "/static/style.css", "/stream", "/api/about", "/api/config", "/api/calibration",
@@ -43,6 +45,55 @@ def cookie_of(server: WebServer) -> str:
     answer = ask(server, "/login", "POST", f"token={quote(TOKEN)}".encode())
     assert answer.status == 303
     return answer.headers["set-cookie"].partition(";")[0]
+
+
+def wait_for_hanging_up(client: socket.socket) -> None:
+    """Wait until the other side hangs up. Raises `TimeoutError` where it does not."""
+    client.settimeout(PATIENCE_S)
+    with contextlib.suppress(ConnectionError):
+        while client.recv(4096):
+            pass
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
+def test_a_connection_on_which_no_whole_request_comes_is_closed(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    monkeypatch.setattr("taintwatch.web.patience.REQUEST_S", 0.3)
+    with serving(web_config()) as server, socket.create_connection(server.address) as client:
+        client.sendall(said)
+        wait_for_hanging_up(client)
+
+
+def test_the_next_request_on_a_connection_is_not_waited_for_without_end_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("taintwatch.web.patience.REQUEST_S", 1.0)
+    with serving(web_config()) as server, socket.create_connection(server.address, timeout=PATIENCE_S) as client:
+        for _ in range(2):
+            client.sendall(b"GET /static/icon.svg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answer = b""
+            while b"</svg>" not in answer:
+                answer += client.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 200")
+        client.sendall(b"GET /static/ic")
+        wait_for_hanging_up(client)
+
+
+def test_an_answer_that_takes_longer_than_a_request_may_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taintwatch.web.patience.REQUEST_S", 0.3)
+    board = Board()
+    board.progress(a_status())
+    with serving(web_config(), board) as server, watching(server, "pictures=0") as stream:
+        beats = (told for told, _ in records_of(stream) if told["kind"] == "beat")
+        assert next(beats)  # the first comes after two seconds
+
+
+def test_a_body_that_never_comes_whole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taintwatch.web.app.BODY_S", 0.3)
+    with serving(web_config()) as server, socket.create_connection(server.address, timeout=PATIENCE_S) as client:
+        csrf = ask(server, "/api/about").json()["csrf"]
+        lines = ("POST /api/alerts/e1/note HTTP/1.1", "Host: localhost", "Content-Length: 9", f"{CSRF_HEADER}: {csrf}")
+        client.sendall("\r\n".join((*lines, "", '{"note')).encode())
+        assert client.recv(4096).startswith(b"HTTP/1.1 400")
 
 
 def test_a_stranger_without_the_token_gets_401_everywhere(guarded: WebServer) -> None:

@@ -75,8 +75,9 @@ def test_joint_judges_by_both_and_keeps_the_scores_of_each(scene: CmagScene) -> 
     assert all(verdict.suspicious for verdict in loud)
 
 
-def test_the_reconstruction_can_be_shown_beside_the_frame(scene: CmagScene) -> None:
-    model = load_model(ModelSettings(path=str(scene.model), variants=("cmag",)))
+@pytest.mark.parametrize("detector", ["cmag", "joint"])
+def test_the_reconstruction_can_be_shown_beside_the_frame(scene: CmagScene, detector: str) -> None:
+    model = load_model(ModelSettings(path=str(scene.model), variants=(detector,)))
     picture = benign_pictures(1, seed=4)[0]
     (prediction,) = model.classifier([Frame("door", 0, picture[:, :, ::-1], 0, 0)])
     shown = model.detectors[0].reconstruct(prediction)  # type: ignore[attr-defined]

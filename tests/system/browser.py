@@ -13,7 +13,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
-__all__ = ["CHROMIUM", "DRIVER", "MISSING", "chromium", "errors_of", "free_port", "until"]
+__all__ = ["CHROMIUM", "DRIVER", "MISSING", "PATIENCE_S", "chromium", "errors_of", "free_port", "until"]
 
 CHROMIUM = shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -39,6 +40,7 @@ __all__ = ["Desk", "make_app"]
 STATIC = Path(__file__).with_name("static")
 KINDS = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 LARGEST_BODY = 64_000
+BODY_S = 10.0
 LIST_LIMIT = 500
 EXPORT_LIMIT = 1000
 EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -219,13 +221,16 @@ async def _json(request: Request) -> dict[str, Any]:
 
 
 async def _body(request: Request) -> bytes:
-    """Return what was sent. Raises `UsageError` where it is too large or breaks off."""
+    """Return what was sent. Raises `UsageError` where it is too large, breaks off, or takes too long."""
     body = b""
     try:
-        async for part in request.stream():
-            body += part
-            if len(body) > LARGEST_BODY:
-                raise UsageError(f"The request is larger than {LARGEST_BODY} bytes.")
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                body += part
+                if len(body) > LARGEST_BODY:
+                    raise UsageError(f"The request is larger than {LARGEST_BODY} bytes.")
+    except TimeoutError:
+        raise UsageError(f"The request was not whole after {BODY_S:g} s.") from None
     except ClientDisconnect:
         raise UsageError("The request broke off.") from None
     return body

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,23 @@ from taintwatch.evidence.pictures import encode_jpeg, shrink
 from taintwatch.parts import Judges
 from taintwatch.pipeline import Step
 from taintwatch.web.board import finite
-from taintwatch_models.cmag.detector import CmagDetector
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Prediction, Region
 from taintwatch_models.regions import region_of
 
-__all__ = ["Picture", "Pictures"]
+__all__ = ["Picture", "Pictures", "Reconstructor"]
 
 QUALITY = 75
 TOP = 3  # labels shown
+
+
+@runtime_checkable
+class Reconstructor(Protocol):
+    """A detector that shows what the classifier believes it sees: `cmag`, or `joint`, which has it in it."""
+
+    def reconstruct(self, prediction: Prediction) -> NDArray[np.uint8]:
+        """Return a picture, blue-green-red."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +44,7 @@ class Picture:
 
 
 class Pictures:
-    """The newest picture of each camera. Used by one worker thread."""
+    """The newest picture of each camera. Made by one worker thread; what is made already may be asked for by others."""
 
     def __init__(self, newest: Callable[[str], Step | None], judges: Callable[[], Judges], width: int) -> None:
         """`width`: of a picture at most, in pixels."""
@@ -47,6 +55,21 @@ class Pictures:
         self._rebuilt: dict[str, tuple[Step, str | None]] = {}
         self.encoded = 0
         """Pictures encoded so far."""
+
+    def made(self, camera: str, step: Step, reconstruction: bool) -> tuple[Picture, str | None] | None:
+        """Return the picture of this step, and its reconstruction where that is wanted, if they are made already."""
+        picture, rebuilt = self._made.get(camera), self._rebuilt.get(camera)
+        if picture is None or picture.step is not step:
+            return None
+        if not reconstruction:
+            return picture, None
+        return (picture, rebuilt[1]) if rebuilt is not None and rebuilt[0] is step else None
+
+    def forget_others(self, names: frozenset[str]) -> None:
+        """Let go of the pictures of cameras that were taken away."""
+        for known in (self._made, self._rebuilt):
+            for name in set(known) - names:
+                known.pop(name, None)
 
     def of(self, camera: str) -> Picture | None:
         """Return the picture of a camera's newest frame: the one made before, where it is still the newest.
@@ -72,7 +95,7 @@ class Pictures:
 
 
 def _rebuild(step: Step, judges: Judges) -> str | None:
-    detector = next((each for each in judges.detectors if isinstance(each, CmagDetector)), None)
+    detector = next((each for each in judges.detectors if isinstance(each, Reconstructor)), None)
     if detector is None or not isinstance(step.outcome, Prediction) or step.outcome.features is None:
         return None
     return base64.b64encode(encode_jpeg(detector.reconstruct(step.outcome), QUALITY)).decode("ascii")

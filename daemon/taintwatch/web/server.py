@@ -23,6 +23,7 @@ from taintwatch.web.address import Address, parse_address
 from taintwatch.web.app import Desk, make_app
 from taintwatch.web.board import Board
 from taintwatch.web.gate import Keys
+from taintwatch.web.patience import Impatient
 from taintwatch.web.pictures import Pictures
 from taintwatch.web.shelf import Shelf
 from taintwatch.web.state import State
@@ -154,7 +155,7 @@ def _settings(app: object, certificate: str | None, key: str | None, viewers: in
         logger.addFilter(_Dropped())
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
-        http="h11",
+        http=Impatient,
         ws="none",
         lifespan="off",
         loop="asyncio",

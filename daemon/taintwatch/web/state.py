@@ -35,7 +35,7 @@ class State:
             "cameras": [camera.name for camera in config.camera],
             "detectors": list(config.detect.detectors),
             "vote": config.vote.model_dump(mode="json", exclude_none=True) | _window(config),
-            "cmag": "cmag" in config.detect.detectors,
+            "cmag": not {"cmag", "joint"}.isdisjoint(config.detect.detectors),
             "config_hash": config_hash(config),
         }
 

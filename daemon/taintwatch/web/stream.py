@@ -20,7 +20,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from taintwatch.evidence.pictures import PictureError
-from taintwatch.web.board import Board
+from taintwatch.status import RunStatus
+from taintwatch.web.board import Board, Point
 from taintwatch.web.pictures import Picture, Pictures
 from taintwatch.web.shelf import summary_of
 from taintwatch_models.errors import TaintwatchError
@@ -81,6 +82,9 @@ class Audience:
         """`worker` has one thread: pictures are made there. `fps`, `most`: pictures a second, viewers."""
         self._board, self._pictures, self._worker = board, pictures, worker
         self._fps, self._most, self._stopping, self._stuck_s = fps, most, stopping, stuck_s
+        self._status_record: tuple[int, bytes] = (0, b"")
+        self._picture_records: dict[str, tuple[object, bytes]] = {}
+        """Camera -> what was packed last, and what of: viewers that keep up all get the same."""
         self._viewers = self._refused = self._dropped = self._sent = self._skipped = 0
 
     def stats(self) -> AudienceStats:
@@ -135,7 +139,7 @@ class Audience:
         number, status = self._board.status
         if status is not None and number != viewer.status:
             viewer.status = number
-            parts.append(pack({"kind": "status", "status": asdict(status), "audience": asdict(self.stats())}))
+            parts.append(self._pack_status(number, status))
         if status is not None and viewer.pictures:
             for camera in status.cameras:
                 if viewer.cameras is None or camera.camera in viewer.cameras:
@@ -143,12 +147,12 @@ class Audience:
         return b"".join(parts)
 
     async def _picture(self, viewer: _Viewer, camera: str) -> bytes:
-        loop = asyncio.get_running_loop()
         step = self._board.newest(camera)
         if step is None or viewer.seen.get(camera) == step.frame.captured_ns:
             return b""
         try:
-            picture, rebuilt = await loop.run_in_executor(self._worker, self._make, camera, viewer.reconstruction)
+            made = self._pictures.made(camera, step, viewer.reconstruction)
+            picture, rebuilt = made or await self._made(camera, viewer.reconstruction)
         except (PictureError, TaintwatchError) as error:
             _log.debug("no picture of camera %s: %s", camera, error)
             return b""
@@ -161,8 +165,28 @@ class Audience:
         if points:
             viewer.points[camera] = points[-1].number
             self._skipped += points[-1].number - before - 1 if before else 0
-        told = picture.told | {"kind": "picture", "camera": camera, "points": [_row(asdict(each)) for each in points]}
-        return pack(told if rebuilt is None else told | {"reconstruction": rebuilt}, picture.jpeg)
+        return self._pack_picture(camera, picture, rebuilt, points)
+
+    async def _made(self, camera: str, reconstruction: bool) -> tuple[Picture | None, str | None]:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._make, camera, reconstruction)
+
+    def _pack_status(self, number: int, status: RunStatus) -> bytes:
+        if self._status_record[0] != number:
+            names = frozenset(camera.camera for camera in status.cameras)
+            self._pictures.forget_others(names)
+            self._picture_records = {name: kept for name, kept in self._picture_records.items() if name in names}
+            told = {"kind": "status", "status": asdict(status), "audience": asdict(self.stats())}
+            self._status_record = number, pack(told)
+        return self._status_record[1]
+
+    def _pack_picture(self, camera: str, picture: Picture, rebuilt: str | None, points: list[Point]) -> bytes:
+        of = (picture, rebuilt, points[0].number if points else 0, len(points))
+        known = self._picture_records.get(camera)
+        if known is None or known[0] != of:
+            told = picture.told | {"kind": "picture", "camera": camera, "points": [_row(each) for each in points]}
+            told |= {} if rebuilt is None else {"reconstruction": rebuilt}
+            known = self._picture_records[camera] = of, pack(told, picture.jpeg)
+        return known[1]
 
     def _make(self, camera: str, reconstruction: bool) -> tuple[Picture | None, str | None]:
         picture = self._pictures.of(camera)
@@ -175,8 +199,8 @@ def pack(told: dict[str, Any], jpeg: bytes = b"") -> bytes:
     return struct.pack(">II", len(text), len(jpeg)) + text + jpeg
 
 
-def _row(point: dict[str, Any]) -> list[Any]:
-    return [point["frame"], point["wall_ms"], point["scores"], round(point["level"], 3), point["raised"]]
+def _row(point: Point) -> list[Any]:
+    return [point.frame, point.wall_ms, point.scores, round(point.level, 3), point.raised]
 
 
 def _viewer(query: QueryParams, board: Board) -> _Viewer:

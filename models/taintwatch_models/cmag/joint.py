@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from taintwatch_models.calibration_file import CombinationCalibration
+from taintwatch_models.cmag.detector import CmagDetector
 from taintwatch_models.records import Detector, Prediction, Verdict
 
 __all__ = ["RULES", "JointDetector", "joint_score"]
@@ -31,7 +35,7 @@ class JointDetector:
 
     name = "joint"
 
-    def __init__(self, tight: Detector, cmag: Detector, settings: CombinationCalibration) -> None:
+    def __init__(self, tight: Detector, cmag: CmagDetector, settings: CombinationCalibration) -> None:
         self._tight, self._cmag, self._settings = tight, cmag, settings
 
     def __call__(self, prediction: Prediction) -> Verdict:
@@ -51,3 +55,7 @@ class JointDetector:
             region=first.region if suspicious else None,
             statistics=statistics,
         )
+
+    def reconstruct(self, prediction: Prediction) -> NDArray[np.uint8]:
+        """Return what the classifier believes it sees, as `CmagDetector.reconstruct` does."""
+        return self._cmag.reconstruct(prediction)
