@@ -24,12 +24,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from taintwatch_calibration.cmag.benign_data import BenignData
 from taintwatch_calibration.cmag.frames import CmagValues
 from taintwatch_calibration.cmag.magnet import MAGNET_STATISTICS, MagnetAutoencoder, magnet_values, train_magnet
 from taintwatch_calibration.cmag.networks import Reconstructors, Shape
 from taintwatch_calibration.cmag.statistics import STATISTICS, CmagGraph, fit_graph
 from taintwatch_calibration.cmag.thresholds import choose_limits, cmag_scores
-from taintwatch_calibration.cmag.training import BenignData, TrainingSettings, train_reconstructors
+from taintwatch_calibration.cmag.training import TrainingSettings, train_reconstructors
 from taintwatch_calibration.cmag.trial_attacks import ATTACKS
 from taintwatch_calibration.cmag.trial_data import DATASETS
 from taintwatch_calibration.cmag.trial_work import TrialWork, save_state
@@ -72,8 +73,8 @@ JUDGES = (
     Judge("cmag-texture", "plain", ("texture",)),
     Judge("cmag-surprise", "plain", ("surprise",)),
     Judge("cmag-distance", "plain", ("distance",)),
+    Judge("cmag-contradiction", "plain", ("contradiction",)),
     Judge("cmag-margin", "plain", ("ssim", "l2", "margin")),
-    Judge("cmag-novelty-margin", "plain", ("novelty", "margin")),
     Judge("cmag", "plain", ("novelty",)),
     Judge("magnet", "magnet", MAGNET_STATISTICS),
 )

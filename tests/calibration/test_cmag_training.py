@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from taintwatch_calibration.cmag.benign_data import BenignData
 from taintwatch_calibration.cmag.export import export_graph
 from taintwatch_calibration.cmag.frames import structured
 from taintwatch_calibration.cmag.networks import Reconstructors, Shape
 from taintwatch_calibration.cmag.pipeline import split_for_stopping, train_cmag
 from taintwatch_calibration.cmag.sheet import contact_sheet, write_sheet
 from taintwatch_calibration.cmag.statistics import fit_graph
-from taintwatch_calibration.cmag.training import STAGES, BenignData, TrainingSettings, train_reconstructors
+from taintwatch_calibration.cmag.training import STAGES, TrainingSettings, train_reconstructors
 from taintwatch_models.cmag.runner import PICTURES, CmagRunner
 from taintwatch_models.errors import UsageError
 from taintwatch_models.graph.prepare import prepare

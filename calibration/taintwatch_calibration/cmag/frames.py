@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames
-from taintwatch_calibration.cmag.training import BenignData
+from taintwatch_calibration.cmag.benign_data import BenignData
 from taintwatch_models.cmag.file import CmagFile
 from taintwatch_models.cmag.runner import CmagRunner, reduce_pictures
 from taintwatch_models.errors import UsageError

@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from taintwatch_calibration.cmag.benign_data import BenignData
 from taintwatch_calibration.cmag.networks import Reconstructors, fine_part
 from taintwatch_calibration.cmag.similarity import StructuralSimilarity
-from taintwatch_calibration.cmag.training import ROUNDING, BenignData
+from taintwatch_calibration.cmag.training import ROUNDING
 
 __all__ = ["NOVELTY", "STATISTICS", "CmagGraph", "fit_graph"]
 
-STATISTICS = ("ssim", "l2", "error", "texture", "surprise", "distance", "margin", "novelty")
+STATISTICS = ("ssim", "l2", "error", "texture", "surprise", "distance", "contradiction", "margin", "novelty")
 """The paper's two, and ours:
 
 - `ssim`: structural similarity of the picture and GR's reconstruction; `l2`: norm of their difference.
@@ -24,11 +25,16 @@ STATISTICS = ("ssim", "l2", "error", "texture", "surprise", "distance", "margin"
 - `surprise`: log of the mean of squared fine differences over the variance that is expected of them.
 - `distance`: log of the mean squared distance of the pooled maps from the predicted label's benign mean, in whitened
   directions (Lee et al., 2018).
+- `contradiction`: log of the mean squared difference of what the classifier says and what the witness says from the
+  picture alone, in whitened directions.
 - `margin`: the largest logit minus the second.
-- `novelty`: the sum of `NOVELTY`, each on its benign scale: 0 at the benign median, 1 at the benign 95% quantile.
+- `novelty`: a soft maximum of `NOVELTY`, each on its benign scale (0: the median, 1: the 95% quantile).
+  A perturbation shows in the one or in the other, seldom in both: a sum would let the calm one excuse the other.
 """
 
-NOVELTY = ("error", "texture", "distance")
+NOVELTY = ("texture", "contradiction")
+_SHARPNESS = 2.0  # of the soft maximum
+_FLOOR = 0.3  # of the mean variance, added to each
 
 
 class CmagGraph(nn.Module):
@@ -40,6 +46,7 @@ class CmagGraph(nn.Module):
 
     pooled_means: Tensor
     whitening: Tensor
+    belief_whitening: Tensor
     medians: Tensor
     spreads: Tensor
 
@@ -50,6 +57,8 @@ class CmagGraph(nn.Module):
         self.similarity = StructuralSimilarity(shape.size, shape.size)
         self.register_buffer("pooled_means", torch.zeros(shape.classes, shape.channels))
         self.register_buffer("whitening", torch.eye(shape.channels))
+        beliefs = reconstructors.witness.basis.shape[1]
+        self.register_buffer("belief_whitening", torch.eye(beliefs))
         self.register_buffer("medians", torch.zeros(len(NOVELTY)))
         self.register_buffer("spreads", torch.ones(len(NOVELTY)))
 
@@ -60,8 +69,9 @@ class CmagGraph(nn.Module):
         l2 = torch.linalg.vector_norm(difference, dim=(1, 2, 3))
         found = {"ssim": ssim, "l2": l2, "distance": self._distance(features, logits), "margin": _margin(logits)}
         found |= self._errors(difference, self.reconstructors.scale(by_maps, made))
+        found["contradiction"] = _whitened(self._dissent(logits, picture), self.belief_whitening)
         columns = torch.stack([found[name] for name in NOVELTY], dim=1)  # (B, statistics)
-        found["novelty"] = ((columns - self.medians) / self.spreads).sum(dim=1)
+        found["novelty"] = torch.logsumexp(_SHARPNESS * (columns - self.medians) / self.spreads, dim=1)
         return made, by_maps, by_logits, *(found[name] for name in STATISTICS)
 
     def _errors(self, difference: Tensor, log_variance: Tensor) -> dict[str, Tensor]:
@@ -76,8 +86,19 @@ class CmagGraph(nn.Module):
     def _distance(self, features: Tensor, logits: Tensor) -> Tensor:
         label = torch.argmax(logits, dim=1)  # (B,)
         offset = features.mean(dim=(2, 3)) - torch.index_select(self.pooled_means, 0, label)
-        white = torch.matmul(offset, self.whitening)
-        return torch.log((white * white).mean(dim=1) + 1e-6)
+        return _whitened(offset, self.whitening)
+
+    def _dissent(self, logits: Tensor, picture: Tensor) -> Tensor:
+        """Return what the classifier says less what the witness says, (B, beliefs)."""
+        witness = self.reconstructors.witness
+        dissent: Tensor = witness.beliefs(logits) - witness(picture)
+        return dissent
+
+
+def _whitened(offset: Tensor, whitening: Tensor) -> Tensor:
+    """Return the log of the mean squared offset (B, directions) in whitened directions, (B,)."""
+    white = torch.matmul(offset, whitening)
+    return torch.log((white * white).mean(dim=1) + 1e-6)
 
 
 def _weighted(difference: Tensor, precision: Tensor) -> Tensor:
@@ -97,10 +118,11 @@ def _margin(logits: Tensor) -> Tensor:
 def fit_graph(reconstructors: Reconstructors, training: BenignData, validation: BenignData) -> CmagGraph:
     """Put trained reconstructors and the benign distribution of their statistics together.
 
-    That of the pooled maps is taken from `training`, the scales of the statistics from `validation`.
+    That of the pooled maps is taken from `training`, of the witness's errors and the statistics from `validation`.
     """
     graph = CmagGraph(reconstructors.cpu()).eval()
     _fit_maps(graph, training)
+    _fit_beliefs(graph, validation)
     rows = [STATISTICS.index(name) for name in NOVELTY]
     with torch.no_grad():
         parts = [
@@ -123,9 +145,26 @@ def _fit_maps(graph: CmagGraph, benign: BenignData) -> None:
     graph.whitening.copy_(_whitening(pooled - means[labels]))
 
 
+@torch.no_grad()
+def _fit_beliefs(graph: CmagGraph, benign: BenignData) -> None:
+    offsets = torch.cat(
+        [
+            graph._dissent(logits, pictures)
+            for logits, pictures in zip(_batches(benign.logits), _batches(benign.pictures), strict=True)
+        ]
+    ).double()
+    covariance = offsets.T @ offsets / len(offsets)
+    # A direction in which the two never differed on few pictures must not decide alone.
+    floor = _FLOOR * torch.diagonal(covariance).mean() * torch.eye(len(covariance), dtype=torch.float64)
+    graph.belief_whitening.copy_(_inverse_root(covariance + floor))
+
+
 def _whitening(offsets: Tensor) -> Tensor:
     """Return W so that `offsets @ W` has unit covariance; directions without variance are left out (zero)."""
-    covariance = offsets.T @ offsets / max(1, len(offsets) - 1)
+    return _inverse_root(offsets.T @ offsets / max(1, len(offsets) - 1))
+
+
+def _inverse_root(covariance: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(covariance)
     kept = values > 1e-6 * values.max().clamp_min(1e-12)
     directions: Tensor = vectors * torch.where(kept, values.clamp_min(1e-30).rsqrt(), torch.zeros_like(values))

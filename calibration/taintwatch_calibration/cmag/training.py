@@ -11,54 +11,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from taintwatch_calibration.cmag.benign_data import BenignData
 from taintwatch_calibration.cmag.networks import Reconstructors, Shape, fine_part
 from taintwatch_calibration.cmag.similarity import StructuralSimilarity, reconstruction_loss
+from taintwatch_calibration.cmag.witness import varied
 from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["ROUNDING", "STAGES", "BenignData", "Progress", "TrainingSettings", "train_reconstructors"]
+__all__ = ["ROUNDING", "STAGES", "Progress", "TrainingSettings", "train_reconstructors"]
 
-STAGES = ("fmr", "lr", "gr", "scale")
-"""What is trained, in this order; `scale` is not of the paper."""
+STAGES = ("fmr", "lr", "gr", "scale", "witness")
+"""What is trained, in this order; `scale` and `witness` are not of the paper."""
 ROUNDING = 1e-5
 """Squared error of a pixel in [0, 1] that is nothing: what 8 bits round away."""
 
 Progress = Callable[[str, int, float, float], None]
 """Stage, epoch (from 1), training loss, validation loss."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BenignData:
-    """Benign pictures with what the classifier gave for them; N of each."""
-
-    features: NDArray[np.float32]
-    """(N, channels, h, w)."""
-    logits: NDArray[np.float32]
-    """(N, classes)."""
-    pictures: NDArray[np.float32]
-    """(N, colours, size, size) in [0, 1]: the inputs, reduced."""
-
-    def __post_init__(self) -> None:
-        if not len(self.features) == len(self.logits) == len(self.pictures):
-            raise UsageError(
-                f"{len(self.pictures)} pictures do not match {len(self.features)} features and "
-                f"{len(self.logits)} logits"
-            )
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    @property
-    def parts(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Features, logits and pictures, as the graph takes them."""
-        return self.features, self.logits, self.pictures
-
-    def subset(self, rows: NDArray[Any]) -> BenignData:
-        """Return those rows."""
-        return BenignData(self.features[rows], self.logits[rows], self.pictures[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +59,17 @@ def train_reconstructors(
 ) -> Reconstructors:
     """Train FMR, then LR, then GR on their frozen outputs (Adam), keeping each stage's best on `validation`.
 
-    At last the scale of GR's errors, by the Gaussian likelihood of the benign ones (Kendall and Gal, 2017).
+    Then the scale of GR's errors, by the Gaussian likelihood of the benign ones (Kendall and Gal, 2017), and the
+    witness, by its squared error.
 
     With `checkpoint`, the state is written after each epoch and a later call goes on from it. Raises `UsageError` for
     too few pictures, sizes that do not match, or a checkpoint of another run.
     """
     _check(training, validation, shape, settings)
     torch.manual_seed(settings.seed)  # the first weights
-    model = Reconstructors(shape).to(device)
+    model = Reconstructors(shape)
+    model.witness.fit(torch.from_numpy(training.logits))
+    model = model.to(device)
     run = _Run(model, training, validation, settings, checkpoint, device)
     run.resume()
     for stage in STAGES:
@@ -130,7 +104,7 @@ class _Run:
         device: str,
     ) -> None:
         self.model, self.settings, self.checkpoint, self.device = model, settings, checkpoint, device
-        self.training, self.validation = (_tensors(part) for part in (training, validation))
+        self.training, self.validation = (part.tensors() for part in (training, validation))
         side = model.shape.size
         self.similarity = StructuralSimilarity(side, side).to(device)
         self.done: list[str] = []
@@ -166,14 +140,15 @@ class _Run:
     def _epoch(self, stage: str, module: nn.Module, optimiser: torch.optim.Optimizer, epoch: int) -> float:
         # The order depends on the seed, the stage and the epoch alone, so that a resumed run sees the same batches.
         seed = self.settings.seed * 1_000_003 + STAGES.index(stage) * 1_009 + epoch
-        order = torch.randperm(len(self.training[2]), generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self.training[2]), generator=generator)
         self.model.eval()
         module.train()
         total, count = 0.0, 0
         for rows in torch.split(order, self.settings.batch):
             if len(rows) < 2:  # batch norm needs two
                 continue
-            loss = self._loss(stage, self.training, rows)
+            loss = self._loss(stage, self.training, rows, generator)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -188,9 +163,19 @@ class _Run:
             total += float(self._loss(stage, self.validation, rows)) * len(rows)
         return total / len(self.validation[2])
 
-    def _loss(self, stage: str, data: tuple[Tensor, Tensor, Tensor], rows: Tensor) -> Tensor:
+    def _loss(
+        self,
+        stage: str,
+        data: tuple[Tensor, Tensor, Tensor],
+        rows: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """With `generator` the witness sees varied pictures."""
         features, logits, pictures = (part[rows].to(self.device).float() for part in data)
         model = self.model
+        if stage == "witness":
+            seen = pictures if generator is None else varied(pictures, generator)
+            return F.mse_loss(model.witness(seen), model.witness.beliefs(logits))
         if stage == "fmr":
             made = model.fmr(features)
         elif stage == "lr":
@@ -249,9 +234,3 @@ def _likelihood(log_variance: Tensor, difference: Tensor) -> Tensor:
     """Return the mean negative log-likelihood of the differences and their fine parts, up to a constant."""
     both = torch.cat([difference, fine_part(difference)], dim=1)
     return torch.mean((both * both + ROUNDING) * torch.exp(-log_variance) + log_variance)
-
-
-def _tensors(data: BenignData) -> tuple[Tensor, Tensor, Tensor]:
-    # Features are the bulk: half precision halves the memory, and their last bits do not matter here.
-    features = torch.from_numpy(np.ascontiguousarray(data.features)).half()
-    return features, torch.from_numpy(data.logits), torch.from_numpy(data.pictures)

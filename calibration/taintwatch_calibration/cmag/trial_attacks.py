@@ -52,6 +52,8 @@ def attack_images(
             "the digital attacks need ART; install it with: pip install adversarial-robustness-toolbox"
         ) from None
 
+    gradients = _Gradients(net)
+
     class Classifier(PyTorchClassifier):  # type: ignore[misc]
         """ART takes one backward pass for each class that occurs; pictures do not depend on each other, so one does."""
 
@@ -61,7 +63,7 @@ def attack_images(
             if not isinstance(label, np.ndarray):
                 result: NDArray[np.float32] = super().class_gradient(x, label, training_mode, **kwargs)
                 return result
-            return _gradient_at(net, x, label)
+            return gradients(x, label)
 
     classifier = Classifier(
         model=net,
@@ -93,10 +95,29 @@ def attack_images(
     return result.astype(np.float32)
 
 
-def _gradient_at(net: nn.Module, images: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the gradient of each picture's logit of its own label, (N, 1, channels, H, W)."""
-    inputs = torch.from_numpy(np.asarray(images, np.float32)).requires_grad_(True)
-    chosen = net(inputs).gather(1, torch.from_numpy(np.asarray(labels, np.int64))[:, None])
-    (gradient,) = torch.autograd.grad(chosen.sum(), inputs)
-    result: NDArray[np.float32] = gradient.numpy()[:, None]
-    return result
+class _Gradients:
+    """The gradient of each picture's logit of its own label.
+
+    C&W asks for three labels of the same pictures in a row, the last two alike: they share one forward, and a backward
+    each that is different.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        self._net = net
+        self._pictures: object = None
+        self._inputs, self._logits = torch.empty(0), torch.empty(0)
+        self._known: dict[bytes, NDArray[np.float32]] = {}
+
+    def __call__(self, images: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return (N, 1, channels, H, W)."""
+        if images is not self._pictures:
+            self._pictures, self._known = images, {}
+            self._inputs = torch.from_numpy(np.asarray(images, np.float32)).requires_grad_(True)
+            self._logits = self._net(self._inputs)
+        wanted = np.asarray(labels, np.int64)
+        key = wanted.tobytes()
+        if key not in self._known:
+            chosen = self._logits.gather(1, torch.from_numpy(wanted)[:, None]).sum()
+            (gradient,) = torch.autograd.grad(chosen, self._inputs, retain_graph=True)
+            self._known[key] = gradient.numpy()[:, None]
+        return self._known[key].copy()  # ART adds to what it is given

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from taintwatch_calibration.cmag.trial_data import TrialData
+from taintwatch_calibration.signs.augment import uniform
 
 __all__ = ["TrialNet", "run_network", "train_network"]
 
@@ -21,7 +22,10 @@ def _unit(channels_in: int, channels_out: int, stride: int = 1) -> list[nn.Modul
 
 
 class TrialNet(nn.Module):
-    """(B, channels, S, S) in [0, 1] -> (B, classes) logits. Last maps S/4 x S/4 after a ReLU, then GAP + linear."""
+    """(B, channels, S, S) in [0, 1] -> (B, classes) logits.
+
+    Last maps S/4 x S/4 after a ReLU, averaged over 4 x 4 places, then linear.
+    """
 
     def __init__(self, channels: int, classes: int, width: int = 16) -> None:
         super().__init__()
@@ -32,7 +36,9 @@ class TrialNet(nn.Module):
             *_unit(2 * width, 4 * width, stride=2),
             *_unit(4 * width, 4 * width),
         )
-        self.linear = nn.Linear(4 * width, classes)
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.3), nn.Linear(64 * width, classes)
+        )
 
     def features(self, images: Tensor) -> Tensor:
         """The last convolutional maps, (B, 4 * width, S/4, S/4)."""
@@ -40,14 +46,14 @@ class TrialNet(nn.Module):
         return maps
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.linear(self.features(images).mean((2, 3)))
+        logits: Tensor = self.head(self.features(images))
         return logits
 
 
 def train_network(
-    data: TrialData, *, epochs: int = 12, seed: int = 0, width: int = 16, report: Callable[[str], None] = print
+    data: TrialData, *, epochs: int = 14, seed: int = 0, width: int = 16, report: Callable[[str], None] = print
 ) -> TrialNet:
-    """Train a classifier with small shifts (and, for clothes, mirrored pictures)."""
+    """Train a classifier with small shifts (and, for clothes, mirrored pictures); signs are varied more."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     net = TrialNet(data.train.shape[1], data.classes, width)
@@ -62,7 +68,10 @@ def train_network(
         for rows in torch.split(order, batch):
             if len(rows) < batch:
                 continue
-            moved = _shifted(images[rows], generator, mirror=data.name == "fashion")
+            if data.name == "gtsrb":
+                moved = _varied(images[rows], generator)
+            else:
+                moved = _shifted(images[rows], generator, mirror=data.name == "fashion")
             loss = F.cross_entropy(net(moved), labels[rows])
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -82,6 +91,22 @@ def _shifted(images: Tensor, generator: torch.Generator, *, mirror: bool) -> Ten
     return moved
 
 
+def _varied(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn, scale, move and light each picture by itself: few tracks show each sign, and crops of one are alike."""
+    count = len(images)
+    angle = uniform(generator, -0.2, 0.2, count)
+    scale = uniform(generator, 0.8, 1.15, count)  # of the grid: below 1 enlarges
+    matrix = torch.zeros(count, 2, 3)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = torch.cos(angle) * scale
+    matrix[:, 0, 1], matrix[:, 1, 0] = -torch.sin(angle) * scale, torch.sin(angle) * scale
+    matrix[:, :, 2] = uniform(generator, -0.15, 0.15, count, 2)
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    gain, level = uniform(generator, 0.5, 1.4, count, 1, 1, 1), uniform(generator, -0.1, 0.15, count, 1, 1, 1)
+    noise = torch.randn(images.shape, generator=generator) * uniform(generator, 0, 0.06, count, 1, 1, 1)
+    return (moved * gain + level + noise).clamp(0, 1)
+
+
 @torch.no_grad()
 def run_network(
     net: TrialNet, images: NDArray[np.float32], batch: int = 250
@@ -92,5 +117,5 @@ def run_network(
     for start in range(0, len(images), batch):
         features = net.features(torch.from_numpy(images[start : start + batch]))
         maps.append(features.numpy())
-        logits.append(net.linear(features.mean((2, 3))).numpy())
+        logits.append(net.head(features).numpy())
     return np.concatenate(logits), np.concatenate(maps)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from taintwatch_calibration.cmag.training import BenignData
+from taintwatch_calibration.cmag.benign_data import BenignData
 from taintwatch_calibration.cmag.trial_attacks import Attack, attack_images
 from taintwatch_calibration.cmag.trial_data import TrialData, load_trial_data
 from taintwatch_calibration.cmag.trial_net import TrialNet, run_network, train_network
@@ -50,7 +50,7 @@ class TrialWork:
         data: Path,
         folder: Path,
         *,
-        epochs: int = 12,
+        epochs: int = 14,
         seed: int = 0,
         report: Callable[[str], None] = print,
     ) -> None:
