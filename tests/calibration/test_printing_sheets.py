@@ -95,7 +95,7 @@ def test_a_whole_board_is_opencvs_charuco_board(tmp_path: Path) -> None:
     board = info.board.board
     corners, ids, _, _ = cv2.aruco.CharucoDetector(board.chessboard()).detectBoard(image)
     assert len(ids) == (board.columns - 1) * (board.rows - 1)
-    wanted = board.chessboard().getChessboardCorners()[ids.ravel(), :2] + [info.board.left_mm, info.board.top_mm]
+    wanted = np.asarray(board.chessboard().getChessboardCorners())[ids.ravel(), :2] + [info.board.left_mm, info.board.top_mm]
     assert (corners.reshape(-1, 2) + 0.5) / PX == pytest.approx(wanted, abs=0.25)
 
 
@@ -103,7 +103,7 @@ def test_the_boards_markers_are_those_of_opencvs_board() -> None:
     board = PoseBoard(5, 4, 20.0, 120)
     theirs = {
         int(marker): np.asarray(points)[:, :2]
-        for marker, points in zip(board.chessboard().getIds().ravel(), board.chessboard().getObjPoints(), strict=True)
+        for marker, points in zip(np.ravel(board.chessboard().getIds()), board.chessboard().getObjPoints(), strict=True)
     }
     ours = board.marker_corners()
     assert set(ours) == set(theirs)

@@ -77,7 +77,7 @@ def _noise(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     fine = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     own = picture.reshape(-1, 3)
     fine = (fine - fine.mean(axis=(0, 1))) / np.maximum(fine.std(axis=(0, 1)), 1e-6)
-    return np.clip(own.mean(axis=0) + fine * own.std(axis=0), 0, 255).round().astype(np.uint8)
+    return np.asarray(np.clip(own.mean(axis=0) + fine * own.std(axis=0), 0, 255).round(), np.uint8)
 
 
 CONTROLS: Mapping[str, Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]] = {

@@ -1,0 +1,100 @@
+"""`taintwatch trial score`: judge clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from taintwatch_calibration.printing.sidecar import read_sheet
+from taintwatch_calibration.progress import counted
+from taintwatch_calibration.trial.clips import CONDITIONS, ClipInfo, find_videos, read_poses
+from taintwatch_calibration.trial.figures import Rate, figures_of
+from taintwatch_calibration.trial.score import Judging, score_clips
+from taintwatch_calibration.trial.scored import SCORES, write_trial
+from taintwatch_models.detectors import DETECTOR_NAMES
+from taintwatch_models.errors import UsageError
+from taintwatch_models.loading import ModelSettings
+
+__all__ = ["score"]
+
+
+@click.command()
+@click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", help="ONNX file, plain or prepared; default: the bundled sign model.")
+@click.option("--calibration", help="Thresholds; default: those beside the model.")
+@click.option("--detector", "detectors", multiple=True, type=click.Choice(DETECTOR_NAMES),
+              help="Again for more; the first one votes. Default: tight and paper.")  # fmt: skip
+@click.option("--votes", default="3/5", show_default=True, help="Suspicious frames among the last frames that raise.")
+@click.option("--sheet", type=click.Path(path_type=Path), help="Where no JSON is beside a video: its printed sheet.")
+@click.option("--poses", type=click.Path(path_type=Path, dir_okay=False),
+              help="CSV with from_s, to_s, distance_m, angle_deg (and video): instead of markers.")  # fmt: skip
+@click.option("--condition", type=click.Choice(CONDITIONS), help="Where no JSON is beside a video: what is in it.")
+@click.option("--truth", help="The same: the object's label, its name or number.")
+@click.option("--target", help="The same: the label that the attack wants.")
+@click.option("--light", default="office", show_default=True, help="The same: a name for the light.")
+@click.option("--fov", default=60.0, show_default=True, help="The same: horizontal field of view, degrees.")
+@click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="0: one for each core.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the trial.")
+def score(
+    videos: tuple[Path, ...], model: str | None, calibration: str | None, detectors: tuple[str, ...], votes: str,
+    sheet: Path | None, poses: Path | None, condition: str | None, truth: str | None, target: str | None, light: str,
+    fov: float, workers: int, out: Path,
+) -> None:  # fmt: skip
+    """Score VIDEOS (files or folders): the attack's success, the detectors, the vote, by distance and angle.
+
+    An interrupted run goes on where it was; `taintwatch trial report` then makes a page of it.
+    """
+    found = find_videos(videos)
+    defaults = _defaults(condition, sheet, truth, target, light, fov)
+    rows = () if poses is None else read_poses(poses)
+    k, n = _votes(votes)
+    settings = ModelSettings(path=model, calibration=calibration, variants=detectors or ("tight", "paper"), threads=1)
+    with counted(Console(stderr=True), "scoring") as progress:
+        trial = score_clips(
+            found, Judging(settings, k, n), out / ".done", poses=rows, defaults=defaults, workers=workers,
+            progress=progress,
+        )  # fmt: skip
+    write_trial(trial, out / SCORES)
+    figures = figures_of(trial)
+    table = Table("", "", "95% interval (Wilson)")
+    for words, rate in figures.headline().items():
+        table.add_row(words, *_shown(rate))
+    Console().print(table)
+    click.echo(f"{out / SCORES}: {len(found)} clips; make a page of it with `taintwatch trial report {out}`")
+
+
+def _shown(rate: Rate) -> tuple[str, str]:
+    if rate.total == 0:
+        return "none", ""
+    return f"{rate.share:.1%} ({rate.count} of {rate.total})", f"{rate.low:.1%} to {rate.high:.1%}"
+
+
+def _defaults(
+    condition: str | None, sheet: Path | None, truth: str | None, target: str | None, light: str, fov: float
+) -> ClipInfo | None:
+    if condition is None:
+        return None
+    named = next(known for known in CONDITIONS if known == condition)
+    info = None if sheet is None else read_sheet(sheet)
+    corners = {} if info is None else info.board_corners_from_centre()
+    if info is not None and not corners:
+        raise UsageError(f"{sheet}: there are no markers on this sheet; print it with a board, or give --poses")
+    label = truth if truth is not None else None if info is None else info.label
+    return ClipInfo(
+        named, fov, truth=_label(label), target=_label(target) if named == "attack" else None, light=light,
+        markers_mm={str(i): [[x, y] for x, y in c] for i, c in corners.items()} or None, source="filmed",
+    )  # fmt: skip
+
+
+def _label(words: str | int | None) -> str | int | None:
+    return int(words) if isinstance(words, str) and words.isdecimal() else words
+
+
+def _votes(words: str) -> tuple[int, int]:
+    k, slash, n = words.partition("/")
+    if not (slash and k.isdecimal() and n.isdecimal()):
+        raise UsageError(f"--votes has value {words!r}; give K/N, like 3/5")
+    return int(k), int(n)

@@ -1,0 +1,140 @@
+"""What is known of a clip: the JSON beside its video, and a CSV of poses where no markers are in the picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from taintwatch.sources.folder import files_below
+from taintwatch.sources.video import VIDEO_SUFFIXES
+from taintwatch_calibration.film.lens import Stand
+from taintwatch_calibration.trial.matrix import Cell
+from taintwatch_models.errors import UsageError
+from taintwatch_models.storage import write_atomically
+
+__all__ = ["CONDITIONS", "ClipInfo", "Condition", "PoseRow", "find_videos", "pose_during", "read_clip", "read_poses",
+           "write_clip_info"]  # fmt: skip
+
+FORMAT = "taintwatch-clip/1"
+Condition = Literal["attack", "control", "clean"]
+CONDITIONS: tuple[Condition, ...] = get_args(Condition)
+COLUMNS = ("from_s", "to_s", "distance_m", "angle_deg")
+
+
+@dataclass(frozen=True, slots=True)
+class ClipInfo:
+    """One clip of a trial. JSON-ready."""
+
+    condition: Condition
+    """`attack`; `control`: a benign picture in the attack's place; `clean`: the object alone."""
+    fov_deg: float
+    """Horizontal field of view of the camera."""
+    truth: str | int | None = None
+    """The label (its name or number) that the object has: what else is said of it is a success of the attack."""
+    target: str | int | None = None
+    light: str = "office"
+    cell: Cell | None = None
+    """Where it was meant to be filmed."""
+    attack_from_s: float = 0.0
+    attack_to_s: float | None = None
+    """When the attack is in the picture; None: to the end."""
+    markers_mm: dict[str, list[list[float]]] | None = None
+    """Corners of each marker by its id, (4, 2) from the object's middle: from them the pose is found."""
+    source: str = ""
+    """How it was made, for people."""
+    made_of: str = ""
+    """Digest of everything that a simulated clip follows from: the same is not made again."""
+
+    def attacked(self, time_s: float) -> bool:
+        """Whether the attack is in the picture at this time."""
+        until = float("inf") if self.attack_to_s is None else self.attack_to_s
+        return self.condition == "attack" and self.attack_from_s - 1e-6 <= time_s < until
+
+
+@dataclass(frozen=True, slots=True)
+class PoseRow:
+    """A row of a CSV of poses."""
+
+    from_s: float
+    to_s: float
+    stand: Stand
+    video: str | None = None
+    """The file's name it is about; None: any."""
+
+
+def write_clip_info(video: Path, info: ClipInfo) -> None:
+    """Write NAME.json beside NAME.mp4, whole or not at all. Raises `UsageError`."""
+    try:
+        text = json.dumps({"format": FORMAT, **asdict(info)}, indent=1) + "\n"
+        write_atomically(video.with_suffix(".json"), text.encode())
+    except OSError as error:
+        raise UsageError(f"{video.with_suffix('.json')} cannot be written ({error.strerror or error})") from error
+
+
+def read_clip(video: Path) -> ClipInfo | None:
+    """Read the JSON beside a video; None where there is none. Raises `UsageError` for a damaged one."""
+    path = video.with_suffix(".json")
+    if not path.is_file():
+        return None
+    try:
+        document: Any = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+            raise ValueError(f"its format is not '{FORMAT}'")
+        info = ClipInfo(**document)
+        if info.condition not in CONDITIONS:
+            raise ValueError(f"its condition is {info.condition!r}, not one of {', '.join(CONDITIONS)}")
+        return info if info.cell is None else replace(info, cell=Cell(**document["cell"]))
+    except (OSError, TypeError, ValueError, KeyError) as error:
+        raise UsageError(f"{path}: does not describe a clip ({error}); remove it, or record the clip anew") from None
+
+
+def read_poses(path: Path) -> tuple[PoseRow, ...]:
+    """Read a CSV with the columns from_s, to_s, distance_m, angle_deg and, if wanted, video. Raises `UsageError`."""
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: cannot be read as CSV ({error})") from None
+    if not rows:
+        raise UsageError(f"{path}: holds no pose; write lines of {', '.join(COLUMNS)} below such a heading")
+    return tuple(_row(path, number, row) for number, row in enumerate(rows, 2))
+
+
+def pose_during(rows: tuple[PoseRow, ...], video: str, time_s: float) -> Stand | None:
+    """Return the pose that a CSV gives for this moment of a video."""
+    for row in rows:
+        if row.video in (None, "", video) and row.from_s - 1e-6 <= time_s < row.to_s:
+            return row.stand
+    return None
+
+
+def find_videos(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Return the videos named and those below the folders named. Raises `UsageError` where there are none."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            below = files_below(path, VIDEO_SUFFIXES)
+            if not below:
+                raise UsageError(f"{path} holds no video; record some with `taintwatch trial record`")
+            found += below
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise UsageError(f"{path} does not exist: give videos, or folders with videos")
+    return tuple(dict.fromkeys(found))
+
+
+def _row(path: Path, number: int, row: dict[str, str]) -> PoseRow:
+    missing = [column for column in COLUMNS if not row.get(column)]
+    if missing:
+        raise UsageError(f"{path}, line {number}: {missing[0]} is missing; the columns are {', '.join(COLUMNS)}")
+    try:
+        start, end, distance, angle = (float(row[column]) for column in COLUMNS)
+    except ValueError:
+        raise UsageError(f"{path}, line {number}: {', '.join(COLUMNS)} must be numbers") from None
+    if not (start < end and 0 < distance <= 1000 and abs(angle) < 90):
+        raise UsageError(f"{path}, line {number}: from_s must be before to_s, distance_m above 0, angle_deg below 90")
+    return PoseRow(start, end, Stand(distance, angle), row.get("video"))

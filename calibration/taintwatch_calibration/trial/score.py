@@ -1,0 +1,248 @@
+"""Clips through the classifier, its detectors and the vote, as the daemon would see them; one process for each core."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from taintwatch.footage.mapping import Finished, map_resumably
+from taintwatch.footage.tasks import Task, fingerprint_of
+from taintwatch.sources.video import VideoSource
+from taintwatch.vote.voter import Voter
+from taintwatch.vote.window import KofN
+from taintwatch_calibration.film.lens import Stand
+from taintwatch_calibration.machine import machine
+from taintwatch_calibration.trial.clips import ClipInfo, PoseRow, pose_during, read_clip
+from taintwatch_calibration.trial.markers import MarkerFinder
+from taintwatch_calibration.trial.overlay import as_data_uri, draw_example
+from taintwatch_calibration.trial.scored import ScoredClip, Trial, clip_from_json
+from taintwatch_models.classifier import Rejected
+from taintwatch_models.errors import BadFrame, UsageError
+from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
+from taintwatch_models.records import Frame, Prediction, Verdict
+
+__all__ = ["Judging", "score_clips"]
+
+_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """What clips are scored with. Can be sent to another process."""
+
+    model: ModelSettings
+    k: int = 3
+    n: int = 5
+    """The vote: k suspicious frames among the last n."""
+
+
+def score_clips(
+    videos: Sequence[Path], judging: Judging, done: Path | None, *,
+    poses: tuple[PoseRow, ...] = (), defaults: ClipInfo | None = None, workers: int = 0,
+    progress: Callable[[Finished], None] = lambda finished: None,
+) -> Trial:  # fmt: skip
+    """Score every video; what is in the folder `done` is not scored again.
+
+    `defaults` stand in for the JSON beside a video where there is none. Raises `UsageError`: a video that has neither,
+    or no frame with a pose; `ModelError`, `CalibrationError`.
+    """
+    model = _model(judging.model)
+    infos = [_info(video, defaults) for video in videos]
+    hashes = (model.classifier.card.model_hash, repr(model.calibration))
+    tasks = []
+    for video, info in zip(videos, infos, strict=True):
+        label_of(info.truth, model)
+        label_of(info.target, model)
+        rows = tuple(row for row in poses if row.video in (None, "", video.name))
+        marks = (repr(judging), repr(info), repr(rows), *hashes)
+        argument = (str(video), info, judging, rows)
+        tasks.append(Task(str(video), argument, fingerprint_of(video, *marks)))
+    results = map_resumably(_score_one, tasks, done, workers=workers, progress=progress)
+    thresholds = {detector.name: threshold_of(detector.name, model) for detector in model.detectors}
+    return Trial(tuple(clip_from_json(result) for result in results), thresholds, _settings(judging, model))
+
+
+def threshold_of(detector: str, model: LoadedModel) -> float:
+    """Return what a detector's score is held against."""
+    if detector == "tight":
+        return model.calibration.tight.threshold
+    if detector == "paper":
+        return float(model.calibration.paper.rank_change)
+    if detector == "joint" and model.calibration.combination is not None:
+        return model.calibration.combination.threshold
+    return 0.0  # cmag's score is the largest excess over its limits
+
+
+def label_of(label: str | int | None, model: LoadedModel) -> int | None:
+    """Return a label's number, by its name or number. Raises `UsageError` for one that the model has not."""
+    names = model.classifier.card.labels
+    if label is None:
+        return None
+    if isinstance(label, int) and 0 <= label < len(names):
+        return label
+    if label in names:
+        return names.index(str(label))
+    raise UsageError(f"the model has no label {label!r}; give its name, or a number from 0 to {len(names) - 1}")
+
+
+def _info(video: Path, defaults: ClipInfo | None) -> ClipInfo:
+    found = read_clip(video)
+    if found is not None:
+        return found
+    if defaults is None:
+        raise UsageError(
+            f"{video}: nothing says what is in this clip; give --condition (and --truth), or record it with "
+            "`taintwatch trial record`"
+        )
+    return defaults
+
+
+@lru_cache(maxsize=1)
+def _model(settings: ModelSettings) -> LoadedModel:
+    return load_model(settings)
+
+
+def _score_one(argument: tuple[str, ClipInfo, Judging, tuple[PoseRow, ...]]) -> dict[str, Any]:
+    """Score one clip in a worker; return a `ScoredClip` as JSON."""
+    name, info, judging, rows = argument
+    video, model = Path(name), _model(judging.model)
+    placed = _Placing(video, info, rows)
+    truth, target = label_of(info.truth, model), label_of(info.target, model)
+    clip = ScoredClip(
+        name, hashlib.sha256(video.read_bytes()).hexdigest(), info, [], [], [], [], [], [], [],
+        {detector.name: [] for detector in model.detectors}, [], placed.how, 0, [],
+    )  # fmt: skip
+    voter = Voter(KofN(judging.k, judging.n), detectors=(model.detectors[0].name,))
+    rejected = 0
+    gallery = _Gallery(info)
+    for frames in _batches(video):
+        for outcome in model.classifier(frames):
+            if isinstance(outcome, Rejected):
+                rejected += 1
+                continue
+            verdicts = tuple(detector(outcome) for detector in model.detectors)
+            right = None if truth is None else outcome.label == truth
+            stand = placed(outcome.frame)
+            _append(clip, outcome, verdicts, stand, right, None if target is None else outcome.label == target)
+            clip.raised.append(voter(outcome.frame, verdicts)[-1].raised)
+            gallery.look(outcome, verdicts, stand, right)
+    placed.check()
+    return asdict(replace(clip, rejected=rejected, examples=gallery.pictures()))
+
+
+def _append(
+    clip: ScoredClip, outcome: Prediction, verdicts: Sequence[Verdict], stand: Stand | None,
+    right: bool | None, hit: bool | None,
+) -> None:  # fmt: skip
+    time_s = float(outcome.frame.media_s or 0.0)
+    clip.time_s.append(round(time_s, 4))
+    clip.attacked.append(clip.info.attacked(time_s))
+    clip.distance_m.append(None if stand is None else round(stand.distance_m, 4))
+    clip.angle_deg.append(None if stand is None else round(stand.angle_deg, 2))
+    clip.labels.append(outcome.label_name)
+    clip.right.append(right)
+    clip.hit.append(hit)
+    for verdict in verdicts:
+        clip.scores[verdict.detector].append(round(verdict.score, 5))
+
+
+def _batches(video: Path) -> Iterator[list[Frame]]:
+    source = VideoSource(video)
+    source.open()
+    index, batch = 0, []
+    try:
+        while True:
+            try:
+                grab = source.read()
+            except BadFrame:
+                continue
+            if grab is None:
+                break
+            time_s = grab.media_s if grab.media_s is not None else index / 25
+            batch.append(Frame(video.name, index, grab.image, round(time_s * 1e9), 0, time_s))
+            index += 1
+            if len(batch) == _BATCH:
+                yield batch
+                batch = []
+    finally:
+        source.close()
+    if batch:
+        yield batch
+
+
+class _Placing:
+    """Where the camera stands in each frame: by the CSV, the markers, or as planned."""
+
+    def __init__(self, video: Path, info: ClipInfo, rows: tuple[PoseRow, ...]) -> None:
+        self._video, self._info, self._rows = video, info, rows
+        self._finder = None if info.markers_mm is None else MarkerFinder(info.markers_mm, info.fov_deg)
+        self.how = "csv" if rows else "markers" if self._finder is not None else "plan"
+        self._placed = 0
+
+    def __call__(self, frame: Frame) -> Stand | None:
+        if self._rows:
+            stand = pose_during(self._rows, self._video.name, frame.media_s or 0.0)
+        elif self._finder is not None:
+            stand = self._finder.stand(frame.image)
+        else:
+            cell = self._info.cell
+            stand = None if cell is None else Stand(cell.distance_m, cell.angle_deg)
+        self._placed += stand is not None
+        return stand
+
+    def check(self) -> None:
+        """Raises `UsageError` where no frame had a pose."""
+        if self._placed:
+            return
+        if self.how == "markers":
+            why = "its sheet's markers are in no picture; film them too, or give the poses in a CSV with --poses"
+        elif self.how == "csv":
+            why = "no row of the CSV is about it; check its times and its name"
+        else:
+            why = "there are neither markers (--sheet) nor a CSV (--poses) to tell distance and angle from; give one"
+        raise UsageError(f"{self._video}: {why}")
+
+
+class _Gallery:
+    """Keeps the most telling frames of a clip: the first one fooled, and the middle one; before them the first."""
+
+    def __init__(self, info: ClipInfo) -> None:
+        self._info = info
+        self._kept: dict[str, tuple[float, Any]] = {}
+
+    def look(self, p: Prediction, verdicts: Sequence[Verdict], stand: Stand | None, right: bool | None) -> None:
+        time_s = float(p.frame.media_s or 0.0)
+        attacked = self._info.attacked(time_s)
+        told = any(verdict.suspicious for verdict in verdicts[:1])
+        wanted = {"first": not self._kept}
+        if attacked:
+            wanted |= {"found": right is False and told, "missed": right is False and not told}
+        else:
+            wanted |= {"false": told}
+        for name, is_one in wanted.items():
+            if is_one and name not in self._kept:
+                fooled = None if right is None else not right
+                picture = draw_example(p, verdicts, stand, fooled=fooled, attacked=attacked)
+                self._kept[name] = (round(time_s, 3), as_data_uri(picture))
+
+    def pictures(self) -> list[tuple[float, str]]:
+        chosen = [self._kept[name] for name in ("found", "missed", "false") if name in self._kept]
+        return chosen or [self._kept["first"]] if self._kept else []
+
+
+def _settings(judging: Judging, model: LoadedModel) -> dict[str, Any]:
+    card, calibration = model.classifier.card, model.calibration
+    return {
+        "model": card.name,
+        "model_sha256": card.model_hash,
+        "provider": card.provider,
+        "calibrated": calibration.calibrated,
+        "calibration": {"benign": calibration.benign, "accepted_fpr": calibration.accepted_fpr},
+        "calibration_sha256": hashlib.sha256(repr(calibration).encode()).hexdigest(),
+        "vote": {"policy": "k-of-n", "k": judging.k, "n": judging.n, "detector": model.detectors[0].name},
+        "machine": machine(),
+    }
