@@ -83,7 +83,7 @@ def differentiable(radar: RadarFile, device: str = "cpu") -> TorchGraph:
         onnx.save(keep_outputs(radar.proto, ["logits"]), str(path))
         plain = read_plain_model(path)
     graph = TorchGraph(plain, find_cut(plain)).eval().to(device)
-    return graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return graph.to(memory_format=torch.channels_last)
 
 
 def pick_device(name: str) -> str:

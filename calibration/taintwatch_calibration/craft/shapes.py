@@ -64,7 +64,7 @@ def load_mask(path: Path, size: tuple[int, int]) -> Tensor:
     return mask
 
 
-def glasses_mask(size: tuple[int, int], eyes: tuple[float, float, float]) -> Tensor:
+def glasses_mask(size: tuple[int, int], eyes: tuple[float, ...]) -> Tensor:
     """Return a pair of glasses on an aligned face, (1, *size) float32 in {0, 1}.
 
     `eyes`: the pupils' two columns and their row, as shares of the picture. Raises `UsageError` for eyes that

@@ -88,4 +88,4 @@ def decode_patch(path: Path) -> NDArray[np.uint8]:
     picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
     if picture is None:
         raise UsageError(f"{path}: not a picture that can be read")
-    return np.ascontiguousarray(picture[:, :, ::-1]).astype(np.uint8)
+    return np.asarray(picture[:, :, ::-1], np.uint8)

@@ -1,0 +1,165 @@
+"""Attackers who know the detector: TaintRadar as something that can be differentiated.
+
+Where the detector binarises a map (region > cut * maximum), the forward pass here does too, and the backward pass takes
+the slope of a sigmoid that gets steeper while crafting: BPDA (Athalye, Carlini and Wagner, 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from taintwatch_calibration.craft.losses import others
+from taintwatch_calibration.craft.physical import DetectorLoss, Model, Pictures, Shown
+from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
+from taintwatch_models.detectors import DETECTOR_NAMES
+from taintwatch_models.errors import UsageError
+from taintwatch_models.fills import mean_fill, noise_fill
+from taintwatch_models.preprocessing import Preprocessing
+from taintwatch_models.torch_radar import TEMPERATURE
+
+__all__ = ["ADAPTIVE", "against", "binarised", "evade_paper", "evade_tight", "high_rank_target", "mislead_region"]
+
+ADAPTIVE = ("tight", "paper", "misleading")
+"""Which detector is evaded; `misleading` draws the region's heat away from the attack, whichever variant reads it."""
+
+_STEEP = (10.0, 60.0)
+"""The sigmoid's slope at the beginning and at the end."""
+_ENOUGH = 1.0
+"""Logits by which a score stays under its threshold before it is left alone."""
+
+
+def binarised(share: Tensor, cut: float, steepness: float) -> Tensor:
+    """Return `share > cut` as 0 and 1, with the slope of `sigmoid(steepness * (share - cut))`."""
+    soft = torch.sigmoid(steepness * (share - cut))
+    hard = (share > cut).to(share)
+    return soft + (hard - soft).detach()
+
+
+def evade_tight(model: Model, preprocessing: Preprocessing, settings: TightCalibration) -> DetectorLoss:
+    """Keep `tight`'s score under its threshold: margin and swing after the region is filled with the mean colour."""
+    fill = torch.from_numpy(mean_fill(preprocessing))
+
+    def loss(shown: Shown) -> Tensor:
+        heat = _cellwise(model, shown.maps)
+        mask = _mask(heat, settings.cut, shown)
+        after = model.head(model.maps(_filled(shown.inputs, mask, fill)))
+        label = shown.logits.argmax(1)
+        margin, before = _margin(after, label), _margin(shown.logits, label)
+        score = margin - settings.swing_weight * before
+        if settings.heat_weight:
+            concentration = heat.amax((1, 2)) / heat.mean((1, 2)).clamp_min(1e-12)
+            score = score + settings.heat_weight * concentration.clamp_min(1.0).log()
+        return F.relu(score - settings.threshold + _ENOUGH).mean()
+
+    return loss
+
+
+def evade_paper(model: Model, preprocessing: Preprocessing, settings: PaperCalibration) -> DetectorLoss:
+    """Keep the label on top after the paper's third forward: BPDA through all of its masks."""
+    import numpy as np
+
+    fill = torch.from_numpy(noise_fill(preprocessing, np.random.default_rng(0)))
+
+    def loss(shown: Shown) -> Tensor:
+        first = _mask(_pooled(model, shown.maps, _log_softmax_of_label), settings.cut, shown)
+        second = model.head(model.maps(_filled(shown.inputs, first, fill)))
+        count = min(settings.labels, second.shape[1])
+        suppressed = (second - shown.logits).detach().topk(count, dim=1).indices  # (B, K)
+        mask = torch.ones_like(first)
+        for column in suppressed.T:
+            mask = mask * _mask(_pooled(model, shown.maps, _minus_label(column)), settings.cut, shown)
+        third = model.head(model.maps(_filled(shown.inputs, mask, fill)))
+        return F.relu(_margin(third, shown.logits.argmax(1)) + _ENOUGH).mean()
+
+    return loss
+
+
+def mislead_region(model: Model) -> DetectorLoss:
+    """Draw the region away from the attack: minimise the share of its heat that lies on what the attack covers."""
+
+    def loss(shown: Shown) -> Tensor:
+        heat = _cellwise(model, shown.maps)
+        covered = F.interpolate(shown.covered, size=heat.shape[1:], mode="area")[:, 0]
+        return ((heat * covered).sum((1, 2)) / heat.sum((1, 2)).clamp_min(1e-12)).mean()
+
+    return loss
+
+
+def against(
+    name: str, weight: float, model: Model, preprocessing: Preprocessing, calibration: Calibration
+) -> DetectorLoss:
+    """Return the adaptive loss of that name, weighted. Raises `UsageError` for an unknown one or a weight below 0."""
+    if name not in ADAPTIVE:
+        what = "there is no adaptive attack on" if name in DETECTOR_NAMES else "there is no detector"
+        raise UsageError(f"{what} {name!r}; choose one of {', '.join(ADAPTIVE)}")
+    if weight < 0:
+        raise UsageError(f"the weight of the detector's loss must not be below 0, it is {weight:g}")
+    if name == "tight":
+        inner = evade_tight(model, preprocessing, calibration.tight)
+    elif name == "paper":
+        inner = evade_paper(model, preprocessing, calibration.paper)
+    else:
+        inner = mislead_region(model)
+    return lambda shown: weight * inner(shown)
+
+
+def high_rank_target(model: Model, pictures: Pictures, normalise: Callable[[Tensor], Tensor]) -> int:
+    """Return the label that ranks highest on the pictures without being theirs: the least change of rank to make."""
+    total: Tensor | None = None
+    with torch.no_grad():
+        for start in range(0, len(pictures), 32):
+            pixels, own = pictures.pixels[start : start + 32], pictures.own[start : start + 32]
+            logits = model.head(model.maps(normalise(pixels)))
+            ranks = logits.argsort(1, descending=True).argsort(1).float()
+            ranks.scatter_(1, own[:, None], float(logits.shape[1]))  # a picture's own label is no target for it
+            total = ranks.sum(0) if total is None else total + ranks.sum(0)
+    if total is None:
+        raise UsageError("there is no picture to choose a high-ranking target on")
+    return int(total.argmin())
+
+
+def _log_softmax_of_label(logits: Tensor) -> Tensor:
+    scores = F.log_softmax(logits / TEMPERATURE, dim=1)
+    return scores.gather(1, logits.argmax(1, keepdim=True)).sum()
+
+
+def _minus_label(label: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the sum of minus each picture's logit of its label (B,)."""
+    return lambda logits: -logits.gather(1, label[:, None]).sum()
+
+
+def _slope(model: Model, maps: Tensor, what: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the gradient of `what` of the logits with respect to the maps; itself differentiable."""
+    leaf = maps if maps.requires_grad else maps.requires_grad_(True)
+    (gradient,) = torch.autograd.grad(what(model.head(leaf)), leaf, create_graph=True)
+    return gradient
+
+
+def _cellwise(model: Model, maps: Tensor) -> Tensor:
+    """`tight`'s region map: gradient times activation cell by cell, (B, h, w)."""
+    return F.relu((_slope(model, maps, _log_softmax_of_label) * maps).sum(1))
+
+
+def _pooled(model: Model, maps: Tensor, what: Callable[[Tensor], Tensor]) -> Tensor:
+    """The paper's region map: the gradient pooled over cells first, (B, h, w)."""
+    return F.relu((_slope(model, maps, what).mean((2, 3), keepdim=True) * maps).sum(1))
+
+
+def _mask(heat: Tensor, cut: float, shown: Shown) -> Tensor:
+    """From a map (B, h, w) to a mask (B, 1, H, W): 0 everywhere where the map is."""
+    large = F.interpolate(heat[:, None], size=shown.inputs.shape[2:], mode="bilinear", align_corners=False)
+    share = large / large.amax((1, 2, 3), keepdim=True).clamp_min(1e-12)
+    steepness = _STEEP[0] + (_STEEP[1] - _STEEP[0]) * shown.progress
+    return binarised(share, cut, steepness)
+
+
+def _filled(inputs: Tensor, mask: Tensor, fill: Tensor) -> Tensor:
+    return inputs * (1 - mask) + fill.to(inputs) * mask
+
+
+def _margin(logits: Tensor, label: Tensor) -> Tensor:
+    return others(logits, label) - logits.gather(1, label[:, None])[:, 0]

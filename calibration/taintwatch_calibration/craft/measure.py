@@ -1,0 +1,79 @@
+"""What a finished attack achieves: judged by the product itself, on pictures that it was not crafted on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from taintwatch_calibration.craft.materials import Labelled
+from taintwatch_calibration.rates import wilson_interval
+from taintwatch_models.classifier import Classifier
+from taintwatch_models.loading import LoadedModel
+from taintwatch_models.records import Frame, Prediction
+
+__all__ = ["Measured", "held_apart", "measure"]
+
+_BATCH = 16
+_LEAST_APART = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Counts over pictures with the attack on them."""
+
+    attempts: int
+    successes: int
+    success_rate: float
+    success_interval: tuple[float, float]
+    held_out: bool
+    """False: the attack was crafted on these very pictures."""
+    detected: dict[str, float]
+    """For each detector, the share of successful attacks that it calls suspicious."""
+    silent: dict[str, float]
+    """For each detector, the share of all attempts that succeed and that it does not see."""
+
+
+def held_apart(pictures: Labelled, seed: int) -> tuple[Labelled, Labelled, bool]:
+    """Split into pictures to craft on and three in ten to measure on; all to both where there are fewer than ten."""
+    if len(pictures) < _LEAST_APART:
+        return pictures, pictures, False
+    order = np.random.default_rng(seed).permutation(len(pictures))
+    apart = max(1, round(0.3 * len(order)))
+    return pictures.subset(order[apart:]), pictures.subset(order[:apart]), True
+
+
+def measure(
+    model: LoadedModel, attacked: Tensor, own: Sequence[int], target: int | None, *, held_out: bool
+) -> Measured:
+    """Classify and judge attacked pictures (N, 3, H, W), RGB in [0, 1]; `own` are their labels without the attack."""
+    pixels = (attacked * 255).round().byte().permute(0, 2, 3, 1).numpy()[..., ::-1]
+    predictions = _predict(model.classifier, np.ascontiguousarray(pixels))
+    wins = [
+        p
+        for p, label in zip(predictions, own, strict=True)
+        if (p.label == target if target is not None else p.label != label)
+    ]
+    seen = {d.name: sum(d(p).suspicious for p in wins) for d in model.detectors}
+    count = len(predictions)
+    return Measured(
+        attempts=count,
+        successes=len(wins),
+        success_rate=round(len(wins) / count, 4),
+        success_interval=wilson_interval(len(wins), count),
+        held_out=held_out,
+        detected={name: round(hits / len(wins), 4) for name, hits in seen.items()} if wins else {},
+        silent={name: round((len(wins) - hits) / count, 4) for name, hits in seen.items()},
+    )
+
+
+def _predict(classifier: Classifier, images: NDArray[np.uint8]) -> list[Prediction]:
+    found: list[Any] = []
+    for start in range(0, len(images), _BATCH):
+        frames = [Frame("craft", start + i, image, 0, 0) for i, image in enumerate(images[start : start + _BATCH])]
+        found += classifier(frames)
+    return [one for one in found if isinstance(one, Prediction)]

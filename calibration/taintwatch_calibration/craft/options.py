@@ -1,0 +1,102 @@
+"""The options that all commands of `taintwatch craft` share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+from taintwatch_models.errors import UsageError
+
+__all__ = ["numbers", "physical_options", "shared_options", "tell"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_SHARED = (
+    click.option("--model", help="ONNX file, plain or prepared; default: the bundled sign model."),
+    click.option("--images", required=True, type=click.Path(path_type=Path), help="Folder of pictures to attack."),
+    click.option(
+        "--labels", type=click.Path(path_type=Path), help="CSV (file, class_index); default: IMAGES/labels.csv."
+    ),
+    click.option("--class-names", help="The model's class names: a JSON list or a text file."),
+    click.option("--preprocessing", help="The model's TOML; default: the one beside it."),
+    click.option("--calibration", help="Thresholds to judge by; default: those beside the model."),
+    click.option("--target", help="Class to be seen, name or index, or high-rank; none: any wrong one."),
+    click.option("--max-images", "most", default=0, help="Use so many of the pictures; 0: all."),
+    click.option(
+        "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the result."
+    ),
+    click.option("--seed", default=0, show_default=True),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="CPU threads."),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON."),
+)
+
+_PHYSICAL = (
+    click.option("--iterations", type=click.IntRange(min=1), help="Steps."),
+    click.option("--batch", type=click.IntRange(min=1), help="Pictures in each step."),
+    click.option("--step", type=click.FloatRange(min=0, min_open=True), help="Size of the first step."),
+    click.option("--rule", type=click.Choice(["sign", "adam", "sgd"]), help="How steps are made."),
+    click.option("--stop-at", type=click.FloatRange(0, 1), help="Stop at this success over ten steps."),
+    click.option("--loss", type=click.Choice(["softmax", "lead", "lavan"]), help="What makes the label."),
+    click.option("--smoothness", type=click.FloatRange(min=0), help="Weight of the total variation."),
+    click.option("--printability", type=click.FloatRange(min=0), help="Weight of the non-printability score."),
+    click.option("--nps", "nps_rule", type=click.Choice(["nearest", "product"]), help="Which non-printability score."),
+    click.option("--profile", help="Colour profile of printer and camera (JSON), or generic."),
+    click.option("--film", help="Camera to survive: office, corridor, street, dim, or none."),
+    click.option("--rotation", type=click.FloatRange(0, 180), help="Largest turn to either side, degrees."),
+    click.option("--adaptive", type=click.Choice(["tight", "paper", "misleading"]), help="Also evade this detector."),
+    click.option("--lambda", "weight", default=1.0, show_default=True, help="Weight of evading the detector."),
+)
+
+
+def shared_options(command: _F) -> _F:
+    """Add what every kind takes."""
+    return _add(command, _SHARED)
+
+
+def physical_options(command: _F) -> _F:
+    """Add what every printed kind takes."""
+    return _add(command, (*_SHARED, *_PHYSICAL))
+
+
+def numbers(text: str, count: int, option: str) -> tuple[float, ...]:
+    """Parse `1,2,3`. Raises `UsageError` naming the option."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != count:
+        raise UsageError(f"{option} must be {count} numbers with commas between, not {text!r}")
+    return values
+
+
+def tell(result: dict[str, Any], *, as_json: bool) -> None:
+    """Print what was crafted: one line of JSON, or sentences."""
+    if as_json:
+        click.echo(json.dumps(result))
+        return
+    pictures, target = result["pictures"], result["target"]
+    wanted = f"as {target['name']!r}" if target["name"] is not None else "as anything else"
+    where = "held-out" if result["held_out"] else "the same (too few to hold some out)"
+    console = Console()
+    console.print(
+        f"{result['folder']}: seen {wanted} in {result['success_rate']:.1%} of {result['attempts']} attempts on "
+        f"{where} pictures; {pictures['wrong_and_skipped']} pictures were skipped: the model gets them wrong "
+        "without it",
+        soft_wrap=True,
+        highlight=False,
+    )
+    for name, share in result["detected"].items():
+        console.print(f"  {name} sees {share:.1%} of the successful ones; {result['silent'][name]:.1%} of all attempts "
+                      "succeed unseen", soft_wrap=True, highlight=False)  # fmt: skip
+
+
+def _add(command: _F, options: tuple[Callable[[_F], _F], ...]) -> _F:
+    for option in reversed(options):
+        command = option(command)
+    return command

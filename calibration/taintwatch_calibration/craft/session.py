@@ -1,0 +1,206 @@
+"""One run of `taintwatch craft`: what all kinds of attack share, from the model to the folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from taintwatch_calibration.craft.adaptive import against, high_rank_target
+from taintwatch_calibration.craft.heap import keep_heap
+from taintwatch_calibration.craft.kinds import KINDS
+from taintwatch_calibration.craft.materials import (
+    Labelled,
+    differentiable,
+    find_label,
+    load_classifier,
+    pick_device,
+    read_pictures,
+    to_pictures,
+)
+from taintwatch_calibration.craft.measure import Measured, held_apart, measure
+from taintwatch_calibration.craft.optimise import Checkpoint, Schedule, optimise
+from taintwatch_calibration.craft.patch import normaliser
+from taintwatch_calibration.craft.physical import Pattern, PhysicalObjective, Pictures, start_values
+from taintwatch_calibration.craft.result import Folder, as_picture, whole
+from taintwatch_calibration.craft.watch import watched
+from taintwatch_calibration.denormals import denormals_flushed
+from taintwatch_models.errors import UsageError
+from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
+from taintwatch_models.preprocessing import Preprocessing
+from taintwatch_models.radar_file import RadarFile
+from taintwatch_models.torch_graph import TorchGraph
+
+__all__ = ["HIGH_RANK", "Session", "SessionOptions", "Uneven", "craft_physical"]
+
+HIGH_RANK = "high-rank"
+"""As a target: the label that ranks highest without being the pictures' own."""
+_PLACEMENTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What every kind is told."""
+
+    images: Path
+    out: Path
+    model: str | None = None
+    labels: Path | None = None
+    class_names: str | None = None
+    preprocessing: str | None = None
+    calibration: str | None = None
+    target: str | None = None
+    most: int = 0
+    seed: int = 0
+    device: str = "auto"
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Uneven:
+    """An attacker who knows a detector."""
+
+    name: str
+    weight: float
+
+
+class Session:
+    """Model, pictures, target and folder, loaded and checked."""
+
+    def __init__(self, options: SessionOptions) -> None:
+        """Raises `UsageError`, `ModelError`, `CalibrationError`."""
+        torch.set_num_threads(options.threads)
+        keep_heap()
+        self.options = options
+        self.device = pick_device(options.device)
+        self.radar: RadarFile = load_classifier(options.model, options.preprocessing, options.class_names)
+        self.product: LoadedModel = load_model(
+            ModelSettings(
+                path=options.model, preprocessing=options.preprocessing, labels=options.class_names,
+                calibration=options.calibration, variants=("tight", "paper"), device="cpu", threads=options.threads,
+            )
+        )  # fmt: skip
+        self.model: TorchGraph = differentiable(self.radar, self.device)
+        every = read_pictures(options.images, self.radar, options.labels, most=options.most, seed=options.seed)
+        self.read = every
+        self.target = self._target(every)
+        self.usable: Labelled = every.subset([i for i, label in enumerate(every.labels) if label != self.target])
+        if not len(self.usable):
+            raise UsageError(f"{options.images}: every picture that the classifier gets right already shows the target")
+        self.folder = Folder.at(options.out)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.radar.info.preprocessing
+
+    def pictures(self, labelled: Labelled) -> Pictures:
+        """Return pictures as crafting takes them."""
+        return to_pictures(labelled, self.preprocessing, self.device)
+
+    def identity(self, **settings: Any) -> str:
+        """Tell this run from any other."""
+        shown = {name: repr(value) for name, value in settings.items()}
+        pictures = hashlib.sha256(self.usable.pixels.tobytes()).hexdigest()
+        text = json.dumps([shown, self.radar.info.source_sha256, pictures, self.target], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """Return what every recipe says of model and pictures."""
+        info, names = self.radar.info, self.radar.info.labels
+        return {
+            "model": {"name": info.name, "sha256": info.source_sha256},
+            "pictures": {
+                "folder": str(self.options.images), "used": len(self.usable), "wrong_and_skipped": self.read.wrong,
+                "unreadable": self.read.unreadable, "labelled": self.read.declared,
+            },
+            "target": {"index": self.target, "name": None if self.target is None else names[self.target]},
+        }  # fmt: skip
+
+    def summary(self, kind: str, measured: Measured, **more: Any) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        return {
+            "attack": kind,
+            "folder": str(self.folder.path),
+            **self.tables(),
+            **dataclasses.asdict(measured),
+            **more,
+        }
+
+    def _target(self, pictures: Labelled) -> int | None:
+        name = self.options.target
+        if name is None:
+            return None
+        if name == HIGH_RANK:
+            return high_rank_target(self.model, self.pictures(pictures), normaliser(self.preprocessing, self.device))
+        return find_label(name, self.radar.info.labels)
+
+
+def craft_physical(
+    session: Session,
+    kind: str,
+    pattern: Pattern,
+    schedule: Schedule,
+    masks: Tensor,
+    *,
+    adaptive: Uneven | None = None,
+    console: Console,
+) -> dict[str, Any]:
+    """Craft a printed attack, measure it, write its folder; return what was found.
+
+    The folder: pattern.png (one for each, RGBA: transparent outside of the mask), mask.png, preview.png, recipe.toml.
+    """
+    craft_on, victims, apart = held_apart(session.usable, session.options.seed)
+    detector = None
+    if adaptive is not None:
+        calibration = session.product.calibration
+        detector = against(adaptive.name, adaptive.weight, session.model, session.preprocessing, calibration)
+    pattern = dataclasses.replace(pattern, target=session.target)
+    objective = PhysicalObjective(
+        session.model, session.pictures(craft_on), session.preprocessing, masks, pattern, detector
+    )
+    checkpoint = Checkpoint(
+        session.folder.checkpoint, session.identity(kind=kind, pattern=pattern, adaptive=adaptive, area=masks.sum())
+    )
+    with denormals_flushed(), watched(kind, schedule.iterations, session.folder, console) as told:
+        start = start_values(masks.to(session.device))
+        values = whole(optimise(objective, start, schedule, report=told, checkpoint=checkpoint))
+    generator = torch.Generator().manual_seed(7000 + session.options.seed)
+    with torch.no_grad():
+        pixels = session.pictures(victims).pixels
+        attacked = torch.cat([objective.show(pixels, values, generator)[0].cpu() for _ in range(_PLACEMENTS)])
+    own = victims.labels.tolist() * _PLACEMENTS
+    measured = measure(session.product, whole(attacked), own, session.target, held_out=apart)
+    session.folder.contact(attacked)
+    files = []
+    for index, (colours, mask) in enumerate(zip(values.cpu(), masks.cpu(), strict=True)):
+        suffix = "" if len(masks) == 1 else f"_{index + 1}"
+        inked = pattern.ink[0] + (pattern.ink[1] - pattern.ink[0]) * colours
+        rgba = torch.cat([inked.flip(0), mask]).mul(255).round().byte().permute(1, 2, 0).numpy()
+        files += [session.folder.picture(f"pattern{suffix}.png", rgba)]
+        files += [session.folder.picture(f"mask{suffix}.png", as_picture(mask))]
+    session.folder.recipe(
+        {
+            "attack": {"kind": kind, "words": KINDS[kind].words, "adaptive": adaptive},
+            **session.tables(),
+            "pattern": _plain(pattern),
+            "schedule": dataclasses.asdict(schedule),
+            "files": {"pictures": files},
+            "measured": dataclasses.asdict(measured),
+        }
+    )
+    session.folder.finish()
+    return session.summary(kind, measured, files=[file["file"] for file in files])
+
+
+def _plain(pattern: Pattern) -> dict[str, Any]:
+    """Return the pattern's settings for the recipe, the profile by its name."""
+    table = {field.name: getattr(pattern, field.name) for field in dataclasses.fields(pattern)}
+    table["profile"] = None if pattern.profile is None else pattern.profile.name
+    return table
