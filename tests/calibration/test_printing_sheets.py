@@ -95,7 +95,8 @@ def test_a_whole_board_is_opencvs_charuco_board(tmp_path: Path) -> None:
     board = info.board.board
     corners, ids, _, _ = cv2.aruco.CharucoDetector(board.chessboard()).detectBoard(image)
     assert len(ids) == (board.columns - 1) * (board.rows - 1)
-    wanted = np.asarray(board.chessboard().getChessboardCorners())[ids.ravel(), :2] + [info.board.left_mm, info.board.top_mm]
+    wanted = np.asarray(board.chessboard().getChessboardCorners())[ids.ravel(), :2]
+    wanted = wanted + np.array([info.board.left_mm, info.board.top_mm])
     assert (corners.reshape(-1, 2) + 0.5) / PX == pytest.approx(wanted, abs=0.25)
 
 

@@ -41,7 +41,8 @@ figure img{width:100%;display:block}figcaption{padding:8px 10px;font-size:13px;c
 .roc{max-width:360px;font-size:11px}.flex{display:flex;flex-wrap:wrap;gap:28px;align-items:flex-start}
 table.plain{border-collapse:collapse;background:#fff;border:1px solid #d8dce2;font-size:13.5px}
 .plain th,.plain td{padding:5px 10px;border-bottom:1px solid #e4e7eb;text-align:left;overflow-wrap:anywhere}
-.scroll{overflow-x:auto}.key i{display:inline-block;width:14px;height:10px;margin:0 5px 0 14px}
+.plain th{white-space:nowrap}.scroll{overflow-x:auto}
+.key i{display:inline-block;width:14px;height:10px;margin:0 5px 0 14px}
 details{margin-top:12px}summary{cursor:pointer;font-weight:600}code{font-size:12px;overflow-wrap:anywhere}
 @media(max-width:520px){.lines{grid-template-columns:1fr}main{padding:16px 12px}}
 """

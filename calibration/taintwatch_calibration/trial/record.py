@@ -1,0 +1,182 @@
+"""Guided filming: says where to stand next, sees by the markers when one does, and records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from taintwatch.sources.base import Grab, Source
+from taintwatch_calibration.film.lens import Stand
+from taintwatch_calibration.film.recording import recording
+from taintwatch_calibration.trial.clips import ClipInfo, read_clip, write_clip_info
+from taintwatch_calibration.trial.markers import MarkerFinder
+from taintwatch_calibration.trial.matrix import Cell
+from taintwatch_models.errors import BadFrame, UsageError
+
+__all__ = ["Filmed", "Patience", "Progress", "advice", "record_matrix"]
+
+CLOSE = 0.1
+"""Largest error of the distance, as a share of it."""
+CLOSE_DEG = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long is recorded and waited, in seconds."""
+
+    clip_s: float = 3.0
+    settle_s: float = 0.5
+    """One must have stood right for so long before it is recorded."""
+    no_markers_s: float = 120.0
+    """Without a marker for so long, it is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What one who films needs to know, after each picture."""
+
+    cell: Cell
+    number: int
+    total: int
+    stand: Stand | None
+    """None: too few markers are seen."""
+    recorded_s: float | None
+    """None while one does not stand right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filmed:
+    """What became of the matrix."""
+
+    videos: tuple[Path, ...]
+    """Recorded now."""
+    kept: int
+    """Recorded before."""
+    missing: tuple[Cell, ...]
+    """Not recorded, because the source ended."""
+
+
+def advice(cell: Cell, stand: Stand | None) -> str:
+    """Return what to do to get to the cell, in a few words; `hold still` where one is there."""
+    if stand is None:
+        return "show the markers: too few are seen"
+    words = []
+    off = cell.distance_m - stand.distance_m
+    if abs(off) > CLOSE * cell.distance_m:
+        words.append(f"{'back' if off > 0 else 'come'} {100 * abs(off):.0f} cm {'off' if off > 0 else 'closer'}")
+    turn = cell.angle_deg - stand.angle_deg
+    if abs(turn) > CLOSE_DEG:
+        words.append(f"move {abs(turn):.0f} degrees to the {'right' if turn > 0 else 'left'}")
+    return ", ".join(words) or "hold still"
+
+
+def record_matrix(
+    source: Source, cells: Sequence[Cell], clip: ClipInfo, out: Path, patience: Patience, *,
+    tell: Callable[[Progress], None] = lambda progress: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Filmed:  # fmt: skip
+    """Record one clip for each cell into `out`; cells that are there already are passed over.
+
+    `clip` says what is filmed (its cell is filled in). Pictures' times are those of the source, else of `clock`.
+    Raises `UsageError` where no marker is ever seen, `SourceError`.
+    """
+    if clip.markers_mm is None:
+        raise UsageError("guided filming needs a sheet with markers; give one of `taintwatch print board` with --sheet")
+    wanted = [(n, cell, _video(out, clip, cell)) for n, cell in enumerate(cells, 1)]
+    open_cells = [(n, cell, video) for n, cell, video in wanted if not _is_there(video)]
+    kept = len(wanted) - len(open_cells)
+    out.mkdir(parents=True, exist_ok=True)
+    finder = MarkerFinder(clip.markers_mm, clip.fov_deg)
+    done: list[Path] = []
+    source.open()
+    try:
+        pictures = _pictures(source, clock)
+        for number, cell, video in open_cells:
+            told = _Teller(tell, cell, number, len(wanted))
+            if not _wait(pictures, finder, patience, told) or not _take(pictures, finder, patience, told, video):
+                break
+            write_clip_info(video, replace(clip, cell=cell, source=f"filmed with {source.description}"))
+            done.append(video)
+    finally:
+        source.close()
+    return Filmed(tuple(done), kept, tuple(cell for _, cell, _ in open_cells[len(done) :]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Teller:
+    tell: Callable[[Progress], None]
+    cell: Cell
+    number: int
+    total: int
+
+    def __call__(self, stand: Stand | None, recorded_s: float | None) -> bool:
+        """Tell of a picture; return whether one stands right."""
+        self.tell(Progress(self.cell, self.number, self.total, stand, recorded_s))
+        return advice(self.cell, stand) == "hold still"
+
+
+def _video(out: Path, clip: ClipInfo, cell: Cell) -> Path:
+    return out / f"{clip.condition}-{cell.slug}.mp4"
+
+
+def _is_there(video: Path) -> bool:
+    return video.is_file() and read_clip(video) is not None
+
+
+def _pictures(source: Source, clock: Callable[[], float]) -> Iterator[tuple[Grab, float]]:
+    """Yield pictures with their times; a damaged one is passed over."""
+    while True:
+        try:
+            grab = source.read()
+        except BadFrame:
+            continue
+        if grab is None:
+            return
+        yield grab, grab.media_s if grab.media_s is not None else clock()
+
+
+def _wait(
+    pictures: Iterator[tuple[Grab, float]], finder: MarkerFinder, patience: Patience, told: _Teller
+) -> bool:  # fmt: skip
+    """Take pictures until one has stood right for a while; False where the source ended."""
+    right_since: float | None = None
+    seen_at: float | None = None
+    for grab, time_s in pictures:
+        stand = finder.stand(grab.image)
+        seen_at = time_s if seen_at is None or stand is not None else seen_at
+        if time_s - seen_at > patience.no_markers_s:
+            raise UsageError(
+                f"no marker was seen for {patience.no_markers_s:g} s: is it the sheet of --sheet, is it in the picture, sharp "
+                " and large enough (a marker takes about 15 pixels)?"
+            )
+        if not told(stand, None):
+            right_since = None
+        elif right_since is None:
+            right_since = time_s
+        elif time_s - right_since >= patience.settle_s:
+            return True
+    return False
+
+
+def _take(
+    pictures: Iterator[tuple[Grab, float]], finder: MarkerFinder, patience: Patience, told: _Teller, video: Path
+) -> bool:
+    """Record a clip; False (and no file) where the source ended before."""
+    start: float | None = None
+    try:
+        with recording(video, quality=18) as recorder:
+            for grab, time_s in pictures:
+                start = time_s if start is None else start
+                recorder.add(grab.image, time_s - start)
+                told(finder.stand(grab.image), time_s - start)
+                if time_s - start >= patience.clip_s - 1e-9:
+                    return True
+            raise _SourceEnded
+    except _SourceEnded:
+        return False
+
+
+class _SourceEnded(Exception):  # noqa: N818 (never leaves this file)
+    """So that the file that was begun is given up."""
