@@ -39,19 +39,19 @@ class GlassesOutline:
 class GlassesShape:
     """A frame of two rounded rims, a bridge and two hinges; all lengths in interpupillary distances.
 
-    The default covers 9.5% of an aligned face. Sharif et al. (2016) print frames of 6.5% of a face picture.
+    The default covers 11.7% of an aligned face. Sharif et al. (2016) print frames of 6.5% of a face picture.
     """
 
-    lens_width: float = 0.74
-    lens_height: float = 0.50
-    rim: float = 0.17
+    lens_width: float = 0.70
+    lens_height: float = 0.46
+    rim: float = 0.21
     """Width of the rims."""
     drop: float = 0.06
     """How far the lenses' centres lie below the pupils."""
     squareness: float = 3.0
     """Exponent of the superellipse: 2 is an ellipse, 4 nearly a rectangle."""
-    bridge_height: float = 0.17
-    hinge_height: float = 0.17
+    bridge_height: float = 0.24
+    hinge_height: float = 0.24
     hinge_reach: float = 0.12
     """How far the hinges stand out beyond the rims."""
 

@@ -1,0 +1,124 @@
+"""Adversarial eyeglasses: Sharif et al., Accessorize to a Crime, CCS 2016.
+
+The pattern of a frame is optimised so that a face identifier names somebody else (impersonation) or anybody else
+(dodging): softmax loss over several photographs with small shifts, total variation, non-printability score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from taintwatch_calibration.craft.losses import DEFAULT_PALETTE, non_printability, total_variation, wrong_or_wanted
+from taintwatch_calibration.faces.glasses_shape import GlassesShape
+from taintwatch_calibration.faces.worn import PATTERN_SCALE, PoseLimits, draw_poses, pattern_size, still, wear
+
+__all__ = ["SMALL_SHIFTS", "Crafted", "GlassesRecipe", "Photos", "craft_glasses"]
+
+_NEAR = 0.05  # with the shifts the probability is a little lower than without: from here on it is looked at
+
+SMALL_SHIFTS = PoseLimits(roll_degrees=1.0, shift=0.02, scale=0.01, light=0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class GlassesRecipe:
+    """What is crafted, and when it is good enough."""
+
+    target: int | None
+    """The label to be seen (impersonation); None: any but the wearer's (dodging)."""
+    iterations: int = 300
+    stop_probability: float = 0.95
+    """Stop once the target's mean probability reaches this, or the wearer's falls to 1 minus this."""
+    learning_rate: float = 0.1
+    smoothness: float = 0.1
+    """Weight of the total variation."""
+    printability: float = 0.1
+    """Weight of the non-printability score; 0 leaves it out (a purely digital attack)."""
+    limits: PoseLimits = SMALL_SHIFTS
+    """Small movements of the glasses between photographs."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photos:
+    """One wearer's aligned photographs."""
+
+    pixels: Tensor
+    """(N, 3, H, W), RGB in [0, 1]."""
+    eyes: Tensor
+    """(N, 2, 2): see `wear`."""
+    label: int
+    """Who it is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crafted:
+    """A pattern for a frame, and how it came about."""
+
+    pattern: Tensor
+    """(3, rows, columns) in [0, 1], RGB."""
+    iterations: int
+    probability: float
+    """Mean probability of the target (dodging: of anybody else) on the photographs it was crafted on."""
+    reached: bool
+    """Whether that is the stop probability."""
+
+
+def craft_glasses(
+    model: Callable[[Tensor], Tensor],
+    photos: Photos,
+    shape: GlassesShape,
+    recipe: GlassesRecipe,
+    *,
+    colours: Sequence[tuple[float, float, float]] = DEFAULT_PALETTE,
+    report: Callable[[int, float], None] | None = None,
+) -> Crafted:
+    """Craft with Adam. `model` maps RGB in [0, 1], (B, 3, H, W), to logits; `colours` is what prints, RGB in [0, 1].
+
+    `report` is told the iteration and the probability reached.
+    """
+    palette = torch.tensor(colours)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    start = torch.rand(3, *pattern_size(shape), generator=generator)
+    hidden = (start * 0.5).requires_grad_(True)
+    optimiser = torch.optim.Adam([hidden], lr=recipe.learning_rate)
+    inside = torch.from_numpy(shape.mask(PATTERN_SCALE) > 0).float()[None]  # (1, rows, columns)
+    own = torch.full((len(photos.pixels),), photos.label)
+    target = None if recipe.target is None else torch.full_like(own, recipe.target)
+    probability, iteration = 0.0, 0
+    for iteration in range(1, recipe.iterations + 1):
+        pattern = torch.sigmoid(2 * hidden)
+        poses = draw_poses(len(photos.pixels), recipe.limits, generator)
+        worn, _ = wear(photos.pixels, photos.eyes, pattern, shape, poses)
+        logits = model(worn)
+        loss = wrong_or_wanted(logits, own, target).mean() + recipe.smoothness * total_variation(pattern, inside)
+        if recipe.printability:
+            loss = loss + recipe.printability * non_printability(pattern, palette, inside)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        if _probability(logits.detach(), photos.label, recipe.target) >= recipe.stop_probability - _NEAR:
+            probability = _as_worn(model, photos, torch.sigmoid(2 * hidden).detach(), shape, recipe.target)
+            if report is not None:
+                report(iteration, probability)
+            if probability >= recipe.stop_probability:
+                break
+    pattern = torch.sigmoid(2 * hidden).detach()
+    probability = _as_worn(model, photos, pattern, shape, recipe.target)
+    return Crafted(pattern, iteration, probability, probability >= recipe.stop_probability)
+
+
+@torch.no_grad()
+def _as_worn(
+    model: Callable[[Tensor], Tensor], photos: Photos, pattern: Tensor, shape: GlassesShape, target: int | None
+) -> float:
+    worn, _ = wear(photos.pixels, photos.eyes, pattern, shape, still(len(photos.pixels)))
+    return _probability(model(worn), photos.label, target)
+
+
+def _probability(logits: Tensor, label: int, target: int | None) -> float:
+    shares = logits.softmax(1)
+    return float(1 - shares[:, label].mean() if target is None else shares[:, target].mean())

@@ -1,0 +1,1 @@
+"""Faces in the daemon: followed from frame to frame, judged and voted on each by itself."""

@@ -1,0 +1,85 @@
+"""A face model's detector: the region's statistics and the bands', on benign scales, of which the largest decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch_models.errors import ConfigError
+from taintwatch_models.faces.bands import band_rows
+from taintwatch_models.faces.face_file import FaceFile
+from taintwatch_models.faces.statistics import BandEvidence, Bands, combined
+from taintwatch_models.preprocessing import Preprocessing
+from taintwatch_models.records import Prediction, RadarEvidence, Verdict
+from taintwatch_models.regions import region_of
+
+__all__ = ["STRANGER", "FaceDetector"]
+
+STRANGER = "stranger"
+
+
+class FaceDetector:
+    """Suspicious when a known name does not survive the fill of its critical region, or of any band.
+
+    A stranger's face is never suspicious: nobody is let in by it.
+    """
+
+    name = "face"
+
+    def __init__(self, settings: FaceFile, bands: Bands, labels: Sequence[str], preprocessing: Preprocessing) -> None:
+        self._settings, self._bands, self._labels = settings, bands, labels
+        self._preprocessing = preprocessing
+
+    def __call__(self, prediction: Prediction) -> Verdict:
+        """Judge an aligned face. Raises `ConfigError` where its classifier was loaded without `tight`."""
+        evidence = prediction.evidence
+        if evidence is None or evidence.tight_margin is None or evidence.tight_swing is None:
+            raise ConfigError("the detector 'face' needs tight's evidence, which this classifier does not give")
+        known = prediction.confidence >= self._settings.stranger_below
+        bands = self._bands(self._preprocessing([prediction.frame.image]), prediction.logits[None])[0]
+        statistics = {
+            "margin": evidence.tight_margin,
+            "swing": evidence.tight_swing,
+            "heat": evidence.heat,
+            "band_margin": bands.margin,
+            "band_swing": bands.swing,
+        }
+        score = combined(statistics, self._settings.scales)
+        suspicious = known and score > self._settings.threshold
+        recovered = _recovered(prediction.label, evidence, bands) if suspicious else None
+        size = prediction.frame.image.shape[:2]
+        return Verdict(
+            camera=prediction.frame.camera,
+            frame_index=prediction.frame.index,
+            detector=self.name,
+            suspicious=suspicious,
+            score=score,
+            threshold=self._settings.threshold,
+            label=prediction.label,
+            label_name=prediction.label_name,
+            recovered_label=recovered,
+            recovered_name=None if recovered is None else self._labels[recovered],
+            region=region_of(_mask(evidence, bands), self._preprocessing.place(*size), (size[0], size[1]))
+            if suspicious
+            else None,
+            statistics=statistics,
+        )
+
+
+def _recovered(label: int, evidence: RadarEvidence, bands: BandEvidence) -> int:
+    """Return whom the camera sees, next to the name, once what it rests on is filled."""
+    if evidence.tight_label is not None and evidence.tight_label != label:
+        return evidence.tight_label
+    return bands.runner_up
+
+
+def _mask(evidence: RadarEvidence, bands: BandEvidence) -> NDArray[np.bool_]:
+    """Return the critical region where there is one, else the band whose fill changes most."""
+    if evidence.tight_mask is not None and evidence.tight_mask.any():
+        return evidence.tight_mask
+    size = (0, 0) if evidence.tight_mask is None else evidence.tight_mask.shape
+    mask = np.zeros(size, np.bool_)
+    mask[band_rows(size[0])[bands.band]] = True
+    return mask

@@ -1,0 +1,86 @@
+"""From a trained face model to a classifier of aligned faces and its detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch_models.calibration_file import Calibration, TightCalibration
+from taintwatch_models.detectors import make_detectors
+from taintwatch_models.errors import ConfigError, ModelError
+from taintwatch_models.faces.detector import FaceDetector
+from taintwatch_models.faces.face_file import FaceFile, read_face_file, settings_path
+from taintwatch_models.faces.statistics import Bands
+from taintwatch_models.graph.prune import keep_outputs
+from taintwatch_models.loading import LoadedModel, ModelSettings, load_radar_file
+from taintwatch_models.onnx_classifier import OnnxRadar, RadarClassifier
+from taintwatch_models.onnx_session import open_session
+from taintwatch_models.radar_file import RadarFile
+from taintwatch_models.records import Detector
+
+__all__ = ["load_face_model"]
+
+
+def load_face_model(settings: ModelSettings, *, names: bool = True) -> tuple[LoadedModel, FaceFile]:
+    """Load what `taintwatch face train` wrote. `names=False` calls the people `person 1`, `person 2`, ...
+
+    Raises `ModelError`, `CalibrationError`, `DeviceError`, `ConfigError`.
+    """
+    if settings.path is None:
+        raise ConfigError("a face camera needs model.path: the faces.onnx that `taintwatch face train` wrote")
+    radar = load_radar_file(settings)
+    if not names:
+        radar = _nameless(radar)
+    info = radar.info
+    path = Path(settings.path)
+    face_file = read_face_file(settings_path(path), model_sha256=info.source_sha256)
+    fill = path.parent / face_file.fill
+    picture = cv2.imread(str(fill)) if fill.is_file() else None
+    if picture is None:
+        raise ModelError(f"{fill}: the mean face is missing or unreadable; run `taintwatch face train` again")
+    calibration = Calibration(
+        model_hash=info.source_sha256,
+        model_name=info.name,
+        accepted_fpr=face_file.accepted_fpr,
+        tight=TightCalibration(cut=face_file.cut, fill=str(fill)),
+    )
+    variants = tuple(dict.fromkeys(["tight", *(name for name in settings.variants if name != "face")]))
+    engine = OnnxRadar(
+        radar,
+        variants,
+        calibration,
+        device=settings.device,
+        require_device=settings.require_device,
+        providers=settings.providers,
+        threads=settings.threads,
+    )
+    classifier = RadarClassifier(engine)
+    classifier.warm_up(settings.batches)
+    bands = _bands(radar, settings, np.asarray(picture, np.uint8))
+    judge = FaceDetector(face_file, bands, info.labels, info.preprocessing)
+    others = make_detectors(
+        [name for name in settings.variants if name != "face"], calibration, info.labels, info.preprocessing
+    )
+    detectors = _in_order(settings.variants, (judge, *others))
+    return LoadedModel(classifier, detectors, calibration, info.preprocessing), face_file
+
+
+def _bands(radar: RadarFile, settings: ModelSettings, mean: NDArray[np.uint8]) -> Bands:
+    graph = keep_outputs(radar.proto, ["logits"]).SerializeToString()
+    session, _ = open_session(graph, device=settings.device, providers=settings.providers, threads=settings.threads)
+    return Bands(lambda inputs: session.run(None, {radar.info.input: inputs})[0], radar.info.preprocessing([mean]))
+
+
+def _nameless(radar: RadarFile) -> RadarFile:
+    labels = tuple(f"person {number}" for number in range(1, radar.info.classes + 1))
+    return RadarFile(radar.proto, replace(radar.info, labels=labels))
+
+
+def _in_order(names: Sequence[str], detectors: Sequence[Detector]) -> tuple[Detector, ...]:
+    made = {detector.name: detector for detector in detectors}
+    return tuple(made[name] for name in names)
