@@ -58,6 +58,25 @@ def test_a_frame_gets_a_footer_and_keeps_its_width() -> None:
     assert annotate(seen(), TRUTH).shape == (240 + 66, 320, 3)
 
 
+def test_the_bar_of_a_score_in_benign_spreads_is_at_two_thirds_where_it_is_zero() -> None:
+    assert Judgement(0.0, 0.0, False).share == pytest.approx(Judgement(5.0, 5.0, False).share) == pytest.approx(2 / 3)
+    assert [Judgement(score, 0.0, score > 0).share for score in (-9.0, 9.0)] == [0.0, 1.0]
+
+
+def test_where_cmag_is_at_work_both_pictures_stand_beside_the_frame() -> None:
+    given, rebuilt = (np.full((32, 32, 3), colour, np.uint8) for colour in ((250, 10, 10), (10, 250, 250)))
+    for score, colour, other in ((0.4, RED, GREEN), (-0.4, GREEN, RED)):
+        judged = {"tight": Judgement(2.0, 1.0, True), "cmag": Judgement(score, 0.0, score > 0)}
+        picture = annotate(replace(seen(), judgements=judged, given=given, rebuilt=rebuilt), TRUTH)
+        assert picture.shape == (240 + 66, 320 + 88, 3)
+        column = picture[:, 320:]
+        assert near(column, (250, 10, 10)).sum() == pytest.approx(72 * 72, abs=10)
+        assert near(column, (10, 250, 250)).sum() == pytest.approx(72 * 72, abs=10)
+        assert near(column, colour).any()
+        assert not near(column, other).any()
+        assert (picture[:, :320] == annotate(replace(seen(), judgements=judged), TRUTH)).all()
+
+
 def test_the_sheet_has_a_row_for_each_attack_and_marks_patch_and_alert_on_the_strip() -> None:
     frames = [seen(index, score=2.0 if 10 <= index < 20 else 0.2) for index in range(30)]
     result = ActResult("on-sign", 10, 20, 1.0, 12, 24, 2, ())

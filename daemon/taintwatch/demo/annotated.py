@@ -14,6 +14,8 @@ from taintwatch.demo.observed import Judgement, Seen
 __all__ = ["Scenery", "annotate"]
 
 FOOTER = 132  # pixels under a frame of 480
+COLUMN = 176  # pixels beside a frame of 640, where CMAG is at work
+_TILE = 144
 WORDS = {"tight": "tight: decides", "paper": "paper: only shown"}
 
 
@@ -29,7 +31,10 @@ class Scenery:
 
 
 def annotate(seen: Seen, truth: Scenery) -> NDArray[np.uint8]:
-    """Return the frame with the regions drawn in and the facts under it: (height + footer, width, 3) uint8."""
+    """Return the frame with the regions drawn in and the facts under it: (height + footer, width, 3) uint8.
+
+    Where CMAG is at work, a column to the right shows what the classifier was given and what it believes it sees.
+    """
     image = seen.image()
     width = image.shape[1]
     unit = width / 640
@@ -39,7 +44,40 @@ def annotate(seen: Seen, truth: Scenery) -> NDArray[np.uint8]:
     _facts(footer, seen, truth, unit)
     for row, (name, judgement) in enumerate(list(seen.judgements.items())[:2]):
         _meter(footer, WORDS.get(name, name), judgement, row, unit)
-    return np.vstack([image, footer])
+    whole = np.vstack([image, footer])
+    if seen.given is None or seen.rebuilt is None:
+        return whole
+    column = canvas(len(whole), round(COLUMN * unit), INK)
+    verdict = seen.judgements.get("cmag")
+    _tile(column, "the classifier sees", seen.given, 0, GREY, unit)
+    _tile(column, "and believes it sees", seen.rebuilt, 1, RED if verdict and verdict.suspicious else GREEN, unit)
+    if verdict is not None:
+        _likeness(column, verdict, unit)
+    return np.hstack([whole, column])
+
+
+def _tile(
+    column: NDArray[np.uint8],
+    words: str,
+    picture: NDArray[np.uint8],
+    row: int,
+    colour: tuple[int, int, int],
+    unit: float,
+) -> None:
+    """Draw a small picture, enlarged without smoothing, with words above it and a frame around it."""
+    side, left, top = round(_TILE * unit), round((COLUMN - _TILE) / 2 * unit), round((44 + 190 * row) * unit)
+    text(column, words, left, top - round(10 * unit), 9.5 * unit, WHITE)
+    column[top : top + side, left : left + side] = cv2.resize(picture, (side, side), interpolation=cv2.INTER_NEAREST)
+    cv2.rectangle(column, (left - 2, top - 2), (left + side + 1, top + side + 1), colour, max(1, round(2 * unit)))
+
+
+def _likeness(column: NDArray[np.uint8], verdict: Judgement, unit: float) -> None:
+    left, top = round((COLUMN - _TILE) / 2 * unit), round(412 * unit)
+    words = "cmag: they disagree" if verdict.suspicious else "cmag: they agree"
+    text(column, words, left, top, 9.5 * unit, (110, 110, 255) if verdict.suspicious else (120, 215, 130))
+    sign = ">" if verdict.suspicious else "<="
+    text(column, f"{verdict.score:.3g} {sign} {verdict.threshold:.3g}", left, top + round(24 * unit), 9.5 * unit, GREY)
+    text(column, "(only shown)", left, top + round(48 * unit), 9.5 * unit, GREY)
 
 
 def _regions(image: NDArray[np.uint8], seen: Seen, truth: Scenery, unit: float) -> None:
@@ -100,8 +138,7 @@ def _meter(footer: NDArray[np.uint8], words: str, judgement: Judgement, row: int
     middle = round((80 + 30 * row) * unit)
     text(footer, words, round(14 * unit), middle + round(5 * unit), 10 * unit, GREY)
     start, room = round(158 * unit), round(300 * unit)
-    full = max(1e-6, abs(judgement.threshold)) * 1.5
-    share = min(1.0, max(0.0, judgement.score / full))
+    share = judgement.share
     half = round(7 * unit)
     cv2.rectangle(footer, (start, middle - half), (start + room, middle + half), (78, 70, 66), cv2.FILLED)
     colour = RED if judgement.suspicious else GREEN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -12,9 +13,10 @@ from taintwatch.evidence.pictures import encode_jpeg
 from taintwatch.pipeline import Step
 from taintwatch.vote.voter import COMBINED
 from taintwatch_models.classifier import Rejected
-from taintwatch_models.records import Region
+from taintwatch_models.cmag.detector import CmagDetector
+from taintwatch_models.records import Detector, Region
 
-__all__ = ["Judgement", "Reel", "Seen", "seen_of"]
+__all__ = ["Judgement", "Reel", "Seen", "rebuilder", "seen_of"]
 
 LONGEST = 3000  # frames whose pictures are kept: some 150 MB, three minutes of a webcam
 
@@ -26,6 +28,15 @@ class Judgement:
     score: float
     threshold: float
     suspicious: bool
+
+    @property
+    def share(self) -> float:
+        """How much of a bar the score fills, 0 to 1; the threshold is at two thirds.
+
+        A threshold of 0 is CMAG's, whose score is in benign spreads: two below it fill nothing.
+        """
+        share = (self.score + 2) / 3 if self.threshold == 0 else self.score / (1.5 * abs(self.threshold))
+        return min(1.0, max(0.0, share))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +56,10 @@ class Seen:
     recovered_name: str | None
     jpeg: bytes
     """The frame itself."""
+    given: NDArray[np.uint8] | None = None
+    rebuilt: NDArray[np.uint8] | None = None
+    """What the classifier was given, and what CMAG rebuilt from its answer, (side, side, 3) blue-green-red; None
+    without CMAG."""
 
     def image(self) -> NDArray[np.uint8]:
         """Return the frame: (height, width, 3) uint8 blue-green-red."""
@@ -76,7 +91,12 @@ class Reel:
         return self._seen.get(index) or min(self._seen.values(), key=lambda seen: abs(seen.index - index))
 
 
-def seen_of(step: Step) -> Seen | None:
+def rebuilder(detectors: Sequence[Detector]) -> CmagDetector | None:
+    """Return the detector that shows what the classifier believes it sees; None where none is at work."""
+    return next((detector for detector in detectors if isinstance(detector, CmagDetector)), None)
+
+
+def seen_of(step: Step, cmag: CmagDetector | None = None) -> Seen | None:
     """Return what is remembered of one step; None where the frame could not be classified."""
     if isinstance(step.outcome, Rejected):
         return None
@@ -97,4 +117,6 @@ def seen_of(step: Step) -> Seen | None:
         region=None if told is None else told.region,
         recovered_name=None if told is None else told.recovered_name,
         jpeg=encode_jpeg(step.frame.image),
+        given=None if cmag is None else cmag.given(step.outcome),
+        rebuilt=None if cmag is None else cmag.reconstruct(step.outcome),
     )

@@ -101,10 +101,9 @@ def _panel(seen: Seen, truth: Scenery, script: Script, total: int | None) -> Pan
 
 
 def _meter(judgement: Judgement) -> Text:
-    share = judgement.score / (1.5 * max(1e-6, abs(judgement.threshold)))
     style = "red" if judgement.suspicious else "green"
     sign = ">" if judgement.suspicious else "<="
-    return _bar(share, style).append(f" {judgement.score:7.3g} {sign} {judgement.threshold:.3g}", style)
+    return _bar(judgement.share, style).append(f" {judgement.score:7.3g} {sign} {judgement.threshold:.3g}", style)
 
 
 def _bar(share: float, style: str) -> Text:

@@ -15,7 +15,7 @@ from taintwatch.config.load import load_config
 from taintwatch.config.sections import Config
 from taintwatch.demo.director import Director
 from taintwatch.demo.listener import Listener
-from taintwatch.demo.observed import Reel, seen_of
+from taintwatch.demo.observed import Reel, rebuilder, seen_of
 from taintwatch.demo.screen import Screen
 from taintwatch.demo.verdict import ActResult, Chapter, judge_act, stray_alerts
 from taintwatch.pipeline import Step
@@ -23,6 +23,8 @@ from taintwatch.pulse import Pulses
 from taintwatch.records import Alert
 from taintwatch.service import Service
 from taintwatch.status import RunStatus, Summary
+from taintwatch_models.bundled import bundled_calibration_path
+from taintwatch_models.calibration_file import read_calibration
 from taintwatch_models.classifier import ModelCard
 from taintwatch_models.errors import PublishError
 
@@ -65,12 +67,13 @@ class DemoResult:
 
 
 def demo_config(source: str, *, realtime: bool, evidence: Path | None, calibration: str | None = None) -> Config:
-    """Return the daemon's configuration for a demo: one camera, both variants, a port that the system chooses."""
+    """Return the daemon's configuration for a demo: one camera, all detectors, a port that the system chooses."""
     flags: dict[KeyPath, tuple[str, Any]] = {
         ("site",): ("demo", "demo"),
         ("camera",): ("--camera", [{"name": "camera", "source": source, "realtime": realtime}]),
-        ("detect", "detectors"): ("demo", ["tight", "paper"]),
-        # `paper` is shown beside it: on this model it neither sees every attack nor leaves every benign frame alone.
+        ("detect", "detectors"): ("demo", ["tight", "paper", *(["cmag"] if _rebuilds(calibration) else [])]),
+        # The others are shown beside it: `paper` neither sees every attack on this model nor leaves every benign frame
+        # alone, and `cmag` shows what the classifier believes it sees.
         ("vote", "detectors"): ("demo", ["tight"]),
         ("publish", "bind"): ("demo", "tcp://127.0.0.1:*"),
         ("publish", "heartbeat_s"): ("demo", 0.5),
@@ -81,6 +84,12 @@ def demo_config(source: str, *, realtime: bool, evidence: Path | None, calibrati
     if calibration is not None:
         flags["model", "calibration"] = ("--calibration", calibration)
     return load_config(None, flags)
+
+
+def _rebuilds(calibration: str | None) -> bool:
+    """Tell whether there are thresholds for CMAG. Raises `CalibrationError`."""
+    path = bundled_calibration_path() if calibration is None else Path(calibration)
+    return read_calibration(path).cmag is not None
 
 
 def perform(
@@ -95,10 +104,10 @@ def perform(
     publisher = parts.publisher
     if publisher is None:
         raise PublishError("the demo needs its alerts published; switch publishing on")
-    reel = Reel()
+    reel, cmag = Reel(), rebuilder(parts.judges.detectors)
 
     def observe(step: Step) -> None:
-        seen = seen_of(step)
+        seen = seen_of(step, cmag)
         if seen is not None:
             reel.add(seen)
             director.see(seen)
