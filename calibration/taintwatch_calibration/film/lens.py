@@ -85,10 +85,12 @@ def homography(lens: Lens, R: Vector, t: Vector) -> Vector:
 def solve(lens: Lens, sheet_mm: Vector, pixels: Vector) -> tuple[Vector, Vector] | None:
     """Return the pose that takes sheet points (N, 2) to pixels (N, 2), N >= 4; None where there is none."""
     points = np.column_stack([sheet_mm, np.zeros(len(sheet_mm))])
-    good, rvec, tvec = cv2.solvePnP(points, pixels, lens.matrix, None, flags=cv2.SOLVEPNP_IPPE)
-    if not good:
-        return None
-    rvec, tvec = cv2.solvePnPRefineLM(points, pixels, lens.matrix, None, rvec, tvec)
-    R, _ = cv2.Rodrigues(rvec)
-    t = np.asarray(tvec, np.float64).ravel()
-    return (np.asarray(R, np.float64), t) if np.isfinite(t).all() and t[2] > 0 else None
+    for method in (cv2.SOLVEPNP_IPPE, cv2.SOLVEPNP_SQPNP):  # the first, made for planes, fails exactly from the front
+        good, rvec, tvec = cv2.solvePnP(points, pixels, lens.matrix, None, flags=method)
+        if good and np.isfinite(tvec).all():
+            rvec, tvec = cv2.solvePnPRefineLM(points, pixels, lens.matrix, None, rvec, tvec)
+            R, _ = cv2.Rodrigues(rvec)
+            t = np.asarray(tvec, np.float64).ravel()
+            if np.isfinite(t).all() and t[2] > 0:
+                return np.asarray(R, np.float64), t
+    return None

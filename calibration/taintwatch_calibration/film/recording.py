@@ -71,7 +71,7 @@ def recording(path: Path, *, quality: int = 23) -> Iterator[Recorder]:
         raise TaintwatchError(f"videos cannot be written: PyAV has none of the codecs {', '.join(CODECS)} here")
     temporary = path.with_name(f".{path.name}.part")
     try:
-        with av.open(str(temporary), "w", format="mp4") as container:
+        with temporary.open("w+b") as stream, av.open(stream, "w", format="mp4") as container:
             recorder = Recorder(container, codec, quality)
             yield recorder
             recorder.end()

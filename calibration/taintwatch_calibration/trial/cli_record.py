@@ -63,9 +63,8 @@ def record(
             f"{source} ended after {total - len(filmed.missing)} of {total} places; the next one is "
             f"{filmed.missing[0].words}"
         )
-    click.echo(
-        f"{out}: {len(filmed.videos)} clips recorded, {filmed.kept} were there; score them with `taintwatch trial score`"
-    )
+    counts = f"{len(filmed.videos)} clips recorded, {filmed.kept} were there"
+    click.echo(f"{out}: {counts}; score them with `taintwatch trial score`")
 
 
 def _shown(progress: Progress) -> Text:

@@ -148,8 +148,8 @@ def _wait(
         seen_at = time_s if seen_at is None or stand is not None else seen_at
         if time_s - seen_at > patience.no_markers_s:
             raise UsageError(
-                f"no marker was seen for {patience.no_markers_s:g} s: is it the sheet of --sheet, is it in the picture, sharp "
-                " and large enough (a marker takes about 15 pixels)?"
+                f"no marker was seen for {patience.no_markers_s:g} s: is it the sheet of --sheet, in the picture, "
+                "sharp and large enough (a marker takes about 15 pixels)?"
             )
         if not told(stand, None):
             right_since = None

@@ -28,11 +28,11 @@ h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:36px 0 10px}p{max-widt
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(210px,1fr));gap:12px;margin:18px 0}
 .card{background:#fff;border:1px solid #d8dce2;border-radius:8px;padding:12px 14px}
 .card b{display:block;font-size:25px;line-height:1.2}.card small{color:#555e6b;display:block}
-.maps{display:flex;flex-wrap:wrap;gap:22px}
+.maps{display:flex;flex-wrap:wrap;gap:14px}
 .heat{border-collapse:separate;border-spacing:2px;background:#fff;border:1px solid #d8dce2;border-radius:8px;
 padding:8px}
-.heat caption{font-weight:600;text-align:left;padding:4px 2px 6px}.heat th{font-weight:500;padding:4px 8px;color:#444}
-.heat td{min-width:64px;padding:6px 8px;text-align:center;border-radius:4px}.heat td small{display:block;font-size:11px}
+.heat caption{font-weight:600;text-align:left;padding:4px 2px 6px}.heat th{font-weight:500;padding:4px 6px;color:#444}
+.heat td{min-width:54px;padding:5px 6px;text-align:center;border-radius:4px}.heat td small{display:block;font-size:11px}
 .heat td.none{color:#666;background:#eef0f3;font-size:12px}
 .shots{display:grid;grid-template-columns:repeat(auto-fill,minmax(270px,1fr));gap:14px}
 figure{margin:0;background:#fff;border:1px solid #d8dce2;border-radius:8px;overflow:hidden}

@@ -1,0 +1,67 @@
+"""A trial in little: a sheet with a board, pictures of it at known poses, and scores made up by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from click.testing import CliRunner
+from numpy.typing import NDArray
+
+from taintwatch.demo.backdrop import draw_street
+from taintwatch.sources.film import FILMS
+from taintwatch_calibration.cli_print import print_group
+from taintwatch_calibration.film.lens import Lens
+from taintwatch_calibration.film.raster import Raster, page_raster
+from taintwatch_calibration.film.sheet_scene import SheetScene, Shot
+from taintwatch_calibration.printing.sidecar import read_sheet
+from taintwatch_calibration.trial.clips import ClipInfo, Condition
+from taintwatch_calibration.trial.matrix import Cell
+from taintwatch_calibration.trial.scored import ScoredClip
+
+__all__ = ["LENS", "markers_of", "print_sheet", "scene_at", "scored_clip"]
+
+LENS = Lens(640, 480, 55.0)
+
+
+def print_sheet(out: Path, *arguments: object) -> Path:
+    """Run `taintwatch print` and return the PDF."""
+    words = [str(argument) for argument in (*arguments, "--out", out)]
+    assert CliRunner().invoke(print_group, words, catch_exceptions=False).exit_code == 0
+    return out
+
+
+def markers_of(pdf: Path) -> dict[str, list[list[float]]]:
+    """The sheet's markers as a clip knows them."""
+    corners = read_sheet(pdf).board_corners_from_centre()
+    return {str(marker): [list(point) for point in points] for marker, points in corners.items()}
+
+
+def scene_at(raster: Path | Raster, shot: Shot, film: str = "office", lens: Lens = LENS) -> SheetScene:
+    """A sheet (its PDF or raster) before a street."""
+    sheet = page_raster(raster, read_sheet(raster)) if isinstance(raster, Path) else raster
+    background: NDArray[np.uint8] = draw_street(lens.width, lens.height, 1)
+    return SheetScene(sheet, None, background, lens, shot, FILMS[film](3))
+
+
+def scored_clip(
+    condition: Condition,
+    right: list[bool],
+    scores: list[float],
+    *,
+    cell: Cell | None = None,
+    raised: list[bool] | None = None,
+    from_s: float = 0.0,
+    name: str = "clip.mp4",
+    threshold: float = 1.0,
+) -> ScoredClip:
+    """A clip of 10 frames a second whose detector `tight` gave these scores."""
+    cell = cell or Cell("office", 0.3, 0.0)
+    info = ClipInfo(condition, 55.0, truth=14, cell=cell, attack_from_s=from_s)
+    times = [index / 10 for index in range(len(scores))]
+    some: list[bool | None] = list(right)
+    return ScoredClip(
+        name, "ab" * 32, info, times, [info.attacked(time_s) for time_s in times], [cell.distance_m] * len(times),
+        [cell.angle_deg] * len(times), ["stop" if good else "yield" for good in right], some, [None] * len(times),
+        {"tight": scores}, raised or [score > threshold for score in scores], "markers", 0, [(0.0, "data:,")],
+    )  # fmt: skip
