@@ -14,6 +14,7 @@ from taintwatch.cameras import Camera, CameraSet
 from taintwatch.config.digest import config_hash
 from taintwatch.config.sections import CameraSection, Config, VoteSection
 from taintwatch.evidence.evidence import Evidence
+from taintwatch.faces.assembly import make_face_judges
 from taintwatch.keeping import open_evidence, open_replay, security_of
 from taintwatch.parts import Judges, Parts, Plan
 from taintwatch.pulse import Pulses
@@ -54,6 +55,8 @@ def assemble(config: Config, pulses: Pulses) -> Parts:
 
 def make_judges(config: Config, pulses: Pulses) -> tuple[LoadedModel, Judges]:
     """Load the model and make what judges with it, the cheapest checks first."""
+    if "face" in config.detect.detectors:
+        return make_face_judges(config, model_settings(config), pulses)
     voter = _voter(config.vote, config.detect.detectors)
     book = AlertBook(update_every_s=config.publish.update_s)
     settings = model_settings(config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from taintwatch.alerts.lifecycle import AlertBook
@@ -10,6 +10,7 @@ from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.writer import Identity
 from taintwatch.cameras import Camera, CameraSet
 from taintwatch.evidence.evidence import Evidence
+from taintwatch.pipeline import Step, watch
 from taintwatch.vote.voter import Voter
 from taintwatch_models.classifier import Classifier
 from taintwatch_models.loading import LoadedModel
@@ -40,6 +41,8 @@ class Judges:
     """Called once these are not used any more."""
     model: LoadedModel | None = None
     """What the classifier and the detectors came from: how frames are laid onto its input, how it was calibrated."""
+    watch: Callable[..., Iterator[tuple[Step, ...]]] = watch
+    """What turns batches of frames into steps: `taintwatch.pipeline.watch`, or one with its arguments."""
 
 
 @dataclass(frozen=True, slots=True)

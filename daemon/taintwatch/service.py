@@ -13,7 +13,7 @@ from taintwatch.alerts.messages import MessageError
 from taintwatch.cameras import CameraState, CameraStatus
 from taintwatch.limited import Limited
 from taintwatch.parts import Judges, Parts, Plan, Swap
-from taintwatch.pipeline import Step, watch
+from taintwatch.pipeline import Step
 from taintwatch.pulse import Pulses
 from taintwatch.records import Alert
 from taintwatch.status import Ending, Meter, RunStatus, Summary
@@ -123,7 +123,7 @@ class Service:
         """Watch to the end, or until what judges was exchanged: a generator that has begun keeps what it was given."""
         judges = self._parts.judges
         self._promise()
-        for steps in watch(
+        for steps in judges.watch(
             self._supply,
             judges.classifier,
             judges.detectors,
@@ -242,11 +242,10 @@ class Service:
             self._end_alert(camera.name)
 
     def _end_alert(self, camera: str) -> None:
-        """Clear the alert of a camera that gives nothing more, and forget its votes."""
-        alert = self._parts.judges.book.close(camera)
-        self._parts.judges.voter.forget(camera)
-        if alert is not None:
+        """Clear the alerts of a camera that gives nothing more (each face may have one), and forget its votes."""
+        while (alert := self._parts.judges.book.close(camera)) is not None:
             self._tell(alert)
+        self._parts.judges.voter.forget(camera)
 
     def _publish_status(self, status: RunStatus) -> None:
         if self._parts.publisher is not None:

@@ -44,4 +44,4 @@ class Preparer:
 
 def _judgement(config: Config) -> tuple[object, ...]:
     """Return the settings that what judges is made of."""
-    return config.model, config.detect, config.vote, config.publish.update_s, config.limits.max_batch
+    return config.model, config.detect, config.vote, config.publish.update_s, config.limits.max_batch, config.faces

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from taintwatch.config.faces import FacesSection
 from taintwatch.config.sections import (
     CameraSection,
     Config,
@@ -39,6 +40,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[limits]", LimitsSection),
     ("[metrics]", MetricsSection),
     ("[web]", WebSection),
+    ("[faces]", FacesSection),
 )
 # What has no default must be shown with something that can be replaced.
 STAND_INS = {"name": "door", "source": "rtsp://camera.example/stream"}

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from taintwatch.config.faces import FacesSection
 from taintwatch.config.fields import Count, Name, Seconds, Section, Text, Texts
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.settings import policy_from_settings
@@ -25,6 +26,9 @@ __all__ = [
     "VoteSection",
     "WebSection",
 ]
+
+
+DetectorName = Literal["tight", "paper", "cmag", "joint", "face"]
 
 
 class ModelSection(Section):
@@ -82,12 +86,10 @@ class CameraSection(Section):
 class DetectSection(Section):
     """What judges each frame."""
 
-    detectors: Annotated[tuple[Literal["tight", "paper", "cmag", "joint"], ...], Field(strict=False, min_length=1)] = (
-        Field(
-            default=("tight",),
-            description="tight: two forwards; paper: TaintRadar as published, three; cmag: reconstruction; "
-            "joint: tight and cmag at one false-positive rate.",
-        )
+    detectors: Annotated[tuple[DetectorName, ...], Field(strict=False, min_length=1)] = Field(
+        default=("tight",),
+        description="tight: two forwards; paper: TaintRadar as published, three; cmag: reconstruction; "
+        "joint: tight and cmag at one false-positive rate; face: a face camera (docs/faces.md).",
     )
     fill: Text | None = Field(
         default=None, description="mean, noise, fresh-noise, blur, inpaint or a picture; none: as calibrated."
@@ -273,6 +275,7 @@ class Config(Section):
     limits: LimitsSection = LimitsSection()
     metrics: MetricsSection = MetricsSection()
     web: WebSection = WebSection()
+    faces: FacesSection = FacesSection()
 
     @model_validator(mode="after")
     def _voters_judge(self) -> Config:
@@ -280,6 +283,18 @@ class Config(Section):
             if name not in self.detect.detectors:
                 judging = ", ".join(self.detect.detectors)
                 raise ValueError(f"vote.detectors names {name!r}, which does not judge; detect.detectors has {judging}")
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_faces_private(self) -> Config:
+        if "face" not in self.detect.detectors:
+            return self
+        if {"cmag", "joint"} & set(self.detect.detectors):
+            raise ValueError("detect.detectors: beside 'face' only tight and paper can judge faces")
+        if not self.faces.names and (self.web.bind is not None or (self.evidence.folder and self.evidence.images)):
+            raise ValueError(
+                "faces.names is false, so no picture may be kept or shown: set evidence.images = false, and no web.bind"
+            )
         return self
 
     @field_validator("camera")

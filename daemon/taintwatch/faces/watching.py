@@ -14,7 +14,7 @@ import numpy as np
 from taintwatch.alerts.lifecycle import AlertBook
 from taintwatch.faces.tracking import FaceTracker
 from taintwatch.pipeline import FrameSupply, Step
-from taintwatch.records import Alert
+from taintwatch.records import Alert, Vote
 from taintwatch.vote.clock import moment_of
 from taintwatch.vote.voter import Voter
 from taintwatch_models.classifier import Classifier, Rejected
@@ -60,8 +60,8 @@ class FaceVoter(Voter):
 class FaceBook(AlertBook):
     """Holds at most one open alert for each face. Its alerts name the camera."""
 
-    def __call__(self, prediction: Prediction, verdicts: Sequence[Verdict], votes: Sequence[object]) -> Alert | None:
-        return _of_camera(super().__call__(prediction, verdicts, votes))  # type: ignore[arg-type]
+    def __call__(self, prediction: Prediction, verdicts: Sequence[Verdict], votes: Sequence[Vote]) -> Alert | None:
+        return _of_camera(super().__call__(prediction, verdicts, votes))
 
     def close(self, camera: str) -> Alert | None:
         """End what is known of one face, or of one face after the other of a camera: None once nothing is open."""
@@ -95,14 +95,14 @@ class FaceWatch:
         self,
         find: FaceDetector,
         *,
-        labels: Sequence[str],
+        people: int,
         stranger_below: float,
         size: int,
         tracker: FaceTracker | None = None,
     ) -> None:
-        """`labels`: the enrolled people's, in the model's order. `size`: side of the model's input, pixels."""
+        """`people`: how many are enrolled. `size`: side of the model's input, pixels."""
         self._find = find
-        self._labels = tuple(labels)
+        self._people = people
         self._stranger_below = stranger_below
         self._size = size
         self._tracker = tracker or FaceTracker()
@@ -200,8 +200,7 @@ class FaceWatch:
         return replace(outcome, label_name=STRANGER)
 
     def _nobody(self, frame: Frame) -> Prediction:
-        logits = read_only(np.zeros(len(self._labels), np.float32))
-        return Prediction(frame, logits, len(self._labels), NOBODY, 1.0, 0.0)
+        return Prediction(frame, read_only(np.zeros(self._people, np.float32)), self._people, NOBODY, 1.0, 0.0)
 
 
 def _classify(classifier: Classifier, seen: Sequence[_Seen]) -> list[Prediction | Rejected]:

@@ -14,7 +14,7 @@ from taintwatch_models.calibration_file import Calibration, TightCalibration
 from taintwatch_models.detectors import make_detectors
 from taintwatch_models.errors import ConfigError, ModelError
 from taintwatch_models.faces.detector import FaceDetector
-from taintwatch_models.faces.face_file import FaceFile, read_face_file, settings_path
+from taintwatch_models.faces.face_file import read_face_file, settings_path
 from taintwatch_models.faces.statistics import Bands
 from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.loading import LoadedModel, ModelSettings, load_radar_file
@@ -26,7 +26,7 @@ from taintwatch_models.records import Detector
 __all__ = ["load_face_model"]
 
 
-def load_face_model(settings: ModelSettings, *, names: bool = True) -> tuple[LoadedModel, FaceFile]:
+def load_face_model(settings: ModelSettings, *, names: bool = True) -> LoadedModel:
     """Load what `taintwatch face train` wrote. `names=False` calls the people `person 1`, `person 2`, ...
 
     Raises `ModelError`, `CalibrationError`, `DeviceError`, `ConfigError`.
@@ -67,7 +67,7 @@ def load_face_model(settings: ModelSettings, *, names: bool = True) -> tuple[Loa
         [name for name in settings.variants if name != "face"], calibration, info.labels, info.preprocessing
     )
     detectors = _in_order(settings.variants, (judge, *others))
-    return LoadedModel(classifier, detectors, calibration, info.preprocessing), face_file
+    return LoadedModel(classifier, detectors, calibration, info.preprocessing)
 
 
 def _bands(radar: RadarFile, settings: ModelSettings, mean: NDArray[np.uint8]) -> Bands:
