@@ -36,6 +36,7 @@ COMMANDS = {
         "taintwatch_calibration.cli_cmag:cmag_group", "Detect by reconstruction: train on benign footage, calibrate."
     ),
     "craft": LazyCommand("taintwatch_calibration.cli_craft:craft_group", "Make attacks, to print or digital."),
+    "face": LazyCommand("taintwatch_calibration.cli_face:face_group", "Enrol people; train what a face camera runs."),
     "print": LazyCommand("taintwatch_calibration.cli_print:print_group", "Make sheets to print at true size."),
     "trial": LazyCommand(
         "taintwatch_calibration.cli_trial:trial_group", "Film attacks over distances and angles; score; report."
