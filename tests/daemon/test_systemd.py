@@ -182,6 +182,21 @@ def test_a_program_that_the_service_would_not_see_is_refused(tmp_path: Path) -> 
         render(program, ())
 
 
+def test_a_program_whose_python_the_service_would_not_see_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, program = tmp_path / "home", tmp_path / "taintwatch"
+    monkeypatch.setattr("taintwatch.units.render.HIDDEN", (str(home),))
+    home.mkdir()
+    (home / "python3").touch()
+    (tmp_path / "python3").symlink_to(home / "python3")  # as in a virtual environment
+    program.write_text(f"#!{tmp_path}/python3\n")
+    with pytest.raises(UsageError, match=rf"is run by {home}/python3, which a service does not see; .*system's Python"):
+        render(program, ())
+    program.write_text("#!/bin/sh\n")
+    assert render(program, ())
+
+
 def test_everything_that_can_be_installed_is_known_to_uninstall() -> None:
     everything = {path for names in CHOICES for path in render(PROGRAM, names)}
     assert everything == set(every_file())

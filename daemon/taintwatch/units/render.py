@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -74,5 +75,18 @@ def _check_program(program: Path) -> None:
             f"{program} lies below {hidden or program.parts[1]}, which a service does not see; install Taintwatch "
             "elsewhere (python3 -m venv /opt/taintwatch) or say --program"
         )
+    interpreter = _interpreter(program)
+    if interpreter is not None and any(interpreter.is_relative_to(place) for place in HIDDEN):
+        raise UsageError(
+            f"{program} is run by {interpreter}, which a service does not see; install Taintwatch with the system's "
+            "Python (/usr/bin/python3 -m venv /opt/taintwatch)"
+        )
     if any(character in str(program) for character in " \t\"'\\%$;"):
         raise UsageError(f"{program} holds a character that means something in a unit file; install it elsewhere")
+
+
+def _interpreter(program: Path) -> Path | None:
+    """Return what the first line of a script says that runs it, links followed; None for another kind of program."""
+    with program.open("rb") as file:
+        line = file.readline(1000)
+    return Path(os.fsdecode(line[2:].split()[0])).resolve() if line.startswith(b"#!") and line[2:].split() else None
