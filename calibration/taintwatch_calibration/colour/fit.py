@@ -14,7 +14,8 @@ __all__ = ["differences", "fit_profile", "held_out_differences", "palette_of"]
 
 KNOTS = 17
 PALETTE = 48
-_ROUNDS = 60
+_ROUNDS = 15
+_SETTLED = 1e-5
 _SMOOTHNESS = 0.02
 _FOLDS = 4
 Colours = NDArray[np.float64]
@@ -76,9 +77,11 @@ def _fitted(sent: Colours, seen: Colours, name: str) -> ColourProfile:
     for _ in range(_ROUNDS):
         lights = np.stack([basis[c] @ curves[c] for c in range(3)], axis=1)  # (N, 3)
         matrix = np.stack([_solved(lights, light[:, row], weight[:, row]) for row in range(3)])
-        curves = _curves(basis, matrix, light, weight)
-        top = curves[:, -1:]
-        curves, matrix = curves / top, matrix * top.T
+        found = _curves(basis, matrix, light, weight)
+        top = found[:, -1:]
+        before, curves, matrix = curves, found / top, matrix * top.T
+        if np.abs(curves - before).max() < _SETTLED:
+            break
     return ColourProfile(
         name,
         tuple(tuple(curve.round(6).tolist()) for curve in curves),  # type: ignore[arg-type]

@@ -77,13 +77,22 @@ def chart_colours(levels: int = 5) -> tuple[Triple, ...]:
 
 def printed_picture(image: NDArray[np.uint8], profile: ColourProfile) -> NDArray[np.uint8]:
     """Return a blue-green-red(-alpha) uint8 picture as it looks once printed and filmed."""
-    # Every colour through a coarse cube with linear steps between would err; distinct colours are few enough anyhow.
-    flat = image[..., 2::-1].reshape(-1, 3)
-    colours, back = np.unique(flat, axis=0, return_inverse=True)
-    seen = np.rint(profile.seen(colours / 255.0) * 255.0).astype(np.uint8)
+    tables = [_light_table(curve) for curve in profile.curves]
+    light = np.stack([tables[c][image[..., 2 - c]] for c in range(3)], axis=-1)  # (H, W, 3), red first
+    mixed = light @ np.array(profile.matrix, np.float32).T
+    steps = np.clip(mixed * (_STEPS - 1) + 0.5, 0, _STEPS - 1).astype(np.int32)
     out = image.copy()
-    out[..., :3] = seen[back.reshape(-1)][:, ::-1].reshape(*image.shape[:2], 3)
+    out[..., :3] = _ENCODED[steps][..., ::-1]
     return out
+
+
+_STEPS = 1 << 15  # of light; at its darkest a step is a tenth of a grey level
+_ENCODED = np.rint(encoded(np.linspace(0.0, 1.0, _STEPS)) * 255.0).astype(np.uint8)
+
+
+def _light_table(curve: tuple[float, ...]) -> NDArray[np.float32]:
+    """Return the light of each of the 256 values of a channel."""
+    return np.interp(np.linspace(0.0, 1.0, 256), np.linspace(0.0, 1.0, len(curve)), curve).astype(np.float32)
 
 
 def _generic() -> ColourProfile:
