@@ -24,10 +24,19 @@ from taintwatch.sources.paced import PacedSource
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.settings import policy_from_settings
 from taintwatch.vote.voter import Voter
-from taintwatch_models.errors import UsageError
+from taintwatch_models.errors import ConfigError, UsageError
 from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
 
-__all__ = ["assemble", "identity_of", "make_camera", "make_judges", "model_settings", "plan_of"]
+__all__ = [
+    "assemble",
+    "identity_of",
+    "make_camera",
+    "make_judges",
+    "make_publisher",
+    "make_voter",
+    "model_settings",
+    "plan_of",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -42,22 +51,26 @@ def assemble(config: Config, pulses: Pulses) -> Parts:
     if not config.camera:
         raise UsageError("there is nothing to watch; give --source, or a [[camera]] table in the configuration")
     security = security_of(config)
-    cameras = CameraSet([make_camera(camera, pulses) for camera in config.camera])
+    cameras = CameraSet(
+        [make_camera(camera, pulses) for camera in config.camera], gather_s=config.limits.batch_wait_ms / 1e3
+    )
     model, judges = make_judges(config, pulses)
     identity = identity_of(config, model, new_instance_id())
     if not config.publish.enabled:
         if config.evidence.folder is not None:
             _log.warning("no alerts are kept: [evidence] keeps what is published, and publishing is switched off")
         return Parts(cameras, judges, None, identity)
-    publisher, evidence = _publisher(config, identity, security, pulses)
+    publisher, evidence = make_publisher(config, identity, security, pulses)
     return Parts(cameras, judges, publisher, identity, evidence)
 
 
 def make_judges(config: Config, pulses: Pulses) -> tuple[LoadedModel, Judges]:
     """Load the model and make what judges with it, the cheapest checks first."""
     if "face" in config.detect.detectors:
+        if config.gate.enabled:
+            raise ConfigError("the detector 'face' needs every face checked; switch [gate] off")
         return make_face_judges(config, model_settings(config), pulses)
-    voter = _voter(config.vote, config.detect.detectors)
+    voter = make_voter(config.vote, config.detect.detectors)
     book = AlertBook(update_every_s=config.publish.update_s)
     settings = model_settings(config)
     model = load_model(settings)
@@ -119,6 +132,9 @@ def model_settings(config: Config) -> ModelSettings:
         fill=config.detect.fill,
         # A live camera gives one frame at a time; several cameras, or a file, fill the batch.
         batches=tuple(sorted({1, config.limits.max_batch})),
+        precision=config.gpu.precision,
+        cuda_graph=config.gpu.cuda_graph,
+        gate_random_share=config.gate.random_share if config.gate.enabled else None,
     )
 
 
@@ -140,7 +156,8 @@ def make_camera(section: CameraSection, pulses: Pulses) -> Camera:
     )
 
 
-def _voter(section: VoteSection, detectors: tuple[str, ...]) -> Voter:
+def make_voter(section: VoteSection, detectors: tuple[str, ...]) -> Voter:
+    """Return a vote that has seen nothing yet."""
     policy = policy_from_settings(section.policy, **section.options())
     hold = Hold(section.minimum_hold_s, section.cool_down_s)
     return Voter(
@@ -148,7 +165,7 @@ def _voter(section: VoteSection, detectors: tuple[str, ...]) -> Voter:
     )
 
 
-def _publisher(
+def make_publisher(
     config: Config, identity: Identity, security: Security, pulses: Pulses
 ) -> tuple[Publisher, Evidence | None]:
     """Return the publisher, and what keeps the alerts before it sends them. What was opened is closed on failure."""

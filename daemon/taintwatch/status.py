@@ -70,6 +70,8 @@ class RunStatus:
     """What runs the model now."""
     degraded: str | None = None
     """Why the model does not run as it should, as one sentence."""
+    unchecked: int = 0
+    """Frames that the gate let pass: nothing is known of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Summary:
     model: str
     config_hash: str
     ending: Ending
+    unchecked: int = 0
+    """Frames that the gate let pass."""
 
 
 class Rate:
@@ -127,6 +131,7 @@ class Meter:
         self._media_s: float | None = None
         self.frames = 0
         self.rejected = 0
+        self.unchecked = 0
         self.alerts = 0
 
     def see(self, step: Step) -> None:
@@ -145,6 +150,7 @@ class Meter:
             self.rejected += 1
             camera.rejected += 1
             return
+        self.unchecked += any(not verdict.checked for verdict in step.verdicts)
         self._inference_ms = _smooth(self._inference_ms, step.outcome.latency_ms)
         self._delay_ms = _smooth(self._delay_ms, now * 1e3 - step.frame.captured_ns / 1e6)
 
@@ -172,6 +178,7 @@ class Meter:
             cameras=tuple(self._published(camera, now) for camera in cameras),
             provider=provider,
             degraded=degraded,
+            unchecked=self.unchecked,
         )
 
     def summary(
@@ -192,6 +199,7 @@ class Meter:
             model=model,
             config_hash=config_hash,
             ending=ending,
+            unchecked=self.unchecked,
         )
 
     def _published(self, camera: CameraStatus, now: float) -> PublishedStatus:

@@ -44,4 +44,5 @@ class Preparer:
 
 def _judgement(config: Config) -> tuple[object, ...]:
     """Return the settings that what judges is made of."""
-    return config.model, config.detect, config.vote, config.publish.update_s, config.limits.max_batch, config.faces
+    speed = config.limits.max_batch, config.gate, config.gpu, config.faces
+    return config.model, config.detect, config.vote, config.publish.update_s, *speed

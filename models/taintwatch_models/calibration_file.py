@@ -16,6 +16,7 @@ __all__ = [
     "Calibration",
     "CmagCalibration",
     "CombinationCalibration",
+    "GateCalibration",
     "HeldOut",
     "PaperCalibration",
     "TightCalibration",
@@ -39,7 +40,7 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class TightCalibration:
-    """Settings of `tight`. The score is `margin - swing_weight * margin before the fill + heat_weight * log heat`."""
+    """Settings of `tight`: see `detectors.tight_score` for what the weights are."""
 
     cut: float = 0.8
     fill: str = "mean"
@@ -47,6 +48,8 @@ class TightCalibration:
     threshold: float = 0.0
     held_out: HeldOut | None = None
     heat_weight: float = 0.0
+    strangeness_weight: float = 0.0
+    """0: the graph's strangeness does not count, or it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,24 @@ class CombinationCalibration:
 
 
 @dataclass(frozen=True, slots=True)
+class GateCalibration:
+    """Which frames the gate has checked: those whose score exceeds the threshold.
+
+    The score is `tight`'s, with its weights, of the margin without the best window of the last maps.
+    """
+
+    threshold: float
+    accepted_share: float
+    """Of benign frames, that may be checked."""
+    swing_weight: float = 0.5
+    strangeness_weight: float = 0.0
+    benign: str = ""
+    benign_frames: int = 0
+    held_out: HeldOut | None = None
+    """The share that is checked on frames that the threshold was not chosen on (`alarms`: frames checked)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """Everything that was calibrated for one model. The defaults are those of an uncalibrated run."""
 
@@ -107,6 +128,7 @@ class Calibration:
     paper: PaperCalibration = field(default_factory=PaperCalibration)
     cmag: CmagCalibration | None = None
     combination: CombinationCalibration | None = None
+    gate: GateCalibration | None = None
 
     @property
     def calibrated(self) -> bool:
@@ -152,6 +174,7 @@ _NESTED: dict[str, type] = {
     "paper": PaperCalibration,
     "cmag": CmagCalibration,
     "combination": CombinationCalibration,
+    "gate": GateCalibration,
     "held_out": HeldOut,
 }
 

@@ -4,33 +4,66 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
+from taintwatch_models.calibration_file import Calibration, GateCalibration, PaperCalibration, TightCalibration
 from taintwatch_models.cmag.detector import CmagDetector
 from taintwatch_models.cmag.joint import JointDetector
 from taintwatch_models.cmag.runner import CmagRunner
 from taintwatch_models.errors import CalibrationError, ConfigError
+from taintwatch_models.graph.strangeness import STRANGENESS
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Detector, Prediction, RadarEvidence, Verdict
 from taintwatch_models.regions import region_of
 
-__all__ = ["DETECTOR_NAMES", "PaperDetector", "TightDetector", "make_detectors", "tight_score"]
+__all__ = ["DETECTOR_NAMES", "PaperDetector", "TightDetector", "make_detectors", "tight_score", "tight_scores_of"]
 
 DETECTOR_NAMES = ("tight", "paper", "cmag", "joint")
+_NOT_STRANGE = (
+    "'tight' was calibrated with the strangeness of maps, which this model's graph does not give; calibrate it again "
+    "with `taintwatch calibrate thresholds`"
+)
 
 
 def tight_score(
-    margin: float, swing: float, swing_weight: float, *, heat: float = 1.0, heat_weight: float = 0.0
+    margin: float,
+    swing: float,
+    swing_weight: float,
+    *,
+    heat: float = 1.0,
+    heat_weight: float = 0.0,
+    strangeness: float = 0.0,
+    strangeness_weight: float = 0.0,
 ) -> float:
-    """Return `margin - swing_weight * margin before + heat_weight * log heat`.
+    """Return `margin - swing_weight * margin before + heat_weight * log heat + strangeness_weight * strangeness`.
 
     Written with the swing: a weight of 0 is the margin, 1 the swing. `heat` is the region map's maximum over its mean:
-    an attack's evidence is concentrated where it lies, a benign object's is spread over it.
+    an attack's evidence is concentrated where it lies, a benign object's is spread over it. `strangeness` is what
+    `graph.strangeness` gives: it tells of patches that hide all that could be recovered, where no margin can.
     """
-    return (1.0 - swing_weight) * margin + swing_weight * swing + heat_weight * math.log(max(heat, 1.0))
+    swung = (1.0 - swing_weight) * margin + swing_weight * swing
+    return swung + heat_weight * math.log(max(heat, 1.0)) + strangeness_weight * strangeness
+
+
+def tight_scores_of(outputs: Mapping[str, NDArray[Any]], settings: TightCalibration) -> NDArray[np.float64]:
+    """Return `tight`'s scores (B,) of a radar's outputs. Raises `CalibrationError` where a statistic is missing."""
+    strange = outputs.get(STRANGENESS)
+    if strange is None:
+        if settings.strangeness_weight:
+            raise CalibrationError(_NOT_STRANGE)
+        strange = np.zeros(len(outputs["tight_margin"]))
+    rows = zip(outputs["tight_margin"], outputs["tight_swing"], outputs["heat"], strange, strict=True)
+    return np.array([_weighed(settings, *(float(value) for value in row)) for row in rows], np.float64)
+
+
+def _weighed(settings: TightCalibration, margin: float, swing: float, heat: float, strangeness: float) -> float:
+    return tight_score(
+        margin, swing, settings.swing_weight, heat=heat, heat_weight=settings.heat_weight,
+        strangeness=strangeness, strangeness_weight=settings.strangeness_weight,
+    )  # fmt: skip
 
 
 def _evidence(prediction: Prediction, name: str) -> RadarEvidence:
@@ -73,31 +106,59 @@ def _verdict(
     )
 
 
+def _passed(name: str, prediction: Prediction, evidence: RadarEvidence, gate: GateCalibration | None) -> Verdict:
+    """The verdict on a frame that the gate let pass: not suspicious, and not checked either."""
+    if gate is None or evidence.gate is None:
+        raise ConfigError(f"the detector '{name}' was given a frame that a gate let pass, but knows of no gate")
+    return Verdict(
+        camera=prediction.frame.camera,
+        frame_index=prediction.frame.index,
+        detector=name,
+        suspicious=False,
+        score=evidence.gate,
+        threshold=gate.threshold,
+        label=prediction.label,
+        label_name=prediction.label_name,
+        recovered_label=None,
+        recovered_name=None,
+        region=None,
+        statistics={"gate": evidence.gate},
+        checked=False,
+    )
+
+
 class TightDetector:
     """Suspicious when the label loses too much once its tight critical region is filled."""
 
     name = "tight"
 
-    def __init__(self, settings: TightCalibration, labels: Sequence[str], preprocessing: Preprocessing) -> None:
-        self._settings, self._labels, self._preprocessing = settings, labels, preprocessing
+    def __init__(
+        self,
+        settings: TightCalibration,
+        labels: Sequence[str],
+        preprocessing: Preprocessing,
+        gate: GateCalibration | None = None,
+    ) -> None:
+        self._settings, self._labels, self._preprocessing, self._gate = settings, labels, preprocessing, gate
 
     def __call__(self, prediction: Prediction) -> Verdict:
         evidence = _evidence(prediction, self.name)
+        if not evidence.checked:
+            return _passed(self.name, prediction, evidence, self._gate)
         if evidence.tight_margin is None or evidence.tight_swing is None or evidence.tight_rank is None:
             raise ConfigError("the detector 'tight' is on, but the classifier was loaded without its variant")
-        score = tight_score(
-            evidence.tight_margin,
-            evidence.tight_swing,
-            self._settings.swing_weight,
-            heat=evidence.heat,
-            heat_weight=self._settings.heat_weight,
-        )
+        if evidence.strangeness is None and self._settings.strangeness_weight:
+            raise CalibrationError(_NOT_STRANGE)
+        margin, swing, strangeness = evidence.tight_margin, evidence.tight_swing, evidence.strangeness or 0.0
+        score = _weighed(self._settings, margin, swing, evidence.heat, strangeness)
         statistics = {
             "rank": float(evidence.tight_rank),
             "margin": evidence.tight_margin,
             "swing": evidence.tight_swing,
             "heat": evidence.heat,
         }
+        if evidence.strangeness is not None:
+            statistics["strangeness"] = evidence.strangeness
         return _verdict(
             self.name, prediction, score, self._settings.threshold, evidence.tight_mask, evidence.tight_label,
             statistics, self._labels, self._preprocessing,
@@ -109,11 +170,19 @@ class PaperDetector:
 
     name = "paper"
 
-    def __init__(self, settings: PaperCalibration, labels: Sequence[str], preprocessing: Preprocessing) -> None:
-        self._settings, self._labels, self._preprocessing = settings, labels, preprocessing
+    def __init__(
+        self,
+        settings: PaperCalibration,
+        labels: Sequence[str],
+        preprocessing: Preprocessing,
+        gate: GateCalibration | None = None,
+    ) -> None:
+        self._settings, self._labels, self._preprocessing, self._gate = settings, labels, preprocessing, gate
 
     def __call__(self, prediction: Prediction) -> Verdict:
         evidence = _evidence(prediction, self.name)
+        if not evidence.checked:
+            return _passed(self.name, prediction, evidence, self._gate)
         if evidence.paper_rank is None:
             raise ConfigError("the detector 'paper' is on, but the classifier was loaded without its variant")
         rank = float(evidence.paper_rank)
@@ -137,9 +206,9 @@ def make_detectors(
     made: list[Detector] = []
     for name in names:
         if name == "tight":
-            made.append(TightDetector(calibration.tight, labels, preprocessing))
+            made.append(TightDetector(calibration.tight, labels, preprocessing, calibration.gate))
         elif name == "paper":
-            made.append(PaperDetector(calibration.paper, labels, preprocessing))
+            made.append(PaperDetector(calibration.paper, labels, preprocessing, calibration.gate))
         elif name == "cmag":
             made.append(_cmag(calibration, cmag, preprocessing))
         elif name == "joint":

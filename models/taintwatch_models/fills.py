@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from taintwatch_models.errors import ConfigError
 from taintwatch_models.preprocessing import Preprocessing
 
-__all__ = ["FILL_NAMES", "Fill", "make_fill", "mean_fill", "noise_fill"]
+__all__ = ["FILL_NAMES", "Fill", "is_constant", "make_fill", "mean_fill", "noise_fill"]
 
 FILL_NAMES = ("mean", "average", "noise", "fresh-noise", "blur", "inpaint")
 
@@ -31,6 +31,11 @@ def noise_fill(preprocessing: Preprocessing, rng: np.random.Generator, count: in
     """Return uniform noise over the pixels' range, (count, 3, H, W) input values."""
     pixels = rng.integers(0, 256, (count, *preprocessing.size, 3), dtype=np.uint8)
     return preprocessing.normalise(pixels)
+
+
+def is_constant(kind: str) -> bool:
+    """Say whether a fill is the same for every input."""
+    return kind not in ("average", "blur", "fresh-noise")
 
 
 def make_fill(kind: str, variant: str, preprocessing: Preprocessing, *, seed: int = 0) -> Fill:

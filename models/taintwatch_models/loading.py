@@ -6,7 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from taintwatch_models.calibration_file import Calibration, read_calibration
 from taintwatch_models.classifier import Classifier
@@ -55,6 +57,12 @@ class ModelSettings:
     """Overrides the calibration's fill of every variant (which then no longer holds)."""
     batches: tuple[int, ...] = (1,)
     """Batch sizes to warm up."""
+    precision: str = "float32"
+    """Or float16, which is checked against float32."""
+    cuda_graph: bool = False
+    """Record the work once, for the largest of `batches`, and replay it."""
+    gate_random_share: float | None = None
+    """None: every frame is checked. Else the gate decides, and this share of what it would let pass is checked too."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,25 +84,16 @@ def load_model(settings: ModelSettings) -> LoadedModel:
     if _is_torch(settings.path):
         from taintwatch_models.torch_backend import load_torch_radar  # torch only where it is asked for
 
+        if settings.gate_random_share is not None:
+            raise ConfigError("the gate needs a model that runs on ONNX Runtime; switch [gate] off for a Torch model")
         info, make = load_torch_radar(replace(settings, variants=radar_variants(settings.variants)))
         calibration, warnings = _calibration(settings, info.source_sha256)
         radar: Radar = make(calibration)
     else:
-        from taintwatch_models.onnx_classifier import OnnxRadar
-
         file = load_radar_file(settings)
         info = file.info
         calibration, warnings = _calibration(settings, info.source_sha256)
-        radar = OnnxRadar(
-            file,
-            radar_variants(settings.variants),
-            calibration,
-            features=_wants_cmag(settings.variants),
-            device=settings.device,
-            require_device=settings.require_device,
-            providers=settings.providers,
-            threads=settings.threads,
-        )
+        radar = _onnx_radar(file, settings, calibration)
     from taintwatch_models.onnx_classifier import RadarClassifier
 
     if not info.declared:
@@ -108,6 +107,48 @@ def load_model(settings: ModelSettings) -> LoadedModel:
     for warning in warnings:
         _log.warning(warning)
     return LoadedModel(classifier, detectors, calibration, info.preprocessing, tuple(warnings))
+
+
+def _onnx_radar(file: RadarFile, settings: ModelSettings, calibration: Calibration) -> Radar:
+    """Open what runs a prepared model, with the gate before it where that is wanted."""
+    from taintwatch_models.gated import GatedRadar
+
+    place: dict[str, Any] = {
+        "device": settings.device,
+        "require_device": settings.require_device,
+        "providers": settings.providers,
+        "threads": settings.threads,
+    }
+    variants, features = radar_variants(settings.variants), _wants_cmag(settings.variants)
+    if settings.gate_random_share is None:
+        return _fast_radar(file, variants, calibration, features, settings, place)
+    if "joint" in settings.variants:
+        raise ConfigError("the detector 'joint' needs every frame checked; switch [gate] off, or judge by tight alone")
+    return GatedRadar(file, variants, calibration, random_share=settings.gate_random_share, features=features, **place)
+
+
+def _fast_radar(
+    file: RadarFile, variants: Sequence[str], calibration: Calibration, features: bool, settings: ModelSettings,
+    place: dict[str, Any],
+) -> Radar:  # fmt: skip
+    """Open a radar in the wanted precision. Raises `ModelError` where float16 says something else than float32."""
+    from taintwatch_models.onnx_classifier import OnnxRadar
+
+    radar = OnnxRadar(
+        file, variants, calibration, features=features, precision=settings.precision, cuda_graph=settings.cuda_graph,
+        batch=max(settings.batches), **place,
+    )  # fmt: skip
+    if settings.precision == "float16":
+        from taintwatch_models.graph.precision import check_parity
+        from taintwatch_models.graph.verify import check_pixels
+
+        pixels = check_pixels(file.info.preprocessing, 16)
+        full = OnnxRadar(file, variants, calibration, pixels=True, **place)(pixels)
+        given = pixels if radar.takes_pixels else file.info.preprocessing.normalise(pixels)
+        parts = [radar(given[start : start + 1]) for start in range(len(given))]
+        half = {name: np.concatenate([part[name] for part in parts]) for name in ("label", "logits")}
+        check_parity(half, full)
+    return radar
 
 
 def radar_variants(detectors: Sequence[str]) -> tuple[str, ...]:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from taintwatch_models.bound import BoundSession, device_of
 from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.classifier import ModelCard, Rejected
 from taintwatch_models.errors import BadFrame, InferenceError
-from taintwatch_models.fills import Fill, make_fill
+from taintwatch_models.fills import Fill, is_constant, make_fill
+from taintwatch_models.graph.pixel_input import PIXELS, take_pixels
+from taintwatch_models.graph.precision import to_float16
 from taintwatch_models.graph.prune import keep_outputs
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.graph.settle import settle
+from taintwatch_models.graph.strangeness import STRANGENESS, gives_strangeness
+from taintwatch_models.onnx_session import expects_gpu, open_session
 from taintwatch_models.radar_file import RadarFile, RadarInfo
 from taintwatch_models.records import Frame, Prediction, RadarEvidence, read_only
 
-__all__ = ["OnnxRadar", "Radar", "RadarClassifier", "RadarOutputs", "prediction_of"]
+__all__ = ["OnnxRadar", "Radar", "RadarClassifier", "RadarOutputs", "WarmsUp", "prediction_of"]
 
 RadarOutputs = Mapping[str, NDArray[Any]]
 """A radar's outputs by name, each with the batch first: see docs/radar-graph.md."""
@@ -35,6 +40,13 @@ class Radar(Protocol):
     def provider(self) -> str: ...
 
     def __call__(self, inputs: NDArray[np.float32]) -> RadarOutputs: ...
+
+
+@runtime_checkable
+class WarmsUp(Protocol):
+    """A radar that runs more than a plain input would make it run."""
+
+    def warm_up(self, batch: int) -> None: ...
 
 
 _OUTPUTS = {
@@ -53,52 +65,86 @@ class OnnxRadar:
         calibration: Calibration | None = None,
         *,
         features: bool = False,
+        from_maps: bool = False,
         device: str = "auto",
         require_device: bool = False,
         providers: Sequence[str] = (),
         threads: int = 0,
         seed: int = 0,
+        precision: str = "float32",
+        pixels: bool | None = None,
+        bound: bool = False,
+        cuda_graph: bool = False,
+        batch: int = 1,
     ) -> None:
-        """Raises `DeviceError`, `ModelError`, `ConfigError` (an unreadable fill)."""
+        """Raises `DeviceError`, `ModelError`, `ConfigError` (an unreadable fill).
+
+        `from_maps`: the first forward was run elsewhere; every call is given its last maps, as `info.maps`.
+        `precision`: float32 or float16. `pixels`: inputs are pixels and normalised in the graph; None: on a GPU.
+        `bound`: run through IO binding also on the CPU. `cuda_graph`: record the work for `batch` rows, which every
+        run then has.
+        """
         self.info = radar.info
         calibration = calibration or Calibration()
         wanted = ["logits", "label"] + (["features"] if features else [])
         wanted += [name for variant in variants for name in _OUTPUTS[variant] if name not in wanted]
+        if "tight" in variants and gives_strangeness(radar) and not from_maps:
+            wanted.append(STRANGENESS)
         self.outputs = tuple(dict.fromkeys(wanted))
 
-        def session(outputs: Sequence[str]) -> tuple[Any, str]:
-            graph = keep_outputs(radar.proto, outputs).SerializeToString()
-            return open_session(
-                graph, device=device, require_device=require_device, providers=providers, threads=threads
-            )
+        self.takes_pixels = expects_gpu(device, providers) if pixels is None else pixels
+        choices = {f"{variant}_inpaint": getattr(calibration, variant).fill == "inpaint" for variant in variants}
+        half = precision == "float16"
 
-        self._session, self.provider = session(self.outputs)
-        self._third = session(["logits"])[0] if "paper" in variants else None
-        accepted = {value.name for value in self._session.get_overridable_initializers()}
-        self._constants: dict[str, NDArray[Any]] = {}
+        def session(outputs: Sequence[str], *, first: bool) -> tuple[Any, str]:
+            given = {radar.info.maps: "features"} if from_maps and first else {}
+            graph = settle(keep_outputs(radar.proto, outputs, given), choices)
+            if self.takes_pixels and first:
+                graph = take_pixels(graph, radar.info.input, radar.info.preprocessing)
+            return open_session(
+                (to_float16(graph) if half else graph).SerializeToString(), device=device, providers=providers,
+                require_device=require_device, threads=threads, cuda_graph=cuda_graph and first, half=half,
+            )  # fmt: skip
+
+        opened, self.provider = session(self.outputs, first=True)
+        self._third = session(["logits"], first=False)[0] if "paper" in variants else None
+        self._accepted = {value.name for value in opened.get_overridable_initializers()}
         self._fills: list[Fill] = []
+        constants: dict[str, NDArray[Any]] = {}
         if "tight" in variants:
-            self._constants["tight_cut"] = np.array(calibration.tight.cut, np.float32)
-            self._fills.append(make_fill(calibration.tight.fill, "tight", radar.info.preprocessing, seed=seed))
+            constants["tight_cut"] = np.array(calibration.tight.cut, np.float32)
         if "paper" in variants:
             paper = calibration.paper
-            self._constants["paper_cut"] = np.array(paper.cut, np.float32)
-            self._constants["paper_labels"] = np.array([min(paper.labels, radar.info.classes)], np.int64)
-            self._fills.append(make_fill(paper.fill, "paper", radar.info.preprocessing, seed=seed))
-        self._constants = {name: value for name, value in self._constants.items() if name in accepted}
-        self._accepted = accepted
+            constants["paper_cut"] = np.array(paper.cut, np.float32)
+            constants["paper_labels"] = np.array([min(paper.labels, radar.info.classes)], np.int64)
+        for variant in variants:
+            kind = getattr(calibration, variant).fill
+            fill = make_fill(kind, variant, radar.info.preprocessing, seed=seed)
+            if is_constant(kind):
+                constants |= fill(np.empty((1, 3, *radar.info.preprocessing.size), np.float32))
+            else:
+                self._fills.append(fill)
+        constants = {name: value for name, value in constants.items() if name in self._accepted}
+        place = device_of(self.provider)
+        self._run: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
+        if bound or place != "cpu":
+            fixed = batch if cuda_graph else None
+            self._run = BoundSession(opened, self.outputs, device=place, constants=constants, fixed_batch=fixed)
+        else:
+            self._run = lambda feeds: dict(zip(self.outputs, opened.run(self.outputs, constants | feeds), strict=True))
 
-    def __call__(self, inputs: NDArray[np.float32], **overrides: NDArray[Any]) -> RadarOutputs:
-        """Run a batch of inputs, (B, 3, H, W). `overrides` replaces optional inputs of the graph for this call.
+    def __call__(self, inputs: NDArray[Any], **overrides: NDArray[Any]) -> RadarOutputs:
+        """Run a batch of inputs, (B, 3, H, W); of pixels, (B, H, W, 3) uint8, where `takes_pixels`.
 
-        Raises `InferenceError` where the runtime fails.
+        `overrides` replaces optional inputs of the graph for this call. Raises `InferenceError` where the runtime
+        fails.
         """
-        feeds: dict[str, Any] = {self.info.input: inputs, **self._constants}
+        feeds: dict[str, Any] = {PIXELS if self.takes_pixels else self.info.input: inputs}
         for fill in self._fills:
-            feeds |= {name: value for name, value in fill(inputs).items() if name in self._accepted}
+            values = fill(self.info.preprocessing.normalise(inputs) if self.takes_pixels else inputs)
+            feeds |= {name: value for name, value in values.items() if name in self._accepted}
         try:
-            values = self._session.run(self.outputs, feeds | overrides)
-            outputs = dict(zip(self.outputs, values, strict=True))
+            outputs = self._run(feeds | overrides)
             if self._third is not None:
                 self._finish_paper(outputs)
         except Exception as error:  # the runtime raises its own kinds, one for each provider
@@ -143,7 +189,16 @@ class RadarClassifier:
         """Run each batch size once on a plain input, so that the first frame is not the slow one."""
         info = self._radar.info
         for batch in batches:
-            self._radar(np.zeros((batch, 3, *info.preprocessing.size), np.float32))
+            if isinstance(self._radar, WarmsUp):
+                self._radar.warm_up(batch)
+                continue
+            self._radar(self._inputs(np.zeros((batch, *info.preprocessing.size, 3), np.uint8)))
+
+    def _inputs(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        """(B, H, W, 3) pixels as the radar takes them: on a GPU they are uploaded as they are."""
+        return (
+            pixels if getattr(self._radar, "takes_pixels", False) else self._radar.info.preprocessing.normalise(pixels)
+        )
 
     def __call__(self, frames: Sequence[Frame]) -> list[Prediction | Rejected]:
         results: dict[int, Prediction | Rejected] = {}
@@ -156,7 +211,7 @@ class RadarClassifier:
                 results[row] = Rejected(frame, str(error))
         if rows:
             start = self._clock()
-            outputs = self._radar(self._radar.info.preprocessing.normalise(np.stack(pixels)))
+            outputs = self._radar(self._inputs(np.stack(pixels)))
             latency_ms = (self._clock() - start) * 1e3 / len(rows)
             for index, row in enumerate(rows):
                 result = prediction_of(frames[row], outputs, index, self._card.labels, latency_ms)
@@ -189,6 +244,10 @@ def prediction_of(
 
 
 def _evidence(outputs: RadarOutputs, index: int) -> RadarEvidence | None:
+    gate = float(outputs["gate"][index]) if "gate" in outputs else None
+    if gate is not None and not outputs["checked"][index]:
+        strangeness = float(outputs[STRANGENESS][index]) if STRANGENESS in outputs else None
+        return RadarEvidence(heat=0.0, strangeness=strangeness, gate=gate, checked=False)
     if "heat" not in outputs:
         return None
 
@@ -200,6 +259,7 @@ def _evidence(outputs: RadarOutputs, index: int) -> RadarEvidence | None:
 
     return RadarEvidence(
         heat=float(outputs["heat"][index]),
+        strangeness=scalar(STRANGENESS, float),
         tight_mask=mask("tight_mask"),
         tight_label=scalar("tight_label", int),
         tight_rank=scalar("tight_rank", int),
@@ -208,4 +268,5 @@ def _evidence(outputs: RadarOutputs, index: int) -> RadarEvidence | None:
         paper_mask=mask("paper_mask"),
         paper_label=scalar("paper_label", int),
         paper_rank=scalar("paper_rank", int),
+        gate=gate,
     )

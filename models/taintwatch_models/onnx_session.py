@@ -11,9 +11,10 @@ import onnxruntime as ort
 
 from taintwatch_models.errors import DeviceError, ModelError
 
-__all__ = ["available_providers", "gpu_present", "open_session"]
+__all__ = ["available_providers", "expects_gpu", "gpu_present", "open_session"]
 
 _BY_DEVICE = {"cpu": ("CPUExecutionProvider",), "cuda": ("CUDAExecutionProvider",)}
+_ON_GPU = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 _GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
 _QUIET = 4  # fatal only: what fails is told by our own exceptions
 
@@ -35,11 +36,14 @@ def open_session(
     require_device: bool = False,
     providers: Sequence[str] = (),
     threads: int = 0,
+    cuda_graph: bool = False,
+    half: bool = False,
 ) -> tuple[Any, str]:
     """Open a session and return it with the provider that really runs it.
 
     `device` is `auto` (CUDA where there is one), `cpu` or `cuda`; `providers` overrides it (most wanted first).
-    `threads` is the number of intra-op threads, 0 for the runtime's choice. Raises `DeviceError` where
+    `threads` is the number of intra-op threads, 0 for the runtime's choice. `cuda_graph` has CUDA record the first run
+    and replay it; `half` lets TensorRT choose kernels in float16. Raises `DeviceError` where
     `require_device` is set and another provider came out, `ModelError` where the graph cannot be loaded.
     """
     wanted = tuple(providers) or _wanted(device)
@@ -58,7 +62,8 @@ def open_session(
     if usable[0] != "CPUExecutionProvider" and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
     try:
-        session = ort.InferenceSession(model, options, providers=usable)
+        chosen = [(name, _provider_options(name, cuda_graph, half)) for name in usable]
+        session = ort.InferenceSession(model, options, providers=chosen)
     except Exception as error:
         raise ModelError(f"ONNX Runtime cannot load the graph ({str(error).strip().splitlines()[0]})") from None
     provider = str(session.get_providers()[0])
@@ -68,6 +73,20 @@ def open_session(
             "`taintwatch doctor` says which, or set require_device = false"
         )
     return session, provider
+
+
+def expects_gpu(device: str, providers: Sequence[str] = ()) -> bool:
+    """Say whether a session that is opened so is meant to run on a GPU."""
+    return (tuple(providers) or _wanted(device))[0] in _ON_GPU
+
+
+def _provider_options(provider: str, cuda_graph: bool, half: bool) -> dict[str, str]:
+    if provider == "CUDAExecutionProvider" and cuda_graph:
+        return {"enable_cuda_graph": "1"}
+    if provider == "TensorrtExecutionProvider":
+        chosen = {"trt_cuda_graph_enable": cuda_graph, "trt_fp16_enable": half}
+        return {name: "1" for name, wanted in chosen.items() if wanted}
+    return {}
 
 
 def _wanted(device: str) -> tuple[str, ...]:

@@ -63,6 +63,12 @@ class RadarEvidence:
     """(input height, input width): the intersection of the K suppressed labels' masks."""
     paper_label: int | None = None
     paper_rank: int | None = None
+    gate: float | None = None
+    """The gate's score, where there is a gate: larger deserves a check more."""
+    checked: bool = True
+    """False: the gate let the frame pass, and nothing but `gate` is known of it (`heat` is then 0)."""
+    strangeness: float | None = None
+    """How strange the layers' maps are for the label (see `graph.strangeness`); about 0: usual, 1: strange."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +122,8 @@ class Verdict:
     region: Region | None
     statistics: Mapping[str, float]
     """The detector's raw statistics by name, for people and for later calibration."""
+    checked: bool = True
+    """False: the gate let the frame pass unchecked, which is no all-clear; `score` and `threshold` are the gate's."""
 
 
 class Detector(Protocol):

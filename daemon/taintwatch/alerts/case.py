@@ -56,7 +56,8 @@ class Case:
         suspicious = []
         for verdict in verdicts:
             peak = self.peaks.get(verdict.detector)
-            if peak is None or verdict.score > peak.score:
+            # A frame that the gate let pass has the gate's score, on another scale.
+            if peak is None or (verdict.checked, verdict.score) > (peak.checked, peak.score):
                 self.peaks[verdict.detector] = verdict
             if verdict.suspicious:
                 suspicious.append(verdict)

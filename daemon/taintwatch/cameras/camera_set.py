@@ -17,8 +17,12 @@ __all__ = ["CameraSet"]
 class CameraSet:
     """Cameras that run beside one another; a dead one neither stops nor slows the rest. Used by one thread."""
 
-    def __init__(self, cameras: Sequence[Camera]) -> None:
-        """Raises `UsageError` where there is no camera, or two have the same name."""
+    def __init__(self, cameras: Sequence[Camera], *, gather_s: float = 0.0) -> None:
+        """`gather_s`: how long a frame waits for those of the other cameras, so that they share a batch.
+
+        Raises `UsageError` where there is no camera, or two have the same name.
+        """
+        self._gather_s = gather_s
         _check_names(cameras)
         self._cameras = tuple(cameras)
         self._changed = threading.Condition()
@@ -84,7 +88,8 @@ class CameraSet:
         `SourceError` of the (first) source, once, where none of the sources could be opened and all gave up for good.
         """
         with self._changed:
-            self._changed.wait_for(self._worth_waking, timeout=wait_s)
+            if self._changed.wait_for(self._worth_waking, timeout=wait_s) and self._gather_s > 0:
+                self._changed.wait_for(lambda: self._gathered(max_batch), timeout=self._gather_s)
             batch = self._take(max_batch)
             failure = None if batch or self._failure_told else self._common_failure()
             self._failure_told |= failure is not None
@@ -94,6 +99,11 @@ class CameraSet:
 
     def _worth_waking(self) -> bool:
         return any(camera.ready for camera in self._cameras) or self._all_finished()
+
+    def _gathered(self, max_batch: int) -> bool:
+        """Whether a batch is full, or every camera that can still give something has given it."""
+        ready = sum(camera.ready for camera in self._cameras)
+        return ready >= max_batch or all(camera.ready or camera.finished for camera in self._cameras)
 
     def _all_finished(self) -> bool:
         return all(camera.finished for camera in self._cameras)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from taintwatch.config.sections import Config
 from taintwatch.sources.folder import IMAGE_SUFFIXES, files_below
 from taintwatch.status import RunStatus
 
-__all__ = ["Extent", "clock_time", "extent_of"]
+__all__ = ["Extent", "clock_time", "extent_of", "videos_extent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,12 @@ def extent_of(config: Config) -> Extent | None:
         images = len(files_below(path, IMAGE_SUFFIXES))
         return Extent(frames=images) if images else None
     return _video(path) if path.is_file() else None
+
+
+def videos_extent(files: Sequence[Path]) -> Extent | None:
+    """Return how many seconds of footage there are, as the files' headers state them; None where none does."""
+    lengths = [found.seconds or 0.0 for file in files if (found := _video(file)) is not None]
+    return Extent(seconds=sum(lengths)) if lengths else None
 
 
 def clock_time(seconds: float) -> str:

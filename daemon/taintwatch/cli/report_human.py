@@ -106,6 +106,8 @@ def progress_line(status: RunStatus, extent: Extent | None) -> Text:
         words.append(extent.words(status))
     elif status.delay_ms is not None:
         words.append(f"{status.delay_ms:.0f} ms behind")
+    if status.unchecked:
+        words.append(f"{status.unchecked} unchecked")
     if status.drops:
         words.append(f"{status.drops} dropped")
     skipped = status.bad_frames + status.rejected
@@ -127,6 +129,7 @@ def summary_line(summary: Summary) -> str:
         f"watched {summary.frames} frames {_ENDINGS[summary.ending]} in {clock_time(summary.seconds)}: "
         f"{summary.fps:.1f} frames/s on {summary.provider}, {summary.alerts} alert{plural}, "
         f"{summary.drops} dropped, {summary.bad_frames + summary.rejected} bad"
+        f"{f', {summary.unchecked} let pass unchecked' if summary.unchecked else ''}"
     )
 
 

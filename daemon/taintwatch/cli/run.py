@@ -35,6 +35,11 @@ OPTIONS: tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...] = (
     ("--vote-cool-down", ("vote", "cool_down_s"), {"type": float, "help": "Seconds between two alerts at least."}),
     ("--bind", ("publish", "bind"), {"help": "Endpoint for alerts.  [default: tcp://127.0.0.1:5556]"}),
     ("--web", ("web", "bind"), {"help": "Serve the page there, like 127.0.0.1:8080."}),
+    ("--gate", ("gate", "enabled"), {"is_flag": True, "help": "Check only frames worth it; calibrate the gate first."}),
+    ("--precision", ("gpu", "precision"), {"help": "float32 or float16."}),
+    ("--workers", ("footage", "workers"), {"type": int, "help": "Videos of a folder at once; 0: one for each core."}),
+    ("--engine", ("footage", "engine"), {"help": "Where a folder's videos are watched: processes or ray."}),
+    ("--done", ("footage", "done"), {"help": "Folder that keeps each video's result; an ended run goes on there."}),
     ("--max-batch", ("limits", "max_batch"), {"type": int, "help": "Frames in one inference call at most."}),
     ("--max-frames", ("limits", "max_frames"), {"type": int, "help": "End after so many frames."}),
 )

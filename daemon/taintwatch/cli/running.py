@@ -11,13 +11,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
-from taintwatch.assembly import assemble, plan_of
-from taintwatch.cli.extent import extent_of
+from taintwatch.alerts.writer import new_instance_id
+from taintwatch.assembly import assemble, identity_of, make_judges, make_publisher, plan_of
+from taintwatch.cli.extent import Extent, extent_of, videos_extent
 from taintwatch.cli.report_human import HumanReporter
 from taintwatch.cli.report_json import JsonReporter
 from taintwatch.config.sections import Config
+from taintwatch.footage.running import FootageRun, footage_of
+from taintwatch.keeping import security_of
 from taintwatch.logs import failed_threads_to_log, set_up_logging
 from taintwatch.memory import MemoryKeeper
 from taintwatch.notify import Notifier, supervision
@@ -55,6 +59,8 @@ def run_config(
     level = logging.DEBUG if debug else logging.INFO if log_json else logging.WARNING
     set_up_logging(as_json=log_json, level=level)
     _dump_threads_on_abort()
+    if files := footage_of(config):
+        return _run_footage(config, files, as_json=as_json, quiet=quiet)
     wanted = supervision(os.environ, os.getpid())
     pulses, notifier = Pulses(), Notifier(wanted.address)
     with ExitStack() as stack:
@@ -89,6 +95,23 @@ def run_config(
             observe=_both(monitoring.observe, page.observe),
         )
         return service.run()
+
+
+def _run_footage(config: Config, files: tuple[Path, ...], *, as_json: bool, quiet: bool) -> Summary:
+    """Watch a folder's videos side by side; every alert is published and told as by a service."""
+    with ExitStack() as stack:
+        stopping = stack.enter_context(stop_on_signals())
+        reporter = stack.enter_context(_reporter(config, as_json, quiet, videos_extent(files)))
+        pulses = Pulses()
+        security = security_of(config)
+        model, judges = make_judges(config, pulses)
+        stack.callback(judges.release)
+        publisher = None
+        if config.publish.enabled:
+            identity = identity_of(config, model, new_instance_id())
+            publisher, _ = make_publisher(config, identity, security, pulses)
+            stack.callback(publisher.close)
+        return FootageRun(config, files, reporter, model, publisher, stopping=stopping.is_set).run()
 
 
 def _both(first: Callable[[Step], None], second: Callable[[Step], None]) -> Callable[[Step], None]:
@@ -126,12 +149,12 @@ def reload_on_hangup() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _reporter(config: Config, as_json: bool, quiet: bool) -> Iterator[Reporter]:
+def _reporter(config: Config, as_json: bool, quiet: bool, extent: Extent | None = None) -> Iterator[Reporter]:
     """Give what prints to standard output and standard error, and leave the terminal as it was."""
     if as_json:
         yield JsonReporter(sys.stdout, status_s=config.publish.status_s, quiet=quiet)
         return
-    reporter = HumanReporter(sys.stdout, sys.stderr, quiet=quiet, extent=extent_of(config))
+    reporter = HumanReporter(sys.stdout, sys.stderr, quiet=quiet, extent=extent or extent_of(config))
     try:
         yield reporter
     finally:

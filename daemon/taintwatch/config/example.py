@@ -22,6 +22,7 @@ from taintwatch.config.sections import (
     VoteSection,
     WebSection,
 )
+from taintwatch.config.speed import FootageSection, GateSection, GpuSection
 
 __all__ = ["TABLES", "example_toml"]
 
@@ -41,6 +42,9 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[metrics]", MetricsSection),
     ("[web]", WebSection),
     ("[faces]", FacesSection),
+    ("[gate]", GateSection),
+    ("[gpu]", GpuSection),
+    ("[footage]", FootageSection),
 )
 # What has no default must be shown with something that can be replaced.
 STAND_INS = {"name": "door", "source": "rtsp://camera.example/stream"}

@@ -29,7 +29,7 @@ PATHS = {
     "web": ("token_file", "certificate", "private_key"),
 }
 """Keys that may name a file."""
-FOLDERS = {"publish.curve": ("clients",), "evidence": ("folder",), "web": ("trials",)}
+FOLDERS = {"publish.curve": ("clients",), "evidence": ("folder",), "web": ("trials",), "footage": ("done",)}
 """Keys that name a folder, there already or not."""
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from taintwatch.config.faces import FacesSection
-from taintwatch.config.fields import Count, Name, Seconds, Section, Text, Texts
+from taintwatch.config.fields import Name, Seconds, Section, Text, Texts
+from taintwatch.config.speed import FootageSection, GateSection, GpuSection, LimitsSection
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.settings import policy_from_settings
 from taintwatch_models.errors import ConfigError
@@ -208,17 +209,6 @@ class EvidenceSection(Section):
     )
 
 
-class LimitsSection(Section):
-    """What bounds a run."""
-
-    max_batch: Annotated[int, Field(ge=1, le=256)] = Field(default=4, description="Frames in one inference call.")
-    max_frames: Count | None = Field(default=None, description="End after so many frames.")
-    stop_s: Annotated[float, Field(gt=0, le=60)] = Field(default=2.0, description="How long a clean stop may take.")
-    inference_s: Annotated[float, Field(gt=0, le=3600)] = Field(
-        default=30.0, description="A batch that takes longer hangs: the watchdog is no longer fed."
-    )
-
-
 class MetricsSection(Section):
     """What monitoring reads: /metrics, /healthz and /readyz over HTTP."""
 
@@ -276,6 +266,9 @@ class Config(Section):
     metrics: MetricsSection = MetricsSection()
     web: WebSection = WebSection()
     faces: FacesSection = FacesSection()
+    gate: GateSection = GateSection()
+    gpu: GpuSection = GpuSection()
+    footage: FootageSection = FootageSection()
 
     @model_validator(mode="after")
     def _voters_judge(self) -> Config:

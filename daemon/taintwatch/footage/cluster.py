@@ -6,15 +6,20 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from taintwatch.footage.processes import MOST_TRIES
+from taintwatch.footage.processes import LOOK_S, MOST_TRIES
 from taintwatch.footage.tasks import Results, Task
 from taintwatch_models.errors import TaintwatchError, UsageError
 
 __all__ = ["run_on_cluster"]
 
 
-def run_on_cluster(function: Callable[[Any], Any], tasks: Sequence[Task], workers: int) -> Results:
-    """Yield (place in `tasks`, result) as they end. Closing the generator cancels what is left.
+def run_on_cluster(
+    function: Callable[[Any], Any],
+    tasks: Sequence[Task],
+    workers: int,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Results:
+    """Yield (place in `tasks`, result) as they end. `stopping()` and closing the generator cancel what is left.
 
     The cluster is the one that runs already, or that the environment's RAY_ADDRESS names; else one is started on this
     machine and ended afterwards. `workers` tasks run at once at most (0: as many as the cluster has cores). Paths in
@@ -33,24 +38,26 @@ def run_on_cluster(function: Callable[[Any], Any], tasks: Sequence[Task], worker
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             raise UsageError(f"no Ray cluster can be reached or started ({str(error).splitlines()[0]})") from None
     try:
-        yield from _spread(ray, function, tasks, workers)
+        yield from _spread(ray, function, tasks, workers, stopping)
     finally:
         if started:
             ray.shutdown()
 
 
-def _spread(ray: Any, function: Callable[[Any], Any], tasks: Sequence[Task], workers: int) -> Results:
+def _spread(
+    ray: Any, function: Callable[[Any], Any], tasks: Sequence[Task], workers: int, stopping: Callable[[], bool]
+) -> Results:
     remote = ray.remote(num_cpus=1, max_retries=MOST_TRIES - 1)(function)
     waiting = iter(range(len(tasks)))
     running: dict[Any, int] = {}
     room = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     try:
-        while True:
+        while not stopping():
             while len(running) < room and (place := next(waiting, None)) is not None:
                 running[remote.remote(tasks[place].argument)] = place
             if not running:
                 return
-            for reference in ray.wait(list(running), num_returns=1)[0]:
+            for reference in ray.wait(list(running), num_returns=1, timeout=LOOK_S)[0]:
                 place = running.pop(reference)
                 yield place, _result(ray, reference, tasks[place])
     finally:

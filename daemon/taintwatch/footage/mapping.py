@@ -44,7 +44,9 @@ class Finished:
 class Engine(Protocol):
     """Runs a function over tasks, `workers` at a time; yields (place in `tasks`, result) as they end."""
 
-    def __call__(self, function: Callable[[Any], Any], tasks: Sequence[Task], workers: int) -> Results: ...
+    def __call__(
+        self, function: Callable[[Any], Any], tasks: Sequence[Task], workers: int, stopping: Callable[[], bool]
+    ) -> Results: ...
 
 
 def processor_cores() -> int:
@@ -60,13 +62,15 @@ def map_resumably(
     workers: int = 0,
     progress: Callable[[Finished], None] = lambda finished: None,
     engine: str = "processes",
+    stopping: Callable[[], bool] = lambda: False,
 ) -> list[Any]:
     """Return `function(task.argument)` for every task, in their order.
 
     `function` can be imported by name (a function of a module, or a `functools.partial` of one), so that it can be
     sent to another process; its results are JSON values. `workers` is how many work at once (0: one for each core, or
     all that a Ray cluster has). What is in `done_folder` under the same key and fingerprint is not done again; None
-    keeps nothing. A worker that is killed has its item done again by another. `engine` is one of `ENGINES`.
+    keeps nothing. A worker that is killed has its item done again by another. `engine` is one of `ENGINES`. Once
+    `stopping()` holds, the workers are ended, and None stands for what was not done.
 
     Raises what `function` raises as a `TaintwatchError` (what was done until then is kept), `TaintwatchError` where
     one item ends its worker again and again, `UsageError` for a wrong engine, two tasks of one key, or a folder that
@@ -86,7 +90,7 @@ def map_resumably(
         progress(Finished(index, task, result, True, done, len(tasks)))
     if not missing:
         return results
-    with closing(ENGINES[engine]()(function, [tasks[index] for index in missing], workers)) as ended:
+    with closing(ENGINES[engine]()(function, [tasks[index] for index in missing], workers, stopping)) as ended:
         for place, result in ended:
             index, done = missing[place], done + 1
             kept.write(tasks[index], result)
@@ -107,8 +111,10 @@ def _check(tasks: Sequence[Task], workers: int, engine: str) -> None:
 
 
 def _processes() -> Engine:
-    def run(function: Callable[[Any], Any], tasks: Sequence[Task], workers: int) -> Results:
-        return run_in_processes(function, tasks, workers or processor_cores())
+    def run(
+        function: Callable[[Any], Any], tasks: Sequence[Task], workers: int, stopping: Callable[[], bool]
+    ) -> Results:
+        return run_in_processes(function, tasks, workers or processor_cores(), stopping)
 
     return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 from collections import deque
@@ -20,14 +21,20 @@ __all__ = ["MOST_TRIES", "run_in_processes"]
 MOST_TRIES = 3
 """A task that ends its worker so often is given up: it would do so for ever."""
 
+LOOK_S = 0.2  # how soon it is noticed that it is told to stop
 _STOP_S = 2.0  # a worker that was told to end and has not by then is killed
 
 # A fresh interpreter for each worker: a fork would copy the threads' locks of ONNX Runtime, ZeroMQ and OpenCV.
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
-def run_in_processes(function: Callable[[Any], Any], tasks: Sequence[Task], workers: int) -> Results:
-    """Yield (place in `tasks`, result) as they end. Closing the generator ends the workers.
+def run_in_processes(
+    function: Callable[[Any], Any],
+    tasks: Sequence[Task],
+    workers: int,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Results:
+    """Yield (place in `tasks`, result) as they end. `stopping()` and closing the generator end the workers.
 
     Raises the `TaintwatchError` that `function` raised, or one where a task ended its worker `MOST_TRIES` times (any
     other exception of `function` ends its worker, with the traceback on standard error).
@@ -35,7 +42,7 @@ def run_in_processes(function: Callable[[Any], Any], tasks: Sequence[Task], work
     waiting, tries = deque(range(len(tasks))), [0] * len(tasks)
     crew: list[_Worker] = []
     try:
-        while waiting or any(worker.place is not None for worker in crew):
+        while not stopping() and (waiting or any(worker.place is not None for worker in crew)):
             while waiting and (worker := _idle(crew, function, workers)) is not None:
                 worker.give(waiting.popleft(), tasks)
             for worker in _heard_of(crew):
@@ -118,14 +125,15 @@ def _idle(crew: list[_Worker], function: Callable[[Any], Any], workers: int) -> 
 
 
 def _heard_of(crew: Sequence[_Worker]) -> list[_Worker]:
-    """Wait until at least one worker has answered or died."""
-    ready = set(wait([worker.pipe for worker in crew]))
+    """Wait, for a moment at most, until at least one worker has answered or died."""
+    ready = set(wait([worker.pipe for worker in crew], LOOK_S))
     return [worker for worker in crew if worker.pipe in ready]
 
 
 def _work(pipe: Connection, function: Callable[[Any], Any]) -> None:
     """A worker's life: until its parent closes the pipe, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    logging.getLogger().addHandler(logging.NullHandler())  # the parent has said it, or is told of it
     while True:
         try:
             argument = pipe.recv()

@@ -37,6 +37,7 @@ class Instruments:
         camera = ("camera",)
         self._frames = self._counter("frames", "Frames that were judged.", camera)
         self._rejected = self._counter("frames_rejected", "Frames that gave no usable prediction.", camera)
+        self._unchecked = self._counter("frames_unchecked", "Judged frames that the gate let pass unchecked.", camera)
         self._verdicts = self._counter("verdicts", "Verdicts.", (*camera, "detector", "suspicious"))
         self._alerts = self._counter("alerts", "Alert records by state: raised, updated, cleared.", (*camera, "state"))
         self._stages = Histogram(
@@ -56,8 +57,11 @@ class Instruments:
             return
         self._frames.labels(camera).inc()
         self._stages.labels("inference").observe(step.outcome.latency_ms / 1e3)
+        if any(not verdict.checked for verdict in step.verdicts):
+            self._unchecked.labels(camera).inc()
         for verdict in step.verdicts:
-            self._verdicts.labels(camera, verdict.detector, str(verdict.suspicious).lower()).inc()
+            suspicious = str(verdict.suspicious).lower() if verdict.checked else "unchecked"
+            self._verdicts.labels(camera, verdict.detector, suspicious).inc()
 
     def started(self, card: ModelCard, cameras: Sequence[CameraStatus], endpoint: str | None) -> None:
         """Note what runs the model."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import onnx
 
@@ -11,11 +11,15 @@ from taintwatch_models.errors import ModelError
 __all__ = ["keep_outputs"]
 
 
-def keep_outputs(model: onnx.ModelProto, outputs: Collection[str]) -> onnx.ModelProto:
+def keep_outputs(
+    model: onnx.ModelProto, outputs: Collection[str], given: Mapping[str, str] | None = None
+) -> onnx.ModelProto:
     """Return a copy of `model` with these outputs, and the nodes, weights and optional inputs that lead to them.
 
-    Raises `ModelError` where the model lacks one of the outputs.
+    `given` names values that become inputs, so that what leads to them is left out too, each with the output that has
+    its type and shape. Raises `ModelError` where the model lacks one of the outputs.
     """
+    given = given or {}
     there = {value.name: value for value in model.graph.output}
     missing = [name for name in outputs if name not in there]
     if missing:
@@ -25,7 +29,7 @@ def keep_outputs(model: onnx.ModelProto, outputs: Collection[str]) -> onnx.Model
     wanted = set(outputs)
     nodes: list[onnx.NodeProto] = []
     for node in reversed(model.graph.node):
-        if wanted.intersection(node.output):
+        if wanted.intersection(node.output) and not set(given).intersection(node.output):
             wanted.update(_reads(node))
             nodes.append(node)
     stored = {tensor.name for tensor in model.graph.initializer}
@@ -39,6 +43,10 @@ def keep_outputs(model: onnx.ModelProto, outputs: Collection[str]) -> onnx.Model
     graph.node.extend(reversed(nodes))
     graph.initializer.extend(t for t in model.graph.initializer if t.name in wanted)
     graph.input.extend(v for v in model.graph.input if v.name in wanted or v.name not in stored)
+    for name, like in given.items():
+        value = graph.input.add()
+        value.CopyFrom(there[like])
+        value.name = name
     graph.output.extend(there[name] for name in outputs)
     return pruned
 

@@ -12,7 +12,7 @@ from taintwatch_models.graph.prepare import Prepared
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.preprocessing import Preprocessing
 
-__all__ = ["autograd_difference", "check_inputs"]
+__all__ = ["autograd_difference", "check_inputs", "check_pixels"]
 
 TOLERANCE = 1e-3
 STRAY_PIXELS = 2e-3
@@ -20,7 +20,12 @@ STRAY_PIXELS = 2e-3
 
 
 def check_inputs(preprocessing: Preprocessing, count: int, seed: int = 0) -> NDArray[np.float32]:
-    """Return (count, 3, H, W) inputs: smooth random pictures, blurred to ever larger blobs."""
+    """Return (count, 3, H, W) inputs: `check_pixels`."""
+    return preprocessing.normalise(check_pixels(preprocessing, count, seed))
+
+
+def check_pixels(preprocessing: Preprocessing, count: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Return (count, H, W, 3) smooth random pictures, blurred to ever larger blobs."""
     rng = np.random.default_rng(seed)
     height, width = preprocessing.size
     pictures = []
@@ -28,7 +33,7 @@ def check_inputs(preprocessing: Preprocessing, count: int, seed: int = 0) -> NDA
         noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
         blurred = cv2.GaussianBlur(noise, (0, 0), 0.5 + index % 8)
         pictures.append(cv2.normalize(blurred, None, 0, 255, cv2.NORM_MINMAX))
-    return preprocessing.normalise(np.stack(pictures).astype(np.uint8))
+    return np.stack(pictures).astype(np.uint8)
 
 
 def autograd_difference(prepared: Prepared, inputs: NDArray[np.float32]) -> float:

@@ -1,0 +1,145 @@
+"""The gate: one forward for every frame, the check of TaintRadar only for those that deserve it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch_models.calibration_file import Calibration, GateCalibration
+from taintwatch_models.errors import CalibrationError, InferenceError
+from taintwatch_models.graph.gate import GATE_MARGIN, gate_of
+from taintwatch_models.graph.strangeness import STRANGENESS
+from taintwatch_models.onnx_classifier import OnnxRadar, RadarOutputs
+from taintwatch_models.onnx_session import open_session
+from taintwatch_models.radar_file import RadarFile
+
+__all__ = ["GateScorer", "GatedRadar", "gate_scores"]
+
+Draw = Callable[[int], NDArray[np.float64]]
+"""So many random numbers in [0, 1)."""
+
+
+def gate_scores(outputs: RadarOutputs, gate: GateCalibration) -> NDArray[np.float64]:
+    """Return each row's score, (B,): `tight`'s, with the best window dropped in place of a region filled."""
+    logits, label = outputs["logits"], outputs["label"]
+    rows = np.arange(len(logits))
+    own = logits[rows, label]
+    others = logits.copy()
+    others[rows, label] = -np.inf
+    before = others.max(axis=1) - own
+    scores = np.asarray(outputs[GATE_MARGIN] - gate.swing_weight * before, np.float64)
+    if gate.strangeness_weight:
+        if STRANGENESS not in outputs:
+            raise CalibrationError(
+                "the gate was calibrated with the strangeness of maps, which this model's graph does not give; "
+                "calibrate it again with `taintwatch calibrate gate`"
+            )
+        scores = scores + gate.strangeness_weight * outputs[STRANGENESS]
+    return scores
+
+
+class GateScorer:
+    """The classifier with the gate's statistics and nothing else: what every frame goes through."""
+
+    def __init__(self, radar: RadarFile, **place: Any) -> None:
+        """`place` is `open_session`'s: device, require_device, providers, threads.
+
+        Raises `ModelError`, `DeviceError`.
+        """
+        self.info = radar.info
+        self._session, self.provider = open_session(gate_of(radar).SerializeToString(), **place)
+        self._outputs = tuple(output.name for output in self._session.get_outputs())
+
+    def __call__(self, inputs: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Return `logits`, `label`, `features`, `gate_margin` and perhaps `strangeness` of (B, 3, H, W).
+
+        Raises `InferenceError`.
+        """
+        try:
+            values = self._session.run(self._outputs, {self.info.input: inputs})
+        except Exception as error:  # the runtime raises its own kinds, one for each provider
+            raise InferenceError(
+                f"inference failed on {self.provider}: {str(error).strip().splitlines()[0]}"
+            ) from error
+        return dict(zip(self._outputs, values, strict=True))
+
+
+class GatedRadar:
+    """A `Radar` that checks only the rows whose gate score exceeds the calibrated threshold, and a random share.
+
+    Its outputs have `gate` (B,), the score, and `checked` (B,) beside a radar's; what was not checked is 0 there.
+    """
+
+    def __init__(
+        self,
+        radar: RadarFile,
+        variants: Sequence[str],
+        calibration: Calibration,
+        *,
+        random_share: float,
+        features: bool = False,
+        draw: Draw | None = None,
+        **place: Any,
+    ) -> None:
+        """`draw` gives the random numbers; by default a generator seeded by the operating system, known to nobody.
+
+        `random_share` is the share of the rows below the threshold that are checked all the same, so that a patch made
+        to slip through the gate cannot count on it. Raises `CalibrationError` where the gate was never calibrated.
+        """
+        if calibration.gate is None:
+            raise CalibrationError(
+                "the gate has no threshold for this model; choose it with `taintwatch calibrate gate`, or switch "
+                "[gate] off"
+            )
+        self.info = radar.info
+        self._gate, self._random_share = calibration.gate, random_share
+        self._draw: Draw = draw or np.random.default_rng().random
+        self._features = features
+        self._score = GateScorer(radar, **place)
+        self._check = OnnxRadar(radar, variants, calibration, from_maps=True, **place)
+
+    @property
+    def provider(self) -> str:
+        """What runs it."""
+        return self._check.provider
+
+    def __call__(self, inputs: NDArray[np.float32]) -> RadarOutputs:
+        """Run a batch of inputs, (B, 3, H, W). Raises `InferenceError` where the runtime fails."""
+        first = self._score(inputs)
+        scores = gate_scores(first, self._gate)
+        checked = ~(scores <= self._gate.threshold)  # a score that is not a number is checked
+        if self._random_share > 0:
+            checked |= self._draw(len(scores)) < self._random_share
+        outputs: dict[str, NDArray[Any]] = {"logits": first["logits"], "label": first["label"]}
+        outputs |= {"gate": scores, "checked": checked}
+        kept = (STRANGENESS, "features") if self._features else (STRANGENESS,)
+        outputs |= {name: first[name] for name in kept if name in first}
+        rows = np.flatnonzero(checked)
+        if len(rows):
+            self._check_rows(inputs, first["features"], rows, outputs)
+        return outputs
+
+    def warm_up(self, batch: int) -> None:
+        """Run both parts once: the check's first run is the slow one, and a plain input may never come to it."""
+        zeros = np.zeros((batch, 3, *self.info.preprocessing.size), np.float32)
+        first = self._score(zeros)
+        self._check(zeros, **{self.info.maps: first["features"]})
+
+    def _check_rows(
+        self, inputs: NDArray[np.float32], maps: NDArray[np.float32], rows: NDArray[np.intp],
+        outputs: dict[str, NDArray[Any]],
+    ) -> None:  # fmt: skip
+        """Check some rows; put what comes out into `outputs` in their places."""
+        every = len(rows) == len(inputs)
+        chosen = (inputs, maps) if every else (inputs[rows], maps[rows])
+        for name, values in self._check(chosen[0], **{self.info.maps: chosen[1]}).items():
+            if name in outputs:
+                continue
+            if every:
+                outputs[name] = values
+            else:
+                outputs[name] = np.zeros((len(inputs), *values.shape[1:]), values.dtype)
+                outputs[name][rows] = values

@@ -1,0 +1,139 @@
+"""How strange a picture's maps are for the label that it was given: one more output of the radar graph, `strangeness`.
+
+A patch that drives a classifier excites its layers as no benign picture of the label does. For each layer the largest
+activation of each channel is taken, its logarithm, and the Mahalanobis distance to the mean of benign pictures with the
+predicted label, under one covariance for all labels (Lee et al., A Simple Unified Framework for Detecting
+Out-of-Distribution Samples and Adversarial Attacks, NeurIPS 2018). The distance's logarithm is put on its benign scale,
+(value - median) / (98% quantile - median), and the mean over the layers is the statistic: about 0 for a usual benign
+picture, 1 for a strange one.
+
+Deviations from Lee et al.: the largest activation instead of the mean (a patch is local), logarithms, equal weights
+instead of a regression on attacks, no perturbation of the input, the predicted label instead of the nearest.
+
+It costs no further forward: everything is computed from the first one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from taintwatch_models.graph.builder import GraphBuilder
+from taintwatch_models.graph.prune import keep_outputs
+from taintwatch_models.radar_file import RadarFile
+
+__all__ = ["STRANGENESS", "LayerReference", "attach_strangeness", "gives_strangeness", "layer_values", "pooling_graph"]
+
+STRANGENESS = "strangeness"
+_PREFIX = "taintwatch/strangeness"
+_MOST_LAYERS = 16
+_MOST_CHANNELS = 512
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerReference:
+    """What benign pictures look like to one layer."""
+
+    value: str
+    """Name of the layer's maps in the radar graph."""
+    means: NDArray[np.float32]
+    """(classes, channels): mean of log(1 + largest activation) for each predicted label."""
+    whitening: NDArray[np.float32]
+    """(channels, channels): the squared length of `(x - mean) @ whitening`, over the channels, is the distance."""
+    centre: float
+    spread: float
+    """Median of the distance's logarithm over benign pictures, and its 98% quantile less that (> 0)."""
+
+
+def gives_strangeness(radar: RadarFile) -> bool:
+    """Say whether a reference was fitted into the graph."""
+    return any(output.name == STRANGENESS for output in radar.proto.graph.output)
+
+
+def layer_values(radar: RadarFile) -> tuple[str, ...]:
+    """Return the names of the maps that are looked at: what the first forward's convolutions read, and the last maps.
+
+    At most 16 of them, evenly chosen where there are more, the last maps always; others of more than 512 channels are
+    left out.
+    """
+    weights = {tensor.name: tensor for tensor in radar.proto.graph.initializer}
+    inputs = {value.name for value in radar.proto.graph.input}
+    found: dict[str, None] = {}
+    for node in radar.proto.graph.node:
+        if node.op_type != "Conv" or node.output[0].startswith("taintwatch/") or node.input[0] in inputs:
+            continue
+        kernel = weights.get(node.input[1])
+        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+        if kernel is not None and kernel.dims[1] * groups <= _MOST_CHANNELS:
+            found[node.input[0]] = None
+    names = [*found, "features"]
+    if len(names) > _MOST_LAYERS:
+        chosen = np.linspace(0, len(names) - 1, _MOST_LAYERS).round().astype(int)
+        names = [names[index] for index in chosen]
+    return tuple(names)
+
+
+def pooling_graph(radar: RadarFile, values: Sequence[str]) -> onnx.ModelProto:
+    """Return a graph that gives `label` (B,) and, for each of `values`, `pooled_<i>` (B, channels)."""
+    bare = _without(radar.proto)
+    builder = GraphBuilder(bare.opset_import[0].version, _PREFIX)
+    for index, value in enumerate(values):
+        builder.nodes.append(helper.make_node("Identity", [_pooled(builder, value)], [f"pooled_{index}"]))
+    extended = _extended(bare, builder, [(f"pooled_{index}", ["batch", None]) for index in range(len(values))])
+    return keep_outputs(extended, ["label", *(f"pooled_{index}" for index in range(len(values)))])
+
+
+def attach_strangeness(radar: RadarFile, layers: Sequence[LayerReference]) -> RadarFile:
+    """Return the radar with the output `strangeness` (B,), float32; one that it has already is replaced."""
+    bare = _without(radar.proto)
+    builder = GraphBuilder(bare.opset_import[0].version, _PREFIX)
+    parts = [_layer(builder, layer) for layer in layers]
+    total = parts[0] if len(parts) == 1 else builder.add("Sum", *parts)
+    mean = builder.add("Div", total, builder.constant(float(len(parts))))
+    builder.nodes.append(helper.make_node("Identity", [mean], [STRANGENESS], name=STRANGENESS))
+    return replace(radar, proto=_extended(bare, builder, [(STRANGENESS, ["batch"])]))
+
+
+def _pooled(builder: GraphBuilder, value: str) -> str:
+    """Log of one plus each channel's largest activation, with its sign: (B, channels)."""
+    largest = builder.add("Flatten", builder.add("GlobalMaxPool", value), axis=1)
+    size = builder.add("Log", builder.add("Add", builder.add("Abs", largest), builder.constant(1.0)))
+    return builder.add("Mul", builder.add("Sign", largest), size)
+
+
+def _layer(builder: GraphBuilder, layer: LayerReference) -> str:
+    """The log distance of one layer on its benign scale: (B,)."""
+    b = builder
+    expected = b.add("Gather", _stored(b, layer.means), "label", axis=0)
+    white = b.add("MatMul", b.add("Sub", _pooled(b, layer.value), expected), _stored(b, layer.whitening))
+    distance = b.reduce("ReduceMean", b.add("Mul", white, white), [1], keepdims=False)
+    logarithm = b.add("Log", b.add("Max", distance, b.constant(1e-12)))
+    return b.add("Div", b.add("Sub", logarithm, b.constant(layer.centre)), b.constant(layer.spread))
+
+
+def _stored(builder: GraphBuilder, values: NDArray[np.float32]) -> str:
+    """Keep values as float16: half the bytes, and an error of one part in 2,000 where one in ten is noise."""
+    return builder.cast(builder.constant(values, np.float16))
+
+
+def _extended(
+    proto: onnx.ModelProto, builder: GraphBuilder, outputs: Sequence[tuple[str, list[str | None]]]
+) -> onnx.ModelProto:
+    extended = onnx.ModelProto()
+    extended.CopyFrom(proto)
+    extended.graph.node.extend(builder.nodes)
+    extended.graph.initializer.extend(builder.initializers.values())
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs]
+    extended.graph.output.extend(infos)
+    return extended
+
+
+def _without(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph without the output and what only it needs."""
+    names = [output.name for output in proto.graph.output if output.name != STRANGENESS]
+    return keep_outputs(proto, names) if len(names) < len(proto.graph.output) else proto
