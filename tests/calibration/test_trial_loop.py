@@ -140,6 +140,15 @@ def test_videos_of_ones_own_are_scored_with_their_sheet(sheets: Path, clips: Pat
     assert all(clip.right)  # the sheet knows that it shows a stop sign
 
 
+def test_stills_to_craft_on_are_taken_before_the_attack_and_with_their_label(clips: Path, tmp_path: Path) -> None:
+    told = run("stills", clips, "--every", 2, "--out", tmp_path / "stills")
+    rows = (tmp_path / "stills" / "labels.csv").read_text().splitlines()
+    assert f"{len(rows) - 1} pictures and labels.csv" in told
+    assert len(rows) == 1 + 2 * (3 + 3)  # two clean clips, and what comes before two attacks
+    assert all(row.endswith(",14") and not row.startswith("control") for row in rows[1:])
+    assert all((tmp_path / "stills" / row.split(",")[0]).is_file() for row in rows[1:])
+
+
 @pytest.fixture
 def grey_video(tmp_path: Path) -> Path:
     from taintwatch_calibration.film.recording import recording
@@ -200,6 +209,7 @@ def test_bad_input_is_said_in_one_sentence(sheets: Path, grey_video: Path, tmp_p
         (("simulate", "--sheet", sheets / "sign.pdf", "--size", "big", *out), "--size has value 'big'"),
         (("simulate", "--sheet", sheets / "sign.pdf", "--at", "here", *out), "--at has value 'here'"),
         (("simulate", "--sheet", sheets / "sign.pdf", "--profile", "x.json", *out), "x.json: not a readable colour"),
+        (("stills", grey_video, *out), "which class it shows is not known"),
         (("report", tmp_path / "empty"), "no readable scores"),
     ]
     for arguments, words in cases:
