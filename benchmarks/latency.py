@@ -4,40 +4,41 @@
 
 `plain` is the user's own ONNX file on the same runtime; `prepared` the same classifier inside the radar graph with
 nothing else asked of it; `tight` and `paper` (K = 9) are whole checks. Rounds are interleaved, so that whatever else
-the machine does falls on all alike; the median of each is reported, with the ratio's spread over the rounds. `around`
-is capture, preprocessing, vote and publishing of one 640 x 480 frame, without any forward.
+the machine does falls on all alike; the median of each is reported, with the ratio's spread over the rounds. With
+`--footage`, `gated_ratio` is the gated check on benign footage, on average. `around` is decoding, preprocessing,
+judging, vote and publishing of one 640 x 480 frame, without any forward.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from taintwatch.alerts.lifecycle import AlertBook
-from taintwatch.alerts.publisher import Publisher
-from taintwatch.alerts.writer import Identity, new_instance_id
-from taintwatch.sources.factory import open_source
-from taintwatch.vote.voter import Voter
-from taintwatch.vote.window import KofN
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.frame_rate import write_video
+from benchmarks.speed.stages import around_ms
+from benchmarks.speed.timing import percentiles
+from taintwatch_calibration.benign import read_benign, split_in_blocks
+from taintwatch_calibration.gate import calibrate_gate
 from taintwatch_calibration.machine import machine
-from taintwatch_models.calibration_file import Calibration
-from taintwatch_models.detectors import make_detectors
+from taintwatch_models.calibration_file import Calibration, TightCalibration
+from taintwatch_models.gated import GatedRadar
 from taintwatch_models.graph.verify import check_inputs
 from taintwatch_models.loading import ModelSettings, load_radar_file
-from taintwatch_models.onnx_classifier import OnnxRadar, prediction_of
+from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import gpu_present, open_session
 from taintwatch_models.radar_file import RadarFile
-from taintwatch_models.records import Frame, Prediction, read_only
 
 BATCHES = (1, 4, 16)
 PLACES = {"cpu": "cpu", "cuda": "cuda"}
@@ -92,47 +93,45 @@ def with_third_pass(radar: RadarFile, batch: int) -> NDArray[np.float32]:
     return pictures[np.resize(np.flatnonzero(masks), batch)]
 
 
-def around(radar: RadarFile, count: int, folder: str) -> dict[str, float]:
-    """Time, per 640 x 480 frame, everything but the forwards; milliseconds, median."""
-    info = radar.info
-    picture = Path(folder) / "scene.png"
-    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-    picture.write_bytes(cv2.imencode(".png", noise)[1].tobytes())
-    source = open_source(f"sim:{picture}?pace=0&width=640&height=480&duration=1000")
-    source.open()
-    run = OnnxRadar(radar, ("tight",), threads=1)
-    detectors = make_detectors(("tight",), Calibration(), info.labels, info.preprocessing)
-    voter, book = Voter(KofN(3, 5), detectors=("tight",)), AlertBook()
-    identity = Identity("bench", info.source_sha256, "", "CPUExecutionProvider", False, new_instance_id())
-    stages: dict[str, list[float]] = {"capture": [], "preprocess": [], "judge_and_vote": [], "publish": []}
-    with_alert = None
-    publisher = Publisher(identity, "tcp://127.0.0.1:*", cameras=["bench"])
-    try:
-        for index in range(count):
-            marks = [time.perf_counter()]
-            grab = source.read()
-            assert grab is not None  # noqa: S101 (the simulator is endless here)
-            frame = Frame("bench", index, read_only(grab.image), time.monotonic_ns(), time.time_ns(), grab.media_s)
-            marks.append(time.perf_counter())
-            inputs = info.preprocessing([frame.image])
-            marks.append(time.perf_counter())
-            outputs = run(inputs)
-            marks.append(time.perf_counter())
-            prediction = prediction_of(frame, outputs, 0, info.labels, 0.0)
-            assert isinstance(prediction, Prediction)  # noqa: S101
-            verdicts = [detector(prediction) for detector in detectors]
-            alert = book(prediction, verdicts, voter(frame, verdicts))
-            marks.append(time.perf_counter())
-            with_alert = alert or with_alert
-            if with_alert is not None:  # one alert published for every frame: far more than ever happens
-                publisher.publish_alert(with_alert)
-            marks.append(time.perf_counter())
-            for name, begin in (("capture", 0), ("preprocess", 1), ("judge_and_vote", 3), ("publish", 4)):
-                stages[name].append((marks[begin + 1] - marks[begin]) * 1e3)
-    finally:
-        publisher.close()
-        source.close()
-    return {name: round(float(np.median(values)), 4) for name, values in stages.items()}
+def gated(options: argparse.Namespace, radar: RadarFile, plain: Call) -> dict[str, Any]:
+    """Time the gated check and the plain forward, frame by frame in turn, on benign footage at batch 1.
+
+    The gate's threshold comes from one half of the frames, in blocks of time; the other half is timed. The ratio is
+    that of the two sums: what a frame costs on average, the checked ones included.
+    """
+    frames = read_benign(str(options.footage), radar.info.preprocessing, most=options.footage_frames)
+    gate = calibrate_gate(radar, frames, share=options.share, tight=TightCalibration(), threads=options.threads)
+    run = GatedRadar(
+        radar, ("tight",), Calibration(gate=gate), random_share=options.random_share, threads=options.threads,
+        draw=np.random.default_rng(0).random, device="cpu",
+    )  # fmt: skip
+    run.warm_up(1)
+    _, rest = split_in_blocks(frames, 0)
+    spent: dict[str, list[float]] = {"plain": [], "gated": []}
+    checked = 0
+    for index in rest:
+        inputs = radar.info.preprocessing.normalise(frames.pixels[index : index + 1])
+        for name in ("plain", "gated"):
+            start = time.perf_counter()
+            outputs = plain(inputs) if name == "plain" else run(inputs)
+            spent[name].append((time.perf_counter() - start) * 1e3)
+        checked += int(outputs["checked"].sum())
+    plain_ms, gated_ms = (np.array(spent[name][5:]) for name in ("plain", "gated"))  # the first ones warm caches
+    blocks = [
+        float(g.sum() / p.sum())
+        for g, p in zip(np.array_split(gated_ms, 10), np.array_split(plain_ms, 10), strict=True)
+    ]
+    return {
+        "gated_ratio": round(float(gated_ms.sum() / plain_ms.sum()), 3),
+        "gated_ratio_quartiles": [round(float(q), 3) for q in np.percentile(blocks, (25, 75))],
+        "gated_ms": percentiles(gated_ms),
+        "plain_ms": percentiles(plain_ms),
+        "footage": options.footage.name,
+        "frames_timed": len(gated_ms),
+        "share_accepted": options.share,
+        "random_share": options.random_share,
+        "share_checked": round(checked / len(spent["gated"]), 4),
+    }
 
 
 def main() -> None:
@@ -141,6 +140,10 @@ def main() -> None:
     parser.add_argument("--preprocessing")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--footage", type=Path, help="benign videos or pictures: times the gated check too")
+    parser.add_argument("--footage-frames", type=int, default=600)
+    parser.add_argument("--share", type=float, default=0.12, help="of benign frames, that the gate has checked")
+    parser.add_argument("--random-share", type=float, default=0.02)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     ort.set_default_logger_severity(4)
@@ -158,12 +161,18 @@ def main() -> None:
             print(
                 f"{place} batch {batch:2d}: plain {found['plain_ms']:.2f} ms a frame; {', '.join(ratios)}", flush=True
             )
+    if options.footage is not None:
+        document["gated"] = gated(options, radar, calls(options.model, radar, "cpu", options.threads)["plain"])
+        document["gated_ratio"] = document["gated"]["gated_ratio"]
+        print(f"gated, on benign footage: {document['gated_ratio']:.2f} x the plain forward, "
+              f"{document['gated']['share_checked']:.1%} of the frames checked", flush=True)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        document["around_ms"] = around(radar, 200, folder)
+        video = Path(folder) / "scene.mp4"
+        write_video(video, 200)
+        document["around_ms"] = around_ms(radar, video, 200)
     tight = document["cpu"]["batch1"]["tight_ms"]
-    without_preprocessing = sum(value for name, value in document["around_ms"].items() if name != "preprocess")
-    document["around_share_of_tight"] = round(without_preprocessing / tight, 4)
-    print(f"around the forwards, per 640 x 480 frame: {document['around_ms']} ms; capture, vote and publishing are "
+    document["around_share_of_tight"] = round(document["around_ms"]["sum"]["p50"] / tight, 4)
+    print(f"around the forwards, per 640 x 480 frame: {document['around_ms']['sum']} ms from decoding to publishing, "
           f"{document['around_share_of_tight']:.1%} of the tight check")  # fmt: skip
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)

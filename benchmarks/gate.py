@@ -1,0 +1,215 @@
+"""What the gate loses: TaintRadar's detections on successful attacks, with every frame checked and with the gate.
+
+    python benchmarks/gate.py signs --attacks build/sign_attacks [--json docs/results/gate_signs.json]
+    python benchmarks/gate.py photographs --model MODEL.onnx --images FOLDER --patches FOLDER [--json F]
+
+`signs` takes the pictures and the attacks that `benchmarks/sign_attacks.py` keeps in its --work; `photographs` takes
+the patches that `benchmarks/detection_table.py` keeps in its --patches. Both the threshold of `tight` and the gate's
+come from one part of the benign pictures; the share that is checked is measured on another, the loss on the attacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.detection_table import read_photographs
+from benchmarks.sign_attacking.attack import load_attack
+from benchmarks.sign_attacking.bench import parts_kept
+from benchmarks.sign_attacking.specs import attack_specs
+from taintwatch_calibration.craft.patch import PatchRecipe, apply_patch, draw_placements, shape_mask
+from taintwatch_calibration.gate import scores_of_pixels
+from taintwatch_calibration.machine import machine
+from taintwatch_calibration.rates import threshold_for, wilson_interval
+from taintwatch_models.bundled import bundled_calibration_path, bundled_radar
+from taintwatch_models.calibration_file import Calibration, GateCalibration, TightCalibration, read_calibration
+from taintwatch_models.detectors import tight_scores_of
+from taintwatch_models.errors import TaintwatchError, UsageError
+from taintwatch_models.gated import GateScorer
+from taintwatch_models.graph.prepare import prepare
+from taintwatch_models.loading import describe
+from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.preprocessing import read_labels
+from taintwatch_models.radar_file import RadarFile
+from taintwatch_models.storage import write_atomically
+
+__all__ = ["main"]
+
+_PATCH = re.compile(r".*_(0\.\d+)(?:-(0\.\d+))?_\d+_(\d+)")  # sizes, iterations, seed: detection_table.py's names
+SHARES = (0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)
+Pixels = NDArray[np.uint8]
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What `tight` and the gate say of some pictures, (pictures,) each."""
+
+    tight: Scores
+    gate: Scores
+
+
+class Judge:
+    """Runs both on pixels (N, H, W, 3) in the model's channel order."""
+
+    def __init__(self, radar: RadarFile, tight: TightCalibration) -> None:
+        self._tight = tight
+        self._normalise = radar.info.preprocessing.normalise
+        self._run = OnnxRadar(radar, ("tight",), Calibration(tight=tight), threads=1, device="cpu")
+        self._scorer = GateScorer(radar, threads=1, device="cpu")
+        self._gate = GateCalibration(0.0, 0.0, tight.swing_weight, tight.strangeness_weight)
+
+    def __call__(self, pixels: Pixels) -> Judged:
+        tight = [
+            tight_scores_of(self._run(self._normalise(pixels[i : i + 16])), self._tight)
+            for i in range(0, len(pixels), 16)
+        ]
+        return Judged(np.concatenate(tight), scores_of_pixels(self._scorer, pixels, self._gate))
+
+
+def loss_table(choosing: Judged, held: Judged, attacks: dict[str, Judged], accepted: float) -> dict[str, Any]:
+    """Return, for each share, what is checked and what is detected with and without the gate; JSON-ready."""
+    threshold = threshold_for(choosing.tight, accepted)
+    detected = {name: judged.tight > threshold for name, judged in attacks.items()}
+    rows = []
+    for share in SHARES:
+        gate = threshold_for(choosing.gate, share)
+        checked = int((held.gate > gate).sum())
+        lost = {name: int((detected[name] & (judged.gate <= gate)).sum()) for name, judged in attacks.items()}
+        total = sum(len(judged.gate) for judged in attacks.values())
+        low, high = wilson_interval(sum(lost.values()), total)
+        rows.append({
+            "share": share, "threshold": gate, "checked_of_held_out": checked / len(held.gate),
+            "lost": sum(lost.values()), "attacks": total, "loss": sum(lost.values()) / total,
+            "loss_interval": [low, high], "lost_by_attack": lost,
+        })  # fmt: skip
+    hits = sum(int(found.sum()) for found in detected.values())
+    return {
+        "accepted_fpr": accepted,
+        "tight_threshold": threshold,
+        "held_out_fpr": float((held.tight > threshold).mean()),
+        "tpr_without_gate": hits / sum(len(found) for found in detected.values()),
+        "benign_choosing": len(choosing.gate),
+        "benign_held_out": len(held.gate),
+        "successes": {name: len(found) for name, found in detected.items()},
+        "rows": rows,
+    }
+
+
+def signs(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure on the bundled recogniser, on the strong attacks that are kept."""
+    radar = bundled_radar()
+    tight = read_calibration(bundled_calibration_path(), model_hash=radar.info.source_sha256).tight
+    judge = Judge(radar, tight)
+    attacks = {}
+    for spec in attack_specs():
+        kept = options.attacks / f"{spec.key(radar.info.source_sha256)}.npz"
+        if spec.strong and kept.is_file():
+            attack = load_attack(kept)
+            pixels = attack.pixels[attack.success][: options.most]
+            if len(pixels):
+                attacks[f"{spec.name} {spec.size}{' film' if spec.film else ''} {spec.seed}"] = judge(pixels)
+    if not attacks:
+        raise UsageError(f"{options.attacks} keeps no attack on the bundled model; run benchmarks/sign_attacks.py")
+    parts = parts_kept(options.attacks, _no_parts)
+    choosing, held = (
+        judge(part.pixels[np.random.default_rng(0).permutation(len(part.pixels))[: options.benign]])
+        for part in (parts.tuning, parts.reporting)
+    )
+    return {"model": radar.info.name, "tight": asdict(tight), **loss_table(choosing, held, attacks, options.fpr)}
+
+
+def _no_parts() -> Any:
+    raise UsageError("the pictures of benchmarks/sign_attacks.py are missing (parts.npz); run it first")
+
+
+def photographs(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure on a model of photographs, with the patches of `detection_table.py` and its split."""
+    radar = prepare(options.model, describe(options.model, None, None)).radar
+    preprocessing, tight = radar.info.preprocessing, TightCalibration()
+    names = read_labels(options.model.with_name("imagenet_labels.json"))
+    target = names.index(options.target)
+    pictures, truth = read_photographs(options.images, preprocessing.size[0])
+    rest = np.random.default_rng(0).permutation(len(pictures))[len(pictures) // 5 :]
+    plain = OnnxRadar(radar, (), threads=1, device="cpu")
+
+    def said(pixels: Pixels) -> NDArray[np.int64]:
+        return np.concatenate(
+            [plain(preprocessing.normalise(pixels[i : i + 16]))["label"] for i in range(0, len(pixels), 16)]
+        )
+
+    rest = rest[(said(pictures[rest]) == truth[rest]) & (truth[rest] != target)]
+    choose, held, victims = np.array_split(rest, 3)
+    judge, attacks = Judge(radar, tight), {}
+    planes = torch.from_numpy(pictures[victims]).permute(0, 3, 1, 2).float() / 255
+    for kept in sorted(options.patches.glob("*.pt")):
+        named = _PATCH.fullmatch(kept.stem)
+        if named is None:
+            continue
+        steps = np.arange(float(named[1]), float(named[2] or named[1]) + 0.01, 0.05).round(2)
+        seed = int(named[3])
+        recipe = PatchRecipe(target, tuple(steps.tolist()), seed=seed)
+        places = draw_placements(len(victims), recipe, torch.Generator().manual_seed(1000 + seed))
+        patch = torch.load(kept, weights_only=True)
+        images, _ = apply_patch(planes, patch, shape_mask(recipe.shape, recipe.resolution), places)
+        pixels = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        attacks[kept.stem] = judge(pixels[said(pixels) == target])
+    if not attacks:
+        raise UsageError(f"{options.patches} holds no patch; run benchmarks/detection_table.py with --patches first")
+    table = loss_table(judge(pictures[choose]), judge(pictures[held]), attacks, options.fpr)
+    return {"model": radar.info.name, "tight": asdict(tight), **table}
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    on_signs, on_photographs = kinds.add_parser("signs"), kinds.add_parser("photographs")
+    on_signs.add_argument("--attacks", type=Path, required=True, help="--work of benchmarks/sign_attacks.py")
+    on_signs.add_argument("--most", type=int, default=150, help="successful attacks of each kind")
+    on_signs.add_argument("--benign", type=int, default=1500, help="benign pictures of each half")
+    on_photographs.add_argument("--model", type=Path, required=True)
+    on_photographs.add_argument("--images", type=Path, required=True, help="folder with a labels.csv")
+    on_photographs.add_argument(
+        "--patches", type=Path, required=True, help="--patches of benchmarks/detection_table.py"
+    )
+    on_photographs.add_argument("--target", default="toaster")
+    for each in (on_signs, on_photographs):
+        each.add_argument("--fpr", type=float, default=0.02, help="accepted by `tight`")
+        each.add_argument("--json", type=Path)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print the table; raises `TaintwatchError` for missing files."""
+    options = _options(arguments)
+    torch.set_num_threads(1)
+    found = signs(options) if options.kind == "signs" else photographs(options)
+    print(f"{found['model']}: without a gate {found['tpr_without_gate']:.1%} of {sum(found['successes'].values())} "
+          f"successful attacks detected, held-out false alarms {found['held_out_fpr']:.1%}")  # fmt: skip
+    for row in found["rows"]:
+        low, high = row["loss_interval"]
+        print(f"share {row['share']:.0%}: {row['checked_of_held_out']:.1%} of held-out benign frames checked, "
+              f"{100 * row['loss']:.2f} points lost ({100 * low:.2f} to {100 * high:.2f})")  # fmt: skip
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(options.json, (json.dumps({**machine(), **found}, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TaintwatchError as error:
+        print(f"gate: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)

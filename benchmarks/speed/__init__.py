@@ -1,0 +1,1 @@
+"""What `benchmarks/throughput.py` is made of: the stages of one check, many cameras at once, the picture."""

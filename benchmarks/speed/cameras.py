@@ -1,0 +1,102 @@
+"""Many cameras at once on one model: how long a frame waits for its verdict, and whether anything grows."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.speed.timing import percentiles
+from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.cameras import Camera, CameraSet
+from taintwatch.pipeline import watch
+from taintwatch.sources.base import Grab
+from taintwatch.vote.voter import Voter
+from taintwatch.vote.window import KofN
+from taintwatch_models.loading import ModelSettings, load_model
+
+__all__ = ["Loop", "watched"]
+
+
+class Loop:
+    """A live source that shows decoded pictures again and again at a fixed rate: no decoding, no rendering."""
+
+    live = True
+
+    def __init__(self, pictures: Sequence[NDArray[np.uint8]], fps: float, shift_s: float) -> None:
+        self._pictures, self._period, self._shift = pictures, 1 / fps, shift_s
+        self._start, self._given = 0.0, 0
+        self.description = "bench"
+
+    def open(self) -> None:
+        """Start the clock."""
+        self._start, self._given = time.monotonic() + self._shift, 0
+
+    def read(self) -> Grab:
+        """Wait for the next picture's time and give it."""
+        time.sleep(max(0.0, self._start + self._given * self._period - time.monotonic()))
+        self._given += 1
+        return Grab(self._pictures[self._given % len(self._pictures)].copy())
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def watched(
+    settings: ModelSettings, pictures: Sequence[NDArray[np.uint8]], cameras: int, fps: float, seconds: float,
+    *, max_batch: int, gather_ms: float = 0.0,
+) -> dict[str, Any]:  # fmt: skip
+    """Watch simulated cameras for some seconds; JSON-ready: delays, drops, memory and processor time."""
+    loaded = load_model(settings)
+    sources = [Loop(pictures, fps, shift_s=index / cameras / fps) for index in range(cameras)]
+    supply = CameraSet(
+        [Camera(f"camera{index}", source) for index, source in enumerate(sources)], gather_s=gather_ms / 1e3
+    )
+    voter, book = Voter(KofN(3, 5), detectors=settings.variants), AlertBook()
+    delays: list[float] = []
+    batches: list[int] = []
+    start, half, before = time.monotonic(), 0.0, 0.0
+    supply.start()
+    spent = _processor_s()
+    try:
+        for steps in watch(
+            supply, loaded.classifier, loaded.detectors, voter, book, max_batch=max_batch, wait_s=0.2,
+            stopping=lambda: time.monotonic() - start > seconds,
+        ):  # fmt: skip
+            now = time.monotonic()
+            if now - start > seconds / 10:  # the first tenth starts threads and warms caches
+                before = before or _resident_mb()
+                delays += [now * 1e3 - step.frame.captured_ns / 1e6 for step in steps]
+                batches += [len(steps)] if steps else []
+            half = half or (_resident_mb() if now - start > seconds / 2 else 0.0)
+        spent = _processor_s() - spent
+        statuses = supply.statuses()
+    finally:
+        supply.stop()
+    return {
+        "cameras": cameras,
+        "fps_each": fps,
+        "seconds": seconds,
+        "delay_ms": percentiles(delays),
+        "frames_per_second": round(len(delays) / (0.9 * seconds), 1),
+        "dropped_share": round(sum(s.dropped for s in statuses) / max(1, sum(s.captured for s in statuses)), 4),
+        "mean_batch": round(float(np.mean(batches)), 2),
+        "resident_mb": [round(before, 1), round(half, 1), round(_resident_mb(), 1)],
+        "cores_busy": round(spent / seconds, 2),
+    }
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _processor_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
