@@ -63,14 +63,13 @@ def main() -> None:
     print(json.dumps(recognised, indent=2))
     if arguments.until == "recognition":
         return
-    benign = (
-        {
-            part: model.statistics(people.faces[people.rows(rows)], arguments.work / f"benign-{part}")
-            for part, rows in (("calibration", CALIBRATION), ("test", TEST))
-        }
-        if arguments.until != "attacks"
-        else {}
-    )
+    benign = {}
+    if arguments.until != "attacks":
+        for name, part in (("calibration", CALIBRATION), ("test", TEST)):
+            faces = people.faces[people.rows(part)]
+            benign[name] = model.statistics(faces, arguments.work / f"benign-{name}")
+    if arguments.until == "benign":
+        return
     attacks = {
         kind: craft_all(people, model, arguments.work, dodging=kind == "dodging", wearers=arguments.wearers)
         for kind in ("impersonation", "dodging")
@@ -195,7 +194,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="the JSON to write")
     parser.add_argument("--wearers", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--until", choices=["recognition", "attacks", "end"], default="end")
+    parser.add_argument("--until", choices=["recognition", "benign", "attacks", "end"], default="end")
     return parser.parse_args()
 
 

@@ -98,7 +98,9 @@ class HaarFaces:
         sizes = {"minSize": (18, 18), "maxSize": (72, 72)}
         found = [eye for cascade in self._eyes for eye in cascade.detectMultiScale(band, 1.05, 3, **sizes)]
         shares = (1 / (face.shape[1] * scale), 1 / (face.shape[0] * scale))
-        return [((ex + ew / 2) * shares[0], (ey + eh / 2) * shares[1] + _EYE_BAND[0]) for ex, ey, ew, eh in found]
+        return [
+            (float(ex + ew / 2) * shares[0], float(ey + eh / 2) * shares[1] + _EYE_BAND[0]) for ex, ey, ew, eh in found
+        ]
 
 
 def _best_pair(centres: Sequence[Point]) -> tuple[Point, Point] | None:

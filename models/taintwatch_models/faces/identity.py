@@ -58,7 +58,9 @@ def with_identity(
     """
     dimensions, people = weights.shape
     if dimensions != embedding.dimensions or bias.shape != (people,):
-        raise ValueError(f"weights {weights.shape} and bias {bias.shape} do not fit an embedding of {dimensions}")
+        raise ValueError(
+            f"weights {weights.shape} and bias {bias.shape} do not fit an embedding of {embedding.dimensions}"
+        )
     proto = onnx.ModelProto()
     proto.CopyFrom(embedding.proto)
     graph = proto.graph

@@ -1,0 +1,72 @@
+"""Faces are followed from frame to frame, whatever order the detector gives them in."""
+
+from __future__ import annotations
+
+import pytest
+
+from taintwatch.faces.tracking import FaceTracker, overlap
+from taintwatch_models.faces.detect import Face
+
+SECOND = 1_000_000_000
+
+
+def a_face(x: float, y: float = 50, width: float = 100) -> Face:
+    return Face((x, y, width, width), ((x + 30, y + 40), (x + 67, y + 40)), True)
+
+
+@pytest.mark.parametrize(
+    ("other", "share"), [((0, 0, 10, 10), 1.0), ((5, 0, 10, 10), 1 / 3), ((10, 0, 10, 10), 0.0), ((50, 50, 1, 1), 0.0)]
+)
+def test_overlap_is_the_intersection_over_the_union(other: tuple[float, float, float, float], share: float) -> None:
+    assert overlap((0, 0, 10, 10), other) == pytest.approx(share)
+
+
+def test_boxes_without_an_area_do_not_overlap() -> None:
+    assert overlap((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0
+
+
+def numbers(tracker: FaceTracker, second: float, *faces: Face, camera: str = "door") -> dict[float, int]:
+    tracked = tracker(camera, round(second * SECOND), faces)
+    return {face.box[0]: number for number, face in tracked.faces}
+
+
+def test_a_face_that_moves_keeps_its_number_and_another_gets_its_own() -> None:
+    tracker = FaceTracker()
+    first = numbers(tracker, 0.0, a_face(0), a_face(300))
+    second = numbers(tracker, 0.1, a_face(320), a_face(20))
+    assert second == {20: first[0], 320: first[300]}
+    assert len(set(first.values())) == 2
+
+
+def test_a_face_that_is_missed_for_a_moment_keeps_its_number() -> None:
+    tracker = FaceTracker(patience_s=1.0)
+    first = numbers(tracker, 0.0, a_face(0))
+    assert numbers(tracker, 0.5) == {}
+    assert numbers(tracker, 0.9, a_face(10))[10] == first[0]
+
+
+def test_a_face_that_is_gone_for_long_is_given_up_and_its_number_never_used_again() -> None:
+    tracker = FaceTracker(patience_s=1.0)
+    first = numbers(tracker, 0.0, a_face(0))
+    tracked = tracker("door", round(1.5 * SECOND), [])
+    assert tracked.ended == (first[0],)
+    assert numbers(tracker, 1.6, a_face(0))[0] > first[0]
+
+
+def test_a_film_that_starts_again_ends_what_was_followed() -> None:
+    tracker = FaceTracker()
+    first = numbers(tracker, 5.0, a_face(0))
+    assert tracker("door", 0, [a_face(0)]).ended == (first[0],)
+
+
+def test_cameras_share_no_faces() -> None:
+    tracker = FaceTracker()
+    assert numbers(tracker, 0.0, a_face(0))[0] != numbers(tracker, 0.0, a_face(0), camera="yard")[0]
+    assert tracker.forget("door") == (1,)
+    assert tracker.forget("door") == ()
+
+
+def test_only_the_largest_faces_are_looked_at() -> None:
+    tracker = FaceTracker(most=2)
+    seen = numbers(tracker, 0.0, a_face(0, width=50), a_face(200, width=90), a_face(400, width=70))
+    assert set(seen) == {200, 400}
