@@ -130,6 +130,21 @@ def test_transparent_parts_of_the_patch_show_the_scene_and_are_not_in_the_box() 
     assert np.array_equal(image[60, 80], scene.render(0)[60, 80])
 
 
+@pytest.mark.parametrize("angle", [-60.0, 25.0, 60.0])
+def test_a_turned_patch_is_narrower_in_perspective_and_where_the_truth_says(angle: float) -> None:
+    flat, turned = (a_scene(red_patch(60, 60), size=0.6, position=(0.5, 0.5), motion=0.0, angle=a) for a in (0, angle))
+    box, seen = turned.ground_truth(45).box, red_box(turned.render(45))
+    plain = flat.ground_truth(45).box
+    assert box is not None
+    assert seen is not None
+    assert plain is not None
+    assert seen == pytest.approx(box, abs=2)
+    assert box[2] < plain[2]
+    red = turned.render(45)[:, :, 2].astype(int) - turned.render(45)[:, :, 1] > 128
+    heights = red.sum(axis=0)[red.any(axis=0)]
+    assert (heights[-2] > heights[1]) == (angle > 0)  # the side towards the camera is the higher one
+
+
 def test_in_a_loop_the_attack_comes_back_every_round_and_never_ends() -> None:
     scene = a_scene(loop=True)
     assert scene.frame_count is None
@@ -221,6 +236,7 @@ def test_the_loop_option_repeats_the_scene(files: Path) -> None:
         ("fps=nan", "fps=nan must be between"),
         ("width=1.5", "width='1.5' must be a whole number"),
         ("size=3", "size=3 must be between"),
+        ("angle=85", "angle=85 must be between -80 and 80"),
         ("motion=0.9", "motion=0.9 must be between"),
         ("position=left", "position='left' must be random, or two"),
         ("position=0.5,2", "position=2 must be between"),

@@ -58,6 +58,8 @@ def score_clips(
         label_of(info.truth, model)
         label_of(info.target, model)
         rows = tuple(row for row in poses if row.video in (None, "", video.name))
+        if poses and not rows and info.markers_mm is None:
+            raise UsageError(f"{video}: no row of the CSV is about it; check the file names in its column 'video'")
         marks = (repr(judging), repr(info), repr(rows), *hashes)
         argument = (str(video), info, judging, rows)
         tasks.append(Task(str(video), argument, fingerprint_of(video, *marks)))

@@ -25,6 +25,7 @@ Background: TypeAlias = NDArray[np.uint8] | Path
 
 _PAN_PERIODS_S = (7.3, 5.9)
 _ZOOM_PERIOD_S = 11.0
+_FIELD_OF_VIEW_DEG = 42.0  # of a common webcam, from top to bottom
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,18 @@ class Scene:
         shares = (scale * patch_w / width, scale * patch_h / height)
         for axis, (share, side) in enumerate(zip(shares, (width, height), strict=True)):
             placement[axis, 2] = side * (self._centre(number, axis, share) - 0.5 * share)
-        return placement
+        return placement if self.settings.angle == 0.0 else placement @ self._turn(patch_w, patch_h)
+
+    def _turn(self, patch_w: int, patch_h: int) -> NDArray[np.float64]:
+        """Return the 3 x 3 transform that turns the patch, in its own pixels, about the upright line in its middle."""
+        longer, angle = max(patch_h, patch_w), math.radians(self.settings.angle)
+        # A camera whose picture is so high sees the patch from so far, in pixels of the patch.
+        away = longer / self.settings.size / (2.0 * math.tan(math.radians(_FIELD_OF_VIEW_DEG) / 2.0))
+        to_middle, back = np.eye(3), np.eye(3)
+        to_middle[:2, 2] = -patch_w / 2, -patch_h / 2
+        back[:2, 2] = patch_w / 2, patch_h / 2
+        turned = np.array([[math.cos(angle), 0, 0], [0, 1, 0], [-math.sin(angle) / away, 0, 1]])
+        return np.asarray(back @ turned @ to_middle)
 
     def _centre(self, number: int, axis: int, share: float) -> float:
         """Return the patch's centre as a fraction of the background's side, of which the patch takes `share`."""
@@ -148,8 +160,8 @@ class Scene:
         if self._patch is None:
             return None
         patch_h, patch_w = self._patch.shape[:2]
-        left, top = transform[:2, 2]
-        right, bottom = (transform @ np.array([patch_w, patch_h, 1.0]))[:2]
+        corners = transform @ np.array([[0, patch_w, patch_w, 0], [0, 0, patch_h, patch_h], [1.0, 1.0, 1.0, 1.0]])
+        (left, top), (right, bottom) = ((corners[:2] / corners[2]).min(axis=1), (corners[:2] / corners[2]).max(axis=1))
         x0, y0 = max(0, math.floor(left)), max(0, math.floor(top))
         x1, y1 = min(self.settings.width, math.ceil(right)), min(self.settings.height, math.ceil(bottom))
         return (x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None

@@ -12,6 +12,8 @@ from taintwatch_models.errors import SourceError
 
 __all__ = ["composite", "cover", "premultiplied", "warp"]
 
+_TO_CORNERS = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+_FROM_CORNERS = np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5], [0.0, 0.0, 1.0]])
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
 
@@ -28,10 +30,12 @@ def cover(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8
 
 
 def warp(image: NDArray[Pixel], transform: NDArray[np.float64], size: tuple[int, int], border: int) -> NDArray[Pixel]:
-    """Return `image` under `transform` ((2 or 3) x 3; scale and shift, in pixels counted from corners)."""
-    matrix = transform[:2].copy()
-    matrix[:, 2] += 0.5 * np.diag(matrix[:, :2]) - 0.5  # OpenCV counts from the centres of pixels
-    warped = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=border)
+    """Return `image` under `transform` (3 x 3, pixels counted from corners)."""
+    matrix = _FROM_CORNERS @ transform @ _TO_CORNERS  # OpenCV counts from the centres of pixels
+    if _is_flat(transform):
+        warped = cv2.warpAffine(image, matrix[:2], size, flags=cv2.INTER_LINEAR, borderMode=border)
+    else:
+        warped = cv2.warpPerspective(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=border)
     return np.asarray(warped, dtype=image.dtype)
 
 
@@ -54,20 +58,29 @@ def composite(
     transform: NDArray[np.float64],
     box: tuple[int, int, int, int],
 ) -> None:
-    """Lay `patch` over `image`, in place, inside `box`; `transform` takes patch pixels to image pixels."""
+    """Lay `patch` over `image`, in place, inside `box`; `transform` (3 x 3) takes patch pixels to image pixels."""
     x, y, width, height = box
-    scale = float(transform[0, 0])
+    scale = _scale(transform, patch.shape[1] / 2, patch.shape[0] / 2)
     small = patch
     if scale < 1.0:  # shrink by area first: a bilinear warp alone would alias
         size = (max(1, round(patch.shape[1] * scale)), max(1, round(patch.shape[0] * scale)))
         small = np.asarray(cv2.resize(patch, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
-    to_box = np.array(
-        [
-            [transform[0, 0] * patch.shape[1] / small.shape[1], 0.0, transform[0, 2] - x],
-            [0.0, transform[1, 1] * patch.shape[0] / small.shape[0], transform[1, 2] - y],
-        ]
-    )
+    grow = np.diag([patch.shape[1] / small.shape[1], patch.shape[0] / small.shape[0], 1.0])
+    to_box = np.array([[1.0, 0.0, -x], [0.0, 1.0, -y], [0.0, 0.0, 1.0]]) @ transform @ grow
     warped = warp(small, to_box, (width, height), cv2.BORDER_CONSTANT)
     region = image[y : y + height, x : x + width]
     blended = region * (1.0 - warped[:, :, 3:]) + 255.0 * warped[:, :, :3]
     region[:] = np.clip(np.rint(blended), 0, 255).astype(np.uint8)
+
+
+def _is_flat(transform: NDArray[np.float64]) -> bool:
+    """Whether it has no perspective."""
+    return bool((transform[2] == (0.0, 0.0, 1.0)).all())
+
+
+def _scale(transform: NDArray[np.float64], x: float, y: float) -> float:
+    """Return how much larger things are seen at (x, y): the root of the area's growth."""
+    if _is_flat(transform):
+        return float(transform[0, 0])
+    depth = float(transform[2] @ (x, y, 1.0))
+    return float(np.sqrt(abs(np.linalg.det(transform)) / abs(depth) ** 3))

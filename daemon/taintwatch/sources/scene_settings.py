@@ -31,6 +31,8 @@ class SceneSettings:
     size: float = 0.35
     """The patch's longer side as a fraction of the scene's shorter visible side, at the mean zoom."""
     position: Position = "random"
+    angle: float = 0.0
+    """Degrees that the patch is turned about its upright axis; positive: seen from its right."""
     motion: float = 0.05
     """Strength of pan and zoom, as a fraction of the picture; 0 stands still."""
     seed: int = 0
@@ -45,6 +47,7 @@ class SceneSettings:
         _within("each", self.each, 1e-3, 1e9)
         _within("start", self.start, 0.0, 1e9)
         _within("size", self.size, 0.01, 2.0)
+        _within("angle", self.angle, -80.0, 80.0)
         _within("motion", self.motion, 0.0, 0.4)
         _within("seed", self.seed, 0, 2**32 - 1)
         if self.start >= self.duration:

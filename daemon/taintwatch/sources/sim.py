@@ -214,6 +214,7 @@ def _attack(text: str) -> str:
 
 
 SIM_KEYS: Mapping[str, tuple[Callable[[str], Any], str]] = {
+    "angle": (float, "degrees from -80 to 80"),
     "attack": (_attack, "on-sign, beside, both or none"),
     "duration": (float, "a number of seconds"),
     "each": (float, "a number of seconds"),
