@@ -13,6 +13,7 @@ from rich.table import Table
 
 from taintwatch_calibration.benign import read_benign
 from taintwatch_calibration.cli_check import check
+from taintwatch_calibration.cli_colour import colour
 from taintwatch_calibration.cli_gate import gate
 from taintwatch_calibration.thresholds import LabelCurve, calibrate
 from taintwatch_models.calibration_file import (
@@ -137,4 +138,5 @@ def _rate(found: HeldOut) -> tuple[str, str]:
 
 
 calibrate_group.add_command(check)
+calibrate_group.add_command(colour)
 calibrate_group.add_command(gate)
