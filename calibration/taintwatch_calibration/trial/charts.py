@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+import numpy as np
+
+from taintwatch.sources.printed import linear
 from taintwatch_calibration.trial.figures import Rate, Roc
 from taintwatch_calibration.trial.matrix import Cell
 from taintwatch_calibration.trial.scored import ScoredClip
@@ -79,7 +82,8 @@ def _heat(rate: Rate | None, colour: tuple[int, int, int]) -> str:
         return '<td class="none">no frame</td>'
     share = rate.share
     mixed = tuple(round(255 + (channel - 255) * (0.06 + 0.94 * share)) for channel in colour)
-    ink = "#fff" if share > 0.55 else "#111"
+    light = float(linear(np.array(mixed) / 255.0) @ (0.2126, 0.7152, 0.0722))
+    ink = "#fff" if 1.05 / (light + 0.05) > (light + 0.05) / 0.05 else "#000"  # the better contrast (WCAG 2)
     detail = f"{rate.count} of {rate.total}; 95% {rate.low:.0%} to {rate.high:.0%}"
     style = f"background:rgb{mixed};color:{ink}"
     return f'<td style="{style}" title="{detail}">{share:.0%}<small>{rate.count}/{rate.total}</small></td>'

@@ -25,7 +25,7 @@ _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1b1f24;background:#f4f5f7;margin:0}
 main{max-width:1120px;margin:0 auto;padding:24px 20px 60px}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:36px 0 10px}p{max-width:75ch;margin:6px 0}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(210px,1fr));gap:12px;margin:18px 0}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(165px,1fr));gap:12px;margin:18px 0}
 .card{background:#fff;border:1px solid #d8dce2;border-radius:8px;padding:12px 14px}
 .card b{display:block;font-size:25px;line-height:1.2}.card small{color:#555e6b;display:block}
 .maps{display:flex;flex-wrap:wrap;gap:14px}
