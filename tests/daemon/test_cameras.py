@@ -343,3 +343,45 @@ def test_cameras_must_have_names_of_their_own_and_sensible_limits() -> None:
         a_camera(fps=0)
     with pytest.raises(UsageError, match="stale_after_s 0"):
         a_camera(stale_after_s=0)
+
+
+def test_frames_of_live_cameras_wait_a_moment_for_one_another_to_share_a_batch() -> None:
+    gate = threading.Event()
+
+    def late() -> Iterator[Grab]:
+        gate.wait(PATIENCE_S)
+        yield Grab(picture(0))
+
+    cameras = CameraSet(
+        [Camera("early", ScriptedSource(grabs(1), live=False)), Camera("late", ScriptedSource(late(), live=False))],
+        gather_s=PATIENCE_S,
+    )
+    cameras.start()
+    try:
+        wait_until(lambda: cameras.statuses()[0].captured == 1)
+        threading.Timer(0.05, gate.set).start()  # the first frame is there long before
+        assert {frame.camera for frame in cameras.next_batch(4, PATIENCE_S)} == {"early", "late"}
+    finally:
+        gate.set()
+        cameras.stop(PATIENCE_S)
+
+
+def test_a_frame_does_not_wait_longer_than_it_was_told_to_nor_for_a_full_batch() -> None:
+    silent = threading.Event()
+
+    def never() -> Iterator[Grab]:
+        silent.wait(PATIENCE_S)
+        yield from ()
+
+    cameras = CameraSet(
+        [Camera("clip", ScriptedSource(grabs(3), live=False)), Camera("silent", ScriptedSource(never(), live=False))],
+        gather_s=0.02,
+    )
+    cameras.start()
+    try:
+        wait_until(lambda: cameras.statuses()[0].captured == 3)
+        assert len(cameras.next_batch(2, PATIENCE_S)) == 2  # full: at once
+        assert len(cameras.next_batch(2, PATIENCE_S)) == 1
+    finally:
+        silent.set()
+        cameras.stop(PATIENCE_S)

@@ -208,3 +208,18 @@ def _turned_away(server: MetricsServer) -> bool:
         return get(server, "/healthz")[0] != 200
     except OSError:
         return True
+
+
+def test_a_frame_that_was_let_pass_is_never_counted_as_checked_and_benign() -> None:
+    instruments, meter = Instruments(), Meter()
+    for index, checked in enumerate((True, False, False)):
+        prediction = a_prediction(a_frame(index))
+        step = Step(prediction.frame, prediction, (replace(a_verdict(prediction, False), checked=checked),))
+        instruments.see(step)
+        meter.see(step)
+    found = values(instruments)
+    assert found["taintwatch_frames_unchecked_total", ("door",)] == 2
+    counts = {labels: value for (name, labels), value in found.items() if name == "taintwatch_verdicts_total"}
+    assert sorted(counts.values()) == [1, 2]
+    assert any("unchecked" in labels for labels in counts)
+    assert (meter.frames, meter.unchecked, meter.status((), 0).unchecked) == (3, 2, 2)
