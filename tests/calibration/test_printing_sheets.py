@@ -247,6 +247,7 @@ def test_the_sheets_ask_for_true_size_on_one_side() -> None:
         (("glasses", "--ipd-mm", "200"), "not a person's"),
         (("board", "--columns", "40"), "3 to 12 columns"),
         (("board", "--sign", "14", "--empty"), "a board has one middle"),
+        (("board", "--sign", "99"), "99"),
         (("board", "--number", "2"), "boards 0 and 1"),
         (("floor", "--distances", "near"), "--distances has value 'near'"),
         (("floor", "--angles", "100"), "between -90 and 90"),

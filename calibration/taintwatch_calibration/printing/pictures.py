@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from taintwatch.demo.attacks import ATTACK_NAMES, load_attack
 from taintwatch.sources.folder import read_image
 from taintwatch_models.errors import BadFrame, UsageError
-from taintwatch_models.signs import render_sign
 
-__all__ = ["CONTROLS", "control_picture", "read_picture", "sign_picture"]
+__all__ = ["CONTROLS", "control_picture", "read_picture"]
 
-_SIGN_PX = 1200
 _PIECES = 8  # a shuffled control keeps what lies within an eighth of the side
 
 
@@ -40,11 +38,6 @@ def read_picture(name: str) -> NDArray[np.uint8]:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8)
     code = cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB
     return np.asarray(cv2.cvtColor(image, code), np.uint8)
-
-
-def sign_picture(index: int) -> NDArray[np.uint8]:
-    """Return a drawn sign, red-green-blue-alpha. Raises `UsageError` for an unknown class."""
-    return np.asarray(render_sign(index, _SIGN_PX), np.uint8)
 
 
 def control_picture(picture: NDArray[np.uint8], kind: str, seed: int = 0) -> NDArray[np.uint8]:

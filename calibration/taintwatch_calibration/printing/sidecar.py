@@ -93,8 +93,9 @@ def read_sheet(path: Path) -> SheetInfo:
     try:
         document: Any = json.loads(beside.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise UsageError(
-            f"{beside}: what is on the sheet cannot be read ({error}); `taintwatch print` writes it beside each PDF"
+            f"{beside}: what is on the sheet cannot be read ({reason}); `taintwatch print` writes it beside each PDF"
         ) from None
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise UsageError(f"{beside}: does not describe a sheet ('{FORMAT}'); print the sheet anew")

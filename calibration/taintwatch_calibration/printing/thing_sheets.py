@@ -71,7 +71,8 @@ def sign_thing(index: int, size_mm: float) -> Thing:
     """Return a drawn sign. Raises `UsageError` for an unknown class or a size that cannot be printed."""
     if not LEAST_MM <= size_mm <= MOST_MM:
         raise UsageError(f"{size_mm:g} mm cannot be printed: choose {LEAST_MM:g} to {MOST_MM:g} mm.")
-    return Thing(f"{SIGN_NAMES[index]}", size_mm, size_mm, drawing=draw_sign(index), label=index)
+    drawing = draw_sign(index)  # refuses an unknown class with its own sentence
+    return Thing(SIGN_NAMES[index], size_mm, size_mm, drawing=drawing, label=index)
 
 
 def thing_sheet(thing: Thing, page: Page, kind: str, *, board: bool = False, number: int = 0) -> Printed:

@@ -82,7 +82,8 @@ def read_trial(path: Path) -> Trial:
     try:
         document: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: no readable scores ({error}); make them with `taintwatch trial score`") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: no readable scores ({reason}); make them with `taintwatch trial score`") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise UsageError(f"{path}: not a trial's scores ('{FORMAT}'); make them with `taintwatch trial score`")
     try:

@@ -137,8 +137,9 @@ def read_profile(path: Path) -> ColourProfile:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise UsageError(
-            f"{path}: not a readable colour profile ({error}); make one with `taintwatch calibrate colour`"
+            f"{path}: not a readable colour profile ({reason}); make one with `taintwatch calibrate colour`"
         ) from None
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise UsageError(f"{path}: not a colour profile ('{FORMAT}'); make one with `taintwatch calibrate colour`")
