@@ -169,6 +169,20 @@ def test_glasses_have_the_wearers_size_and_holes_for_the_eyes(tmp_path: Path, pi
 
 
 @needs_pdftoppm
+def test_glasses_crafted_on_a_whole_face_are_cut_out_of_it(tmp_path: Path) -> None:
+    shape, face = GlassesShape(), np.zeros((160, 160, 4), np.uint8)
+    mask = shape.mask(60)
+    face[50 : 50 + mask.shape[0], 10 : 10 + mask.shape[1]] = (255, 0, 255, 255)
+    face[50 : 50 + mask.shape[0], 10 : 10 + mask.shape[1], 3] = np.where(mask > 0.5, 255, 0)
+    path, out = tmp_path / "face.png", tmp_path / "glasses.pdf"
+    cv2.imwrite(str(path), face)
+    run("glasses", path, "--ipd-mm", 60, "--out", out)
+    printed = is_magenta(rasterised(out, pixels_per_mm=PX))
+    assert extent(printed)[1] == pytest.approx(2 * shape.half_width * 60 * PX, abs=3)
+    assert int(printed.sum()) == pytest.approx(float(shape.mask(60 * PX).sum()), rel=0.03)
+
+
+@needs_pdftoppm
 def test_stickers_fill_the_page_and_each_has_its_size(tmp_path: Path, picture: Path) -> None:
     out = tmp_path / "stickers.pdf"
     run("stickers", picture, "--size-mm", 40, "--copies", 9, "--out", out)

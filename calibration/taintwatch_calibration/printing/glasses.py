@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +28,8 @@ def glasses_sheet(
 ) -> Printed:
     """Return the sheet; `picture` (H, W, 3 or 4) RGB covers the frame's bounding box, None leaves it white.
 
-    The box is that of `GlassesShape.mask`. `ipd_mm` is the distance between the wearer's pupils. Raises `UsageError`.
+    The box is that of `GlassesShape.mask`. Of a picture with transparent parts, as crafting writes it for a whole face,
+    it is what the visible part spans. `ipd_mm` is the distance between the wearer's pupils. Raises `UsageError`.
     """
     if not _LEAST_IPD_MM <= ipd_mm <= _MOST_IPD_MM:
         raise UsageError(
@@ -58,7 +60,7 @@ def _front(sheet: Sheet, picture: NDArray[np.uint8] | None, box: Box, shape: Gla
     ]
     if picture is not None:
         with sheet.within(polygons):
-            sheet.image(np.ascontiguousarray(picture[..., :3]), box)
+            sheet.image(_front_picture(picture), box)
     for polygon in polygons:
         sheet.outline(polygon, width_mm=0.15, colour=_GREY)
     reach = shape.hinge_reach * ipd_mm
@@ -70,6 +72,20 @@ def _front(sheet: Sheet, picture: NDArray[np.uint8] | None, box: Box, shape: Gla
         x, y = middle[0] + side * ipd_mm, middle[1] - shape.drop * ipd_mm
         sheet.line((x - 2, y), (x + 2, y), width_mm=0.1, colour=_GREY)
         sheet.line((x, y - 2), (x, y + 2), width_mm=0.1, colour=_GREY)
+
+
+def _front_picture(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return what covers the front, (H, W, 3): the visible part, its colours continued beyond its edge."""
+    if picture.shape[2] == 3 or (picture[..., 3] > 0).all():
+        return np.ascontiguousarray(picture[..., :3])
+    visible = picture[..., 3] > 127
+    if not visible.any():
+        raise UsageError("The picture for the glasses is transparent everywhere: give one with a visible part.")
+    rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
+    cut = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    # The outline is printed finer than the picture's pixels: white must not show between the two.
+    hidden = np.where(visible[cut], 0, 255).astype(np.uint8)
+    return np.asarray(cv2.inpaint(np.ascontiguousarray(picture[cut][..., :3]), hidden, 3, cv2.INPAINT_TELEA), np.uint8)
 
 
 def _temples(sheet: Sheet, front: Box, hinge_mm: float, area: Box) -> None:
