@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import onnx
+import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -60,7 +62,9 @@ def photograph(
     centre = np.array(at) * np.array(canvas.shape[1::-1]) * scale + rng.uniform(-0.015, 0.015, 2) * size * scale
     _draw(large, person, centre, height, rng.uniform(-0.03, 0.03), rng)
     small = cv2.resize(large, (canvas.shape[1], canvas.shape[0]), interpolation=cv2.INTER_AREA).astype(np.float32)
-    light = rng.uniform(0.85, 1.15) * (1 + rng.uniform(-0.15, 0.15) * np.linspace(-1, 1, small.shape[1]))[None, :, None]
+    across, down = (np.linspace(-1, 1, length) for length in small.shape[1::-1])
+    slope = rng.uniform(-0.4, 0.4, 2)
+    light = rng.uniform(0.85, 1.15) * (1 + slope[0] * across[None, :] + slope[1] * down[:, None])[..., None]
     noisy = small * light + rng.normal(0, 2.5, small.shape)
     return np.asarray(np.clip(noisy, 0, 255), np.uint8)
 
@@ -116,24 +120,18 @@ std = [0.25, 0.25, 0.25]
 """
 
 
-def write_embedding(path: Path, dimensions: int = 32, *, seed: int = 0) -> Path:
-    """Write a small face embedding with random weights, and the TOML beside it; return `path`.
+def write_embedding(path: Path, *, seed: int = 0) -> Path:
+    """Write a small face embedding of 8 dimensions, and the TOML beside it; return `path`.
 
     Its last maps are 24 x 7 x 7, then a depthwise convolution over all of them and a linear layer, as in
-    MobileFaceNet. Random features tell drawn people apart.
+    MobileFaceNet. The convolutions are random; the linear layer keeps what tells drawn people apart.
     """
     rng = np.random.default_rng(seed)
 
     def weights(*shape: int) -> NDArray[np.float32]:
         return np.asarray(rng.normal(size=shape) / np.sqrt(np.prod(shape[1:])), np.float32)
 
-    constants = {
-        "first": weights(12, 3, 4, 4),
-        "second": weights(24, 12, 4, 4),
-        "spread": weights(24, 1, 7, 7),
-        "linear": weights(dimensions, 24),
-        "shift": weights(dimensions) * 0,
-    }
+    constants = {"first": weights(12, 3, 4, 4), "second": weights(24, 12, 4, 4), "spread": weights(24, 1, 7, 7)}
     nodes = [
         helper.make_node("Conv", ["face", "first"], ["maps1"], kernel_shape=[4, 4], strides=[4, 4]),
         helper.make_node("Relu", ["maps1"], ["active1"]),
@@ -141,20 +139,44 @@ def write_embedding(path: Path, dimensions: int = 32, *, seed: int = 0) -> Path:
         helper.make_node("Relu", ["maps2"], ["active2"]),
         helper.make_node("Conv", ["active2", "spread"], ["global"], kernel_shape=[7, 7], group=24),
         helper.make_node("Flatten", ["global"], ["flat"]),
-        helper.make_node("Gemm", ["flat", "linear", "shift"], ["embedding"], transB=1),
     ]
+    features = _session(nodes, constants, "flat", 24)
+    people = np.stack([features(_crops(number)).mean(axis=0) for number in range(100, 124)])  # nobody in the tests
+    centre = people.mean(axis=0)
+    _, lengths, directions = np.linalg.svd(people - centre, full_matrices=False)
+    linear = directions[:8] / (lengths[:8, None] / np.sqrt(len(people)))
+    constants |= {"linear": linear.astype(np.float32), "shift": (-linear @ centre).astype(np.float32)}
+    nodes.append(helper.make_node("Gemm", ["flat", "linear", "shift"], ["embedding"], transB=1))
+    onnx.save(_graph(nodes, constants, "embedding", 8), str(path))
+    path.with_suffix(".toml").write_text(EMBEDDING_TOML)
+    return path
+
+
+def _crops(number: int) -> NDArray[np.float32]:
+    """Two pictures of a drawn person, cut about as they are aligned: the network's input."""
+    cut = [cv2.resize(photograph(drawn_person(number), seed)[34:195, 40:201], (112, 112)) for seed in range(2)]
+    return np.asarray((np.stack(cut)[..., ::-1].transpose(0, 3, 1, 2) / 255 - 0.5) / 0.25, np.float32)
+
+
+def _graph(nodes: list[Any], constants: dict[str, NDArray[Any]], output: str, width: int) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "embedding",
         [helper.make_tensor_value_info("face", TensorProto.FLOAT, ["batch", 3, 112, 112])],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", dimensions])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", width])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
-    onnx.save(model, str(path))
-    path.with_suffix(".toml").write_text(EMBEDDING_TOML)
-    return path
+    return model
+
+
+def _session(
+    nodes: list[Any], constants: dict[str, NDArray[Any]], output: str, width: int
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    model = _graph(nodes, constants, output, width).SerializeToString()
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return lambda faces: np.asarray(session.run(None, {"face": faces})[0], np.float32)
 
 
 def write_photographs(folder: Path, number: int, count: int = 10) -> Path:

@@ -73,7 +73,11 @@ class PeopleStore:
                 f"{self.root}: its people were enrolled with the embedding {known['embedding']}, not with {path}; give "
                 "that one, or another --folder"
             )
-        told = {"embedding": str(path.resolve()), "sha256": sha256, "preprocessing": preprocessing}
+        told = {
+            "embedding": str(path.resolve()),
+            "sha256": sha256,
+            "preprocessing": preprocessing and str(Path(preprocessing).resolve()),
+        }
         write_atomically(self._settings, (json.dumps(told, indent=2) + "\n").encode(), mode=0o600)
 
     def settings(self) -> dict[str, str] | None:

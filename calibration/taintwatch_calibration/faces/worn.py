@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -64,8 +65,14 @@ def draw_poses(count: int, limits: PoseLimits, generator: torch.Generator) -> Po
 
 def pattern_size(shape: GlassesShape) -> tuple[int, int]:
     """Return the rows and columns of a pattern for `shape`."""
-    rows, columns = shape.mask(PATTERN_SCALE).shape
+    rows, columns = _mask(shape).shape[1:]
     return rows, columns
+
+
+@lru_cache(maxsize=8)
+def _mask(shape: GlassesShape) -> Tensor:
+    """Return the coverage of a pattern's pixels, (1, rows, columns): asked for at every step of crafting."""
+    return torch.from_numpy(shape.mask(PATTERN_SCALE))[None]
 
 
 def wear(images: Tensor, eyes: Tensor, pattern: Tensor, shape: GlassesShape, poses: Poses) -> tuple[Tensor, Tensor]:
@@ -75,7 +82,7 @@ def wear(images: Tensor, eyes: Tensor, pattern: Tensor, shape: GlassesShape, pos
     `pattern` (3, rows, columns) of `pattern_size`, in [0, 1]. Differentiable in `images` and `pattern`.
     """
     grid = _grid(eyes, poses, shape, images.shape[2], images.shape[3]).to(images)
-    mask = torch.from_numpy(shape.mask(PATTERN_SCALE)).to(images).expand(len(images), 1, -1, -1)
+    mask = _mask(shape).to(images).expand(len(images), -1, -1, -1)
     coverage = F.grid_sample(mask, grid, padding_mode="zeros", align_corners=False)
     patterns = pattern.expand(len(images), -1, -1, -1)
     colour = F.grid_sample(patterns, grid, padding_mode="border", align_corners=False)

@@ -70,7 +70,7 @@ def test_the_identity_layer_is_added_behind_the_embedding(tmp_path: Path) -> Non
     path = write_embedding(tmp_path / "embedding.onnx")
     embedding = read_embedding(path)
     rng = np.random.default_rng(0)
-    weights, bias = rng.normal(size=(32, 5)).astype(np.float32), rng.normal(size=5).astype(np.float32)
+    weights, bias = rng.normal(size=(8, 5)).astype(np.float32), rng.normal(size=5).astype(np.float32)
     whole = tmp_path / "faces.onnx"
     onnx.save(with_identity(embedding, weights, bias), str(whole))
     faces = rng.integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
@@ -82,7 +82,7 @@ def test_the_identity_layer_is_added_behind_the_embedding(tmp_path: Path) -> Non
 
 def test_the_whole_is_prepared_with_its_gradient_cell_by_cell(tmp_path: Path) -> None:
     embedding = read_embedding(write_embedding(tmp_path / "embedding.onnx"))
-    weights = np.random.default_rng(0).normal(size=(32, 4)).astype(np.float32)
+    weights = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
     whole = tmp_path / "faces.onnx"
     onnx.save(with_identity(embedding, weights, np.zeros(4, np.float32)), str(whole))
     info = prepare(whole, ModelDescription(Preprocessing((112, 112)))).radar.info
@@ -90,10 +90,10 @@ def test_the_whole_is_prepared_with_its_gradient_cell_by_cell(tmp_path: Path) ->
     assert "Conv > Flatten > Gemm > Gemm" in info.head
 
 
-@pytest.mark.parametrize(("weights", "bias"), [((31, 4), (4,)), ((32, 4), (3,))])
+@pytest.mark.parametrize(("weights", "bias"), [((7, 4), (4,)), ((8, 4), (3,))])
 def test_a_layer_that_does_not_fit_is_refused(tmp_path: Path, weights: tuple[int, ...], bias: tuple[int, ...]) -> None:
     embedding = read_embedding(write_embedding(tmp_path / "embedding.onnx"))
-    with pytest.raises(ValueError, match="do not fit an embedding of 32"):
+    with pytest.raises(ValueError, match="do not fit an embedding of 8"):
         with_identity(embedding, np.zeros(weights, np.float32), np.zeros(bias, np.float32))
 
 
