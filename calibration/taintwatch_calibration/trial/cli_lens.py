@@ -1,0 +1,59 @@
+"""`taintwatch trial lens`: the camera's field of view."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch.sources.factory import open_source
+from taintwatch_calibration.printing.sidecar import read_sheet
+from taintwatch_calibration.trial.fov import fit_fov
+from taintwatch_models.errors import BadFrame, UsageError
+
+__all__ = ["lens"]
+
+
+@click.command()
+@click.argument("source")
+@click.option("--sheet", required=True, type=click.Path(path_type=Path), help="PDF of a sheet with a board.")
+@click.option("--frames", default=200, show_default=True, type=click.IntRange(4), help="Look at so many at most.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as one line of JSON.")
+def lens(source: str, sheet: Path, frames: int, as_json: bool) -> None:
+    """Measure the horizontal field of view from SOURCE (a video, pictures, a webcam) of a sheet with markers.
+
+    Carry the camera round the sheet meanwhile. `trial record` and `trial score` take the result as --fov.
+    """
+    corners = read_sheet(sheet).board_corners_from_centre()
+    if not corners:
+        raise UsageError(f"{sheet}: there are no markers on this sheet; make one with `taintwatch print board`")
+    markers = {str(marker): [[x, y] for x, y in points] for marker, points in corners.items()}
+    found = fit_fov(_images(source, frames), markers)
+    if as_json:
+        click.echo(json.dumps(asdict(found)))
+        return
+    click.echo(
+        f"--fov {found.fov_deg:.1f} ({found.views} views up to {found.slant_deg:.0f} degrees, error "
+        f"{found.error_px:.2f} pixels; above 1 pixel the lens distorts, and distances near the edge are off)"
+    )
+
+
+def _images(spec: str, most: int) -> Iterator[NDArray[np.uint8]]:
+    source = open_source(spec)
+    source.open()
+    try:
+        for _ in range(most):
+            try:
+                grab = source.read()
+            except BadFrame:
+                continue
+            if grab is None:
+                return
+            yield grab.image
+    finally:
+        source.close()
