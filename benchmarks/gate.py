@@ -45,7 +45,7 @@ from taintwatch_models.preprocessing import read_labels
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["main"]
+__all__ = ["main", "photograph_sets"]
 
 _PATCH = re.compile(r".*_(0\.\d+)(?:-(0\.\d+))?_\d+_(\d+)")  # sizes, iterations, seed: detection_table.py's names
 SHARES = (0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)
@@ -135,12 +135,10 @@ def _no_parts() -> Any:
     raise UsageError("the pictures of benchmarks/sign_attacks.py are missing (parts.npz); run it first")
 
 
-def photographs(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure on a model of photographs, with the patches of `detection_table.py` and its split."""
-    radar = prepare(options.model, describe(options.model, None, None)).radar
-    preprocessing, tight = radar.info.preprocessing, TightCalibration()
-    names = read_labels(options.model.with_name("imagenet_labels.json"))
-    target = names.index(options.target)
+def photograph_sets(options: argparse.Namespace, radar: RadarFile) -> tuple[Pixels, Pixels, dict[str, Pixels]]:
+    """Return pictures to choose thresholds on, held-out ones, and the successful attacks of each kept patch."""
+    preprocessing = radar.info.preprocessing
+    target = read_labels(options.model.with_name("imagenet_labels.json")).index(options.target)
     pictures, truth = read_photographs(options.images, preprocessing.size[0])
     rest = np.random.default_rng(0).permutation(len(pictures))[len(pictures) // 5 :]
     plain = OnnxRadar(radar, (), threads=1, device="cpu")
@@ -152,23 +150,31 @@ def photographs(options: argparse.Namespace) -> dict[str, Any]:
 
     rest = rest[(said(pictures[rest]) == truth[rest]) & (truth[rest] != target)]
     choose, held, victims = np.array_split(rest, 3)
-    judge, attacks = Judge(radar, tight), {}
-    planes = torch.from_numpy(pictures[victims]).permute(0, 3, 1, 2).float() / 255
+    planes, attacks = torch.from_numpy(pictures[victims]).permute(0, 3, 1, 2).float() / 255, {}
     for kept in sorted(options.patches.glob("*.pt")):
         named = _PATCH.fullmatch(kept.stem)
         if named is None:
             continue
         steps = np.arange(float(named[1]), float(named[2] or named[1]) + 0.01, 0.05).round(2)
-        seed = int(named[3])
-        recipe = PatchRecipe(target, tuple(steps.tolist()), seed=seed)
-        places = draw_placements(len(victims), recipe, torch.Generator().manual_seed(1000 + seed))
+        recipe = PatchRecipe(target, tuple(steps.tolist()), seed=int(named[3]))
+        places = draw_placements(len(victims), recipe, torch.Generator().manual_seed(1000 + recipe.seed))
         patch = torch.load(kept, weights_only=True)
         images, _ = apply_patch(planes, patch, shape_mask(recipe.shape, recipe.resolution), places)
         pixels = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-        attacks[kept.stem] = judge(pixels[said(pixels) == target])
+        attacks[kept.stem] = pixels[said(pixels) == target]
     if not attacks:
         raise UsageError(f"{options.patches} holds no patch; run benchmarks/detection_table.py with --patches first")
-    table = loss_table(judge(pictures[choose]), judge(pictures[held]), attacks, options.fpr)
+    return pictures[choose], pictures[held], attacks
+
+
+def photographs(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure on a model of photographs, with the patches of `detection_table.py` and its split."""
+    radar = prepare(options.model, describe(options.model, None, None)).radar
+    tight = TightCalibration()
+    choose, held, attacks = photograph_sets(options, radar)
+    judge = Judge(radar, tight)
+    judged = {name: judge(pixels) for name, pixels in attacks.items()}
+    table = loss_table(judge(choose), judge(held), judged, options.fpr)
     return {"model": radar.info.name, "tight": asdict(tight), **table}
 
 

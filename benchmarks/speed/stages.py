@@ -32,7 +32,7 @@ from taintwatch_models.onnx_session import open_session
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Frame, read_only
 
-__all__ = ["around_ms", "frames_of", "stages_ms"]
+__all__ = ["FILLED", "around_ms", "frames_of", "growing", "stages_ms"]
 
 FILLED = "bench_filled"
 
@@ -66,7 +66,7 @@ def stages_ms(
     inputs = info.preprocessing.normalise(pixels)
     place: dict[str, Any] = {"device": device, "require_device": True, "threads": threads}
     fill = make_fill("mean", "tight", info.preprocessing)(inputs)
-    graphs = _growing(radar)
+    graphs = growing(radar)
     sessions = {name: open_session(graph.SerializeToString(), **place)[0] for name, graph in graphs.items()}
     first = OnnxRadar(radar, (), features=True, **place)
     maps = first(inputs)["features"]
@@ -105,7 +105,7 @@ def stages_ms(
     return document
 
 
-def _growing(radar: RadarFile) -> dict[str, onnx.ModelProto]:
+def growing(radar: RadarFile) -> dict[str, onnx.ModelProto]:
     """Graphs that each do one thing more than the one before; all but `forward` start at the last maps."""
     given = {radar.info.maps: "features"}
     extended = onnx.ModelProto()

@@ -14,6 +14,7 @@ from taintwatch_calibration.thresholds import held_out
 from taintwatch_models.calibration_file import GateCalibration, TightCalibration
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.gated import GateScorer, gate_scores
+from taintwatch_models.graph.strangeness import STRANGENESS
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["calibrate_gate", "scores_of_pixels"]
@@ -29,12 +30,14 @@ def calibrate_gate(
     tight: TightCalibration,
     seed: int = 0,
     threads: int = 0,
+    strangeness: NDArray[np.float64] | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> GateCalibration:
     """Choose the threshold on one half of the frames and measure the checked share on the other.
 
-    `share` of benign frames may be checked, in (0, 1); the score has `tight`'s weights. Raises `CalibrationError`
-    where the frames are too few for that share.
+    `share` of benign frames may be checked, in (0, 1); the score has `tight`'s weights. `strangeness` (frames,) takes
+    the place of the graph's where its reference was fitted on these very frames. Raises `CalibrationError` where the
+    frames are too few for that share.
     """
     if not 0 < share < 1:
         raise CalibrationError(f"the share of frames to check must lie between 0 and 1, not {share}")
@@ -52,7 +55,7 @@ def calibrate_gate(
         benign=frames.description,
         benign_frames=len(frames.pixels),
     )
-    scores = scores_of_pixels(GateScorer(radar, threads=threads), frames.pixels, gate, progress)
+    scores = scores_of_pixels(GateScorer(radar, threads=threads), frames.pixels, gate, progress, strangeness)
     choose, check = split_in_blocks(frames, seed)
     threshold = threshold_for(scores[choose], share)
     return replace(gate, threshold=threshold, held_out=held_out(scores[check], threshold))
@@ -63,11 +66,18 @@ def scores_of_pixels(
     pixels: NDArray[np.uint8],
     gate: GateCalibration,
     progress: Callable[[int], None] = lambda done: None,
+    strangeness: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """Return the gate's score of each of (N, H, W, 3) pixels in the model's channel order, (N,)."""
+    """Return the gate's score of each of (N, H, W, 3) pixels in the model's channel order, (N,).
+
+    `strangeness` (N,) takes the place of the graph's.
+    """
     found = []
     for start in range(0, len(pixels), _BATCH):
         inputs = scorer.info.preprocessing.normalise(pixels[start : start + _BATCH])
-        found.append(gate_scores(scorer(inputs), gate))
+        outputs = scorer(inputs)
+        if strangeness is not None:
+            outputs[STRANGENESS] = strangeness[start : start + len(inputs)]
+        found.append(gate_scores(outputs, gate))
         progress(start + len(inputs))
     return np.concatenate(found)
