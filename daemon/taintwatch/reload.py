@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 SWAPPABLE: dict[str, frozenset[str] | None] = {
     "camera": None,
     "detect": None,
+    "gate": None,
+    "gpu": None,
     "limits": frozenset({"inference_s", "max_batch", "stop_s"}),
     "model": None,
     "publish": frozenset({"status_s", "update_s"}),

@@ -16,6 +16,7 @@ from taintwatch.status import RunStatus, Summary
 from taintwatch.vote.voter import COMBINED
 from taintwatch.web.drift import AlarmRates
 from taintwatch_models.classifier import ModelCard, Rejected
+from taintwatch_models.records import Verdict
 
 __all__ = ["Board", "Point", "finite"]
 
@@ -133,13 +134,20 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _statistic(verdict: Verdict) -> tuple[float | None, float | None, bool]:
+    """Score, threshold and whether that is suspicious; a frame that the gate let pass has neither number."""
+    if not verdict.checked:
+        return None, None, False
+    return finite(float(verdict.score)), finite(float(verdict.threshold)), bool(verdict.suspicious)
+
+
 def _point(step: Step, number: int) -> Point:
     combined = next((vote for vote in step.votes if vote.detector == COMBINED), None)
     return Point(
         number,
         step.frame.index,
         step.frame.wall_ns // 1_000_000,
-        {v.detector: (finite(float(v.score)), finite(float(v.threshold)), bool(v.suspicious)) for v in step.verdicts},
+        {verdict.detector: _statistic(verdict) for verdict in step.verdicts},
         0.0 if combined is None else float(combined.level),
         combined is not None and combined.raised,
     )

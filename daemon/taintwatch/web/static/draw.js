@@ -62,7 +62,8 @@ export function chart(canvas, points, most) {
   context.fillStyle = style("--quiet");
   context.font = "12px system-ui, sans-serif";
   const last = points.at(-1)[2][name];
-  context.fillText(`${name}: ${last[0]?.toFixed(2)} (threshold ${last[1]?.toFixed(2)})`, 8, 14);
+  const says = last[0] === null ? "let pass unchecked" : `${last[0]?.toFixed(2)} (threshold ${last[1]?.toFixed(2)})`;
+  context.fillText(`${name}: ${says}`, 8, 14);
 }
 
 function line(context, points, x, y, name, which, colour, dash) {
