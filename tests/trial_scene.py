@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from taintwatch.demo.backdrop import draw_street
+from taintwatch.demo.attacks import load_attack
+from taintwatch.demo.backdrop import BORDER, draw_street
 from taintwatch.sources.film import FILMS
 from taintwatch_calibration.cli_print import print_group
 from taintwatch_calibration.film.lens import Lens
@@ -19,9 +21,31 @@ from taintwatch_calibration.trial.clips import ClipInfo, Condition
 from taintwatch_calibration.trial.matrix import Cell
 from taintwatch_calibration.trial.scored import ScoredClip
 
-__all__ = ["LENS", "markers_of", "print_sheet", "scene_at", "scored_clip"]
+__all__ = ["LENS", "Mounted", "bundled_mount", "markers_of", "print_sheet", "scene_at", "scored_clip"]
 
 LENS = Lens(640, 480, 55.0)
+SIGN_MM = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A bundled attack on a sign of 120 mm, filmed by `LENS` so that all is as large as in the demo's scene."""
+
+    sign: int
+    size_mm: float
+    at: tuple[float, float]
+    distance_m: float
+
+
+def bundled_mount(name: str) -> Mounted:
+    """Work out sizes and places from the scene that the attack was crafted for."""
+    mount = load_attack(name).mount
+    zoom = 1 / (1 - mount.motion) ** 2
+    sign_px = LENS.height * mount.card_side * (1 - 2 * BORDER)
+    x = 0.5 + (mount.patch_x - mount.card_x) * LENS.width / sign_px
+    y = 0.5 + (mount.patch_y - mount.card_y) * LENS.height / sign_px
+    size_mm = SIGN_MM * mount.patch_side * LENS.height / sign_px
+    return Mounted(mount.sign, size_mm, (x, y), round(SIGN_MM * LENS.focal_px / (sign_px * zoom) / 1000, 2))
 
 
 def print_sheet(out: Path, *arguments: object) -> Path:

@@ -16,10 +16,14 @@ from taintwatch_calibration.trial.clips import ClipInfo, find_videos, read_clip,
 from taintwatch_calibration.trial.scored import ScoredClip, read_trial
 from taintwatch_models.errors import TaintwatchError, UsageError
 from tests.sheets import needs_pdftoppm
-from tests.trial_scene import print_sheet
+from tests.trial_scene import bundled_mount, print_sheet
 
 pytestmark = needs_pdftoppm
-PLACE = ("--distances", "0.25", "--angles", "0,25", "--lights", "office", "--seconds", "0.4", "--lead", "0.4")
+MOUNTED = bundled_mount("on-sign")
+NEAR = f"{100 * MOUNTED.distance_m:.0f}cm"
+AT = f"{MOUNTED.at[0]:.3f},{MOUNTED.at[1]:.3f}"
+CELLS = ("--distances", MOUNTED.distance_m, "--angles", "0,25", "--lights", "office")
+PLACE = (*CELLS, "--seconds", "0.4", "--lead", "0.4")
 
 
 def run(*arguments: object) -> str:
@@ -32,16 +36,16 @@ def run(*arguments: object) -> str:
 @pytest.fixture(scope="module")
 def sheets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sheets")
-    print_sheet(folder / "sign.pdf", "board", "--sign", 14)
-    print_sheet(folder / "attack.pdf", "patch", "on-sign", "--size-mm", 46)
-    print_sheet(folder / "control.pdf", "control", "on-sign", "--size-mm", 46)
+    print_sheet(folder / "sign.pdf", "board", "--sign", MOUNTED.sign)
+    print_sheet(folder / "attack.pdf", "patch", "on-sign", "--size-mm", MOUNTED.size_mm)
+    print_sheet(folder / "control.pdf", "control", "on-sign", "--size-mm", MOUNTED.size_mm)
     return folder
 
 
 @pytest.fixture(scope="module")
 def clips(sheets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trial") / "clips"
-    pieces = ("--attack", sheets / "attack.pdf", "--control", sheets / "control.pdf", "--at", "0.5,0.65")
+    pieces = ("--attack", sheets / "attack.pdf", "--control", sheets / "control.pdf", "--at", AT)
     told = run("simulate", "--sheet", sheets / "sign.pdf", *pieces, *PLACE, "--workers", 1, "--out", out)
     assert "6 clips of 2 places" in told
     return out
@@ -61,11 +65,11 @@ def by_condition(folder: Path, condition: str) -> list[ScoredClip]:
 def test_each_clip_says_what_it_is_and_where_it_was_filmed(clips: Path) -> None:
     videos = find_videos((clips,))
     assert len(videos) == 6
-    info = read_clip(clips / "attack-office-25cm-0deg.mp4")
+    info = read_clip(clips / f"attack-office-{NEAR}-0deg.mp4")
     assert info is not None
-    assert (info.condition, info.truth, info.attack_from_s, info.fov_deg) == ("attack", 14, 0.4, 55.0)
+    assert (info.condition, info.truth, info.attack_from_s, info.fov_deg) == ("attack", MOUNTED.sign, 0.4, 55.0)
     assert info.markers_mm is not None
-    assert len(read_poses(clips / "attack-office-25cm-25deg.truth.csv")) == 12
+    assert len(read_poses(clips / f"attack-office-{NEAR}-25deg.truth.csv")) == 12
 
 
 def test_the_poses_that_are_scored_are_the_true_ones(clips: Path, scored: Path) -> None:
@@ -99,14 +103,14 @@ def test_scores_hold_both_detectors_the_vote_and_pictures(scored: Path) -> None:
 def test_what_is_there_is_neither_filmed_nor_scored_again(sheets: Path, clips: Path, scored: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in clips.iterdir()}
     done = {path.name: path.stat().st_mtime_ns for path in (scored / ".done").iterdir()}
-    (clips / "clean-office-25cm-0deg.json").unlink()  # a clip whose making was interrupted
-    pieces = ("--attack", sheets / "attack.pdf", "--control", sheets / "control.pdf", "--at", "0.5,0.65")
+    (clips / f"clean-office-{NEAR}-0deg.json").unlink()  # a clip whose making was interrupted
+    pieces = ("--attack", sheets / "attack.pdf", "--control", sheets / "control.pdf", "--at", AT)
     run("simulate", "--sheet", sheets / "sign.pdf", *pieces, *PLACE, "--workers", 1, "--out", clips)
     run("score", clips, "--out", scored, "--workers", 1)
     after = {path.name: path.stat().st_mtime_ns for path in clips.iterdir()}
     again = {path.name: path.stat().st_mtime_ns for path in (scored / ".done").iterdir()}
     assert {name for name in before if before[name] != after[name]} == {
-        f"clean-office-25cm-0deg{suffix}" for suffix in (".mp4", ".json", ".truth.csv")
+        f"clean-office-{NEAR}-0deg{suffix}" for suffix in (".mp4", ".json", ".truth.csv")
     }
     assert sum(done[name] != again[name] for name in done) == 1
 
@@ -119,10 +123,10 @@ def test_a_report_is_made_of_it(scored: Path, tmp_path: Path) -> None:
 
 
 def test_videos_of_ones_own_are_scored_with_a_csv(clips: Path, tmp_path: Path) -> None:
-    shutil.copy(clips / "control-office-25cm-0deg.mp4", tmp_path / "mine.mp4")
+    shutil.copy(clips / f"control-office-{NEAR}-0deg.mp4", tmp_path / "mine.mp4")
     poses = tmp_path / "poses.csv"
     poses.write_text("video,from_s,to_s,distance_m,angle_deg\nmine.mp4,0,0.2,0.5,10\nmine.mp4,0.2,9,0.6,20\n")
-    mine = ("--condition", "clean", "--truth", "stop", "--poses", poses, "--workers", 1)
+    mine = ("--condition", "clean", "--truth", MOUNTED.sign, "--poses", poses, "--workers", 1)
     run("score", tmp_path / "mine.mp4", *mine, "--out", tmp_path / "t")
     (clip,) = read_trial(tmp_path / "t").clips
     assert clip.poses_from == "csv"
@@ -131,12 +135,12 @@ def test_videos_of_ones_own_are_scored_with_a_csv(clips: Path, tmp_path: Path) -
 
 
 def test_videos_of_ones_own_are_scored_with_their_sheet(sheets: Path, clips: Path, tmp_path: Path) -> None:
-    shutil.copy(clips / "clean-office-25cm-25deg.mp4", tmp_path / "mine.mp4")
+    shutil.copy(clips / f"clean-office-{NEAR}-25deg.mp4", tmp_path / "mine.mp4")
     sheet = ("--condition", "clean", "--sheet", sheets / "sign.pdf", "--fov", 55, "--workers", 1)
     run("score", tmp_path / "mine.mp4", *sheet, "--out", tmp_path / "t")
     (clip,) = read_trial(tmp_path / "t").clips
     assert clip.poses_from == "markers"
-    assert clip.distance_m[0] == pytest.approx(0.25, rel=0.05)
+    assert clip.distance_m[0] == pytest.approx(MOUNTED.distance_m, rel=0.05)
     assert all(clip.right)  # the sheet knows that it shows a stop sign
 
 
@@ -145,7 +149,7 @@ def test_stills_to_craft_on_are_taken_before_the_attack_and_with_their_label(cli
     rows = (tmp_path / "stills" / "labels.csv").read_text().splitlines()
     assert f"{len(rows) - 1} pictures and labels.csv" in told
     assert len(rows) == 1 + 2 * (3 + 3)  # two clean clips, and what comes before two attacks
-    assert all(row.endswith(",14") and not row.startswith("control") for row in rows[1:])
+    assert all(row.endswith(f",{MOUNTED.sign}") and not row.startswith("control") for row in rows[1:])
     assert all((tmp_path / "stills" / row.split(",")[0]).is_file() for row in rows[1:])
 
 
