@@ -39,6 +39,7 @@ _PATCHES = (".npy", ".png")
 @click.option("--cmag", type=click.Path(path_type=Path), help="CMAG's reconstructors, to judge by them too.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder that is resumed.")
 @click.option("--json", "document", type=click.Path(path_type=Path, dir_okay=False), help="Also write the table here.")
+@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Also write it as Markdown here.")
 @click.option("--seed", default=0, show_default=True, help="Of the split, the patches and the places.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="CPU threads.")
@@ -57,6 +58,7 @@ def grid(
     cmag: Path | None,
     out: Path,
     document: Path | None,
+    markdown: Path | None,
     seed: int,
     device: str,
     threads: int,
@@ -75,6 +77,7 @@ def grid(
     from taintwatch_calibration.grid.judging import Judge
     from taintwatch_calibration.grid.parts import split
     from taintwatch_calibration.grid.run import Grid, GridOptions
+    from taintwatch_calibration.grid.table import markdown_table
     from taintwatch_models.cmag.file import check_fit, read_cmag
 
     for rate in accepted:
@@ -108,6 +111,9 @@ def grid(
     for path in (out / "grid.json", *([document] if document else [])):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
+    if markdown is not None:
+        markdown.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(markdown, markdown_table(result["cells"], names).encode())
     _show(Console(), records, names, accepted[0])
     click.echo(f"written to {document or out / 'grid.json'}")
 

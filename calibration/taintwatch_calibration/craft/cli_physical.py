@@ -99,10 +99,7 @@ def _run(kind: str, given: dict[str, Any], *, count: int = 1, bend: float | None
     )
     pattern = _filmed(pattern, given, min(size))
     adaptive = Uneven(given["adaptive"], given["weight"]) if given["adaptive"] else None
-    console = Console(stderr=True)
-    for warning in session.product.warnings:
-        console.print(f"note: {warning}")
-    result = craft_physical(session, kind, pattern, schedule, masks, adaptive=adaptive, console=console)
+    result = craft_physical(session, kind, pattern, schedule, masks, adaptive=adaptive, console=Console(stderr=True))
     tell(result, as_json=given["as_json"])
 
 

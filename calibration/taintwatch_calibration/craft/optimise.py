@@ -91,10 +91,9 @@ def optimise(
     if checkpoint is not None and checkpoint.path.is_file():
         state.restore(checkpoint, schedule)
     while state.iteration < schedule.iterations and not state.enough(schedule):
-        values = state.values.requires_grad_(True)
+        values = state.values.detach().requires_grad_(True)
         outcome = objective(values, state.generator, state.iteration / schedule.iterations)
         (gradient,) = torch.autograd.grad(outcome.loss, values)
-        state.values = values.detach()
         state.move(gradient.nan_to_num(0.0), schedule)
         state.recent = [*state.recent[-9:], outcome.success]
         if report is not None:

@@ -82,17 +82,23 @@ def tell(result: dict[str, Any], *, as_json: bool) -> None:
         return
     pictures, target = result["pictures"], result["target"]
     wanted = f"as {target['name']!r}" if target["name"] is not None else "as anything else"
-    where = "held-out" if result["held_out"] else "the same (too few to hold some out)"
+    share = f"{result['success_rate']:.1%} of {result['attempts']}"
+    if "faintness" in result:
+        share += " pictures"
+    elif result["held_out"]:
+        share += " attempts on pictures that it was not crafted on"
+    else:
+        share += " attempts, on the pictures that it was crafted on: too few to hold some out"
+    text = f"{result['folder']}: seen {wanted} in {share}"
+    if pictures["wrong_and_skipped"]:
+        text += f"; {pictures['wrong_and_skipped']} pictures skipped, which the model gets wrong without it"
+    if "faintness" in result:
+        faint = result["faintness"]
+        text += f"; mean change: l2 {faint['l2']:.3f}, largest {faint['linf']:.4f}, SSIM {faint['ssim']:.4f}"
     console = Console()
-    console.print(
-        f"{result['folder']}: seen {wanted} in {result['success_rate']:.1%} of {result['attempts']} attempts on "
-        f"{where} pictures; {pictures['wrong_and_skipped']} pictures were skipped: the model gets them wrong "
-        "without it",
-        soft_wrap=True,
-        highlight=False,
-    )
-    for name, share in result["detected"].items():
-        console.print(f"  {name} sees {share:.1%} of the successful ones; {result['silent'][name]:.1%} of all attempts "
+    console.print(text, soft_wrap=True, highlight=False)
+    for name, seen in result["detected"].items():
+        console.print(f"  {name} sees {seen:.1%} of the successful ones; {result['silent'][name]:.1%} of all attempts "
                       "succeed unseen", soft_wrap=True, highlight=False)  # fmt: skip
 
 

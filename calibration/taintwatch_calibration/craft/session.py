@@ -203,4 +203,6 @@ def _plain(pattern: Pattern) -> dict[str, Any]:
     """Return the pattern's settings for the recipe, the profile by its name."""
     table = {field.name: getattr(pattern, field.name) for field in dataclasses.fields(pattern)}
     table["profile"] = None if pattern.profile is None else pattern.profile.name
+    if not pattern.printability:
+        del table["palette"]
     return table

@@ -47,7 +47,7 @@ def finish(session: Session, kind: str, made: Tensor, recipe: Any, *, masks: Ten
     """Judge attacked pictures (N, 3, H, W), write the folder, return what was found."""
     made = whole(made).cpu()
     pictures = session.pictures(session.usable)
-    measured = measure(session.product, made, session.usable.labels.tolist(), session.target, held_out=True)
+    measured = measure(session.product, made, session.usable.labels.tolist(), session.target, held_out=False)
     faint = dataclasses.asdict(faintness(pictures.pixels.cpu(), made))
     files = []
     for index, name in enumerate(session.usable.names):

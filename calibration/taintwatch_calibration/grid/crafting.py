@@ -84,8 +84,9 @@ def decode_patch(path: Path) -> NDArray[np.uint8]:
         if values.ndim != 3 or values.shape[2] != 3 or not values.size:
             raise UsageError(f"{path}: a patch is (side, side, 3), this is {values.shape}")
         scale = 1.0 if values.dtype == np.uint8 else 255.0
-        return np.clip(np.rint(values.astype(np.float64) * scale), 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(np.rint(values * scale), 0, 255), np.uint8)
     picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
     if picture is None:
         raise UsageError(f"{path}: not a picture that can be read")
-    return np.asarray(picture[:, :, ::-1], np.uint8)
+    rgb: NDArray[np.uint8] = np.ascontiguousarray(picture[:, :, ::-1])
+    return rgb

@@ -1,0 +1,110 @@
+"""The region attack beside PGD on the same photographs: how often they succeed, and how faint the change is.
+
+    python benchmarks/region_attack.py --model ../shared/data/models/mobilenet_v2_imagenet.onnx \
+        --images ../shared/data/imagenet --count 96 --json docs/results/region_attack.json
+
+Prints success, SSIM, l2 and the largest change of each, and writes them as JSON with the machine. Each attack's outcome
+is kept in --work, so that an interrupted run does only what is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from taintwatch_calibration.craft.digital import DIGITAL, digital_attack
+from taintwatch_calibration.craft.heap import keep_heap
+from taintwatch_calibration.craft.materials import (
+    Labelled,
+    classify,
+    differentiable,
+    load_classifier,
+    read_pictures,
+    to_pictures,
+)
+from taintwatch_calibration.craft.region import RegionRecipe, region_attack
+from taintwatch_calibration.craft.result import whole
+from taintwatch_calibration.craft.single import faintness
+from taintwatch_calibration.denormals import denormals_flushed
+from taintwatch_calibration.machine import machine
+from taintwatch_calibration.rates import wilson_interval
+from taintwatch_calibration.scripts import run_script
+from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.radar_file import RadarFile
+from taintwatch_models.storage import write_atomically
+
+ATTACKS: dict[str, dict[str, Any]] = {
+    "region": {},
+    "pgd, eps 8/255": {"eps": 8 / 255, "eps_step": 1 / 255, "max_iter": 20},
+    "pgd, eps 2/255": {"eps": 2 / 255, "eps_step": 0.5 / 255, "max_iter": 20},
+}
+
+
+def attack(name: str, radar: RadarFile, chosen: Labelled, recipe: RegionRecipe) -> dict[str, Any]:
+    """Attack all pictures; the success is what the product sees in the pictures as PNG keeps them."""
+    preprocessing = radar.info.preprocessing
+    pictures, model = to_pictures(chosen, preprocessing), differentiable(radar)
+    started = time.process_time()
+    if name == "region":
+        made = region_attack(model, pictures, preprocessing, recipe).pixels
+    else:
+        made = digital_attack("pgd", model, pictures, preprocessing, radar.info.classes, settings=ATTACKS[name])
+    seconds = time.process_time() - started
+    made = whole(made)
+    shown = made.flip(1) if preprocessing.order == "bgr" else made
+    seen = classify(OnnxRadar(radar, (), threads=1), (shown * 255).round().byte().permute(0, 2, 3, 1).numpy())
+    wins = int((seen != chosen.labels).sum())
+    return {
+        "attack": name, "attempts": len(chosen), "successes": wins, "success_rate": wins / len(chosen),
+        "success_interval": wilson_interval(wins, len(chosen)), **asdict(faintness(pictures.pixels, made)),
+        "cpu_seconds_per_picture": round(seconds / len(chosen), 3),
+    }  # fmt: skip
+
+
+@click.command()
+@click.option("--model", required=True)
+@click.option("--images", required=True, type=click.Path(path_type=Path))
+@click.option("--count", default=96, show_default=True, help="Photographs, of those that the model gets right.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--work", default=Path("build/region_attack"), show_default=True, type=click.Path(path_type=Path))
+@click.option("--json", "document", type=click.Path(path_type=Path, dir_okay=False))
+def main(model: str, images: Path, count: int, seed: int, work: Path, document: Path | None) -> None:
+    """Attack the same photographs with the region attack and with PGD."""
+    torch.set_num_threads(1)
+    keep_heap()
+    radar = load_classifier(model)
+    right = read_pictures(images, radar, most=round(count * 1.3), seed=seed)
+    chosen = right.subset(range(min(count, len(right))))
+    recipe = RegionRecipe(seed=seed)
+    work.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name, settings in ATTACKS.items():
+        text = repr((name, settings, recipe, radar.info.source_sha256, chosen.names, DIGITAL["pgd"][0]))
+        kept = work / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+        if not kept.is_file():
+            with denormals_flushed():
+                found = attack(name, radar, chosen, recipe)
+            write_atomically(kept, json.dumps(found).encode())
+        row = json.loads(kept.read_text())
+        rows.append(row)
+        print(f"{name:16s} success {row['success_rate']:.3f}  SSIM {row['ssim']:.4f}  l2 {row['l2']:.3f}  "
+              f"linf {row['linf']:.4f}  changed {row['changed']:.2f}  {row['cpu_seconds_per_picture']:.2f} s/picture",
+              flush=True)  # fmt: skip
+    print("the papers' shape: success >= 0.99, SSIM >= 0.98, l2 far below PGD's", file=sys.stderr)
+    if document is not None:
+        result = {**machine(), "model": radar.info.name, "model_sha256": radar.info.source_sha256, "seed": seed,
+                  "pictures": len(chosen), "recipe": asdict(recipe), "rows": rows}  # fmt: skip
+        document.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(document, (json.dumps(result, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    run_script(main, "region_attack")
