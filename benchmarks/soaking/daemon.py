@@ -75,7 +75,7 @@ class Daemon:
                 stderr=log,
                 text=True,
                 env=os.environ
-                | {"MALLOC_ARENA_MAX": "2"}  # as the unit file does
+                | {"MALLOC_ARENA_MAX": "1"}  # as the unit file does
                 | {"OMP_NUM_THREADS": "1", "NOTIFY_SOCKET": self._address, "WATCHDOG_USEC": f"{WATCHDOG_S * 1e6:.0f}"}
                 | self._environment,
             )
