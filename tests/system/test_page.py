@@ -47,12 +47,12 @@ gap_s = 60.0
 [web]
 bind = "127.0.0.1:{port}"
 """
-JOINT = """\
+REBUILT = """\
 [[camera]]
 name = "gate"
 source = "sim:?loop=1&fps=5"
 [detect]
-detectors = ["joint"]
+detectors = ["{detector}"]
 [publish]
 bind = "tcp://127.0.0.1:*"
 [web]
@@ -201,8 +201,11 @@ def test_what_the_classifier_believes_it_sees_is_shown_where_cmag_has_a_say(
     browser: webdriver.Chrome, tmp_path: Path
 ) -> None:
     port = free_port()
-    (tmp_path / "joint.toml").write_text(JOINT.format(port=port))  # with the bundled model and its reconstructors
-    with start("run", "--config", tmp_path / "joint.toml", "--json") as process:
+    # With the bundled model and its reconstructors, and with whichever detector it was calibrated for.
+    bundled = json.loads(resources.files("taintwatch_models.bundled").joinpath("signs.calibration.json").read_text())
+    detector = "joint" if bundled.get("combination") else "cmag"
+    (tmp_path / "rebuilt.toml").write_text(REBUILT.format(port=port, detector=detector))
+    with start("run", "--config", tmp_path / "rebuilt.toml", "--json") as process:
         assert process.stdout is not None
         assert '"started"' in process.stdout.readline(), process.communicate()[1]
         look(browser, f"http://127.0.0.1:{port}/")
