@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from taintwatch.alerts.messages import MessageError
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.cameras import CameraState, CameraStatus
 from taintwatch.config.digest import config_hash
@@ -70,6 +71,13 @@ def _what_needs_one_process(config: Config) -> str | None:
     return next((name for name, asked in reasons.items() if asked), None)
 
 
+NO_MATTER: dict[str, Any] = {
+    **dict.fromkeys(("evidence", "footage", "metrics", "site", "web"), True),
+    "publish": {"bind", "curve", "enabled", "heartbeat_s", "status_s"},
+}
+"""Settings that what a worker finds in a file does not depend on."""
+
+
 class FootageRun:
     """Watches files, publishes and reports their alerts in the files' order as if they were one after the other."""
 
@@ -97,16 +105,19 @@ class FootageRun:
         self._counts = {"frames": 0, "rejected": 0, "unchecked": 0, "bad": 0}
         self._alerts = 0
         self._watched_s = 0.0
+        self._fresh = 0
+        """Frames that this run watched, those of an earlier one left out."""
 
     def run(self) -> Summary:
         """Watch to the end, or until told to stop. Raises `SourceError` where no file could be read at all."""
-        folder = self._config.camera[0].source
+        folder = Path(self._config.camera[0].source).expanduser()
         endpoint = None if self._publisher is None else self._publisher.endpoint
         self._reporter.started(self._card, (self._status(CameraState.RUNNING),), endpoint)
+        self._reporter.progress(self._run_status())
         # What is worked on side by side must not contend for the same cores.
         threads = self._config.model.threads or 1
         config = self._config.model_copy(update={"model": self._config.model.model_copy(update={"threads": threads})})
-        text = config.model_dump_json(exclude={"footage"})
+        text = config.model_dump_json(exclude=NO_MATTER)
         stamp = f"{text} {self._card.model_hash} {self._calibration}"
         tasks = [
             Task(str(file.relative_to(folder)), FileJob(str(file.resolve()), text), fingerprint_of(file, stamp))
@@ -134,6 +145,7 @@ class FootageRun:
         if finished.result["trouble"] is not None:
             _log.warning("%s", finished.result["trouble"])
         self._watched_s += finished.result["length_s"]
+        self._fresh += 0 if finished.resumed else finished.result["frames"]
         for name in self._counts:
             self._counts[name] += finished.result[name]
         while self._told in self._waiting:
@@ -152,11 +164,18 @@ class FootageRun:
                 media_s=None if alert.media_s is None else alert.media_s + self._shift_s,
             )
             self._alerts += alert.state is AlertState.RAISED
-            if self._publisher is not None:
-                self._publisher.publish_alert(alert)
+            self._publish(alert)
             self._reporter.alert(alert)
         self._shift_s += result["length_s"]
         self._shift_frames += result["given"]
+
+    def _publish(self, alert: Alert) -> None:
+        if self._publisher is None:
+            return
+        try:
+            self._publisher.publish_alert(alert)
+        except MessageError as error:
+            _log.error("alert %s was not published: %s", alert.event_id, error)
 
     def _status(self, state: CameraState) -> CameraStatus:
         camera = self._config.camera[0]
@@ -168,7 +187,7 @@ class FootageRun:
         return RunStatus(
             frames=self._counts["frames"],
             seconds=seconds,
-            fps=self._counts["frames"] / seconds,
+            fps=self._fresh / seconds,
             alerts=self._alerts,
             open_alerts=0,
             drops=0,
@@ -187,7 +206,7 @@ class FootageRun:
         return Summary(
             frames=self._counts["frames"],
             seconds=round(seconds, 3),
-            fps=round(self._counts["frames"] / seconds, 2),
+            fps=round(self._fresh / seconds, 2),
             alerts=self._alerts,
             drops=0,
             bad_frames=self._counts["bad"],
