@@ -109,6 +109,23 @@ def test_an_alert_gets_its_frame_an_overlay_and_a_clip(evidence: Evidence, folde
     assert abs(int(drawn[45, 60].mean()) - int(plain[45, 60].mean())) <= 3  # far from it nothing is drawn
 
 
+def test_the_clip_of_a_camera_that_is_lost_meanwhile_is_written_all_the_same(folder: Path) -> None:
+    now = [0.0]
+
+    def a_second_later() -> bool:
+        now[0] += 1.0
+        return True
+
+    evidence = Evidence(settings(folder), clock=lambda: now[0])
+    watch(evidence, range(10), {8: "e1"})  # and nothing more
+    assert evidence._recorder.stats().clips == 0
+    wait(lambda: a_second_later() and evidence._recorder.stats().clips)
+    with av.open(str(evidence.folder.of("e1") / "clip.mp4")) as container:
+        assert len(list(container.decode(video=0))) > 3
+    wait(lambda: a_second_later() and not evidence._recorder._tapes)  # what was seen last is let go
+    evidence.close()
+
+
 def test_a_clip_shows_the_seconds_before_and_after_in_their_own_time(evidence: Evidence) -> None:
     watch(evidence, range(30), {15: "e1"})
     wait(lambda: evidence._recorder.stats().clips)

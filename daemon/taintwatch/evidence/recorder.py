@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 
 QUEUE = 16  # frames that may wait; at 1080p each has 6 MB
 TICK_S = 0.5
+SILENT_S = 5.0  # beyond the end of a clip: a camera that gives nothing for so long gives this clip nothing more
+FORGET_S = 60.0  # then what was seen last of a silent camera is let go
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Recorder:
         self._stopping = False
         self._give_up: float | None = None
         self._tapes: dict[str, Tape] = {}
+        self._heard: dict[str, float] = {}
         self._pictures = self._clips = self._dropped = self._lost = self._failures = self._without_room = 0
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
@@ -159,6 +162,7 @@ class Recorder:
                 self._guarded(self._take, item)
             if self._clock() >= self._next_tick:
                 self._next_tick = self._clock() + TICK_S
+                self._end_silent()
                 self._tick()
         for tape in self._tapes.values():
             if tape.event_id is not None and not self._late():
@@ -181,9 +185,20 @@ class Recorder:
             if self._failures == int(10 ** (len(str(self._failures)) - 1)):  # 1, 10, 100, ...
                 _log.error("a picture or clip was not kept (%d so far): %s", self._failures, error)
 
+    def _end_silent(self) -> None:
+        """Write the clips of cameras that were lost or taken away meanwhile: perhaps because of what is on them."""
+        now = self._clock()
+        for camera, tape in tuple(self._tapes.items()):
+            silent_s = now - self._heard[camera]
+            if tape.event_id is not None and silent_s > self._settings.after_s + SILENT_S:
+                self._guarded(self._finish, tape)
+            elif tape.event_id is None and silent_s > FORGET_S:
+                del self._tapes[camera], self._heard[camera]
+
     def _take(self, item: _Item) -> None:
         frame = item.frame
         moment = moment_of(frame)
+        self._heard[frame.camera] = self._clock()
         settings = self._settings
         tape = self._tapes.get(frame.camera)
         if tape is None:
