@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.face_trials.kept import kept_in_chunks
 from taintwatch_calibration.craft.patch import normaliser
+from taintwatch_calibration.faces.face_model import fill_path, write_face_model
 from taintwatch_calibration.faces.identity_fit import IdentityLayer
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.faces.embedder import Embedder
-from taintwatch_models.faces.identity import with_identity
 from taintwatch_models.faces.statistics import Bands, region_statistics
 from taintwatch_models.graph.cut import find_cut
 from taintwatch_models.graph.prepare import prepare
@@ -29,12 +26,9 @@ from taintwatch_models.graph.simplify import read_plain_model
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import open_session
 from taintwatch_models.preprocessing import ModelDescription, Preprocessing
-from taintwatch_models.storage import write_atomically
 from taintwatch_models.torch_graph import TorchGraph
 
-__all__ = ["STATISTICS", "FaceModel"]
-
-STATISTICS = ("margin", "swing", "heat", "band_margin", "band_swing", "paper", "rank")
+__all__ = ["FaceModel", "pictures", "pixels"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,12 +47,10 @@ class FaceModel:
         cls, embed: Embedder, layer: IdentityLayer, names: tuple[str, ...], mean: NDArray[np.uint8], work: Path,
         *, cut: float, threads: int,
     ) -> FaceModel:  # fmt: skip
-        path, fill = work / "model" / "faces.onnx", work / "model" / "faces.mean.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        onnx.save(with_identity(embed.model, layer.weights, layer.bias), buffer)
-        write_atomically(path, buffer.getvalue(), mode=0o600)
-        write_atomically(fill, cv2.imencode(".png", mean)[1].tobytes(), mode=0o600)
+        folder = work / "model"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = write_face_model(folder, embed, layer, names, mean)
+        fill = fill_path(folder)
         radar = prepare(path, ModelDescription(embed.preprocessing, names)).radar
         calibration = Calibration(
             tight=TightCalibration(cut=cut, fill=str(fill)), paper=PaperCalibration(fill=str(fill))

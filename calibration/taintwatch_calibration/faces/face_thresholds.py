@@ -14,8 +14,8 @@ from taintwatch_models.faces.statistics import combined
 
 __all__ = ["JUDGED", "REJECTED_KNOWN", "fit_scales", "scores", "stranger_threshold"]
 
-JUDGED = ("margin", "swing", "band_margin", "band_swing")
-"""The statistics whose largest decides."""
+JUDGED = ("margin", "band_margin")
+"""The statistics whose largest decides: what filling the critical region, and the worst band, does to the name."""
 REJECTED_KNOWN = 0.02
 """Share of photographs of enrolled people that may be taken for a stranger's."""
 

@@ -6,17 +6,15 @@ was fitted without it. The layer that is written is fitted to all of them.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
+from taintwatch_calibration.faces.face_model import fill_path, write_face_model
 from taintwatch_calibration.faces.face_thresholds import JUDGED, fit_scales, scores, stranger_threshold
 from taintwatch_calibration.faces.identity_fit import IdentityLayer, fit_identity
 from taintwatch_calibration.faces.occluded import mean_face, occlude
@@ -26,7 +24,6 @@ from taintwatch_models.calibration_file import Calibration, TightCalibration
 from taintwatch_models.errors import UsageError
 from taintwatch_models.faces.embedder import Embedder
 from taintwatch_models.faces.face_file import FaceFile, settings_path, write_face_file
-from taintwatch_models.faces.identity import with_identity
 from taintwatch_models.faces.statistics import Bands, region_statistics
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.prune import keep_outputs
@@ -34,11 +31,9 @@ from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import open_session
 from taintwatch_models.preprocessing import ModelDescription
 from taintwatch_models.radar_file import file_hash
-from taintwatch_models.storage import write_atomically
 
-__all__ = ["CUT", "MODEL_NAME", "TrainingReport", "train_faces"]
+__all__ = ["CUT", "TrainingReport", "train_faces"]
 
-MODEL_NAME = "faces.onnx"
 CUT = 0.5
 COPIES = 6
 _FOLDS = 4
@@ -108,11 +103,11 @@ def train_faces(
     once = threshold_for(combined[half], accepted)
     progress("writing the model")
     layer = photographs.fit(np.ones(len(photographs.labels), np.bool_), len(people))
-    model = _write_model(store.model, embed, layer, tuple(person.name for person in people), mean)
+    model = write_face_model(store.model, embed, layer, tuple(person.name for person in people), mean)
     settings = FaceFile(
         model_sha256=file_hash(model),
         stranger_below=below,
-        fill=_fill_path(store.model).name,
+        fill=fill_path(store.model).name,
         cut=CUT,
         scales=scales,
         threshold=threshold_for(combined, accepted),
@@ -183,8 +178,8 @@ def _judge(
     threads: int,
 ) -> dict[str, NDArray[Any]]:
     names = tuple(f"person {index}" for index in range(len(layer.bias)))
-    model = _write_model(folder, embed, layer, names, mean, stem="part")
-    fill = _fill_path(folder, "part")
+    model = write_face_model(folder, embed, layer, names, mean, stem="part")
+    fill = fill_path(folder, "part")
     try:
         radar = prepare(model, ModelDescription(embed.preprocessing, names)).radar
         run = OnnxRadar(
@@ -224,35 +219,3 @@ def _stranger_rejection(photographs: _Photographs, people: int, below: float) ->
         logits = kept.fit(others, people - 1)(photographs.clean[~others])
         rejected += list(1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1) < below)
     return float(np.mean(rejected))
-
-
-def _write_model(
-    folder: Path,
-    embed: Embedder,
-    layer: IdentityLayer,
-    names: tuple[str, ...],
-    mean: NDArray[np.uint8],
-    stem: str = "faces",
-) -> Path:
-    """Write model, description and mean face, 0600 each: all of them tell something of the people."""
-    buffer = io.BytesIO()
-    onnx.save(with_identity(embed.model, layer.weights, layer.bias), buffer)
-    model = folder / f"{stem}.onnx"
-    write_atomically(_fill_path(folder, stem), cv2.imencode(".png", mean)[1].tobytes(), mode=0o600)
-    write_atomically(model.with_suffix(".toml"), _description(embed, names).encode(), mode=0o600)
-    write_atomically(model, buffer.getvalue(), mode=0o600)
-    return model
-
-
-def _fill_path(folder: Path, stem: str = "faces") -> Path:
-    return folder / f"{stem}.mean.png"
-
-
-def _description(embed: Embedder, names: tuple[str, ...]) -> str:
-    import json
-
-    table = embed.preprocessing.as_dict()
-    # JSON's strings, numbers and lists are TOML's too.
-    lines = [f"labels = {json.dumps(names, ensure_ascii=False)}", "", "[preprocessing]"]
-    lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
-    return "\n".join(lines) + "\n"

@@ -1,0 +1,188 @@
+"""Simulated videos: a photograph that moves before a camera, bare-faced and then with the crafted glasses on.
+
+Everything from the frame on is the daemon's own: finding, following and aligning the face, model, detector, vote. The
+glasses are worn in the frame, on the eyes as the face finder saw them without glasses, and turn with the head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.face_trials.attacks import TARGET, Attacks
+from benchmarks.face_trials.kept import kept
+from benchmarks.face_trials.model import pictures, pixels
+from benchmarks.face_trials.people import People
+from taintwatch.faces.watching import FaceBook, FaceVoter, FaceWatch
+from taintwatch.pipeline import Step
+from taintwatch.records import AlertState
+from taintwatch.vote.hold import Hold
+from taintwatch.vote.window import KofN
+from taintwatch_calibration.faces.glasses_shape import GlassesShape
+from taintwatch_calibration.faces.worn import PoseLimits, draw_poses, wear
+from taintwatch_models.classifier import Classifier
+from taintwatch_models.faces.detect import HaarFaces
+from taintwatch_models.records import Detector, Frame, Prediction, read_only
+
+__all__ = ["FPS", "VideoTrial", "film_all", "summary"]
+
+FPS = 5.0
+BARE, WORN = 25, 20
+_SIDE = 480
+_ENLARGED = 3
+_POSES = PoseLimits(yaw_degrees=4.0, pitch_degrees=3.0, roll_degrees=1.0, shift=0.01, light=0.05)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoTrial:
+    """What came of one wearer's video; one entry for each frame with a face."""
+
+    frames: NDArray[np.int64]
+    worn: NDArray[np.bool_]
+    labels: NDArray[np.int64]
+    """-1: a stranger."""
+    suspicious: NDArray[np.bool_]
+    raised: NDArray[np.int64]
+    """Frames at which an alert was raised."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Supply:
+    """One frame after the other."""
+
+    source: Iterator[Frame]
+    left: list[int]
+
+    @property
+    def finished(self) -> bool:
+        return self.left[0] <= 0
+
+    def next_batch(self, max_batch: int, wait_s: float) -> list[Frame]:
+        self.left[0] -= 1
+        return [next(self.source)]
+
+
+def film_all(
+    people: People,
+    attacks: Attacks,
+    photographs: Path,
+    classifier: Classifier,
+    detectors: Sequence[Detector],
+    stranger_below: float,
+    work: Path,
+) -> list[VideoTrial]:
+    """Film every wearer and watch the videos; each is kept."""
+    find = HaarFaces()
+    trials = []
+    for index, wearer in enumerate(attacks.wearers):
+
+        def trial(index: int = index) -> dict[str, NDArray[Any]]:
+            photograph = np.asarray(cv2.imread(str(photographs / people.files[attacks.rows[index]])), np.uint8)
+            frames = _film(photograph, find, torch.from_numpy(attacks.patterns[index]), index)
+            watch = FaceWatch(find, people=len(people.names), stranger_below=stranger_below, size=people.faces.shape[1])
+            voter = FaceVoter(KofN(3, 5), detectors=["face"], hold=Hold(1.0, 2.0))
+            batches = watch(
+                _Supply(frames, [BARE + WORN]), classifier, detectors, voter, FaceBook(),
+                max_batch=1, wait_s=0.0, stopping=lambda: False,
+            )  # fmt: skip
+            print(f"video of {attacks.wearers[index]}", flush=True)
+            return _told([step for batch in batches for step in batch], stranger_below)
+
+        arrays = kept(work / "videos" / f"{int(wearer):03d}.npz", trial)
+        trials.append(VideoTrial(**arrays))
+    return trials
+
+
+def _film(photograph: NDArray[np.uint8], find: HaarFaces, pattern: torch.Tensor, seed: int) -> Iterator[Frame]:
+    """Yield BARE frames without and WORN frames with the glasses, at FPS."""
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    large = cv2.resize(photograph, None, fx=_ENLARGED, fy=_ENLARGED, interpolation=cv2.INTER_CUBIC)
+    eyes = torch.tensor([find(photograph)[0].eyes]).float() * _ENLARGED
+    drift = rng.uniform(0, 2 * np.pi, 4)
+    for index in range(BARE + WORN):
+        shown = np.asarray(large, np.uint8)
+        if index >= BARE:
+            worn, _ = wear(pixels(shown[None]), eyes, pattern, GlassesShape(), draw_poses(1, _POSES, generator))
+            shown = pictures(worn)[0]
+        at_ns = round(index / FPS * 1e9)
+        yield Frame("door", index, read_only(_moved(shown, index, drift, rng)), at_ns, at_ns, index / FPS)
+
+
+def _moved(
+    image: NDArray[np.uint8], index: int, drift: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Return the picture on a camera's frame: it sways, nears and turns slowly; light, focus and noise vary."""
+    x, y, scale, turn = np.sin(drift + index * np.array([0.35, 0.27, 0.19, 0.23]))
+    matrix = cv2.getRotationMatrix2D(
+        (image.shape[1] / 2, image.shape[0] / 2), float(4 * turn), float(0.85 + 0.12 * scale)
+    )
+    matrix[:, 2] += (320 - image.shape[1] / 2 + 40 * x, 240 - image.shape[0] / 2 + 15 * y)
+    frame = cv2.warpAffine(image, matrix, (640, _SIDE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+    frame = cv2.GaussianBlur(frame, (0, 0), float(rng.uniform(0.3, 0.9)))
+    light = 1 + 0.08 * np.sin(index * 0.3) + rng.normal(0, 0.01)
+    return np.asarray(np.clip(frame * light + rng.normal(0, 2.0, frame.shape), 0, 255), np.uint8)
+
+
+def _told(steps: list[Step], stranger_below: float) -> dict[str, NDArray[Any]]:
+    seen = [step for step in steps if isinstance(step.outcome, Prediction) and step.verdicts]
+    labels = []
+    for step in seen:
+        outcome = step.outcome
+        known = isinstance(outcome, Prediction) and outcome.confidence >= stranger_below
+        labels.append(outcome.label if known and isinstance(outcome, Prediction) else -1)
+    raised = [step.frame.index for step in steps if step.alert is not None and step.alert.state is AlertState.RAISED]
+    frames = np.array([step.frame.index for step in seen], np.int64)
+    return {
+        "frames": frames,
+        "worn": frames >= BARE,
+        "labels": np.array(labels, np.int64),
+        "suspicious": np.array([any(v.suspicious for v in step.verdicts) for step in seen], np.bool_),
+        "raised": np.array(raised, np.int64),
+    }
+
+
+def summary(trials: list[VideoTrial], attacks: Attacks) -> dict[str, Any]:
+    """Return what a person wants to know of all videos, JSON-ready."""
+    bare_frames = sum(int((~trial.worn).sum()) for trial in trials)
+    false_alarms = sum(int((trial.raised < BARE).sum()) for trial in trials)
+    fooled = [(trial.worn & (trial.labels == TARGET)) for trial in trials]
+    taken = [index for index, hits in enumerate(fooled) if hits.sum() >= 3]
+    waits = []
+    for index in taken:
+        first = trials[index].frames[fooled[index]][0]
+        after = trials[index].raised[trials[index].raised >= BARE]
+        waits.append(float((after[0] - first) / FPS) if len(after) else None)
+    alarmed = [wait for wait in waits if wait is not None]
+    hours = len(trials) * BARE / FPS / 3600
+    return {
+        "videos": len(trials),
+        "frames_per_second": FPS,
+        "bare_frames": bare_frames,
+        "bare_suspicious": int(sum((t.suspicious & ~t.worn).sum() for t in trials)),
+        "hours_bare": round(hours, 4),
+        "false_alarms": false_alarms,
+        "false_alarms_per_hour": round(false_alarms / hours, 1),
+        "worn_frames": int(sum(t.worn.sum() for t in trials)),
+        "worn_frames_as_target": int(sum(hits.sum() for hits in fooled)),
+        "worn_frames_as_target_suspicious": int(
+            sum((hits & t.suspicious).sum() for hits, t in zip(fooled, trials, strict=True))
+        ),
+        "wearers_taken_for_the_target": len(taken),
+        "of_these_alarmed": len(alarmed),
+        "seconds_to_alarm_median": float(np.median(alarmed)) if alarmed else None,
+        "seconds_to_alarm_worst": max(alarmed) if alarmed else None,
+        "own_name_bare": round(
+            float(
+                np.mean(np.concatenate([t.labels[~t.worn] == w for t, w in zip(trials, attacks.wearers, strict=True)]))
+            ),
+            4,
+        ),
+    }
