@@ -94,9 +94,9 @@ def test_an_empty_picture_is_a_bad_frame() -> None:
 def test_a_read_that_hangs_is_given_up_and_the_device_released_when_it_returns(hang: threading.Event) -> None:
     captures = [FakeCapture([(True, PICTURE)], hang=hang), FakeCapture([(True, PICTURE)])]
     waiting = iter(captures)
-    source = WebcamSource(0, read_timeout_s=0.05, capture_factory=lambda device: next(waiting))
+    source = WebcamSource(0, read_timeout_s=1.0, capture_factory=lambda device: next(waiting))
     source.open()
-    with pytest.raises(SourceError, match=r"gave no picture for 0\.05 s"):
+    with pytest.raises(SourceError, match=r"gave no picture for 1 s"):
         source.read()
     source.close()
     assert not captures[0].released.is_set()
@@ -105,6 +105,32 @@ def test_a_read_that_hangs_is_given_up_and_the_device_released_when_it_returns(h
     source.close()
     hang.set()
     assert captures[0].released.wait(30.0)
+
+
+def test_a_device_that_hangs_for_ever_does_not_take_a_thread_for_each_attempt(hang: threading.Event) -> None:
+    captures: list[FakeCapture] = []
+
+    def factory(device: str) -> FakeCapture:
+        hang.wait()
+        captures.append(FakeCapture([(True, PICTURE)]))
+        return captures[-1]
+
+    source = WebcamSource(0, open_timeout_s=0.01, capture_factory=factory)
+    for _ in range(4):
+        with pytest.raises(SourceError, match="did not open within"):
+            source.open()
+    for _ in range(20):
+        with pytest.raises(SourceError, match="hangs: 4 earlier calls have not returned; unplug it"):
+            source.open()
+    assert sum(thread.name == "webcam /dev/video0" for thread in threading.enumerate()) == 4
+    hang.set()
+    for worker in source._left:
+        worker._thread.join(30.0)
+    assert all(capture.released.is_set() for capture in captures)
+    source._open_timeout_s = 30.0
+    source.open()
+    assert source.read() is not None
+    source.close()
 
 
 def test_an_open_that_hangs_is_given_up_and_the_device_released_when_it_returns(hang: threading.Event) -> None:

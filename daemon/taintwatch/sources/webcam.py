@@ -16,6 +16,9 @@ from taintwatch_models.errors import BadFrame, SourceError
 __all__ = ["Capture", "WebcamSource", "v4l2_capture"]
 
 
+MOST_HANGING = 4  # calls, each in a thread of its own: then it is waited until one returns
+
+
 class Capture(Protocol):
     """The part of `cv2.VideoCapture` that is used."""
 
@@ -56,6 +59,8 @@ class WebcamSource:
         self._worker: Worker | None = None
         self._captures: list[Capture] = []
         """The open capture. A list, shared with the worker: an open that returns too late must still be released."""
+        self._left: list[Worker] = []
+        """Workers that were told to end; those whose call hangs have not yet."""
 
     @property
     def description(self) -> str:
@@ -65,6 +70,9 @@ class WebcamSource:
     def open(self) -> None:
         """Open the device. Raises `SourceError` within the open time-out."""
         self.close()
+        self._left = [worker for worker in self._left if worker.alive]
+        if len(self._left) >= MOST_HANGING:
+            raise SourceError(f"{self._device} hangs: {len(self._left)} earlier calls have not returned; unplug it")
         worker, captures = Worker(f"webcam {self._device}"), list[Capture]()
         self._worker, self._captures = worker, captures
         try:
@@ -104,6 +112,7 @@ class WebcamSource:
                 capture.release()
 
         self._worker.finish(release)
+        self._left.append(self._worker)
         self._worker, self._captures = None, []
 
     def _open_into(self, captures: list[Capture]) -> bool:

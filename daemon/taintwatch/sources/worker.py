@@ -20,7 +20,13 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread still runs: before it is finished, and while a call hangs."""
+        return self._thread.is_alive()
 
     def call(self, job: Callable[[], T], timeout_s: float) -> T:
         """Return what `job` returns, or raise what it raises. Raises `TimeoutError` after `timeout_s`."""
