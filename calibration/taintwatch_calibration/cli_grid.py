@@ -73,7 +73,6 @@ def grid(
 
     from taintwatch_calibration.craft.heap import keep_heap
     from taintwatch_calibration.craft.materials import find_label, load_classifier, pick_device, read_pictures
-    from taintwatch_calibration.denormals import denormals_flushed
     from taintwatch_calibration.grid.judging import Judge
     from taintwatch_calibration.grid.parts import split
     from taintwatch_calibration.grid.run import Grid, GridOptions
@@ -101,8 +100,7 @@ def grid(
     )
     judge = Judge.of(radar, parts, accepted, cmag=reconstructors, threads=threads, progress=console.print)
     options = GridOptions(label, iterations, placements, seed, pick_device(device))
-    with denormals_flushed():
-        records = _records(Grid(radar, parts, judge, options, out), ready, console)
+    records = _records(Grid(radar, parts, judge, options, out), ready, console)
     names = list(judge.held_out)
     result = _document(
         radar.info, options, judge, parts, pictures, records, names, accepted, time.monotonic() - started

@@ -53,7 +53,7 @@ def evade_tight(model: Model, preprocessing: Preprocessing, settings: TightCalib
         if settings.heat_weight:
             concentration = heat.amax((1, 2)) / heat.mean((1, 2)).clamp_min(1e-12)
             score = score + settings.heat_weight * concentration.clamp_min(1.0).log()
-        return F.relu(score - settings.threshold + _ENOUGH).mean()
+        return _once_fooled(F.relu(score - settings.threshold + _ENOUGH), shown)
 
     return loss
 
@@ -73,7 +73,7 @@ def evade_paper(model: Model, preprocessing: Preprocessing, settings: PaperCalib
         for column in suppressed.T:
             mask = mask * _mask(_pooled(model, shown.maps, _minus_label(column)), settings.cut, shown)
         third = model.head(model.maps(_filled(shown.inputs, mask, fill)))
-        return F.relu(_margin(third, shown.logits.argmax(1)) + _ENOUGH).mean()
+        return _once_fooled(F.relu(_margin(third, shown.logits.argmax(1)) + _ENOUGH), shown)
 
     return loss
 
@@ -84,7 +84,7 @@ def mislead_region(model: Model) -> DetectorLoss:
     def loss(shown: Shown) -> Tensor:
         heat = _cellwise(model, shown.maps)
         covered = F.interpolate(shown.covered, size=heat.shape[1:], mode="area")[:, 0]
-        return ((heat * covered).sum((1, 2)) / heat.sum((1, 2)).clamp_min(1e-12)).mean()
+        return _once_fooled((heat * covered).sum((1, 2)) / heat.sum((1, 2)).clamp_min(1e-12), shown)
 
     return loss
 
@@ -159,6 +159,13 @@ def _mask(heat: Tensor, cut: float, shown: Shown) -> Tensor:
 
 def _filled(inputs: Tensor, mask: Tensor, fill: Tensor) -> Tensor:
     return inputs * (1 - mask) + fill.to(inputs) * mask
+
+
+def _once_fooled(each: Tensor, shown: Shown) -> Tensor:
+    """Return the mean over pictures, those that are not fooled (yet) counting nothing: they are not to be kept so."""
+    label = shown.logits.argmax(1)
+    fooled = label != shown.own if shown.target is None else label == shown.target
+    return (each * fooled).mean()
 
 
 def _margin(logits: Tensor, label: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from taintwatch_calibration.craft.materials import Labelled, classify, differentiable, to_pictures
 from taintwatch_calibration.craft.optimise import Step
 from taintwatch_calibration.craft.physical import Model, Pictures
+from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.grid.cells import Cell, plan_of
 from taintwatch_calibration.grid.crafting import craft_once, decode_patch, shown_on
 from taintwatch_calibration.grid.judging import Judge
@@ -71,7 +72,9 @@ class Grid:
         key = plan.key(self._radar.info.source_sha256, self._parts.fingerprint)
         kept = self._work / "patches" / f"{cell.position}_{cell.sizes}_{cell.batch_size}_{key}.png"
         kept.parent.mkdir(parents=True, exist_ok=True)
-        return craft_once(plan, self._differentiable, self._craft_on, self._radar.info.preprocessing, kept, report)
+        preprocessing = self._radar.info.preprocessing
+        with denormals_flushed():
+            return craft_once(plan, self._differentiable, self._craft_on, preprocessing, kept, report)
 
     def ready_made(self, path: Path, cell: Cell) -> dict[str, Any]:
         """Return the record of a patch from a file, shown as the cell says."""
