@@ -79,7 +79,7 @@ def roc_chart(rocs: Sequence[Roc]) -> str:
 
 def _heat(rate: Rate | None, colour: tuple[int, int, int]) -> str:
     if rate is None or rate.share is None:
-        return '<td class="none">no frame</td>'
+        return '<td class="none" title="no frame">none</td>'
     share = rate.share
     mixed = tuple(round(255 + (channel - 255) * (0.06 + 0.94 * share)) for channel in colour)
     light = float(linear(np.array(mixed) / 255.0) @ (0.2126, 0.7152, 0.0722))

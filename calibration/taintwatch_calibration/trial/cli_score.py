@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from taintwatch.footage.mapping import ENGINES
 from taintwatch_calibration.printing.sidecar import read_sheet
 from taintwatch_calibration.progress import counted
 from taintwatch_calibration.trial.clips import CONDITIONS, ClipInfo, find_videos, read_poses
@@ -37,11 +38,18 @@ __all__ = ["score"]
 @click.option("--light", default="office", show_default=True, help="The same: a name for the light.")
 @click.option("--fov", default=60.0, show_default=True, help="The same: horizontal field of view, degrees.")
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="0: one for each core.")
+@click.option(
+    "--engine",
+    default="processes",
+    show_default=True,
+    type=click.Choice(list(ENGINES)),
+    help="Where: on this machine, or on a Ray cluster.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the trial.")
 def score(
     videos: tuple[Path, ...], model: str | None, calibration: str | None, detectors: tuple[str, ...], votes: str,
     sheet: Path | None, poses: Path | None, condition: str | None, truth: str | None, target: str | None, light: str,
-    fov: float, workers: int, out: Path,
+    fov: float, workers: int, engine: str, out: Path,
 ) -> None:  # fmt: skip
     """Score VIDEOS (files or folders): the attack's success, the detectors, the vote, by distance and angle.
 
@@ -55,7 +63,7 @@ def score(
     with counted(Console(stderr=True), "scoring") as progress:
         trial = score_clips(
             found, Judging(settings, k, n), out / ".done", poses=rows, defaults=defaults, workers=workers,
-            progress=progress,
+            engine=engine, progress=progress,
         )  # fmt: skip
     write_trial(trial, out / SCORES)
     figures = figures_of(trial)

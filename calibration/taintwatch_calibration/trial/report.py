@@ -28,12 +28,12 @@ h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:36px 0 10px}p{max-widt
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(165px,1fr));gap:12px;margin:18px 0}
 .card{background:#fff;border:1px solid #d8dce2;border-radius:8px;padding:12px 14px}
 .card b{display:block;font-size:25px;line-height:1.2}.card small{color:#555e6b;display:block}
-.maps{display:flex;flex-wrap:wrap;gap:14px}
+.maps{display:flex;flex-wrap:wrap;gap:14px;margin:0 0 18px}
 .heat{border-collapse:separate;border-spacing:2px;background:#fff;border:1px solid #d8dce2;border-radius:8px;
-padding:8px}
+padding:8px;flex:1 1 245px}
 .heat caption{font-weight:600;text-align:left;padding:4px 2px 6px}.heat th{font-weight:500;padding:4px 6px;color:#444}
 .heat td{min-width:54px;padding:5px 6px;text-align:center;border-radius:4px}.heat td small{display:block;font-size:11px}
-.heat td.none{color:#666;background:#eef0f3;font-size:12px}
+.heat td.none{color:#5c6470;background:#eef0f3;font-size:12px}
 .shots{display:grid;grid-template-columns:repeat(auto-fill,minmax(270px,1fr));gap:14px}
 figure{margin:0;background:#fff;border:1px solid #d8dce2;border-radius:8px;overflow:hidden}
 figure img{width:100%;display:block}figcaption{padding:8px 10px;font-size:13px;color:#3c4450;overflow-wrap:anywhere}
@@ -143,7 +143,7 @@ def _maps(figures: Figures, trial: Trial) -> str:
     body = ""
     for light in lights:
         tables = "".join(heat_map(title, figures.by_cell[key], light, bad=bad) for key, title, bad in kinds)
-        body += f'<div class="maps">{tables}</div><br>'
+        body += f'<div class="maps">{tables}</div>'
     known = figures.poses
     return (
         "<h2>By distance and angle</h2><p>Each frame counts where its pose was found, not where it was planned "

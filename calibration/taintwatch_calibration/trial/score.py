@@ -42,7 +42,7 @@ class Judging:
 
 def score_clips(
     videos: Sequence[Path], judging: Judging, done: Path | None, *,
-    poses: tuple[PoseRow, ...] = (), defaults: ClipInfo | None = None, workers: int = 0,
+    poses: tuple[PoseRow, ...] = (), defaults: ClipInfo | None = None, workers: int = 0, engine: str = "processes",
     progress: Callable[[Finished], None] = lambda finished: None,
 ) -> Trial:  # fmt: skip
     """Score every video; what is in the folder `done` is not scored again.
@@ -63,7 +63,7 @@ def score_clips(
         marks = (repr(judging), repr(info), repr(rows), *hashes)
         argument = (str(video), info, judging, rows)
         tasks.append(Task(str(video), argument, fingerprint_of(video, *marks)))
-    results = map_resumably(_score_one, tasks, done, workers=workers, progress=progress)
+    results = map_resumably(_score_one, tasks, done, workers=workers, progress=progress, engine=engine)
     thresholds = {detector.name: threshold_of(detector.name, model) for detector in model.detectors}
     return Trial(tuple(clip_from_json(result) for result in results), thresholds, _settings(judging, model))
 
