@@ -31,10 +31,13 @@ from benchmarks.sign_attacking.bench import Judge, Parts, differentiable, load_p
 from benchmarks.sign_attacking.picture import contact_sheet, draw_roc
 from benchmarks.sign_attacking.scoring import Scores, choose_labels, pool, rates, score, success_rate
 from benchmarks.sign_attacking.specs import AttackSpec, attack_specs, tuning_specs
+from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import area_under_roc, threshold_for
 from taintwatch_calibration.signs.bundle import TIGHT
+from taintwatch_calibration.strangeness import fit_strangeness
+from taintwatch_calibration.thresholds import tight_outputs, weigh_strangeness
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.errors import TaintwatchError, UsageError
 from taintwatch_models.graph.prepare import prepare
@@ -90,7 +93,13 @@ def measure(bench: Bench, accepted: float) -> tuple[dict[str, Any], tuple[Scores
     """Make all attacks on one model; return what is reported, and (held-out benign, successful strong attacks)."""
     choosing, held = bench.parts.tuning.pixels, bench.parts.reporting.pixels
     paper = choose_labels(bench.radar, choosing[:: max(1, len(choosing) // 600)], accepted)
-    chosen, checked = (score(bench.radar, pixels, TIGHT, paper) for pixels in (choosing, held))
+    learnt = BenignFrames(np.concatenate([choosing, bench.parts.further.pixels]), False, 0, "tuning pictures")
+    fitted = fit_strangeness(bench.radar, learnt, threads=1)  # as the bundle's is, on none of the reported pictures
+    radar, strangeness = fitted.radar, fitted.scores[: len(choosing)]
+    frames = BenignFrames(choosing, False, 0, "tuning pictures")
+    outputs = tight_outputs(radar, frames, TIGHT, strangeness, 1, lambda what, done, total: None)
+    tight = weigh_strangeness(outputs, TIGHT)
+    chosen, checked = score(radar, choosing, tight, paper, strangeness), score(radar, held, tight, paper)
     judge, lines, strong = Judge(bench.radar), [], []
     seen = judge(held) == bench.parts.reporting.labels
     for spec in attack_specs()[:: bench.every]:
@@ -99,7 +108,7 @@ def measure(bench: Bench, accepted: float) -> tuple[dict[str, Any], tuple[Scores
             continue
         line: dict[str, Any] = {**asdict(spec), "strong": spec.strong, **success_rate(attack.success)}
         if attack.success.any():
-            scores = score(bench.radar, attack.pixels[attack.success], TIGHT, paper)
+            scores = score(radar, attack.pixels[attack.success], tight, paper)
             line["detectors"] = rates(chosen, checked, scores, accepted)
             _keep_misses(bench, spec, attack, scores, line)
             if spec.strong:
@@ -111,6 +120,7 @@ def measure(bench: Bench, accepted: float) -> tuple[dict[str, Any], tuple[Scores
         "name": bench.radar.info.name,
         "sha256": bench.radar.info.source_sha256,
         "right_on_held_out": float(seen.mean()),
+        "tight": asdict(tight),
         "paper": asdict(paper),
         "strong_attacks": rates(chosen, checked, pooled, accepted) if pooled else None,
         "attacks": lines,
@@ -186,7 +196,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scenes", type=Path, help="photographs without signs: a folder or a tar")
     parser.add_argument("--model", default="bundled", help="the bundled one, or an ONNX file")
     parser.add_argument("--plain", type=Path, help="the model trained without occlusion: to compare, to transfer from")
-    parser.add_argument("--fpr", type=float, default=0.015, help="on the choosing half: 2%% must hold on the other")
+    parser.add_argument("--fpr", type=float, default=0.02, help="accepted on the choosing half")
     parser.add_argument("--attempts", type=int, default=300, help="placements of each patch")
     parser.add_argument("--work", type=Path, default=Path("build/sign_attacks"), help="what is kept between runs")
     parser.add_argument("--json", type=Path, default=Path("docs/results/sign_attacks.json"))

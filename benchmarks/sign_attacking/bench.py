@@ -44,6 +44,8 @@ class Parts:
     """Thresholds (and, before, settings) are chosen on these."""
     reporting: BenignPictures
     """False alarms and detections are reported on these."""
+    further: BenignPictures
+    """Scenes before the tuning part's photographs, from which only what is usual is learnt."""
 
 
 def load_parts(data: Path, scenes: Path, preprocessing: Preprocessing, *, seed: int = 0, filmed: int = 300) -> Parts:
@@ -55,15 +57,21 @@ def load_parts(data: Path, scenes: Path, preprocessing: Preprocessing, *, seed: 
     craft = joined([_crops(training, rng), empty_scenes(photographs[::3], filmed // 3, rng, preprocessing)])
     parts = [craft]
     for crops, third in ((tuning, 1), (reporting, 2)):
-        mine = photographs[third::3]
-        cards = card_scenes(mine, filmed, rng, preprocessing)
-        parts.append(joined([crops, cards, empty_scenes(mine, filmed // 2, rng, preprocessing)]))
-    return Parts(*parts)
+        parts.append(joined([crops, *_filmed(photographs[third::3], filmed, rng, preprocessing)]))
+    more = _filmed(photographs[1::3], filmed, np.random.default_rng([seed, 0xBF]), preprocessing)
+    return Parts(*parts, joined(list(more)))
+
+
+def _filmed(
+    photographs: list[NDArray[np.uint8]], scenes: int, rng: np.random.Generator, preprocessing: Preprocessing
+) -> tuple[BenignPictures, BenignPictures]:
+    cards = card_scenes(photographs, scenes, rng, preprocessing)
+    return cards, empty_scenes(photographs, scenes // 2, rng, preprocessing)
 
 
 def parts_kept(folder: Path, make: Callable[[], Parts]) -> Parts:
     """Return the parts kept in `folder`, or make and keep them."""
-    path, names = folder / "parts.npz", ("crafting", "tuning", "reporting")
+    path, names = folder / "parts.npz", ("crafting", "tuning", "reporting", "further")
     if not path.is_file():
         parts = make()
         arrays = {f"{n}_{f}": getattr(getattr(parts, n), f) for n in names for f in ("pixels", "labels", "groups")}

@@ -13,7 +13,8 @@ from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.rates import area_under_roc, operate, wilson_interval
 from taintwatch_calibration.thresholds import LABEL_COUNTS, choose_paper, paper_ranks
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
-from taintwatch_models.detectors import tight_score
+from taintwatch_models.detectors import tight_scores_of
+from taintwatch_models.graph.strangeness import STRANGENESS
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.radar_file import RadarFile
 
@@ -22,13 +23,20 @@ __all__ = ["DETECTORS", "Scores", "choose_labels", "pool", "rates", "roc", "scor
 Scores = Mapping[str, NDArray[np.float64]]
 """For each detector its score of each picture, (pictures,)."""
 
-DETECTORS = ("tight", "tight: margin", "tight: swing", "tight: rank", "paper")
+DETECTORS = ("tight", "tight: margin", "tight: swing", "tight: rank", "tight: strangeness", "paper")
 
 
 def score(
-    radar: RadarFile, pixels: NDArray[np.uint8], tight: TightCalibration, paper: PaperCalibration | None
+    radar: RadarFile,
+    pixels: NDArray[np.uint8],
+    tight: TightCalibration,
+    paper: PaperCalibration | None,
+    strangeness: NDArray[np.float64] | None = None,
 ) -> Scores:
-    """Return every detector's scores of (N, H, W, 3) pixels; without `paper`, only those of `tight`."""
+    """Return every detector's scores of (N, H, W, 3) pixels; without `paper`, only those of `tight`.
+
+    `strangeness` (N,) takes the place of the graph's: for pictures that its reference was fitted on.
+    """
     variants = ("tight",) if paper is None else ("tight", "paper")
     run = OnnxRadar(radar, variants, Calibration(tight=tight, paper=paper or PaperCalibration()), threads=1)
     parts: dict[str, list[NDArray[Any]]] = {}
@@ -38,16 +46,17 @@ def score(
             if values.ndim == 1:
                 parts.setdefault(name, []).append(np.asarray(values, np.float64))
     found = {name: np.concatenate(values) for name, values in parts.items()}
-    rows = zip(found["tight_margin"], found["tight_swing"], found["heat"], strict=True)
+    if strangeness is not None:
+        found[STRANGENESS] = strangeness
     scores = {
-        "tight": np.array(
-            [tight_score(m, s, tight.swing_weight, heat=h, heat_weight=tight.heat_weight) for m, s, h in rows]
-        ),
+        "tight": tight_scores_of(found, tight),
         "tight: margin": found["tight_margin"],
         "tight: swing": found["tight_swing"],
         "tight: rank": found["tight_rank"],
         "heat": found["heat"],
     }
+    if STRANGENESS in found:
+        scores["tight: strangeness"] = found[STRANGENESS]
     if paper is not None:
         scores["paper"] = found["paper_rank"]
     return scores

@@ -15,6 +15,7 @@ from taintwatch_calibration.benign import read_benign
 from taintwatch_calibration.cli_check import check
 from taintwatch_calibration.cli_colour import colour
 from taintwatch_calibration.cli_gate import gate
+from taintwatch_calibration.strangeness import fit_strangeness
 from taintwatch_calibration.thresholds import LabelCurve, calibrate
 from taintwatch_models.calibration_file import (
     Calibration,
@@ -25,6 +26,7 @@ from taintwatch_models.calibration_file import (
 )
 from taintwatch_models.errors import UsageError
 from taintwatch_models.loading import ModelSettings, load_radar_file
+from taintwatch_models.radar_file import write_radar
 
 __all__ = ["calibrate_group"]
 
@@ -45,6 +47,8 @@ def calibrate_group() -> None:
               "noise, fresh-noise, blur, inpaint, or an image.")  # fmt: skip
 @click.option("--swing-weight", default=0.5, show_default=True, help="Tight's score: 0 is the margin, 1 the swing.")
 @click.option("--heat-weight", default=0.0, show_default=True, help="Adds so much of log heat to tight's score.")
+@click.option("--learn", type=click.Path(path_type=Path, dir_okay=False), help="Learn what the maps of all layers look "
+              "like in benign frames, too, and write the model with it to this file (NAME.radar.onnx).")  # fmt: skip
 @click.option("--paper-fill", default="noise", show_default=True, help="The paper variant's fill.")
 @click.option("--max-frames", default=2000, show_default=True, help="A longer source is thinned evenly.")
 @click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
@@ -62,6 +66,7 @@ def thresholds(
     fill: str,
     swing_weight: float,
     heat_weight: float,
+    learn: Path | None,
     paper_fill: str,
     max_frames: int,
     preprocessing: str | None,
@@ -72,16 +77,20 @@ def thresholds(
 ) -> None:
     """Choose the thresholds of both TaintRadar variants from BENIGN frames and an accepted false-positive rate.
 
-    Half of the frames choose the thresholds; the false-positive rate is measured on the other half.
+    Half of the frames choose the thresholds; the false-positive rate is measured on the other half. With --learn,
+    tight also weighs how strange the layers' maps are for the label (give at least 20 frames of each thing seen).
     """
     if not 0 < cut < 1:
         raise UsageError(f"--cut must lie between 0 and 1, not {cut}")
     if model is None and out is None:
         raise UsageError("the bundled model's own calibration is not overwritten; say where yours goes with --out")
     radar = load_radar_file(ModelSettings(path=model, preprocessing=preprocessing, labels=labels))
-    target = out or _beside(Path(model or ""))
-    if not target.parent.is_dir():
-        raise UsageError(f"{target}: its folder does not exist")
+    target = out or _beside(learn or Path(model or ""))
+    for path in (target, learn):
+        if path is not None and not path.parent.is_dir():
+            raise UsageError(f"{path}: its folder does not exist")
+    if learn is not None and not learn.name.endswith(".radar.onnx"):
+        raise UsageError(f"--learn {learn}: the file's name must end in .radar.onnx, as prepared models' names do")
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
@@ -91,6 +100,13 @@ def thresholds(
             benign, radar.info.preprocessing, most=max_frames, report=lambda n: bar.update(reading, completed=n)
         )
         bar.update(reading, total=len(frames.pixels), completed=len(frames.pixels))
+        strangeness = None
+        if learn is not None:
+            learning = bar.add_task("learning", total=len(frames.pixels))
+            fitted = fit_strangeness(
+                radar, frames, seed=seed, threads=threads, progress=lambda done: bar.update(learning, completed=done)
+            )
+            radar, strangeness = fitted.radar, fitted.scores
         tasks = {what: bar.add_task(what, total=len(frames.pixels)) for what in variants or ("tight", "paper")}
         calibration, curve = calibrate(
             radar,
@@ -99,10 +115,13 @@ def thresholds(
             tight=TightCalibration(cut=cut, fill=fill, swing_weight=swing_weight, heat_weight=heat_weight),
             paper=PaperCalibration(fill=paper_fill),
             variants=tuple(tasks),
+            strangeness=strangeness,
             seed=seed,
             threads=threads,
             progress=lambda what, done, total: bar.update(tasks[what], completed=done),
         )
+    if learn is not None:
+        write_radar(radar, learn)
     write_calibration(calibration, target)
     if as_json:
         click.echo(json.dumps({"file": str(target), **dataclasses.asdict(calibration)}))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,22 +13,28 @@ from numpy.typing import NDArray
 from taintwatch_calibration.benign import BenignFrames, split_in_blocks
 from taintwatch_calibration.rates import threshold_for, wilson_interval
 from taintwatch_models.calibration_file import Calibration, HeldOut, PaperCalibration, TightCalibration
-from taintwatch_models.detectors import tight_score
+from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.errors import CalibrationError
+from taintwatch_models.graph.strangeness import STRANGENESS
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = [
     "LABEL_COUNTS",
+    "STRANGENESS_SHARE",
     "LabelCurve",
     "Progress",
     "calibrate",
     "choose_paper",
     "held_out",
     "paper_ranks",
+    "tight_outputs",
     "tight_scores",
+    "weigh_strangeness",
 ]
 
+STRANGENESS_SHARE = 5.0
+"""Chosen on the bundled model's tuning patches, where 4 to 11 make hardly any difference."""
 LABEL_COUNTS = (1, 2, 3, 5, 7, 9, 12, 15, 20)
 """The K that `paper` tries."""
 
@@ -51,22 +58,51 @@ def held_out(scores: NDArray[np.float64], threshold: float) -> HeldOut:
 
 
 def tight_scores(
-    radar: RadarFile, frames: BenignFrames, settings: TightCalibration, *, threads: int = 0, progress: Progress
+    radar: RadarFile,
+    frames: BenignFrames,
+    settings: TightCalibration,
+    *,
+    strangeness: NDArray[np.float64] | None = None,
+    threads: int = 0,
+    progress: Progress,
 ) -> NDArray[np.float64]:
-    """Return `tight`'s score of each frame, (frames,)."""
+    """Return `tight`'s score of each frame, (frames,).
+
+    `strangeness` (frames,) takes the place of the graph's: for frames that its reference was fitted on.
+    """
+    return tight_scores_of(tight_outputs(radar, frames, settings, strangeness, threads, progress), settings)
+
+
+def tight_outputs(
+    radar: RadarFile,
+    frames: BenignFrames,
+    settings: TightCalibration,
+    strangeness: NDArray[np.float64] | None,
+    threads: int,
+    progress: Progress,
+) -> dict[str, NDArray[Any]]:
+    """Return the scalar outputs that `tight` judges by, each (frames,)."""
     run = OnnxRadar(radar, ("tight",), Calibration(tight=settings), threads=threads)
-    scores = []
+    found: dict[str, list[NDArray[Any]]] = {}
     for start, inputs in _batches(radar, frames):
-        outputs = run(inputs)
-        statistics = (outputs["tight_margin"], outputs["tight_swing"], outputs["heat"])
-        scores += [
-            tight_score(
-                float(margin), float(swing), settings.swing_weight, heat=float(heat), heat_weight=settings.heat_weight
-            )
-            for margin, swing, heat in zip(*statistics, strict=True)
-        ]
+        for name, values in run(inputs).items():
+            if values.ndim == 1:
+                found.setdefault(name, []).append(values)
         progress("tight", start + len(inputs), len(frames.pixels))
-    return np.array(scores, np.float64)
+    outputs = {name: np.concatenate(parts) for name, parts in found.items()}
+    return outputs if strangeness is None else {**outputs, STRANGENESS: strangeness}
+
+
+def weigh_strangeness(outputs: Mapping[str, NDArray[Any]], settings: TightCalibration) -> TightCalibration:
+    """Weigh the strangeness, where the graph gives it: it counts `STRANGENESS_SHARE` times as much as the rest.
+
+    One benign spread of it then moves the score by so many benign spreads (98% quantile less median) of the rest.
+    """
+    if STRANGENESS not in outputs:
+        return replace(settings, strangeness_weight=0.0)
+    scores = tight_scores_of(outputs, replace(settings, strangeness_weight=0.0))
+    spread = max(float(np.quantile(scores, 0.98) - np.median(scores)), 1e-3)  # all alike: any weight, but not none
+    return replace(settings, strangeness_weight=STRANGENESS_SHARE * spread)
 
 
 def paper_ranks(
@@ -114,12 +150,14 @@ def calibrate(
     tight: TightCalibration | None = None,
     paper: PaperCalibration | None = None,
     variants: Sequence[str] = ("tight", "paper"),
+    strangeness: NDArray[np.float64] | None = None,
     seed: int = 0,
     threads: int = 0,
     progress: Progress = lambda what, done, total: None,
 ) -> tuple[Calibration, LabelCurve | None]:
     """Choose the thresholds on one half of the frames and measure the false-positive rate on the other.
 
+    `strangeness` (frames,) stands for the graph's where its reference was fitted on these frames (`Fitted.scores`).
     `accepted` is the accepted rate per frame, in (0, 0.5]. Raises `CalibrationError` where there are too few frames
     for that rate: one false alarm must be countable in each half.
     """
@@ -144,9 +182,11 @@ def calibrate(
     )
     curve = None
     if "tight" in variants:
-        scores = tight_scores(radar, frames, calibration.tight, threads=threads, progress=progress)
+        outputs = tight_outputs(radar, frames, calibration.tight, strangeness, threads, progress)
+        settings = weigh_strangeness({name: values[choose] for name, values in outputs.items()}, calibration.tight)
+        scores = tight_scores_of(outputs, settings)
         threshold = threshold_for(scores[choose], accepted)
-        measured = replace(calibration.tight, threshold=threshold, held_out=held_out(scores[check], threshold))
+        measured = replace(settings, threshold=threshold, held_out=held_out(scores[check], threshold))
         calibration = replace(calibration, tight=measured)
     if "paper" in variants:
         counts = sorted({min(count, radar.info.classes) for count in LABEL_COUNTS})

@@ -82,7 +82,7 @@ def test_the_torch_and_the_onnx_model_agree(pictures: BenignPictures) -> None:
 
 
 def test_parts_are_kept_and_read_back_the_same(pictures: BenignPictures, tmp_path: Path) -> None:
-    parts = parts_kept(tmp_path, lambda: Parts(pictures, pictures.subset(pictures.labels == 1), pictures))
+    parts = parts_kept(tmp_path, lambda: Parts(pictures, pictures.subset(pictures.labels == 1), pictures, pictures))
     again = parts_kept(tmp_path, lambda: pytest.fail("they were kept"))
     assert (again.tuning.pixels == parts.tuning.pixels).all()
     assert (again.crafting.labels == parts.crafting.labels).all()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.signs.batches import BatchMaker, Mixture
+from taintwatch_calibration.signs.benign_scenes import halves
 from taintwatch_calibration.signs.dataset import (
     LabelledImages,
     load_photographs,
@@ -36,18 +37,19 @@ def sign_frames(
 ) -> SignFrames:
     """Mix real crops with drawn signs and empty scenes, augmented as the recogniser's training but never occluded.
 
-    `count` pictures are mixed for training, and a third as many crops as they are. The calibrating frames: real test
-    crops and held-out tracks as they are, and `fresh` mixed pictures.
+    `count` pictures are mixed for training, and a third as many crops as they are. The calibrating frames: the half of
+    the test crops that `tight` did not learn from (their combination is calibrated on them too), as they are, and
+    `fresh` mixed pictures of held-out tracks.
     Raises `UsageError` where the data is missing.
     """
     rng = np.random.default_rng(seed)
     training, validation = split_by_track(load_tracks(data), rng)
-    test = load_test(data)
+    test = halves(load_test(data))[1]
     photographs = [load_photographs(folder, rng) for folder in backgrounds]
     scenes = np.concatenate(photographs) if photographs else np.zeros((0, 64, 64, 3), np.uint8)
     crops = training.images[_draw(rng, training, count // 3)]
     learn = np.concatenate([crops, _mixed(training, scenes, count, seed)])
-    unseen = np.concatenate([test.images, validation.images, _mixed(validation, scenes, fresh, seed + 1)])
+    unseen = np.concatenate([test.pixels, _mixed(validation, scenes, fresh, seed + 1)])
     return SignFrames(
         _frames(learn, "augmented traffic signs, real and drawn"),
         _frames(unseen, "traffic signs, real and drawn, none of them trained on"),

@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 from taintwatch_calibration.benign import BenignFrames
+from taintwatch_calibration.gate import calibrate_gate
 from taintwatch_calibration.scripts import run_script
 from taintwatch_calibration.signs.benign_scenes import (
     BenignPictures,
@@ -19,6 +20,7 @@ from taintwatch_calibration.signs.benign_scenes import (
     read_photographs,
 )
 from taintwatch_calibration.signs.dataset import LabelledImages, load_test, load_tracks, split_by_track
+from taintwatch_calibration.strangeness import fit_strangeness
 from taintwatch_calibration.thresholds import calibrate
 from taintwatch_models import bundled
 from taintwatch_models.calibration_file import Calibration, TightCalibration, read_calibration, write_calibration
@@ -33,9 +35,10 @@ __all__ = ["TIGHT", "benign_frames", "main"]
 TIGHT = TightCalibration(cut=0.6, fill="average", swing_weight=0.0, heat_weight=0.0)
 """How `tight` looks at signs: chosen with `benchmarks/sign_attacks.py --tune` on other patches and pictures than those
 that are reported on."""
-_CROPS = 1500
-_SCENES = 150
+_SCENES = 400
 _FRAMES_OF_A_TRACK = 6
+_GATED = 0.12
+"""Share of benign frames that the gate, where it is switched on, has checked."""
 
 
 def benign_frames(data: Path, scenes: Path, preprocessing: Preprocessing, seed: int = 0) -> BenignFrames:
@@ -48,7 +51,7 @@ def benign_frames(data: Path, scenes: Path, preprocessing: Preprocessing, seed: 
     photographs = read_photographs(scenes)[1::3]
     pictures = joined(
         [
-            halves(load_test(data), seed)[0].subset(np.arange(_CROPS)),
+            halves(load_test(data), seed)[0],
             _thinned(validation, rng),
             card_scenes(photographs, _SCENES, rng, preprocessing),
             empty_scenes(photographs, _SCENES // 2, rng, preprocessing),
@@ -94,14 +97,19 @@ def make_bundle(run: Path, data: Path, scenes: Path, out: Path, accepted: float)
         raise UsageError(f"{out} is not a folder: --out must name one.")
     radar = prepare(model, describe(model, None, None)).radar
     frames = benign_frames(data, scenes, radar.info.preprocessing)
+    fitted = fit_strangeness(radar, frames, threads=1)
+    radar = fitted.radar
     calibration, _ = calibrate(
         radar,
         frames,
         accepted=accepted,
         tight=TIGHT,
+        strangeness=fitted.scores,
         threads=1,
         progress=lambda what, done, total: click.echo(f"\r{what}: {done}/{total} ", nl=done == total, err=True),
     )
+    gate = calibrate_gate(radar, frames, share=_GATED, tight=calibration.tight, threads=1, strangeness=fitted.scores)
+    calibration = replace(calibration, gate=gate)
     target = out / "signs.calibration.json"
     calibration = with_kept_tables(calibration, target)
     write_radar(radar, out / "signs.radar.onnx")

@@ -1,0 +1,127 @@
+"""Fit what benign pictures look like to each layer, so that the radar graph can say how strange a picture is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch_calibration.benign import BenignFrames
+from taintwatch_models.errors import CalibrationError
+from taintwatch_models.graph.strangeness import LayerReference, attach_strangeness, layer_values, pooling_graph
+from taintwatch_models.onnx_session import open_session
+from taintwatch_models.radar_file import RadarFile
+
+__all__ = ["FOLDS", "Fitted", "fit_strangeness"]
+
+FOLDS = 10
+_RUN = 3
+"""Neighbouring pictures that go into the same fold: frames of one scene are alike."""
+_BLOCKS = 4
+"""Of footage, for each fold."""
+_PRIOR = 2.0
+"""A label's mean counts this many pictures of the mean of all: labels that were seldom seen stay near it."""
+_SHRINKAGE = 0.02
+"""Of each covariance towards a multiple of the identity."""
+_LEVEL = 1e-6
+"""Least variance of a channel's logarithm that is believed: of pictures that are all the same, say."""
+_LEAST = 100
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """A radar that gives `strangeness`, and that of the frames it was fitted on, as if it had not seen them."""
+
+    radar: RadarFile
+    scores: NDArray[np.float64]
+    """(frames,): each from the other folds' reference. Thresholds for these frames are chosen on them."""
+
+
+def fit_strangeness(
+    radar: RadarFile,
+    frames: BenignFrames,
+    *,
+    seed: int = 0,
+    threads: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Fitted:
+    """Fit each layer's reference on benign frames: means for each predicted label, one covariance.
+
+    `progress` is told how many frames are done. Raises `CalibrationError` for fewer than 100 frames.
+    """
+    count = len(frames.pixels)
+    if count < _LEAST:
+        raise CalibrationError(
+            f"{frames.description}: {count} benign frames are too few to learn what they look like; "
+            f"give at least {_LEAST}"
+        )
+    values = layer_values(radar)
+    labels, pooled = _pooled(radar, values, frames, threads, progress)
+    folds = _folds(frames, seed)
+    classes = radar.info.classes
+    held = [np.empty(count) for _ in values]
+    for fold in range(FOLDS):
+        inside, outside = folds != fold, folds == fold
+        for layer, maps in enumerate(pooled):
+            means, whitening = _reference(maps[inside], labels[inside], classes)
+            held[layer][outside] = _log_distance(maps[outside], labels[outside], means, whitening)
+    layers, scores = [], np.zeros(count)
+    for value, maps, distances in zip(values, pooled, held, strict=True):
+        means, whitening = _reference(maps, labels, classes)
+        centre = float(np.median(distances))
+        spread = max(float(np.quantile(distances, 0.98)) - centre, 1e-3)
+        scores += (distances - centre) / spread / len(values)
+        layers.append(LayerReference(value, means.astype(np.float32), whitening.astype(np.float32), centre, spread))
+    return Fitted(attach_strangeness(radar, layers), scores)
+
+
+def _pooled(
+    radar: RadarFile, values: Sequence[str], frames: BenignFrames, threads: int, progress: Callable[[int], None]
+) -> tuple[NDArray[np.int64], list[Array]]:
+    session, _ = open_session(pooling_graph(radar, values).SerializeToString(), device="cpu", threads=threads)
+    labels: list[NDArray[np.int64]] = []
+    pooled: list[list[NDArray[np.float32]]] = [[] for _ in values]
+    for start, inputs in _batches(radar, frames):
+        label, *found = session.run(None, {radar.info.input: inputs})
+        labels.append(label)
+        for parts, part in zip(pooled, found, strict=True):
+            parts.append(part)
+        progress(start + len(inputs))
+    return np.concatenate(labels), [np.concatenate(parts).astype(np.float64) for parts in pooled]
+
+
+def _batches(radar: RadarFile, frames: BenignFrames, size: int = 16) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    for start in range(0, len(frames.pixels), size):
+        yield start, radar.info.preprocessing.normalise(frames.pixels[start : start + size])
+
+
+def _folds(frames: BenignFrames, seed: int) -> NDArray[np.intp]:
+    """Return the fold of each frame: blocks of time of footage; runs of a few pictures, shuffled, of photographs."""
+    count = len(frames.pixels)
+    if frames.footage:
+        return (np.arange(count) * _BLOCKS * FOLDS // count) % FOLDS
+    runs = np.random.default_rng([seed, 0x57]).permutation(-(-count // _RUN))
+    return np.asarray(runs[np.arange(count) // _RUN] % FOLDS, np.intp)
+
+
+def _reference(maps: Array, labels: NDArray[np.int64], classes: int) -> tuple[Array, Array]:
+    """Return the means (classes, channels) and the whitening (channels, channels)."""
+    overall = maps.mean(axis=0)
+    sums = np.zeros((classes, maps.shape[1]))
+    np.add.at(sums, labels, maps)
+    counts = np.bincount(labels, minlength=classes)[:, None]
+    means = (sums + _PRIOR * overall) / (counts + _PRIOR)
+    rest = maps - means[labels]
+    covariance = rest.T @ rest / len(rest)
+    level = max(float(np.trace(covariance)) / len(covariance), _LEVEL)
+    covariance = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * level * np.eye(len(covariance))
+    return means, np.linalg.cholesky(np.linalg.inv(covariance))
+
+
+def _log_distance(maps: Array, labels: NDArray[np.int64], means: Array, whitening: Array) -> Array:
+    white = (maps - means[labels]) @ whitening
+    return np.asarray(np.log(np.maximum((white**2).mean(axis=1), 1e-12)), np.float64)
