@@ -5,8 +5,12 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
+import tempfile
+import threading
+import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +21,15 @@ import pytest
 from taintwatch.alerts.writer import MessageWriter
 from taintwatch.evidence.folder import EvidenceFolder, write_private
 from taintwatch.evidence.marks import LONGEST_NOTE, Mark, Marks
+from taintwatch.evidence.reader import Filter
 from taintwatch.evidence.store import AlertStore
 from taintwatch.records import AlertState
 from taintwatch.web.board import Board
 from taintwatch.web.server import WebServer
+from taintwatch.web.shelf import Shelf
 from taintwatch_models.errors import UsageError
 from tests.alert_fakes import an_alert, an_identity
-from tests.web_scene import Answer, ask, serving, web_config
+from tests.web_scene import PATIENCE_S, Answer, ask, serving, web_config
 
 START_NS = 1_700_000_000_000_000_000
 HOUR_MS = 3_600_000
@@ -177,3 +183,35 @@ def test_without_an_evidence_folder_alerts_are_shown_from_memory_and_not_marked(
         assert ask(server, "/api/about").json()["kept"] is False
         assert write(server, "/api/alerts/e1/note", {"note": "x"}).status == 400
         assert ask(server, "/export.zip").status == 400
+
+
+def test_only_a_few_exports_are_made_at_once_and_none_is_left_on_the_disk(
+    server: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch, go_on = tmp_path / "scratch", threading.Event()
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    export = Shelf.export
+
+    def slow(shelf: Shelf, wanted: Filter, folder: Path) -> Path:
+        assert go_on.wait(30)
+        return export(shelf, wanted, folder)
+
+    monkeypatch.setattr(Shelf, "export", slow)
+    with ThreadPoolExecutor(2) as askers:
+        answers = [askers.submit(ask, server, "/export.zip") for _ in range(2)]
+        until(lambda: len(list(scratch.iterdir())) == 2)
+        refused = ask(server, "/export.zip")
+        go_on.set()
+        assert [answer.result().status for answer in answers] == [200, 200]
+    assert (refused.status, "on their way" in refused.json()["problem"]) == (503, True)
+    until(lambda: not list(scratch.iterdir()))
+    assert ask(server, "/export.zip").status == 200
+    until(lambda: not list(scratch.iterdir()))
+
+
+def until(condition: Callable[[], object]) -> None:
+    give_up = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up, "it did not come about"
+        time.sleep(0.005)

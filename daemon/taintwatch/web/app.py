@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import json
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
@@ -17,7 +15,6 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect, Request
@@ -27,6 +24,7 @@ from starlette.types import ASGIApp
 
 from taintwatch.config.sections import WebSection
 from taintwatch.evidence.reader import Filter
+from taintwatch.web.exports import Exports
 from taintwatch.web.gate import COOKIE, SESSION_S, Gate, Keys
 from taintwatch.web.login import login_page
 from taintwatch.web.shelf import Shelf
@@ -75,7 +73,7 @@ def make_app(desk: Desk, names: frozenset[str]) -> ASGIApp:
         ("/api/alerts/{event_id}/acknowledge", "POST", partial(_acknowledge, desk)),
         ("/api/alerts/{event_id}/note", "POST", partial(_note, desk)),
         ("/alerts/{event_id}/{kind}", "GET", partial(_evidence, desk)),
-        ("/export.zip", "GET", partial(_export, desk)),
+        ("/export.zip", "GET", partial(_export, Exports(desk.shelf))),
         ("/trials/{name}/{path:path}", "GET", partial(_trial, desk)),
     ]
     routes = [Route(path, _guarded(call), methods=[method]) for path, method, call in calls]
@@ -193,16 +191,8 @@ async def _evidence(desk: Desk, request: Request) -> Response:
     return FileResponse(path, media_type="video/mp4" if path.suffix == ".mp4" else "image/jpeg")
 
 
-async def _export(desk: Desk, request: Request) -> Response:
-    wanted = filter_of(request.query_params, EXPORT_LIMIT)
-    scratch = Path(tempfile.mkdtemp(prefix="taintwatch-export-"))
-    try:
-        target = await run_in_threadpool(desk.shelf.export, wanted, scratch)
-    except TaintwatchError:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    tidy = BackgroundTask(shutil.rmtree, scratch, ignore_errors=True)
-    return FileResponse(target, filename="taintwatch-alerts.zip", background=tidy)
+async def _export(exports: Exports, request: Request) -> Response:
+    return await exports.answer(filter_of(request.query_params, EXPORT_LIMIT))
 
 
 async def _trial(desk: Desk, request: Request) -> Response:
