@@ -31,6 +31,11 @@ VALUES: dict[str, tuple[str, Any]] = {
     "--vote-cool-down": ("0", 0.0),
     "--bind": ("tcp://127.0.0.1:7000", "tcp://127.0.0.1:7000"),
     "--web": ("127.0.0.1:8080", "127.0.0.1:8080"),
+    "--gate": ("", True),
+    "--precision": ("float16", "float16"),
+    "--workers": ("3", 3),
+    "--engine": ("ray", "ray"),
+    "--done": ("done", "done"),
     "--max-batch": ("2", 2),
     "--max-frames": ("10", 10),
 }
