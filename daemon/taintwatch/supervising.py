@@ -67,6 +67,8 @@ class ServiceManagerReporter:
         self.ready = False
         """Whether the model is loaded and the socket bound. The cameras may still be away: they are retried."""
         self.degraded: str | None = None
+        self.refusal: Callable[[], str | None] = lambda: None
+        """Why the last reload changed nothing: told for as long as that holds."""
 
     def started(self, card: ModelCard, cameras: Sequence[CameraStatus], endpoint: str | None) -> None:
         """The model is loaded and warm and the socket is bound: all that can fail for good has not."""
@@ -80,21 +82,24 @@ class ServiceManagerReporter:
     def progress(self, status: RunStatus) -> None:
         """Tell the status line when something changed in it, or now and then."""
         self.degraded = status.degraded
-        states = (status.degraded, status.open_alerts, *((camera.camera, camera.state) for camera in status.cameras))
+        refusal = self.refusal()
+        cameras = ((camera.camera, camera.state) for camera in status.cameras)
+        states = (refusal, status.degraded, status.open_alerts, *cameras)
         if states != self._told or self._clock() >= self._next:
             self._told = states
             self._next = self._clock() + TELL_EVERY_S
-            self._notifier.status(status_line(status))
+            self._notifier.status(status_line(status, refusal))
 
     def finished(self, summary: Summary) -> None:
         """The run is over."""
         self.ready = False
 
 
-def status_line(status: RunStatus) -> str:
-    """Return how the run stands on one line, what is wrong first."""
+def status_line(status: RunStatus, refusal: str | None = None) -> str:
+    """Return how the run stands on one line, what is wrong first. `refusal`: why a reload changed nothing."""
     running = sum(camera.state is CameraState.RUNNING for camera in status.cameras)
     words = [] if status.degraded is None else [f"degraded: {status.degraded}"]
+    words += [] if refusal is None else [f"reload refused: {refusal}"]
     words.append(f"{running} of {len(status.cameras)} cameras running")
     words += [
         f"{camera.camera} {camera.state.value}" + (f" ({camera.reason})" if camera.reason is not None else "")

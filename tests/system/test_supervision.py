@@ -130,7 +130,12 @@ def test_hanging_up_reloads_and_a_mistake_leaves_all_as_it_was(managed: Managed)
         refusal = managed.manager.until(lambda message: "refused" in message.get("STATUS", ""), PATIENCE_S)[-1]
         assert refusal["READY"] == "1"
         assert "site.toml, line" in refusal["STATUS"]
-        assert "2 of 2 cameras running" in managed.status("cameras running")
+        standing = managed.status("2 of 2 cameras running")
+        assert "reload refused: site.toml, line" in standing  # for as long as that is so
+        managed.configure("door", "yard")
+        managed.process.send_signal(signal.SIGHUP)
+        managed.manager.until(lambda message: message.get("STATUS") == "reloaded", PATIENCE_S)
+        assert "refused" not in managed.status("2 of 2 cameras running")
         log = managed.stop()
     assert "the old one stays: site.toml, line" in log
     assert managed.process.returncode == 0

@@ -84,6 +84,7 @@ def run_config(
             asked=hangups,
             pulse=pulses.add("reload"),
         )
+        manager.refusal = lambda: reloader.refused
         page.start(lambda: reloader.config, stack)
         service = Service(
             parts,
