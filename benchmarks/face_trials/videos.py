@@ -18,26 +18,30 @@ from numpy.typing import NDArray
 
 from benchmarks.face_trials.attacks import TARGET, Attacks
 from benchmarks.face_trials.kept import kept
-from benchmarks.face_trials.model import pictures, pixels
+from benchmarks.face_trials.model import FaceModel, pictures, pixels
 from benchmarks.face_trials.people import People
 from taintwatch.faces.watching import FaceBook, FaceVoter, FaceWatch
 from taintwatch.pipeline import Step
 from taintwatch.records import AlertState
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.window import KofN
+from taintwatch_calibration.faces.glasses_craft import GlassesRecipe, Photos, craft_glasses
 from taintwatch_calibration.faces.glasses_shape import GlassesShape
 from taintwatch_calibration.faces.worn import PoseLimits, draw_poses, wear
 from taintwatch_models.classifier import Classifier
+from taintwatch_models.faces.align import alignment_of
 from taintwatch_models.faces.detect import HaarFaces
 from taintwatch_models.records import Detector, Frame, Prediction, read_only
 
-__all__ = ["FPS", "VideoTrial", "film_all", "summary"]
+__all__ = ["FPS", "VideoTrial", "Watching", "film_all", "summary"]
 
 FPS = 5.0
 BARE, WORN = 25, 20
-_SIDE = 480
+PHOTOS = 3
+_WIDTH, _HEIGHT = 640, 480
 _ENLARGED = 3
-_POSES = PoseLimits(yaw_degrees=4.0, pitch_degrees=3.0, roll_degrees=1.0, shift=0.01, light=0.05)
+_WORN_AS = PoseLimits(yaw_degrees=4.0, pitch_degrees=3.0, roll_degrees=1.0, shift=0.01, light=0.05)
+_CRAFTED_OVER = PoseLimits(yaw_degrees=4.0, pitch_degrees=3.0, roll_degrees=2.0, shift=0.04, scale=0.03, light=0.08)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,27 +73,39 @@ class _Supply:
         return [next(self.source)]
 
 
-def film_all(
-    people: People,
-    attacks: Attacks,
-    photographs: Path,
-    classifier: Classifier,
-    detectors: Sequence[Detector],
-    stranger_below: float,
-    work: Path,
-) -> list[VideoTrial]:
-    """Film every wearer and watch the videos; each is kept."""
-    find = HaarFaces()
-    trials = []
-    for index, wearer in enumerate(attacks.wearers):
+@dataclass(frozen=True, slots=True, eq=False)
+class Watching:
+    """What watches the videos."""
 
-        def trial(index: int = index) -> dict[str, NDArray[Any]]:
-            photograph = np.asarray(cv2.imread(str(photographs / people.files[attacks.rows[index]])), np.uint8)
-            frames = _film(photograph, find, torch.from_numpy(attacks.patterns[index]), index)
+    classifier: Classifier
+    detectors: Sequence[Detector]
+    stranger_below: float
+
+
+def film_all(
+    people: People, attacks: Attacks, model: FaceModel, watching: Watching, work: Path, *, videos: int
+) -> list[VideoTrial]:
+    """Craft glasses for each wearer's video, film it, and watch it; what was done is kept."""
+    find = HaarFaces()
+    stranger_below = watching.stranger_below
+    trials = []
+    for index, wearer in enumerate(attacks.wearers[:videos]):
+        file = str(work / "photographs" / people.files[attacks.rows[index]])
+        photograph = np.asarray(cv2.imread(file), np.uint8)
+
+        def glasses(index: int = index, photograph: NDArray[np.uint8] = photograph) -> dict[str, NDArray[Any]]:
+            return _craft(photograph, find, model, int(attacks.wearers[index]), index, people.faces.shape[1])
+
+        pattern = kept(work / "video-glasses" / f"{int(wearer):03d}.npz", glasses)["pattern"]
+
+        def trial(
+            index: int = index, photograph: NDArray[np.uint8] = photograph, pattern: NDArray[np.float32] = pattern
+        ) -> dict[str, NDArray[Any]]:
+            frames = _film(photograph, find, torch.from_numpy(pattern), index)
             watch = FaceWatch(find, people=len(people.names), stranger_below=stranger_below, size=people.faces.shape[1])
             voter = FaceVoter(KofN(3, 5), detectors=["face"], hold=Hold(1.0, 2.0))
             batches = watch(
-                _Supply(frames, [BARE + WORN]), classifier, detectors, voter, FaceBook(),
+                _Supply(frames, [BARE + WORN]), watching.classifier, watching.detectors, voter, FaceBook(),
                 max_batch=1, wait_s=0.0, stopping=lambda: False,
             )  # fmt: skip
             print(f"video of {attacks.wearers[index]}", flush=True)
@@ -100,32 +116,68 @@ def film_all(
     return trials
 
 
+def _craft(
+    photograph: NDArray[np.uint8], find: HaarFaces, model: FaceModel, wearer: int, seed: int, size: int
+) -> dict[str, NDArray[Any]]:
+    """Craft over frames of the wearer's own bare video, as the attacker would film them, with shifts between them."""
+    large, eyes = _enlarged(photograph, find)
+    faces, places = [], []
+    for index in range(4, BARE, BARE // PHOTOS):
+        matrix = _motion(large.shape, index, _drift(seed))
+        frame = _shot(large, matrix, index, np.random.default_rng(index))
+        face = find(frame)
+        if not face:
+            continue
+        alignment = alignment_of(face[0], size)
+        faces.append(alignment.warp(frame, size))
+        seen = eyes.numpy() @ matrix[:, :2].T + matrix[:, 2]
+        places.append([alignment.to_aligned(float(x), float(y)) for x, y in seen])
+    photos = Photos(pixels(np.stack(faces)), torch.tensor(places).float(), wearer)
+    recipe = GlassesRecipe(target=TARGET, limits=_CRAFTED_OVER, printability=0.0, iterations=200, seed=seed)
+    crafted = craft_glasses(model.torch_model, photos, GlassesShape(), recipe)
+    print(f"glasses for the video of {wearer}: {crafted.probability:.3f} after {crafted.iterations}", flush=True)
+    return {"pattern": crafted.pattern.numpy()}
+
+
+def _enlarged(photograph: NDArray[np.uint8], find: HaarFaces) -> tuple[NDArray[np.uint8], torch.Tensor]:
+    """Return the photograph as large as it is filmed, and where its eyes are, (2, 2)."""
+    large = cv2.resize(photograph, None, fx=_ENLARGED, fy=_ENLARGED, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(large, np.uint8), torch.tensor(find(photograph)[0].eyes).float() * _ENLARGED
+
+
+def _drift(seed: int) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).uniform(0, 2 * np.pi, 4)
+
+
 def _film(photograph: NDArray[np.uint8], find: HaarFaces, pattern: torch.Tensor, seed: int) -> Iterator[Frame]:
     """Yield BARE frames without and WORN frames with the glasses, at FPS."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed + 1000)
     generator = torch.Generator().manual_seed(seed)
-    large = cv2.resize(photograph, None, fx=_ENLARGED, fy=_ENLARGED, interpolation=cv2.INTER_CUBIC)
-    eyes = torch.tensor([find(photograph)[0].eyes]).float() * _ENLARGED
-    drift = rng.uniform(0, 2 * np.pi, 4)
+    large, eyes = _enlarged(photograph, find)
     for index in range(BARE + WORN):
-        shown = np.asarray(large, np.uint8)
+        shown = large
         if index >= BARE:
-            worn, _ = wear(pixels(shown[None]), eyes, pattern, GlassesShape(), draw_poses(1, _POSES, generator))
-            shown = pictures(worn)[0]
+            poses = draw_poses(1, _WORN_AS, generator)
+            shown = pictures(wear(pixels(large[None]), eyes[None], pattern, GlassesShape(), poses)[0])[0]
         at_ns = round(index / FPS * 1e9)
-        yield Frame("door", index, read_only(_moved(shown, index, drift, rng)), at_ns, at_ns, index / FPS)
+        image = _shot(shown, _motion(shown.shape, index, _drift(seed)), index, rng)
+        yield Frame("door", index, read_only(image), at_ns, at_ns, index / FPS)
 
 
-def _moved(
-    image: NDArray[np.uint8], index: int, drift: NDArray[np.float64], rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Return the picture on a camera's frame: it sways, nears and turns slowly; light, focus and noise vary."""
+def _motion(shape: tuple[int, ...], index: int, drift: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where the photograph is in the frame: it sways, nears and turns slowly; (2, 3)."""
     x, y, scale, turn = np.sin(drift + index * np.array([0.35, 0.27, 0.19, 0.23]))
-    matrix = cv2.getRotationMatrix2D(
-        (image.shape[1] / 2, image.shape[0] / 2), float(4 * turn), float(0.85 + 0.12 * scale)
-    )
-    matrix[:, 2] += (320 - image.shape[1] / 2 + 40 * x, 240 - image.shape[0] / 2 + 15 * y)
-    frame = cv2.warpAffine(image, matrix, (640, _SIDE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+    middle = (shape[1] / 2, shape[0] / 2)
+    matrix = cv2.getRotationMatrix2D(middle, float(4 * turn), float(0.85 + 0.12 * scale))
+    matrix[:, 2] += (_WIDTH / 2 - middle[0] + 40 * x, _HEIGHT / 2 - middle[1] + 15 * y)
+    return np.asarray(matrix, np.float64)
+
+
+def _shot(
+    image: NDArray[np.uint8], matrix: NDArray[np.float64], index: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Return the camera's frame: light, focus and noise vary."""
+    frame = cv2.warpAffine(image, matrix, (_WIDTH, _HEIGHT), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
     frame = cv2.GaussianBlur(frame, (0, 0), float(rng.uniform(0.3, 0.9)))
     light = 1 + 0.08 * np.sin(index * 0.3) + rng.normal(0, 0.01)
     return np.asarray(np.clip(frame * light + rng.normal(0, 2.0, frame.shape), 0, 255), np.uint8)
