@@ -123,6 +123,16 @@ def test_a_bent_pattern_keeps_its_middle_and_curves_towards_its_ends() -> None:
     assert float(rows[end].mean()) - 31.5 > 4
 
 
+@pytest.mark.parametrize("bend", [0.0, 0.8])
+def test_no_colour_from_outside_of_the_mask_shows_at_its_edge(bend: float) -> None:
+    mask = shape_mask("star", 40)[None]
+    pattern = torch.where(mask > 0, 0.25, 1.0).expand(1, 3, 40, 40)
+    mount = Mount(sizes=(0.6,), rotation_degrees=20, bend=bend)
+    shown, covered = lay(torch.zeros(4, 3, 64, 64), pattern, mask, mount, torch.Generator().manual_seed(0))
+    assert float(covered.max()) == pytest.approx(1.0)
+    assert float(shown.max()) == pytest.approx(0.25, abs=1e-4)
+
+
 @pytest.mark.parametrize(("shape", "low", "high"), [("star", 0.2, 0.4), ("lightning", 0.2, 0.5), ("band", 0.35, 0.45)])
 def test_shapes_cover_their_share(shape: str, low: float, high: float) -> None:
     mask = shape_mask(shape, 60)

@@ -79,7 +79,8 @@ def bent(pattern: Tensor, mask: Tensor, curve: Tensor, pitch: Tensor) -> tuple[T
     along = torch.asin((x * torch.sin(angle)).clamp(-0.9999, 0.9999)) / angle  # from what is seen to the paper
     down = y - 0.3 * pitch.to(pattern).view(-1, 1, 1) * x.square()
     grid = torch.stack([along, down], -1)
-    both = torch.cat([pattern, mask.to(pattern)]).expand(len(curve), -1, -1, -1)
+    inside = mask.to(pattern)
+    both = torch.cat([pattern * inside, inside]).expand(len(curve), -1, -1, -1)
     seen = F.grid_sample(both, grid, padding_mode="zeros", align_corners=True)
     return seen[:, :3] / seen[:, 3:].clamp_min(1e-3), seen[:, 3:]
 

@@ -104,7 +104,9 @@ def apply_patch(
         1,
     ).to(images.device)
     grid = F.affine_grid(theta, [count, 4, height, width], align_corners=False)
-    both = torch.cat([patch, mask.to(patch)], dim=-3).expand(count, -1, -1, -1)
+    inside = mask.to(patch)
+    # Times the mask, so that no colour from outside of it is mixed into its edge.
+    both = torch.cat([patch * inside, inside], dim=-3).expand(count, -1, -1, -1)
     laid = F.grid_sample(both, grid, padding_mode="zeros", align_corners=False)
     coverage = laid[:, 3:]
     colour = laid[:, :3] / coverage.clamp_min(1e-3)  # undo the darkening of half-covered edges
