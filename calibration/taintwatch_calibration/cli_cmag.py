@@ -41,9 +41,7 @@ def _bar(console: Console) -> Progress:
 @click.option("--bottleneck", default=8, show_default=True, type=click.IntRange(0, 256),
               help="Channels that the maps are squeezed to; 0: no bottleneck, as in the paper.")  # fmt: skip
 @click.option("--temperature", default=0.5, show_default=True, help="LR sees softmax(Z / T).")
-@click.option(
-    "--epochs", default=30, show_default=True, type=click.IntRange(1), help="Of each of FMR, LR, GR, at most."
-)
+@click.option("--epochs", default=30, show_default=True, type=click.IntRange(1), help="Of each network, at most.")
 @click.option("--patience", default=4, show_default=True, type=click.IntRange(1), help="Stop after so many no better.")
 @click.option("--max-frames", default=4000, show_default=True, help="A longer source is thinned evenly.")
 @click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
@@ -98,7 +96,8 @@ def train(
         )
         bar.update(reading, total=len(frames.pixels), completed=len(frames.pixels))
         running = bar.add_task("classifying", total=len(frames.pixels))
-        stages = {stage: bar.add_task(stage.upper(), total=epochs) for stage in STAGES}
+        settings = TrainingSettings(epochs=epochs, patience=patience, seed=seed)
+        stages = {stage: bar.add_task(stage.upper(), total=settings.epochs_of(stage)) for stage in STAGES}
 
         def told(stage: str, epoch: int, loss: float, held: float) -> None:
             text = f"{stage.upper()} loss {loss:.4f}, held out {held:.4f}"
@@ -112,7 +111,7 @@ def train(
             bottleneck=bottleneck or None,
             temperature=temperature,
             light=not full,
-            settings=TrainingSettings(epochs=epochs, patience=patience, seed=seed),
+            settings=settings,
             checkpoint=checkpoint,
             threads=threads,
             device="cuda" if torch.cuda.is_available() else "cpu",
@@ -133,7 +132,7 @@ def train(
 @click.option("--benign", required=True, help="Folder of images, video, or any source, with no attack in it.")
 @click.option("--fpr", default=0.02, show_default=True, help="False-positive rate per frame that you accept.")
 @click.option("--statistic", "statistics", multiple=True, help="Default: ssim and l2. Also novelty, error, "
-              "texture, surprise, distance, margin.")  # fmt: skip
+              "texture, surprise, distance, contradiction, margin.")  # fmt: skip
 @click.option("--rule", type=click.Choice(["quantile", "extreme"]), default="quantile", show_default=True,
               help="extreme: the most extreme benign value, as in the paper; it ignores --fpr.")  # fmt: skip
 @click.option("--by-class", is_flag=True, help="Labels with enough frames have thresholds of their own.")

@@ -13,6 +13,7 @@ from taintwatch_calibration.cmag.benign_data import BenignData
 from taintwatch_calibration.cmag.networks import Reconstructors, fine_part
 from taintwatch_calibration.cmag.similarity import StructuralSimilarity
 from taintwatch_calibration.cmag.training import ROUNDING
+from taintwatch_models.cmag.limits import LOW_IS_SUSPICIOUS
 
 __all__ = ["NOVELTY", "STATISTICS", "CmagGraph", "fit_graph"]
 
@@ -29,10 +30,10 @@ STATISTICS = ("ssim", "l2", "error", "texture", "surprise", "distance", "contrad
   picture alone, in whitened directions.
 - `margin`: the largest logit minus the second.
 - `novelty`: a soft maximum of `NOVELTY`, each on its benign scale (0: the median, 1: the 95% quantile).
-  A perturbation shows in the one or in the other, seldom in both: a sum would let the calm one excuse the other.
+  An attack shows in one or the other, seldom in all: a sum would let the calm ones excuse the other.
 """
 
-NOVELTY = ("texture", "contradiction")
+NOVELTY = ("ssim", "texture", "distance", "contradiction")
 _SHARPNESS = 2.0  # of the soft maximum
 _FLOOR = 0.3  # of the mean variance, added to each
 
@@ -70,7 +71,7 @@ class CmagGraph(nn.Module):
         found = {"ssim": ssim, "l2": l2, "distance": self._distance(features, logits), "margin": _margin(logits)}
         found |= self._errors(difference, self.reconstructors.scale(by_maps, made))
         found["contradiction"] = _whitened(self._dissent(logits, picture), self.belief_whitening)
-        columns = torch.stack([found[name] for name in NOVELTY], dim=1)  # (B, statistics)
+        columns = torch.stack([_suspicion(name, found[name]) for name in NOVELTY], dim=1)  # (B, statistics)
         found["novelty"] = torch.logsumexp(_SHARPNESS * (columns - self.medians) / self.spreads, dim=1)
         return made, by_maps, by_logits, *(found[name] for name in STATISTICS)
 
@@ -93,6 +94,11 @@ class CmagGraph(nn.Module):
         witness = self.reconstructors.witness
         dissent: Tensor = witness.beliefs(logits) - witness(picture)
         return dissent
+
+
+def _suspicion(name: str, values: Tensor) -> Tensor:
+    """Return values that grow with suspicion."""
+    return -values if name in LOW_IS_SUSPICIOUS else values
 
 
 def _whitened(offset: Tensor, whitening: Tensor) -> Tensor:
@@ -123,11 +129,12 @@ def fit_graph(reconstructors: Reconstructors, training: BenignData, validation: 
     graph = CmagGraph(reconstructors.cpu()).eval()
     _fit_maps(graph, training)
     _fit_beliefs(graph, validation)
-    rows = [STATISTICS.index(name) for name in NOVELTY]
     with torch.no_grad():
         parts = [
-            torch.stack(graph(*batch)[3:], dim=1)[:, rows]
-            for batch in zip(*(_batches(part) for part in validation.parts), strict=True)
+            torch.stack([_suspicion(name, values[STATISTICS.index(name)]) for name in NOVELTY], dim=1)
+            for values in (
+                graph(*batch)[3:] for batch in zip(*(_batches(part) for part in validation.parts), strict=True)
+            )
         ]
     values = torch.cat(parts)  # (N, statistics)
     graph.medians.copy_(values.median(dim=0).values)

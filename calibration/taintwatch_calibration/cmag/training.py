@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,6 +46,21 @@ class TrainingSettings:
     mu: float = 0.5
     """Weight of the squared error; the rest is 1 - SSIM."""
     seed: int = 0
+    witness_epochs: int = 20
+    """Of the witness: all of them, as its rate rises to `witness_rate` and falls to nothing (Smith, 2018)."""
+    witness_rate: float = 4e-3
+
+    def epochs_of(self, stage: str) -> int:
+        """Return how many epochs a stage has at most."""
+        return self.witness_epochs if stage == "witness" else self.epochs
+
+    def rate_at(self, stage: str, epoch: float) -> float:
+        """Return the learning rate at a moment, counted in epochs from 0."""
+        if stage != "witness":
+            return self.rate
+        done = epoch / self.witness_epochs
+        share = done / 0.3 if done < 0.3 else 0.5 * (1 + math.cos(math.pi * (done - 0.3) / 0.7))
+        return self.witness_rate * max(0.02, share)
 
 
 def train_reconstructors(
@@ -119,7 +135,7 @@ class _Run:
         optimiser = torch.optim.Adam(module.parameters(), lr=self.settings.rate)
         if self.optimiser_state is not None:
             optimiser.load_state_dict(self.optimiser_state)
-        while not self._finished():
+        while not self._finished(stage):
             epoch = len(self.history)
             loss = self._epoch(stage, module, optimiser, epoch)
             held = self._validate(stage)
@@ -133,9 +149,11 @@ class _Run:
         self.done.append(stage)
         self.history, self.best, self.optimiser_state = [], None, None
 
-    def _finished(self) -> bool:
+    def _finished(self, stage: str) -> bool:
+        if len(self.history) >= self.settings.epochs_of(stage):
+            return True
         since_best = len(self.history) - 1 - int(np.argmin(self.history)) if self.history else 0
-        return len(self.history) >= self.settings.epochs or since_best >= self.settings.patience
+        return stage != "witness" and since_best >= self.settings.patience
 
     def _epoch(self, stage: str, module: nn.Module, optimiser: torch.optim.Optimizer, epoch: int) -> float:
         # The order depends on the seed, the stage and the epoch alone, so that a resumed run sees the same batches.
@@ -145,9 +163,12 @@ class _Run:
         self.model.eval()
         module.train()
         total, count = 0.0, 0
-        for rows in torch.split(order, self.settings.batch):
+        batches = torch.split(order, self.settings.batch)
+        for step, rows in enumerate(batches):
             if len(rows) < 2:  # batch norm needs two
                 continue
+            for group in optimiser.param_groups:
+                group["lr"] = self.settings.rate_at(stage, epoch + step / len(batches))
             loss = self._loss(stage, self.training, rows, generator)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

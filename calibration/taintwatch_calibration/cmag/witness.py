@@ -29,7 +29,7 @@ class Witness(nn.Module):
     centre: Tensor
     basis: Tensor
 
-    def __init__(self, classes: int, colours: int, size: int, width: int = 16) -> None:
+    def __init__(self, classes: int, colours: int, size: int, width: int = 24) -> None:
         super().__init__()
         beliefs = min(classes, MOST_BELIEFS)
         steps: list[nn.Module] = [nn.PixelUnshuffle(2), *_unit(4 * colours, width), *_unit(width, 2 * width, 2)]
