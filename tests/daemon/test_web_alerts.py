@@ -185,6 +185,18 @@ def test_without_an_evidence_folder_alerts_are_shown_from_memory_and_not_marked(
         assert ask(server, "/export.zip").status == 400
 
 
+@pytest.mark.parametrize("query", ["since=9999999999999", "until=9223372036855", "limit=9999999999999", "since=-1"])
+def test_numbers_beyond_all_measure_are_refused_in_a_sentence(server: WebServer, query: str) -> None:
+    answer = ask(server, f"/api/alerts?{query}")
+    assert (answer.status, "must be a whole number from 0 to" in answer.json()["problem"]) == (400, True)
+    assert ask(server, "/api/alerts?until=9223372036854").status == 200
+
+
+def test_a_note_that_is_no_text_is_refused(server: WebServer) -> None:
+    answer = write(server, "/api/alerts/event0/note", {"note": "half a pair: \ud800"})
+    assert (answer.status, answer.json()["problem"]) == (400, "A note must be text that Unicode knows.")
+
+
 def test_only_a_few_exports_are_made_at_once_and_none_is_left_on_the_disk(
     server: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

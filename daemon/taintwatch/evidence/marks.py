@@ -73,6 +73,10 @@ class Marks:
         """Set the note of an alert, in place of the one before. Raises `UsageError`, `TaintwatchError`."""
         if len(text) > LONGEST_NOTE:
             raise UsageError(f"A note may have {LONGEST_NOTE} characters; this one has {len(text)}.")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UsageError("A note must be text that Unicode knows.") from None
         self._write(NOTE, event_id, text)
 
     def _write(self, statement: str, event_id: str, value: int | str | None) -> None:

@@ -41,6 +41,7 @@ LARGEST_BODY = 64_000
 BODY_S = 10.0
 LIST_LIMIT = 500
 EXPORT_LIMIT = 1000
+LATEST_MS = 9_223_372_036_854  # what the database can count in nanoseconds: the year 2262
 EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 Call = Callable[[Request], Awaitable[Response]]
 
@@ -95,8 +96,8 @@ def _number(query: QueryParams, key: str) -> int | None:
     text = query.get(key)
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 13):
-        raise UsageError(f"{key} must be a whole number.")
+    if not (text.isascii() and text.isdigit() and len(text) <= 13 and int(text) <= LATEST_MS):
+        raise UsageError(f"{key} must be a whole number from 0 to {LATEST_MS}.")
     return int(text)
 
 
