@@ -125,8 +125,8 @@ class GatedRadar:
     def warm_up(self, batch: int) -> None:
         """Run both parts once: the check's first run is the slow one, and a plain input may never come to it."""
         zeros = np.zeros((batch, 3, *self.info.preprocessing.size), np.float32)
-        first = self._score(zeros)
-        self._check(zeros, **{self.info.maps: first["features"]})
+        self(zeros)  # says so at once where the graph lacks what the gate was calibrated with
+        self._check(zeros, **{self.info.maps: self._score(zeros)["features"]})
 
     def _check_rows(
         self, inputs: NDArray[np.float32], maps: NDArray[np.float32], rows: NDArray[np.intp],
