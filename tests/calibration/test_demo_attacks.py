@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from taintwatch.demo.attacks import read_attack
 from taintwatch.demo.mount import Mount
-from taintwatch_calibration.craft.demo_attacks import PLANS, Measured, measure, scene_views, torch_model, write_attack
+from taintwatch_calibration.craft.demo_attacks import PLANS, Measured, measure, scene_views, write_attack
+from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_calibration.craft.mounted import MountedRecipe, Views, craft_mounted
 from taintwatch_models.bundled import bundled_radar
 from taintwatch_models.classifier import ModelCard, Rejected
@@ -82,7 +83,7 @@ def test_the_views_have_the_patch_where_the_scene_will_have_it() -> None:
 
 def test_the_bundled_classifier_says_the_same_in_torch_as_its_graph_does() -> None:
     radar = bundled_radar()
-    model = torch_model(radar)
+    model = differentiable(radar)
     pixels = (np.random.default_rng(0).random((2, 64, 64, 3)) * 255).astype(np.uint8)
     inputs = radar.info.preprocessing.normalise(pixels)
     from taintwatch_models.onnx_classifier import OnnxRadar

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,21 +22,18 @@ from torch import Tensor
 from taintwatch.demo.attacks import ATTACK_NAMES
 from taintwatch.demo.mount import Mount, mounted_scene
 from taintwatch.sources.scene_settings import SceneSettings
+from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_calibration.craft.mounted import MountedRecipe, Views, craft_mounted
 from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_models.classifier import Classifier, Rejected
-from taintwatch_models.graph.cut import find_cut
-from taintwatch_models.graph.prune import keep_outputs
-from taintwatch_models.graph.simplify import read_plain_model
 from taintwatch_models.loading import ModelSettings, load_model, load_radar_file
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Frame
 from taintwatch_models.signs import SIGN_NAMES
 from taintwatch_models.storage import write_atomically
-from taintwatch_models.torch_graph import TorchGraph
 
-__all__ = ["PLANS", "Measured", "craft_attack", "main", "measure", "scene_views", "torch_model", "write_attack"]
+__all__ = ["PLANS", "Measured", "craft_attack", "main", "measure", "scene_views", "write_attack"]
 
 PRINTED_PX = 256  # side of the shipped picture
 TRAINING_SEEDS = range(1000, 1004)
@@ -84,17 +80,6 @@ class Measured:
     """Share of the same frames without the patch in which the label is the sign's."""
 
 
-def torch_model(radar: RadarFile) -> TorchGraph:
-    """Return the prepared model's classifier as a Torch module, its weights frozen."""
-    import onnx
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "classifier.onnx"
-        onnx.save(keep_outputs(radar.proto, ["logits"]), str(path))
-        plain = read_plain_model(path)
-    return TorchGraph(plain, find_cut(plain))
-
-
 def scene_views(mount: Mount, preprocessing: Preprocessing, seeds: range, each: int) -> Views:
     """Return `each` frames of the mount's scene for every seed, without the patch, and where it would be."""
     pixels, places = [], []
@@ -119,7 +104,9 @@ def craft_attack(
     """Craft one attack: (PRINTED_PX, PRINTED_PX, 3) uint8 blue-green-red."""
     preprocessing = radar.info.preprocessing
     views = scene_views(planned.mount, preprocessing, TRAINING_SEEDS, 20)
-    patch = craft_mounted(torch_model(radar), views, planned.mount.sign, preprocessing, planned.recipe, report=report)
+    patch = craft_mounted(
+        differentiable(radar), views, planned.mount.sign, preprocessing, planned.recipe, report=report
+    )
     return _printed(patch)
 
 
