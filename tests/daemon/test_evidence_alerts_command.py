@@ -169,6 +169,6 @@ def test_a_wrong_call_is_one_sentence(arguments: tuple[str, ...], says: str) -> 
 def test_times_are_iso_or_a_while_ago() -> None:
     assert moment_ns("--since", "90s", now_ns=100 * 10**9) == 10 * 10**9
     assert moment_ns("--since", "1970-01-01T00:00:05+00:00") == 5 * 10**9
-    for wrong in ("yesterday", "", "5", "1e9d", "99999-01-01"):
+    for wrong in ("yesterday", "", "5", "1e9d", "99999-01-01", "9999-01-01", "999999d"):
         with pytest.raises(UsageError, match=r"--since: .* is no time"):
             moment_ns("--since", wrong)

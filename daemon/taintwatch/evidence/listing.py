@@ -19,6 +19,7 @@ from taintwatch_models.errors import UsageError
 __all__ = ["as_object", "moment_ns", "one_line", "record_lines"]
 
 AGO = re.compile(r"(\d{1,6})([smhd])")
+LATEST_NS = 2**63 - 1  # what the database can count: until the year 2262
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -27,15 +28,22 @@ def moment_ns(what: str, text: str, now_ns: int | None = None) -> int:
 
     `what` names the flag in the message.
     """
-    ago = AGO.fullmatch(text)
-    if ago is not None:
-        return (time.time_ns() if now_ns is None else now_ns) - int(ago[1]) * SECONDS[ago[2]] * 1_000_000_000
     try:
-        return round(datetime.fromisoformat(text).astimezone().timestamp()) * 1_000_000_000
+        moment = _moment_ns(text, time.time_ns() if now_ns is None else now_ns)
+        if abs(moment) > LATEST_NS:
+            raise OverflowError
     except (ValueError, OverflowError, OSError) as error:
         raise UsageError(
             f"{what}: {text!r} is no time. Give one like 2026-11-20, 2026-11-20T14:30, 30m or 7d."
         ) from error
+    return moment
+
+
+def _moment_ns(text: str, now_ns: int) -> int:
+    ago = AGO.fullmatch(text)
+    if ago is not None:
+        return now_ns - int(ago[1]) * SECONDS[ago[2]] * 1_000_000_000
+    return round(datetime.fromisoformat(text).astimezone().timestamp()) * 1_000_000_000
 
 
 def one_line(kept: Kept, media: Media | None) -> str:
