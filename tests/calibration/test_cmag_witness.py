@@ -79,7 +79,7 @@ def test_beliefs_are_the_principal_components_of_benign_logits() -> None:
 def test_it_is_sized_to_the_picture_and_stays_small(size: int) -> None:
     witness = Witness(43, 3, size).eval()
     assert witness(torch.rand(2, 3, size, size)).shape == (2, 43)
-    assert sum(values.numel() for values in witness.parameters()) < 200_000
+    assert sum(values.numel() for values in witness.parameters()) < 400_000
 
 
 def test_varied_pictures_are_moved_and_noisy_and_a_seed_fixes_them() -> None:
