@@ -35,8 +35,9 @@ def run_on_cluster(
     if started:
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level="error", configure_logging=False)
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-            raise UsageError(f"no Ray cluster can be reached or started ({str(error).splitlines()[0]})") from None
+        except Exception as error:  # Ray raises of all kinds, plain `Exception` too
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise UsageError(f"no Ray cluster can be reached or started ({reason[0]})") from None
     try:
         yield from _spread(ray, function, tasks, workers, stopping)
     finally:
