@@ -52,7 +52,7 @@ def annotate(seen: Seen, truth: Scenery) -> NDArray[np.uint8]:
     _tile(column, "the classifier sees", seen.given, 0, GREY, unit)
     _tile(column, "and believes it sees", seen.rebuilt, 1, RED if verdict and verdict.suspicious else GREEN, unit)
     if verdict is not None:
-        _likeness(column, verdict, unit)
+        _judged(column, verdict, unit)
     return np.hstack([whole, column])
 
 
@@ -71,9 +71,9 @@ def _tile(
     cv2.rectangle(column, (left - 2, top - 2), (left + side + 1, top + side + 1), colour, max(1, round(2 * unit)))
 
 
-def _likeness(column: NDArray[np.uint8], verdict: Judgement, unit: float) -> None:
+def _judged(column: NDArray[np.uint8], verdict: Judgement, unit: float) -> None:
     left, top = round((COLUMN - _TILE) / 2 * unit), round(412 * unit)
-    words = "cmag: they disagree" if verdict.suspicious else "cmag: they agree"
+    words = "cmag: suspicious" if verdict.suspicious else "cmag: not suspicious"
     text(column, words, left, top, 9.5 * unit, (110, 110, 255) if verdict.suspicious else (120, 215, 130))
     sign = ">" if verdict.suspicious else "<="
     text(column, f"{verdict.score:.3g} {sign} {verdict.threshold:.3g}", left, top + round(24 * unit), 9.5 * unit, GREY)
