@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
+import os
 import socket
 import statistics
 import struct
@@ -98,6 +99,7 @@ def free_port() -> int:
 
 def look(port: int, count: int, stop: Event, pictures: Any) -> None:
     """Look with `count` viewers until told to stop (a process of its own)."""
+    os.setsid()  # Linux shares the processor out by sessions: viewers are somebody else's, not part of the daemon's share
     asyncio.run(_look_all(port, count, stop, pictures))
 
 
