@@ -75,8 +75,7 @@ def enrol(
     store.folder(name)
     embed = _embedder(store, embedding, preprocessing)
     find = make_detector(finder, smallest=0.15)
-    store.prepare()
-    store.bind(embed.sha256, embed.path, preprocessing)
+    store.check(embed.sha256, embed.path)
     if camera is None:
         pictures = photographs(open_source(str(images)))
     else:

@@ -79,6 +79,8 @@ def enrol(
         raise UsageError(_too_few(name, len(alike), refused))
     embeddings = embeddings[alike]
     _check_new(store, name, embeddings)
+    store.prepare()
+    store.bind(embed.sha256, embed.path, embed.declaration)
     store.write(EnrolledPerson(name, np.stack([kept[row] for row in alike]), embeddings))
     return Enrolment(name, len(alike), dict(refused))
 

@@ -59,20 +59,26 @@ class PeopleStore:
         try:
             for folder in (self.root, self._people, self.model):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            mode = self.root.stat().st_mode
         except OSError as error:
             raise UsageError(f"{self.root}: cannot be used for photographs ({error.strerror})") from None
-        if stat.S_IMODE(mode) & 0o077:
-            raise UsageError(f"{self.root}: other users can read it, and it holds photographs; chmod 700 {self.root}")
+        self._check_private()
 
-    def bind(self, sha256: str, path: Path, preprocessing: str | None) -> None:
-        """Remember the embedding. Raises `UsageError` where people were enrolled with another one."""
+    def check(self, sha256: str, path: Path) -> None:
+        """Raises `UsageError` where others may read the folder, or its people were enrolled with another embedding."""
+        self._check_private()
         known = self.settings()
         if known is not None and known["sha256"] != sha256:
             raise UsageError(
                 f"{self.root}: its people were enrolled with the embedding {known['embedding']}, not with {path}; give "
                 "that one, or another --folder"
             )
+
+    def _check_private(self) -> None:
+        if self.root.exists() and stat.S_IMODE(self.root.stat().st_mode) & 0o077:
+            raise UsageError(f"{self.root}: other users can read it, and it holds photographs; chmod 700 {self.root}")
+
+    def bind(self, sha256: str, path: Path, preprocessing: str | None) -> None:
+        """Remember the embedding."""
         told = {
             "embedding": str(path.resolve()),
             "sha256": sha256,

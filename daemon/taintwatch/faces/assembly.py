@@ -29,6 +29,8 @@ def make_face_judges(config: Config, settings: ModelSettings, pulses: Pulses) ->
     """
     if settings.path is None:
         raise ConfigError("a face camera needs model.path: the faces.onnx that `taintwatch face train` wrote")
+    if settings.fill is not None:
+        raise ConfigError("a face camera fills with the mean face of its people; leave detect.fill out")
     path, names = Path(settings.path), config.faces.names
     find = make_detector(config.faces.finder, smallest=config.faces.smallest)
     voter = _voter(config)

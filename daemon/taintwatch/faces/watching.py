@@ -63,6 +63,9 @@ class FaceBook(AlertBook):
     def __call__(self, prediction: Prediction, verdicts: Sequence[Verdict], votes: Sequence[Vote]) -> Alert | None:
         return _of_camera(super().__call__(prediction, verdicts, votes))
 
+    def open_alerts(self) -> tuple[Alert, ...]:
+        return tuple(replace(alert, camera=camera_of(alert.camera)) for alert in super().open_alerts())
+
     def close(self, camera: str) -> Alert | None:
         """End what is known of one face, or of one face after the other of a camera: None once nothing is open."""
         for subject in tuple(self._cases):

@@ -24,7 +24,7 @@ class Embedder:
 
     def __init__(self, path: Path, preprocessing: str | None = None, *, device: str = "cpu", threads: int = 0) -> None:
         """Raises `ModelError`: see `read_embedding`; also where nothing declares what the embedding wants."""
-        self.path = path
+        self.path, self.declaration = path, preprocessing
         self.model: EmbeddingModel = read_embedding(path)
         self.sha256 = file_hash(path)
         description = describe(path, preprocessing, None)

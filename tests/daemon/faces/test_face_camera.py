@@ -128,6 +128,16 @@ def test_a_model_without_what_belongs_to_it_is_refused(
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [('fill = "noise"', "fills with the mean face"), ("[gate]\nenabled = true", "every face checked")],
+)
+def test_what_has_no_meaning_for_faces_is_refused(model: Path, table: str, sentence: str) -> None:
+    text = configuration(model).replace("[publish]", f"{table}\n[publish]")
+    with pytest.raises(ConfigError, match=sentence):
+        seen_in(text, [1])
+
+
 def test_a_face_camera_without_a_model_is_told_how_to_make_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--detector", "face", "--source", "sim:"]) == 78
     assert "model.path: the faces.onnx that `taintwatch face train` wrote" in capsys.readouterr().err
