@@ -231,6 +231,15 @@ def test_a_shuffled_control_keeps_the_attacks_pieces() -> None:
     assert sorted(np.unique(made, return_counts=True)[1]) == sorted(np.unique(attack, return_counts=True)[1])
 
 
+def test_a_sticker_in_a_transparent_picture_is_cut_out_and_has_its_size() -> None:
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[40:50, 20:40] = 255
+    thing = picture_thing(pixels, 46.0, "sticker")
+    assert (thing.width_mm, thing.height_mm) == (46.0, 23.0)
+    with pytest.raises(UsageError, match="transparent everywhere"):
+        picture_thing(np.zeros((4, 4, 4), np.uint8), 46.0, "nothing")
+
+
 def test_a_sheet_is_described_beside_it_and_prints_the_same_bytes(tmp_path: Path, picture: Path) -> None:
     one, two = tmp_path / "one.pdf", tmp_path / "two.pdf"
     for out in (one, two):

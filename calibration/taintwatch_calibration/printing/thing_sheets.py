@@ -57,14 +57,28 @@ class Printed:
 
 
 def picture_thing(pixels: NDArray[np.uint8], width_mm: float, words: str) -> Thing:
-    """Return a picture (H, W, 3 or 4) of this width; what is transparent is left white. Raises `UsageError`."""
+    """Return a picture (H, W, 3 or 4) whose visible part has this width; what is transparent is left white.
+
+    Raises `UsageError`.
+    """
     if not LEAST_MM <= width_mm <= MOST_MM:
         raise UsageError(f"{width_mm:g} mm cannot be printed: choose {LEAST_MM:g} to {MOST_MM:g} mm.")
+    pixels = _visible(pixels)
     flat = pixels[..., :3]
     if pixels.shape[2] == 4:
         alpha = pixels[..., 3:].astype(np.float32) / 255.0
         flat = np.round(alpha * flat + (1 - alpha) * 255.0).astype(np.uint8)
     return Thing(words, width_mm, width_mm * pixels.shape[0] / pixels.shape[1], np.ascontiguousarray(flat))
+
+
+def _visible(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the part that is not transparent: crafting writes a sticker as large as the picture that it is in."""
+    if pixels.shape[2] == 3:
+        return pixels
+    rows, columns = (np.flatnonzero(pixels[..., 3].any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        raise UsageError("The picture is transparent everywhere: give one with a visible part.")
+    return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def sign_thing(index: int, size_mm: float) -> Thing:
