@@ -99,7 +99,7 @@ def free_port() -> int:
 
 def look(port: int, count: int, stop: Event, pictures: Any) -> None:
     """Look with `count` viewers until told to stop (a process of its own)."""
-    os.setsid()  # Linux shares the processor out by sessions: viewers are somebody else's, not part of the daemon's share
+    os.setsid()  # Linux shares the processor out by sessions: viewers are no part of the daemon's
     asyncio.run(_look_all(port, count, stop, pictures))
 
 
