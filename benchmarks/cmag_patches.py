@@ -1,12 +1,13 @@
-"""CMAG alone, TaintRadar alone and both together on patches against a sign model; and what CMAG costs beside `tight`.
+"""CMAG alone, TaintRadar alone and both together on patches against the sign model; and what CMAG costs beside `tight`.
 
-    python benchmarks/cmag_patches.py --model signs.onnx --cmag signs.cmag.onnx --data ../shared/data/signs \
+    python benchmarks/sign_attacks.py --data ../shared/data/signs --work build/sign_attacks
+    python benchmarks/cmag_patches.py --data ../shared/data/signs --attacks build/sign_attacks \
         --json docs/results/cmag_patches.json
 
-Benign pictures are GTSRB's test crops that the model gets right; one half chooses all thresholds at the same accepted
-false-positive rate (of the two detectors together, where they are joined), the other counts false alarms and is what
-the patches are laid on; only patches that succeed count. `--cost` measures time alone: the same frames through `tight`,
-and through `tight` and `cmag`, in turns, in one run.
+The pictures and the patches are those of the detection table, kept in --attacks: one part chooses all thresholds at the
+same accepted false-positive rate (of the two detectors together, where they are joined), another counts false alarms
+and carries the patches; only pictures on which a patch succeeds count. `--cost` measures time alone: the same frames
+through `tight`, and through `tight` and `cmag`, in turns, in one run.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import json
 import platform
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,88 +26,83 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.sign_attacking.attack import load_attack
+from benchmarks.sign_attacking.bench import Parts, parts_kept
+from benchmarks.sign_attacking.specs import attack_specs
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.cmag.frames import measure
 from taintwatch_calibration.cmag.thresholds import calibrate_joint, choose_limits, cmag_scores
-from taintwatch_calibration.craft.patch import (
-    PatchRecipe,
-    apply_patch,
-    craft_patch,
-    draw_placements,
-    shape_mask,
-)
 from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.rates import area_under_roc, operate
 from taintwatch_calibration.signs.dataset import load_test
+from taintwatch_calibration.strangeness import fit_strangeness
 from taintwatch_calibration.thresholds import tight_scores
+from taintwatch_models.bundled import bundled_calibration_path
 from taintwatch_models.calibration_file import Calibration, CmagCalibration, TightCalibration, read_calibration
 from taintwatch_models.cmag.detector import CmagDetector
 from taintwatch_models.cmag.file import CmagFile, check_fit, read_cmag
 from taintwatch_models.cmag.joint import joint_score
 from taintwatch_models.cmag.runner import CmagRunner
 from taintwatch_models.detectors import TightDetector
-from taintwatch_models.graph.cut import find_cut
-from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.loading import ModelSettings, describe, load_radar_file
+from taintwatch_models.errors import TaintwatchError, UsageError
+from taintwatch_models.loading import ModelSettings, cmag_path, load_radar_file
 from taintwatch_models.onnx_classifier import OnnxRadar, RadarClassifier
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Frame, Prediction
-from taintwatch_models.torch_graph import TorchGraph
 
-SETS = {"ssim+l2": ("ssim", "l2"), "novelty": ("novelty",), "surprise": ("surprise",), "distance": ("distance",),
-        "novelty+surprise": ("novelty", "surprise")}  # fmt: skip
+SETS = {"ssim+l2": ("ssim", "l2"), "novelty": ("novelty",), "distance": ("distance",),
+        "contradiction": ("contradiction",), "distance+contradiction": ("distance", "contradiction")}  # fmt: skip
 
 
 def frames(pixels: NDArray[np.uint8]) -> BenignFrames:
-    return BenignFrames(pixels, False, 0, "GTSRB test crops")
+    return BenignFrames(pixels, False, 0, "benign signs and scenes")
 
 
-def attacked(
-    options: argparse.Namespace, radar: RadarFile, pixels: NDArray[np.uint8], victims: NDArray[np.uint8], truth: Any
-) -> dict[str, NDArray[np.uint8]]:
-    """Craft patches on `pixels` and lay them on `victims`; keep the pictures on which they succeed."""
-    prepared = prepare(options.model, describe(options.model, None, None))
-    model = TorchGraph(prepared.plain, find_cut(prepared.plain))
-    planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-    given = torch.from_numpy(victims).permute(0, 3, 1, 2).float() / 255
-    plain = OnnxRadar(radar, ())
-    found = {}
-    for size, target in ((0.35, 14), (0.45, 14), (0.4, None)):
-        recipe = PatchRecipe(target, (size,), iterations=options.iterations, seed=options.seed)
-        patch = craft_patch(model, planes, radar.info.preprocessing, recipe)
-        places = draw_placements(len(given), recipe, torch.Generator().manual_seed(options.seed + 1000))
-        images, _ = apply_patch(given, patch, shape_mask(recipe.shape, recipe.resolution), places)
-        made = (images.clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        labels = plain(radar.info.preprocessing.normalise(made))["label"]
-        succeeded = (labels == target) & (truth != target) if target is not None else labels != truth
-        name = f"{size:.0%} of the side, {'untargeted' if target is None else radar.info.labels[target]}"
-        print(f"{name}: {succeeded.mean():.1%} of {len(made)} succeed", flush=True)
-        found[name] = made[succeeded]
-    return found
+def attacked(options: argparse.Namespace, radar: RadarFile) -> dict[str, NDArray[np.uint8]]:
+    """Read the patches; return the pictures on which they succeed: all strong ones, those by film, and all others."""
+    found: dict[str, list[NDArray[np.uint8]]] = {"strong": [], "strong, filmed": [], "weak": []}
+    for spec in attack_specs():
+        path = options.attacks / f"{spec.key(radar.info.source_sha256)}.npz"
+        if not path.is_file():
+            continue
+        attack = load_attack(path)
+        hits = attack.pixels[attack.success][: options.each]
+        found["strong" if spec.strong else "weak"].append(hits)
+        if spec.strong and spec.film:
+            found["strong, filmed"].append(hits)
+    if not found["strong"]:
+        raise UsageError(f"{options.attacks} has no patches against this model; run benchmarks/sign_attacks.py first")
+    return {name: np.concatenate(parts) for name, parts in found.items() if parts}
 
 
-def detection(options: argparse.Namespace, radar: RadarFile, cmag: CmagFile) -> list[dict[str, Any]]:
-    """Return one row per patch, detector and set of CMAG's statistics."""
-    test = load_test(options.data)
-    plain = OnnxRadar(radar, ())
-    said = np.concatenate(
-        [plain(radar.info.preprocessing.normalise(p))["label"] for p in np.array_split(test.images, 60)]
-    )
-    order = np.random.default_rng(options.seed).permutation(np.flatnonzero(said == test.labels))[: options.limit]
-    choose, held = np.array_split(order, 2)
-    attacks = attacked(options, radar, test.images[choose[:400]], test.images[held], test.labels[held])
-    tight_settings = TightCalibration()
-    if options.calibration is not None:  # how the region is cut and filled; the thresholds are chosen here
-        tight_settings = read_calibration(options.calibration, model_hash=radar.info.source_sha256).tight
+def _no_parts() -> Parts:
+    raise UsageError("there is no parts.npz; run benchmarks/sign_attacks.py with the same --work first")
 
-    def scores(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], Any]:
-        tight = tight_scores(radar, frames(pixels), tight_settings, progress=lambda what, done, total: None)
-        return tight, measure(radar, cmag, frames(pixels))
 
-    first, second = scores(test.images[choose]), scores(test.images[held])
-    third = {name: scores(pixels) for name, pixels in attacks.items() if len(pixels)}
+def detection(
+    options: argparse.Namespace, radar: RadarFile, cmag: CmagFile, settings: TightCalibration
+) -> list[dict[str, Any]]:
+    """Return one row per kind of patch, detector and set of CMAG's statistics."""
+    parts: Parts = parts_kept(options.attacks, _no_parts)
+    choosing = frames(parts.tuning.pixels)
+    # What is usual of the layers' maps is learnt as for the bundle, on none of the reported pictures.
+    learnt = frames(np.concatenate([parts.tuning.pixels, parts.further.pixels]))
+    fitted = fit_strangeness(radar, learnt, threads=1)
+    own = fitted.scores[: len(parts.tuning)]
+
+    def scores(pixels: NDArray[np.uint8], strangeness: NDArray[np.float64] | None = None) -> tuple[Any, Any]:
+        tight = tight_scores(
+            fitted.radar, frames(pixels), settings, strangeness=strangeness, threads=1,
+            progress=lambda what, done, total: None,
+        )  # fmt: skip
+        return tight, measure(radar, cmag, frames(pixels), threads=1)
+
+    first, second = scores(parts.tuning.pixels, own), scores(parts.reporting.pixels)
     rows = []
-    for name, hit in third.items():
+    for name, pixels in attacked(options, radar).items():
+        hit = scores(pixels)
         rows.append(row(name, "tight", "", operate(first[0], second[0], hit[0], options.fpr),
                         area_under_roc(second[0], hit[0])))  # fmt: skip
         for label, used in SETS.items():
@@ -115,12 +112,10 @@ def detection(options: argparse.Namespace, radar: RadarFile, cmag: CmagFile) -> 
                             area_under_roc(ours[1], ours[2])))  # fmt: skip
             for rule in ("either", "score"):
                 # All of the first part chooses here; the second measures, as for the detectors alone.
-                settings = calibrate_joint(
-                    first[0], ours[0], frames(test.images[choose]), accepted=options.fpr, rule=rule
-                )
+                joint = calibrate_joint(first[0], ours[0], choosing, accepted=options.fpr, rule=rule)
                 both = [
-                    np.array([joint_score(settings, t, c) for t, c in zip(part[0], own, strict=True)])
-                    for part, own in zip((first, second, hit), ours, strict=True)
+                    np.array([joint_score(joint, t, c) for t, c in zip(part[0], mine, strict=True)])
+                    for part, mine in zip((first, second, hit), ours, strict=True)
                 ]
                 rows.append(row(name, f"joint-{rule}", label, operate(both[0], both[1], both[2], options.fpr),
                                 area_under_roc(both[1], both[2])))  # fmt: skip
@@ -136,12 +131,12 @@ def row(patch: str, detector: str, statistics_used: str, found: Any, area: float
     return line
 
 
-def cost(options: argparse.Namespace, radar: RadarFile, cmag: CmagFile) -> dict[str, Any]:
+def cost(options: argparse.Namespace, radar: RadarFile, cmag: CmagFile, calibration: Calibration) -> dict[str, Any]:
     """Return the median times of one frame through `tight`, and through `tight` and `cmag`, milliseconds."""
     test = load_test(options.data).images[:50]
     large = [cv2.resize(p[:, :, ::-1], tuple(reversed(options.frame))) for p in test]
     inputs = [Frame("cost", i, image.astype(np.uint8), 0, 0) for i, image in enumerate(large)]
-    info, calibration = radar.info, Calibration()
+    info = radar.info
     tight = TightDetector(calibration.tight, info.labels, info.preprocessing)
     limits = choose_limits(measure(radar, cmag, frames(test)), 0.1, options.statistics)
     beside = CmagDetector(
@@ -149,8 +144,8 @@ def cost(options: argparse.Namespace, radar: RadarFile, cmag: CmagFile) -> dict[
         CmagCalibration(limits, 0.1),
         info.preprocessing.order,
     )
-    plain = RadarClassifier(OnnxRadar(radar, ("tight",), threads=options.threads))
-    with_maps = RadarClassifier(OnnxRadar(radar, ("tight",), features=True, threads=options.threads))
+    plain = RadarClassifier(OnnxRadar(radar, ("tight",), calibration, threads=options.threads))
+    with_maps = RadarClassifier(OnnxRadar(radar, ("tight",), calibration, features=True, threads=options.threads))
 
     def alone(frame: Frame) -> None:
         (prediction,) = plain([frame])
@@ -189,35 +184,48 @@ def cost(options: argparse.Namespace, radar: RadarFile, cmag: CmagFile) -> dict[
 @denormals_flushed()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="signs.onnx with its TOML; for --cost also prepared")
-    parser.add_argument("--cmag", type=Path, required=True)
+    parser.add_argument("--model", type=Path, help="signs.onnx with its TOML, or prepared; default: the bundled one")
+    parser.add_argument("--cmag", type=Path, help="default: the bundled reconstructors")
+    parser.add_argument("--attacks", type=Path, help="folder that benchmarks/sign_attacks.py kept its work in")
+    parser.add_argument("--each", type=int, default=60, help="successful pictures of each patch, at most")
     parser.add_argument("--data", type=Path, required=True, help="folder with gtsrb_test_32.npz")
     parser.add_argument("--calibration", type=Path, help="whose settings tight runs with; default: tight's own")
     parser.add_argument("--cost", action="store_true", help="measure time alone")
     parser.add_argument("--frame", type=int, nargs=2, default=[480, 640], help="height and width, for --cost")
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--statistics", nargs="+", default=["ssim", "l2"])
-    parser.add_argument("--fpr", type=float, default=0.05)
-    parser.add_argument("--limit", type=int, default=1600, help="benign pictures")
-    parser.add_argument("--iterations", type=int, default=120)
+    parser.add_argument("--statistics", nargs="+", default=["novelty"])
+    parser.add_argument("--fpr", type=float, default=0.02)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.attacks is None and not options.cost:
+        raise UsageError("give --attacks, the folder that benchmarks/sign_attacks.py kept its work in; or --cost alone")
     torch.set_num_threads(1)
-    radar = load_radar_file(ModelSettings(path=str(options.model)))
-    cmag = read_cmag(options.cmag)
-    check_fit(cmag.info, radar.info, str(options.cmag))
+    settings = ModelSettings(
+        path=None if options.model is None else str(options.model),
+        cmag=None if options.cmag is None else str(options.cmag),
+    )
+    radar = load_radar_file(settings)
+    path = cmag_path(settings)
+    cmag = read_cmag(path)
+    check_fit(cmag.info, radar.info, str(path))
+    known = options.calibration or (bundled_calibration_path() if options.model is None else None)
+    calibration = Calibration() if known is None else read_calibration(known, model_hash=radar.info.source_sha256)
     document: dict[str, Any] = {"model": radar.info.name, "model_sha256": radar.info.source_sha256,
                                 "machine": platform.processor() or platform.machine(), "seed": options.seed,
                                 "date": time.strftime("%Y-%m-%d"), "accepted_fpr": options.fpr}  # fmt: skip
-    document["cost"] = cost(options, radar, cmag)
+    document["cost"] = cost(options, radar, cmag, calibration)
     if not options.cost:
-        document["rows"] = detection(options, radar, cmag)
+        document["rows"] = detection(options, radar, cmag, calibration.tight)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except TaintwatchError as error:
+        print(f"cmag_patches: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
