@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,7 +34,9 @@ from taintwatch_calibration.cmag.trial_attacks import ATTACKS
 from taintwatch_calibration.cmag.trial_data import DATASETS
 from taintwatch_calibration.cmag.trial_work import TrialWork, save_state
 from taintwatch_calibration.denormals import denormals_flushed
+from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import wilson_interval
+from taintwatch_models.storage import write_atomically
 
 ACCEPTED = 0.05
 COUNTS = {"fgsm": 300, "cw": 150}
@@ -232,16 +233,18 @@ def main() -> None:
         work = TrialWork(name, options.data, options.work, seed=options.seed, report=say)
         more, about[name] = measure_dataset(work, options)
         rows += more
-    show(rows)
-    if options.json:
-        document = {
-            "accepted_fpr": ACCEPTED, "seed": options.seed, "epochs": options.epochs,
-            "variants": [asdict(v) for v in VARIANTS if v.name in options.variants], "datasets": about,
-            "machine": platform.processor() or platform.machine(), "python": platform.python_version(),
-            "torch": torch.__version__, "date": time.strftime("%Y-%m-%d"), "rows": rows,
-        }  # fmt: skip
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(document, indent=1) + "\n")
+        show(more)
+        if options.json:  # after each data set: the next may take long
+            write(options, about, rows)
+
+
+def write(options: argparse.Namespace, about: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    document = {
+        **machine(), "accepted_fpr": ACCEPTED, "seed": options.seed, "epochs": options.epochs,
+        "variants": [asdict(v) for v in VARIANTS if v.name in options.variants], "datasets": about, "rows": rows,
+    }  # fmt: skip
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":
