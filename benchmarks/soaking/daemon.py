@@ -45,6 +45,8 @@ class Daemon:
         self.samples: list[Sample] = []
         self.lives = 0
         self.longest_watchdog_gap_s = 0.0
+        self.status = ""
+        """What it told the service manager last."""
         self._config = config
         self._environment = environment
         self.log = folder / "daemon.log"
@@ -147,6 +149,7 @@ class Daemon:
                 text = self._notify.recv(4096).decode()
             except OSError:
                 return
+            self.status = next((line for line in text.splitlines() if line.startswith("STATUS=")), self.status)
             if "READY=1" in text.splitlines():
                 self._ready.set()
             if "WATCHDOG=1" in text.splitlines():

@@ -81,18 +81,11 @@ def settle(path: Path) -> None:
 
     For a background thread: whoever writes meanwhile does not wait. Raises `sqlite3.Error`, `OSError`.
     """
-    journal = path.with_name(path.name + "-wal")
-    descriptor = os.open(journal, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-        size = os.fstat(descriptor).st_size
-    finally:
-        os.close(descriptor)
     # Opened whether or not it is needed: SQLite cannot close a file that another connection of this process has locked,
     # and keeps the descriptor for the next one. So there is one more from the start on, and not one more some day.
     address = f"{path.absolute().as_uri()}?mode=rw"  # never to make it anew: it may just have been moved aside
     with contextlib.closing(sqlite3.connect(address, uri=True, timeout=BUSY_MS / 1000)) as connection:
-        if size > LARGE_JOURNAL:
+        if _flush(path.with_name(path.name + "-wal")) > LARGE_JOURNAL:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
@@ -109,6 +102,16 @@ def set_aside(path: Path) -> None:
         if file.exists():
             file.rename(path.with_name(path.name + suffix + part))
     _log.error("%s is damaged; it was renamed to %s and a new one is begun", path, path.name + suffix)
+
+
+def _flush(path: Path) -> int:
+    """Flush a file to the disk; return its size in bytes."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+        return os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
 
 
 def _connect(path: Path, power_safe: bool, check: bool) -> sqlite3.Connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -71,6 +72,8 @@ class AlertStore:
                 self._open(check=True)
             except (sqlite3.Error, OSError) as error:
                 self._failed(error)
+        with contextlib.suppress(sqlite3.Error, OSError):  # what it opens is there from the start on
+            settle(self._path)
 
     def save(self, message: Message) -> None:
         """Write an alert's record. Raises `StoreError` where that has to wait. Messages that are no alerts are left."""
