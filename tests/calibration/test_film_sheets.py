@@ -74,6 +74,16 @@ def test_a_square_is_as_large_in_the_picture_as_a_pinhole_shows_it() -> None:
     assert np.argwhere(blue).mean(axis=0) == pytest.approx((239.5, 319.5), abs=0.6)
 
 
+@pytest.mark.parametrize("angle", [-20.0, 0.0, 30.0])
+def test_an_object_beside_the_middle_is_seen_from_where_the_camera_stands(angle: float) -> None:
+    scene = scene_at(blue_square(40), Shot(0.4, angle, tremble=0.0, aim=(0.3, 0.6)), film="plain")
+    assert scene.stand(0).distance_m == pytest.approx(0.4, rel=0.01)
+    assert abs(scene.stand(0).angle_deg - angle) < 6  # it is also seen from a little above
+    image = scene.render(0).astype(int)
+    blue = (image[..., 0] > 200) & (image[..., 2] < 60)
+    assert np.argwhere(blue).mean(axis=0)[::-1] == pytest.approx((0.3 * 640, 0.6 * 480), abs=4)
+
+
 def test_from_the_right_the_right_edge_is_nearer_and_all_is_narrower() -> None:
     image = scene_at(blue_square(100), Shot(0.3, 40.0, tremble=0.0), film="plain").render(0).astype(int)
     blue = (image[..., 0] > 200) & (image[..., 2] < 60)

@@ -35,6 +35,8 @@ class Shot:
     tremble: float = 0.02
     """How far hand and object move: shift as a share of the distance; 50 times that in degrees of roll and tilt."""
     seed: int = 0
+    aim: tuple[float, float] = (0.5, 0.5)
+    """Where the object's middle is in the picture, as shares of its width and height."""
 
 
 class SheetScene:
@@ -93,9 +95,12 @@ class SheetScene:
             shot.tremble * math.sin(2 * math.pi * time_s / period + phase)
             for period, phase in zip(_PERIODS_S, phases, strict=True)
         )
-        return pose_at(
-            1000 * shot.distance_m, shot.angle_deg, pitch_deg=50 * tilt, roll_deg=50 * roll, aside=(x, y)
-        )  # fmt: skip
+        # The camera stands where it should and is turned away, so that the object comes to lie beside the middle.
+        right = (shot.aim[0] - 0.5) * self.lens.width / self.lens.focal_px
+        down = (shot.aim[1] - 0.5) * self.lens.height / self.lens.focal_px
+        ahead_mm = 1000 * shot.distance_m / math.sqrt(1 + right**2 + down**2)
+        yaw_deg = shot.angle_deg + math.degrees(math.atan(right))
+        return pose_at(ahead_mm, yaw_deg, pitch_deg=50 * tilt, roll_deg=50 * roll, aside=(x + right, y + down))
 
 
 def _shrunk(raster: Raster, lens: Lens, shot: Shot) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

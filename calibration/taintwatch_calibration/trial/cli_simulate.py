@@ -22,6 +22,7 @@ _PDF = click.Path(path_type=Path, dir_okay=False)
 @click.option("--attack", type=_PDF, help="PDF whose patch is cut out and stuck on; none: the sheet is all there is.")
 @click.option("--control", type=_PDF, help="PDF of the benign match, stuck on in the same place.")
 @click.option("--at", default="0.5,0.5", show_default=True, help="Where its middle goes, in the object's size.")
+@click.option("--aim", default="0.5,0.5", show_default=True, help="Where the object's middle is in the picture.")
 @click.option("--distances", default="0.2,0.25,0.3,0.35", show_default=True, help="Metres.")
 @click.option("--angles", default="0,15,30", show_default=True, help="Degrees.")
 @click.option(
@@ -42,7 +43,7 @@ _PDF = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the clips.")
 def simulate(
-    sheet: Path, attack: Path | None, control: Path | None, at: str, distances: str, angles: str, films: str,
+    sheet: Path, attack: Path | None, control: Path | None, at: str, aim: str, distances: str, angles: str, films: str,
     profile: str, background: Path | None, truth: str | None, target: str | None, seconds: float, lead: float,
     fps: float, size: str, fov: float, seed: int, workers: int, out: Path,
 ) -> None:  # fmt: skip
@@ -55,7 +56,8 @@ def simulate(
         str(sheet),
         None if attack is None else str(attack),
         None if control is None else str(control),
-        at=_place(at),
+        at=_place(at, "--at"),
+        aim=_place(aim, "--aim"),
         profile=profile,
         background=None if background is None else str(background),
         width=width, height=height, fov_deg=fov, fps=fps, seconds=seconds, lead_s=lead,
@@ -74,11 +76,11 @@ def _size(words: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _place(words: str) -> tuple[float, float]:
+def _place(words: str, option: str) -> tuple[float, float]:
     try:
         x, y = (float(part) for part in words.split(","))
     except ValueError:
-        raise UsageError(f"--at has value {words!r}; give two numbers, like 0.5,0.65") from None
+        raise UsageError(f"{option} has value {words!r}; give two numbers, like 0.5,0.65") from None
     return x, y
 
 

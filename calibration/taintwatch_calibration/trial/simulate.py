@@ -47,6 +47,8 @@ class Setting:
     control: str | None = None
     at: tuple[float, float] = (0.5, 0.5)
     """Where its middle goes, in the object's width and height."""
+    aim: tuple[float, float] = (0.5, 0.5)
+    """Where the object's middle is in the picture, as shares of its width and height."""
     profile: str = "generic"
     background: str | None = None
     width: int = 640
@@ -118,6 +120,7 @@ def make_scene(setting: Setting, cell: Cell, condition: Condition) -> tuple[Shee
         duration_s=setting.seconds + lead,
         start_s=lead,
         seed=setting.seed + CONDITIONS.index(condition),
+        aim=setting.aim,
     )
     seed = setting.seed + _cell_seed(cell) + CONDITIONS.index(condition)
     film = FILMS[cell.light](seed)
@@ -159,7 +162,11 @@ def _is_there(video: Path, made_of: str) -> bool:
 def _film_clip(argument: tuple[dict[str, Any], dict[str, Any], Condition, str, str]) -> int:
     """Film one clip in a worker; return its number of frames."""
     values, place, condition, name, made_of = argument
-    setting, cell, video = Setting(**{**values, "at": tuple(values["at"])}), Cell(**place), Path(name)
+    setting, cell, video = (
+        Setting(**{**values, "at": tuple(values["at"]), "aim": tuple(values["aim"])}),
+        Cell(**place),
+        Path(name),
+    )
     scene, clip = make_scene(setting, cell, condition)
     with recording(video) as recorder:
         for index in range(scene.frame_count):
@@ -214,6 +221,8 @@ def _check(setting: Setting) -> None:
         raise UsageError("clips have up to 240 frames a second and last up to an hour")
     if not all(math.isfinite(value) and -5 <= value <= 6 for value in setting.at):
         raise UsageError("the piece's place is given in the object's width and height: 0.5,0.5 is its middle")
+    if not all(0 <= share <= 1 for share in setting.aim):
+        raise UsageError("--aim is given in shares of the picture: 0.5,0.5 is its middle")
     profile_named(setting.profile)
     if setting.background is not None:
         _background(setting.background, setting.width, setting.height, setting.seed)
