@@ -20,11 +20,13 @@ from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = ["DIGITAL", "art_classifier", "attack_names", "digital_attack"]
 
+_SHORT = {"batch_size": 16, "max_iter": 20, "binary_search_steps": 3, "learning_rate": 0.01, "initial_const": 1.0}
+
 DIGITAL: dict[str, tuple[str, dict[str, Any]]] = {
     "fgsm": ("FastGradientMethod", {"eps": 4 / 255}),
     "pgd": ("ProjectedGradientDescentPyTorch", {"eps": 4 / 255, "eps_step": 1 / 255, "max_iter": 20}),
-    "cw": ("CarliniL2Method", {"max_iter": 20, "binary_search_steps": 3, "learning_rate": 0.01, "initial_const": 1.0}),
-    "ead": ("ElasticNet", {"max_iter": 20, "binary_search_steps": 3, "learning_rate": 0.01, "initial_const": 1.0}),
+    "cw": ("CarliniL2Method", _SHORT),
+    "ead": ("ElasticNet", _SHORT),
     "zoo": ("ZooAttack", {"max_iter": 200, "binary_search_steps": 1, "nb_parallel": 64, "use_resize": False,
                           "use_importance": False, "initial_const": 1.0, "learning_rate": 0.1}),
     "boundary": ("BoundaryAttack", {"max_iter": 200, "num_trial": 10, "init_size": 50}),
