@@ -74,7 +74,7 @@ def _tile(
 def _judged(column: NDArray[np.uint8], verdict: Judgement, unit: float) -> None:
     left, top = round((COLUMN - _TILE) / 2 * unit), round(412 * unit)
     words = "cmag: suspicious" if verdict.suspicious else "cmag: not suspicious"
-    text(column, words, left, top, 9.5 * unit, (110, 110, 255) if verdict.suspicious else (120, 215, 130))
+    text(column, words, left, top, 8.5 * unit, (110, 110, 255) if verdict.suspicious else (120, 215, 130))
     sign = ">" if verdict.suspicious else "<="
     text(column, f"{verdict.score:.3g} {sign} {verdict.threshold:.3g}", left, top + round(24 * unit), 9.5 * unit, GREY)
     text(column, "(only shown)", left, top + round(48 * unit), 9.5 * unit, GREY)
