@@ -58,7 +58,7 @@ def load_parts(data: Path, scenes: Path, preprocessing: Preprocessing, *, seed: 
     parts = [craft]
     for crops, third in ((tuning, 1), (reporting, 2)):
         parts.append(joined([crops, *_filmed(photographs[third::3], filmed, rng, preprocessing)]))
-    more = _filmed(photographs[1::3], filmed, np.random.default_rng([seed, 0xBF]), preprocessing)
+    more = _filmed(photographs[1::3], 2 * filmed, np.random.default_rng([seed, 0xBF]), preprocessing)
     return Parts(*parts, joined(list(more)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,8 +23,12 @@ _RUN = 3
 _BLOCKS = 4
 """Of footage, for each fold."""
 _PRIOR = 2.0
-"""A label's mean counts this many pictures of the mean of all: labels that were seldom seen stay near it."""
-_SHRINKAGE = 0.02
+"""A mean counts this many pictures of the mean of all, or of its label: those of few pictures stay near it."""
+_VIEWS = 3
+"""Means of one label at most: what is seen near and far, or on a card, has different maps. 2 to 4 did about equally."""
+_PER_VIEW = 25
+"""Pictures of a label for each mean: with fewer it has fewer."""
+_SHRINKAGE = 0.01
 """Of each covariance towards a multiple of the identity."""
 _LEVEL = 1e-6
 """Least variance of a channel's logarithm that is believed: of pictures that are all the same, say."""
@@ -109,19 +114,48 @@ def _folds(frames: BenignFrames, seed: int) -> NDArray[np.intp]:
 
 
 def _reference(maps: Array, labels: NDArray[np.int64], classes: int) -> tuple[Array, Array]:
-    """Return the means (classes, channels) and the whitening (channels, channels)."""
+    """Return the means (classes, views, channels) and the whitening (channels, channels)."""
     overall = maps.mean(axis=0)
     sums = np.zeros((classes, maps.shape[1]))
     np.add.at(sums, labels, maps)
-    counts = np.bincount(labels, minlength=classes)[:, None]
-    means = (sums + _PRIOR * overall) / (counts + _PRIOR)
-    rest = maps - means[labels]
+    counts = np.bincount(labels, minlength=classes)
+    single = (sums + _PRIOR * overall) / (counts[:, None] + _PRIOR)
+    whitening = _whitening(maps - single[labels])
+    means = single[:, None].repeat(_VIEWS, axis=1)
+    for label in np.flatnonzero(counts >= 2 * _PER_VIEW):
+        own = maps[labels == label]
+        means[label] = _views(own, own @ whitening, single[label])
+    nearest = means[labels, _distances(maps, means[labels], whitening).argmin(axis=1)]
+    return means, _whitening(maps - nearest)
+
+
+def _views(maps: Array, white: Array, overall: Array) -> Array:
+    """Return (views, channels): a label's maps, (N, channels), in clusters of their whitened selves."""
+    wanted = min(_VIEWS, len(maps) // _PER_VIEW)
+    criteria = (cv2.TERM_CRITERIA_MAX_ITER + cv2.TERM_CRITERIA_EPS, 20, 1e-3)
+    cv2.setRNGSeed(0)  # the same pictures give the same reference
+    start = np.zeros((len(white), 1), np.int32)
+    _, groups, _ = cv2.kmeans(white.astype(np.float32), wanted, start, criteria, 3, cv2.KMEANS_PP_CENTERS)
+    views = np.repeat(overall[None], _VIEWS, axis=0)
+    for view in range(wanted):
+        mine = maps[groups[:, 0] == view]
+        views[view] = (mine.sum(axis=0) + _PRIOR * overall) / (len(mine) + _PRIOR)
+    views[wanted:] = views[0]
+    return views
+
+
+def _whitening(rest: Array) -> Array:
     covariance = rest.T @ rest / len(rest)
     level = max(float(np.trace(covariance)) / len(covariance), _LEVEL)
     covariance = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * level * np.eye(len(covariance))
-    return means, np.linalg.cholesky(np.linalg.inv(covariance))
+    return np.asarray(np.linalg.cholesky(np.linalg.inv(covariance)), np.float64)
+
+
+def _distances(maps: Array, means: Array, whitening: Array) -> Array:
+    """(N, channels) maps and their (N, views, channels) means: (N, views)."""
+    return np.asarray((((maps[:, None] - means) @ whitening) ** 2).mean(axis=2), np.float64)
 
 
 def _log_distance(maps: Array, labels: NDArray[np.int64], means: Array, whitening: Array) -> Array:
-    white = (maps - means[labels]) @ whitening
-    return np.asarray(np.log(np.maximum((white**2).mean(axis=1), 1e-12)), np.float64)
+    nearest = _distances(maps, means[labels], whitening).min(axis=1)
+    return np.asarray(np.log(np.maximum(nearest, 1e-12)), np.float64)

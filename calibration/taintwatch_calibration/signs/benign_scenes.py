@@ -102,7 +102,7 @@ def card_scenes(
 ) -> BenignPictures:
     """Film drawn signs, bare and on cards, before photographs: every class in turn, three frames of each scene.
 
-    A sign (or its card) takes 0.55 to 0.95 of the frame's height and stands near the middle.
+    A sign (or its card) takes 0.47 to 0.95 of the frame's height and stands anywhere in its centre square.
     """
     order = rng.permutation(scenes)
     parts = []
@@ -127,15 +127,15 @@ def empty_scenes(
 def _with_sign(photograph: NDArray[np.uint8], label: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """(240, 320, 3) BGR: the photograph with a sign before it."""
     picture = cover(photograph, _WIDTH, _HEIGHT)
-    side = round(_HEIGHT * rng.uniform(0.55, 0.95))
+    side = round(_HEIGHT * rng.uniform(0.47, 0.95))
     style = rng.integers(3)
     shares = {1: (0.85, False), 2: (0.78, True)}
     sign = (
         render_sign(label, side) if style == 0 else card_image(label, shares[int(style)][0], side, caption=style == 2)
     )
-    room = (_HEIGHT - side) // 2
-    left = (_WIDTH - side) // 2 + int(rng.integers(-room, room + 1))
-    top = room + int(rng.integers(-room, room + 1))
+    room = _HEIGHT - side
+    left = (_WIDTH - _HEIGHT) // 2 + int(rng.integers(0, room + 1))
+    top = int(rng.integers(0, room + 1))
     alpha = sign[..., 3:].astype(np.float32) / 255
     spot = picture[top : top + side, left : left + side]
     light = rng.uniform(0.75, 1.05)

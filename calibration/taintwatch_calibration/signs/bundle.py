@@ -35,7 +35,7 @@ __all__ = ["TIGHT", "benign_frames", "main"]
 TIGHT = TightCalibration(cut=0.6, fill="average", swing_weight=0.0, heat_weight=0.0)
 """How `tight` looks at signs: chosen with `benchmarks/sign_attacks.py --tune` on other patches and pictures than those
 that are reported on."""
-_SCENES = 400
+_SCENES = 600
 _FRAMES_OF_A_TRACK = 6
 _GATED = 0.12
 """Share of benign frames that the gate, where it is switched on, has checked."""

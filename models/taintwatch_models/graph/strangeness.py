@@ -2,13 +2,14 @@
 
 A patch that drives a classifier excites its layers as no benign picture of the label does. For each layer the largest
 activation of each channel is taken, its logarithm, and the Mahalanobis distance to the mean of benign pictures with the
-predicted label, under one covariance for all labels (Lee et al., A Simple Unified Framework for Detecting
-Out-of-Distribution Samples and Adversarial Attacks, NeurIPS 2018). The distance's logarithm is put on its benign scale,
-(value - median) / (98% quantile - median), and the mean over the layers is the statistic: about 0 for a usual benign
-picture, 1 for a strange one.
+predicted label (the nearest mean where the label has several views: near, far, on a card), under one covariance for all
+labels (Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks,
+NeurIPS 2018). The distance's logarithm is put on its benign scale, (value - median) / (98% quantile - median), and the
+mean over the layers is the statistic: about 0 for a usual benign picture, 1 for a strange one.
 
 Deviations from Lee et al.: the largest activation instead of the mean (a patch is local), logarithms, equal weights
-instead of a regression on attacks, no perturbation of the input, the predicted label instead of the nearest.
+instead of a regression on attacks, no perturbation of the input, the predicted label instead of the nearest, and
+several means of a label.
 
 It costs no further forward: everything is computed from the first one.
 """
@@ -42,9 +43,11 @@ class LayerReference:
     value: str
     """Name of the layer's maps in the radar graph."""
     means: NDArray[np.float32]
-    """(classes, channels): mean of log(1 + largest activation) for each predicted label."""
+    """(classes, views, channels): means of log(1 + largest activation) for each predicted label, one for each view of
+    it; a label with fewer views repeats one."""
     whitening: NDArray[np.float32]
-    """(channels, channels): the squared length of `(x - mean) @ whitening`, over the channels, is the distance."""
+    """(channels, channels): the squared length of `(x - mean) @ whitening`, over the channels, is the distance; that to
+    the nearest mean counts."""
     centre: float
     spread: float
     """Median of the distance's logarithm over benign pictures, and its 98% quantile less that (> 0)."""
@@ -109,9 +112,11 @@ def _pooled(builder: GraphBuilder, value: str) -> str:
 def _layer(builder: GraphBuilder, layer: LayerReference) -> str:
     """The log distance of one layer on its benign scale: (B,)."""
     b = builder
-    expected = b.add("Gather", _stored(b, layer.means), "label", axis=0)
-    white = b.add("MatMul", b.add("Sub", _pooled(b, layer.value), expected), _stored(b, layer.whitening))
-    distance = b.reduce("ReduceMean", b.add("Mul", white, white), [1], keepdims=False)
+    expected = b.add("Gather", _stored(b, layer.means), "label", axis=0)  # (B, views, channels)
+    rest = b.add("Sub", b.unsqueeze(_pooled(b, layer.value), 1), expected)
+    white = b.add("MatMul", rest, _stored(b, layer.whitening))
+    distances = b.reduce("ReduceMean", b.add("Mul", white, white), [2], keepdims=False)
+    distance = b.reduce("ReduceMin", distances, [1], keepdims=False)
     logarithm = b.add("Log", b.add("Max", distance, b.constant(1e-12)))
     return b.add("Div", b.add("Sub", logarithm, b.constant(layer.centre)), b.constant(layer.spread))
 
