@@ -28,7 +28,7 @@ class CmagDetector:
 
     def __call__(self, prediction: Prediction) -> Verdict:
         """Raises `ConfigError` where the classifier was loaded without its maps, `InferenceError`."""
-        outputs = self._runner(*self._inputs(prediction))
+        outputs = self._runner.measure(*self._inputs(prediction))
         values = {limit.statistic: float(outputs[limit.statistic][0]) for limit in self._settings.limits}
         score = max(exceedance(limit, values[limit.statistic], prediction.label) for limit in self._settings.limits)
         frame = prediction.frame

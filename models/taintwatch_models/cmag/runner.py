@@ -52,9 +52,12 @@ class CmagRunner:
         unknown = set(self.outputs) - set(given)
         if unknown:
             raise UsageError(f"the reconstructors give no '{min(unknown)}'; they give {', '.join(given)}")
-        graph = keep_outputs(file.proto, self.outputs).SerializeToString()
-        self._session, self.provider = open_session(graph, device=device, threads=threads)
-        self._wanted = {value.name for value in self._session.get_inputs()}
+        self.statistics = tuple(name for name in self.outputs if name not in PICTURES)
+        self._whole = _Graph(file, self.outputs, device, threads)
+        # Pictures are looked at now and then, statistics are wanted of every frame, and not all need the pictures.
+        alone = self.statistics if self.statistics else self.outputs
+        self._measuring = self._whole if alone == self.outputs else _Graph(file, alone, device, threads)
+        self.provider = self._whole.provider
 
     def __call__(
         self, features: NDArray[np.float32], logits: NDArray[np.float32], pictures: NDArray[np.float32]
@@ -64,6 +67,21 @@ class CmagRunner:
         Returns the outputs by name, each with the batch first. Raises `UsageError` for sizes that do not match,
         `InferenceError` where the runtime fails.
         """
+        return self._run(self._whole, features, logits, pictures)
+
+    def measure(
+        self, features: NDArray[np.float32], logits: NDArray[np.float32], pictures: NDArray[np.float32]
+    ) -> Mapping[str, NDArray[Any]]:
+        """Return the statistics alone, as a call does and raising what it raises."""
+        return self._run(self._measuring, features, logits, pictures)
+
+    def _run(
+        self,
+        graph: _Graph,
+        features: NDArray[np.float32],
+        logits: NDArray[np.float32],
+        pictures: NDArray[np.float32],
+    ) -> Mapping[str, NDArray[Any]]:
         info = self.info
         found = (features.shape[1:], logits.shape[1:], pictures.shape[1:])
         wanted = ((info.channels, *info.cells), (info.classes,), (info.colours, info.size, info.size))
@@ -74,9 +92,20 @@ class CmagRunner:
             )
         feeds = {"features": features, "logits": logits, "picture": pictures}
         try:
-            values = self._session.run(
-                self.outputs, {name: value for name, value in feeds.items() if name in self._wanted}
-            )
+            return graph(feeds)
         except Exception as error:  # the runtime raises its own kinds
             raise InferenceError(f"CMAG failed on {self.provider}: {str(error).strip().splitlines()[0]}") from error
-        return dict(zip(self.outputs, values, strict=True))
+
+
+class _Graph:
+    """A part of the reconstructors' graph, loaded."""
+
+    def __init__(self, file: CmagFile, outputs: Sequence[str], device: str, threads: int) -> None:
+        self._outputs = tuple(outputs)
+        graph = keep_outputs(file.proto, self._outputs).SerializeToString()
+        self._session, self.provider = open_session(graph, device=device, threads=threads)
+        self._wanted = {value.name for value in self._session.get_inputs()}
+
+    def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        values = self._session.run(self._outputs, {name: feeds[name] for name in feeds if name in self._wanted})
+        return dict(zip(self._outputs, values, strict=True))
