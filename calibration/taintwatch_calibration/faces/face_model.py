@@ -38,6 +38,7 @@ def write_face_model(
 
 
 def fill_path(folder: Path, stem: str = "faces") -> Path:
+    """Return where the mean face of a model lies."""
     return folder / f"{stem}.mean.png"
 
 
