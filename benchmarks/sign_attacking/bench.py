@@ -55,11 +55,12 @@ def load_parts(data: Path, scenes: Path, preprocessing: Preprocessing, *, seed: 
     photographs = read_photographs(scenes)
     tuning, reporting = halves(load_test(data), seed)
     craft = joined([_crops(training, rng), empty_scenes(photographs[::3], filmed // 3, rng, preprocessing)])
-    parts = [craft]
-    for crops, third in ((tuning, 1), (reporting, 2)):
-        parts.append(joined([crops, *_filmed(photographs[third::3], filmed, rng, preprocessing)]))
+    choose, report = (
+        joined([crops, *_filmed(photographs[third::3], filmed, rng, preprocessing)])
+        for crops, third in ((tuning, 1), (reporting, 2))
+    )
     more = _filmed(photographs[1::3], 2 * filmed, np.random.default_rng([seed, 0xBF]), preprocessing)
-    return Parts(*parts, joined(list(more)))
+    return Parts(craft, choose, report, joined(list(more)))
 
 
 def _filmed(
