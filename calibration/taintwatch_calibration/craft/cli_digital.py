@@ -17,7 +17,7 @@ __all__ = ["digital", "region"]
 @click.command()
 @shared_options
 @click.option("--threshold", default=0.2, show_default=True, help="Of Grad-CAM's maximum: below, nothing is changed.")
-@click.option("--inverse-temperature", default=0.3, show_default=True, help="T: multiplies the logits.")
+@click.option("--inverse-temperature", default=1.0, show_default=True, help="T: multiplies the logits.")
 @click.option("--beta", default=10.0, show_default=True, help="Weight of fooling against staying faint.")
 @click.option("--iterations", default=60, show_default=True, type=click.IntRange(min=1))
 @click.option("--step", default=0.01, show_default=True, help="SGD's learning rate.")

@@ -30,7 +30,7 @@ class RegionRecipe:
 
     threshold: float = 0.2
     """Of the map's maximum: what lies below is left alone."""
-    inverse_temperature: float = 0.3
+    inverse_temperature: float = 1.0
     """T: multiplies the logits; below 1 the cross-entropy still has a slope where the classifier is very sure."""
     beta: float = 10.0
     """Weight of fooling against staying faint: a change grows to a length of about half of it, if need be."""
@@ -115,7 +115,7 @@ def _batch(
 
     def objective(values: Tensor, generator: torch.Generator, progress: float) -> Outcome:
         change = (values - 0.5) * 2 * masks  # values 0.5 are no change
-        shown = (part.pixels + _limited(change, recipe.beta)).clamp(0, 1)
+        shown = (part.pixels + _pushed(change, recipe.beta)).clamp(0, 1)
         # What is kept must be whole 255ths; the slope goes through the rounding.
         whole = shown + ((shown * 255).round() / 255 - shown).detach()
         logits = model.head(model.maps(normalise(whole)))
@@ -133,19 +133,20 @@ def _batch(
     return Regions(best.pixels, masks, best.success)
 
 
-def _limited(change: Tensor, most: float) -> Tensor:
-    """Return `change`; backwards, each picture's gradient is cut to the length `most`.
+def _pushed(change: Tensor, length: float) -> Tensor:
+    """Return `change`; backwards, each picture's gradient is brought to `length` (none stays none).
 
-    The inverted objective is so steep near the original label that plain SGD would jump out of the picture.
+    The inverted objective is so steep near the original label that plain SGD would jump out of the picture, and so flat
+    where several labels are close that it would stop before the border: its direction is followed at one pace.
     """
 
-    def cut(gradient: Tensor) -> Tensor:
-        length = gradient.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
-        limited: Tensor = gradient * (most / length).clamp_max(1.0)
-        return limited
+    def paced(gradient: Tensor) -> Tensor:
+        found = gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        made: Tensor = torch.where(found > 0, gradient * (length / found.clamp_min(1e-30)), 0.0)
+        return made
 
     through = change.clone()
-    through.register_hook(cut)  # type: ignore[no-untyped-call]
+    through.register_hook(paced)  # type: ignore[no-untyped-call]
     return through
 
 
