@@ -233,7 +233,7 @@ def summary(trials: list[VideoTrial], attacks: Attacks) -> dict[str, Any]:
         "seconds_to_alarm_worst": max(alarmed) if alarmed else None,
         "own_name_bare": round(
             float(
-                np.mean(np.concatenate([t.labels[~t.worn] == w for t, w in zip(trials, attacks.wearers, strict=True)]))
+                np.mean(np.concatenate([t.labels[~t.worn] == w for t, w in zip(trials, attacks.wearers, strict=False)]))
             ),
             4,
         ),
