@@ -34,7 +34,7 @@ class RegionRecipe:
     """T: multiplies the logits; below 1 the cross-entropy still has a slope where the classifier is very sure."""
     beta: float = 10.0
     """Weight of fooling against staying faint: a change grows to a length of about half of it, if need be."""
-    iterations: int = 60
+    iterations: int = 100
     step: float = 0.01
     """SGD's learning rate at first; it falls as a cosine."""
     batch: int = 16
