@@ -141,5 +141,5 @@ def test_ctrl_c_ends_it_cleanly(publisher: Publisher) -> None:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["kind"] == "alert"
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=60)
     assert (process.returncode, output, errors) == (0, "", "")

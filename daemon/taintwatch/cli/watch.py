@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -53,12 +56,27 @@ def watch(
     time is up first.
     """
     screen = _Screen(as_json, heartbeats="/heartbeat" in topic)
-    try:
-        with Subscriber(connect, (topic,), security=_security(key, server_key), replay=replay) as subscriber:
-            _follow(subscriber, screen, count, timeout_s, time.monotonic)
-    except KeyboardInterrupt:
-        pass  # the usual way to end it
+    security = _security(key, server_key)
+    with _interrupts() as interrupted, Subscriber(connect, (topic,), security=security, replay=replay) as subscriber:
+        _follow(subscriber, screen, count, timeout_s, time.monotonic, interrupted)
     return 0
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Give an event that Ctrl-C sets, the usual way to end this.
+
+    An exception instead may fall where it is swallowed (a callback of a library, a `__del__`), and is then lost.
+    """
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted  # where no signal arrives
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: interrupted.set())
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _security(key: Path | None, server_key: Path | None) -> Security | None:
@@ -77,16 +95,20 @@ def _follow(
     count: int | None,
     timeout_s: float | None,
     monotonic: Callable[[], float],
+    interrupted: threading.Event,
 ) -> None:
-    """Print events until `count` messages were printed, or the time is up: with a count that is a `TaintwatchError`."""
+    """Print events until `count` messages were printed, or the time is up: with a count that is a `TaintwatchError`.
+
+    Or until interrupted, which is no error.
+    """
     deadline = None if timeout_s is None else monotonic() + timeout_s
-    while count is None or screen.messages < count:
+    while not interrupted.is_set() and (count is None or screen.messages < count):
         left_s = STEP_S if deadline is None else min(STEP_S, deadline - monotonic())
         event = subscriber.receive(max(0.0, left_s))
         if event is not None:
             screen.show(event)
         screen.note_silence(subscriber.endpoint, subscriber.silent_s)
-        if event is None and deadline is not None and monotonic() >= deadline:
+        if event is None and deadline is not None and monotonic() >= deadline and not interrupted.is_set():
             if count is None:
                 return
             raise TaintwatchError(f"Only {screen.messages} of {count} messages came within {timeout_s:g} s.")
