@@ -78,7 +78,7 @@ def official(model: Path, rounds: int) -> dict[str, Any]:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="ONNX file as the user has it; default: the bundled sign model")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--batches", type=int, nargs="*", default=BATCHES)
     parser.add_argument("--cameras", type=int, nargs="*", default=CAMERAS, help="none: leave the cameras out")
