@@ -145,4 +145,4 @@ class _OfPixels(nn.Module):
         self._normalise = normaliser(preprocessing, device)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self._model.head(self._model.maps(self._normalise(pixels)))
+        return self._model.head(self._model.maps(self._normalise(pixels.float())))  # some of ART's work in float64
