@@ -27,6 +27,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="there is no NVIDIA GPU here"))
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Name what failed once more, as the last line of all: where only the end of a log is kept, it says enough."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")  # none in a worker of xdist
+    if reporter is None:
+        return
+    reports = [report for outcome in ("failed", "error") for report in reporter.stats.get(outcome, ())]
+    if reports:
+        reporter.write_line("failed: " + "; ".join(dict.fromkeys(map(_in_one_line, reports))))
+
+
+def _in_one_line(report: pytest.CollectReport | pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    reason = "" if crash is None else f" ({crash.message.strip().partition(chr(10))[0][:200]})"
+    return f"{report.nodeid}{reason}"
+
+
 @pytest.fixture(autouse=True)
 def _denormals_stay() -> Iterator[None]:
     """Whatever flushes denormals to zero puts that back: the tests that follow in the process count on IEEE 754."""
