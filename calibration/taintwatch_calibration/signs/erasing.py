@@ -6,6 +6,8 @@ a radar detector has nothing to tell an attack from a sign by, because a sign's 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
@@ -19,18 +21,19 @@ _SMALLEST, _LARGEST = 0.15, 0.5
 _FILLS = 5
 
 
-def erase(images: Tensor, chosen: Tensor, generator: Generator) -> Tensor:
+def erase(images: Tensor, chosen: Tensor, generator: Generator, mean: Sequence[float] = MEAN) -> Tensor:
     """Return `images` (B, 3, H, W, in [0, 1]) with one or two regions filled where `chosen` (B,) is true.
 
     A region is a rectangle (two in three) or an ellipse, 0.15 to 0.5 of the side each way, centred anywhere.
-    Its fill is the mean training colour, the picture's own mean, a random colour, noise, or a blurred copy.
+    Its fill is the mean training colour (`mean`, RGB in [0, 1]), the picture's own mean, a random colour, noise, or a
+    blurred copy.
     """
     twice = chosen & (torch.rand(len(images), generator=generator, device=images.device) < 0.5)
     erased = images.clone()
     for some in (chosen, twice):
         index = torch.nonzero(some).flatten()
         part = erased[index]
-        erased[index] = torch.where(_regions(part, generator), random_fills(part, generator), part)
+        erased[index] = torch.where(_regions(part, generator), random_fills(part, generator, mean), part)
     return erased
 
 
@@ -47,17 +50,17 @@ def _regions(images: Tensor, generator: Generator) -> Tensor:
     return torch.where(draws[:, 4] < 1 / 3, round_, box)[:, None]
 
 
-def random_fills(images: Tensor, generator: Generator) -> Tensor:
+def random_fills(images: Tensor, generator: Generator, mean: Sequence[float] = MEAN) -> Tensor:
     """Return for each picture (B, 3, H, W) one of the five fills, over its whole area."""
     count, size, device = len(images), images.shape[-1], images.device
     kind = torch.randint(0, _FILLS, (count, 1, 1, 1), generator=generator, device=device)
-    mean = torch.tensor(MEAN, device=device)[None, :, None, None].expand_as(images)
+    usual = torch.tensor(mean, device=device)[None, :, None, None].expand_as(images)
     own = images.mean(dim=(2, 3), keepdim=True).expand_as(images)
     constant = torch.rand(count, 3, 1, 1, generator=generator, device=device).expand_as(images)
     noise = torch.rand(images.shape, generator=generator, device=device)
     small = F.avg_pool2d(images, max(1, size // 6))
     blurred = F.interpolate(small, size=(size, size), mode="bilinear", align_corners=False)
-    filled = mean
+    filled = usual
     for index, other in enumerate((own, constant, noise, blurred), start=1):
         filled = torch.where(kind == index, other, filled)
     return filled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,20 +15,27 @@ from taintwatch_calibration.signs.network import MEAN, STD
 __all__ = ["accuracy_report", "normalised", "predict"]
 
 
-def normalised(images: Tensor) -> Tensor:
+def normalised(images: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> Tensor:
     """(B, 3, H, W) in [0, 1] -> what the network takes, channels last in memory."""
-    mean, std = (torch.tensor(v, device=images.device)[None, :, None, None] for v in (MEAN, STD))
-    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+    centre, scale = (torch.tensor(v, device=images.device)[None, :, None, None] for v in (mean, std))
+    return ((images - centre) / scale).contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
-def predict(network: nn.Module, images: NDArray[np.uint8], device: torch.device, batch: int = 250) -> NDArray[np.int64]:
+def predict(
+    network: nn.Module,
+    images: NDArray[np.uint8],
+    device: torch.device,
+    batch: int = 250,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+) -> NDArray[np.int64]:
     """Return the top label of each picture (N, H, W, 3): (N,)."""
     network.eval()
     labels: list[Tensor] = []
     for start in range(0, len(images), batch):
         pixels = torch.from_numpy(images[start : start + batch]).to(device).permute(0, 3, 1, 2).float() / 255
-        labels.append(network(normalised(pixels)).argmax(dim=1).cpu())
+        labels.append(network(normalised(pixels, mean, std)).argmax(dim=1).cpu())
     return torch.cat(labels).numpy().astype(np.int64) if labels else np.zeros(0, np.int64)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def write_onnx(network: nn.Module, path: Path) -> None:
-    """Export `network`: input `input` (batch, 3, 64, 64) normalised, output `logits`; opset 17, dynamic batch."""
+def write_onnx(network: nn.Module, path: Path, size: int = INPUT_SIZE) -> None:
+    """Export `network`: input `input` (batch, 3, size, size) normalised, output `logits`; opset 17, dynamic batch."""
     network.eval()
-    example = torch.zeros(2, 3, INPUT_SIZE, INPUT_SIZE, device=next(network.parameters()).device)
+    example = torch.zeros(2, 3, size, size, device=next(network.parameters()).device)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The traced exporter is said to be on its way out; the new one gives no opset below 18.
@@ -46,13 +47,18 @@ def write_onnx(network: nn.Module, path: Path) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def preprocessing_toml(labels: tuple[str, ...]) -> str:
+def preprocessing_toml(
+    labels: tuple[str, ...],
+    size: int = INPUT_SIZE,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+    background: str | None = BACKGROUND,
+) -> str:
     """Return the text of the file that stands beside the model: labels and preprocessing."""
     names = "".join(f"  {json.dumps(name)},\n" for name in labels)
     return (
         f"labels = [\n{names}]\n\n[preprocessing]\n"
-        f"size = [{INPUT_SIZE}, {INPUT_SIZE}]\n"
+        f"size = [{size}, {size}]\n"
         'resize = "crop"\norder = "rgb"\nscale = 255.0\n'
-        f"mean = {list(MEAN)}\nstd = {list(STD)}\n"
-        f"background = {json.dumps(BACKGROUND)}\n"
+        f"mean = {list(mean)}\nstd = {list(std)}\n" + (f"background = {json.dumps(background)}\n" if background else "")
     )

@@ -15,8 +15,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor, nn
 
 from taintwatch_calibration.signs.batches import BatchMaker, Mixture
 from taintwatch_calibration.signs.evaluate import normalised
@@ -25,13 +24,13 @@ from taintwatch_calibration.signs.material import Material
 from taintwatch_calibration.signs.network import SignNet
 from taintwatch_calibration.signs.occlusion import erase_critical
 from taintwatch_calibration.signs.report import machine, measure, measure_one
+from taintwatch_calibration.training_loop import Batch, Plan, TrainingLoop
 from taintwatch_models.errors import UsageError
 from taintwatch_models.signs import SIGN_NAMES
 from taintwatch_models.storage import write_atomically
 
 __all__ = ["Settings", "TrainingRun", "targets"]
 
-Batch = tuple[Tensor, Tensor]
 CHECKPOINT = "checkpoint.pt"
 _log = logging.getLogger(__name__)
 
@@ -73,9 +72,9 @@ class TrainingRun:
         device: torch.device,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.settings, self.epoch, self.seconds = settings, 0, 0.0
+        self.settings = settings
         self._planned: list[dict[str, int]] = []
-        self._out, self._device, self._clock = out, device, clock
+        self._out, self._device = out, device
         self._material = material
         self._generator = torch.Generator(device).manual_seed(settings.seed)
         # The batches are made in a thread of their own, so that this one must not draw from their generator.
@@ -85,14 +84,15 @@ class TrainingRun:
         with torch.random.fork_rng(devices=[]):  # the first weights come from the global generator: give it back
             torch.manual_seed(settings.seed)
             network = SignNet(len(settings.classes) + 1, settings.width, settings.last_kernel)
-        self._network = network.to(device).to(memory_format=torch.channels_last)
-        average = _warming_average(settings.ema_decay)
-        self._average = AveragedModel(self._network, avg_fn=average, use_buffers=True)
-        self._optimiser = torch.optim.AdamW(self._parameter_groups(), lr=settings.rate)
-        steps = settings.epochs * self._batches.steps_per_epoch
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, settings.rate, total_steps=steps, pct_start=0.2
+        plan = Plan(
+            settings.epochs,
+            self._batches.steps_per_epoch,
+            settings.rate,
+            settings.weight_decay,
+            settings.ema_decay,
         )
+        prepared = network.to(device).to(memory_format=torch.channels_last)
+        self._loop = TrainingLoop(prepared, plan, clock, self._log_steps)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -102,25 +102,27 @@ class TrainingRun:
     @property
     def network(self) -> SignNet:
         """The averaged network: what is evaluated and exported."""
-        return cast(SignNet, self._average.module)
+        return cast(SignNet, self._loop.average)
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are done."""
+        return self._loop.epoch
 
     def train(self) -> None:
         """Train the epochs that are left, then write the model and its metrics."""
         while self.epoch < self.settings.epochs:
-            started = self._clock()
-            loss = self._one_epoch()
-            self.epoch += 1
-            self.seconds += self._clock() - started
-            found = self._validation_accuracy()
-            left = self.seconds / self.epoch * (self.settings.epochs - self.epoch)
+            spared = self._spared()
+            steps = self._batches.steps_per_epoch
+            loss = self._loop.run_epoch(_ahead(partial(self._batches, spared), steps), partial(self._loss, spared))
             _log.info(
                 "epoch %d/%d loss %.3f validation %s, %.0f s, %.1f min left",
                 self.epoch,
                 self.settings.epochs,
                 loss,
-                found,
-                self.seconds / self.epoch,
-                left / 60,
+                self._validation_accuracy(),
+                self._loop.seconds / self.epoch,
+                self._loop.seconds_left / 60,
             )
             self._save()
         self.write()
@@ -134,7 +136,7 @@ class TrainingRun:
             "settings": asdict(self.settings),
             "epochs_done": self.epoch,
             "epochs_planned_before": self._planned,
-            "training_seconds": round(self.seconds, 1),
+            "training_seconds": round(self._loop.seconds, 1),
             "machine": machine(self._device),
         }
         write_json(self._out / "metrics.json", {**found, **about})
@@ -157,17 +159,10 @@ class TrainingRun:
             )
         if state["epoch"] > self.settings.epochs:
             raise UsageError(f"{path} has {state['epoch']} epochs behind it: ask for at least as many.")
-        self._network.load_state_dict(state["network"])
-        self._average.load_state_dict(state["average"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        # The phases have this run's length; where the schedule stands follows from the epoch.
-        done = {"last_epoch": state["epoch"] * self._batches.steps_per_epoch}
-        fresh = self._schedule.state_dict()
-        kept = {key: fresh[key] for key in ("total_steps", "_schedule_phases")}
-        self._schedule.load_state_dict({**state["schedule"], **kept, **done})
+        self._loop.restore(state)
         self._generator.set_state(state["generator"].cpu())
         self._critical_generator.set_state(state["critical_generator"].cpu())
-        self.epoch, self.seconds, self._planned = state["epoch"], state["seconds"], json.loads(state["planned"])
+        self._planned = json.loads(state["planned"])
         before = json.loads(state["settings"])["epochs"]
         if before != self.settings.epochs:
             self._planned = [*self._planned, {"until_epoch": self.epoch, "epochs": before}]
@@ -178,34 +173,20 @@ class TrainingRun:
             raise UsageError(f"There is no checkpoint at {checkpoint}.")
         state = torch.load(checkpoint, map_location=self._device, weights_only=True)
         try:
-            self._average.load_state_dict(state["average"])
+            self._loop.begin_from(state)
         except (KeyError, RuntimeError):
             raise UsageError(f"{checkpoint} is not of a network of this size and these classes.") from None
-        self._network.load_state_dict(self.network.state_dict())
 
-    def _one_epoch(self) -> float:
-        """Return the mean training loss."""
-        self._network.train()
-        total, steps = 0.0, self._batches.steps_per_epoch
-        started = self._clock()
-        spared = self._spared()
-        for step, (images, labels) in enumerate(_ahead(partial(self._batches, spared), steps), start=1):
-            if spared is not None:
-                images = erase_critical(self.network, images, spared, self._critical_generator)
-            wanted = targets(labels, len(self.settings.classes), spared, self.settings.critical_keep)
-            with torch.autocast(self._device.type, dtype=torch.bfloat16):
-                loss = F.cross_entropy(self._network(normalised(images)), wanted)
-            self._optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimiser.step()
-            self._schedule.step()
-            self._average.update_parameters(self._network)
-            total += float(loss.detach())
-            if step % 50 == 0:
-                _log.info(
-                    "  step %d/%d loss %.3f, %.2f s each", step, steps, total / step, (self._clock() - started) / step
-                )
-        return total / steps
+    def _loss(self, spared: Tensor | None, network: nn.Module, batch: Batch) -> Tensor:
+        images, labels = batch
+        if spared is not None:
+            images = erase_critical(self.network, images, spared, self._critical_generator)
+        wanted = targets(labels, len(self.settings.classes), spared, self.settings.critical_keep)
+        with torch.autocast(self._device.type, dtype=torch.bfloat16):
+            return F.cross_entropy(network(normalised(images)), wanted)
+
+    def _log_steps(self, steps: int, loss: float, seconds: float) -> None:
+        _log.info("  step %d/%d loss %.3f, %.2f s each", steps, self._batches.steps_per_epoch, loss, seconds)
 
     def _spared(self) -> Tensor | None:
         """Which pictures of a batch keep their critical region for `erase_critical`: (B,), bool; None for none."""
@@ -213,27 +194,13 @@ class TrainingRun:
             return None
         return torch.arange(self.settings.batch, device=self._device) % 5 < self.settings.critical_fifths
 
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        # Decaying batch norms' scales and the biases only harms.
-        weights = [p for p in self._network.parameters() if p.ndim > 1]
-        others = [p for p in self._network.parameters() if p.ndim <= 1]
-        return [
-            {"params": weights, "weight_decay": self.settings.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-
     def _save(self) -> None:
         state = {
             "settings": json.dumps(asdict(self.settings)),
-            "network": self._network.state_dict(),
-            "average": self._average.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-            "schedule": self._schedule.state_dict(),
+            **self._loop.state(),
             "generator": self._generator.get_state(),
             "critical_generator": self._critical_generator.get_state(),
             "planned": json.dumps(self._planned),
-            "epoch": self.epoch,
-            "seconds": self.seconds,
         }
         temporary = self._out / (CHECKPOINT + ".tmp")
         torch.save(state, temporary)
@@ -264,16 +231,6 @@ def targets(labels: Tensor, signs: int, unsure: Tensor | None, keep: float) -> T
 
 def _without_epochs(settings: str) -> dict[str, Any]:
     return {key: value for key, value in json.loads(settings).items() if key != "epochs"}
-
-
-def _warming_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """An exponential moving average that forgets faster at first, so that the first random weights leave it soon."""
-
-    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        kept = min(decay, (1 + float(count)) / (10 + float(count)))
-        return averaged + (1 - kept) * (current - averaged)
-
-    return average
 
 
 def _ahead(make: Callable[[], Batch], count: int) -> Iterator[Batch]:

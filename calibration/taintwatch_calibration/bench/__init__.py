@@ -1,0 +1,1 @@
+"""The bench of detectors: networks, attacks, detectors and their figures."""

@@ -1,0 +1,38 @@
+"""`taintwatch bench train`: the networks of the zoo."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from taintwatch_calibration.bench import zoo
+
+__all__ = ["train"]
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--data", required=True, type=_FOLDER, help="Folder that holds objects/ and signs/.")
+@click.option("--work", default="build/bench/zoo", show_default=True, type=_FOLDER, help="Where the networks go.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads.")
+def train(names: tuple[str, ...], data: Path, work: Path, threads: int) -> None:
+    """Train the networks NAMES of the zoo, or all: to plain ONNX, with their preprocessing and metrics beside it.
+
+    What is there already stays; an interrupted training goes on after its last whole epoch.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    for name in names or zoo.names():
+        path = zoo.load_or_train(name, data, work, report=_report)
+        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        click.echo(f"{name}: {path}, accuracy {about['accuracy']:.4f}")
+
+
+def _report(line: str) -> None:
+    click.echo(f"{time.strftime('%H:%M:%S')} {line}")
