@@ -9,6 +9,7 @@ from dataclasses import replace
 from taintwatch.alerts.bodies import CameraState, CameraStatus, Heartbeat
 from taintwatch.alerts.lifecycle import AlertBook
 from taintwatch.alerts.messages import Message
+from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.subscriber import Event, Subscriber
 from taintwatch.alerts.writer import Identity
 from taintwatch.records import Alert, AlertState, Vote
@@ -25,6 +26,8 @@ __all__ = [
     "is_heartbeat",
     "messages_until",
     "next_event",
+    "until_joined",
+    "until_sent",
 ]
 
 PATIENCE_S = 30.0  # only so that what never comes fails a test instead of the whole run
@@ -85,3 +88,25 @@ def messages_until(subscriber: Subscriber, enough: Callable[[list[Message]], boo
 
     events_until(subscriber, note)
     return found
+
+
+def until_sent(publisher: Publisher, count: int = 1) -> None:
+    """Wait until so many messages were sent: whoever subscribes afterwards is told of them again, and has them once."""
+    give_up = time.monotonic() + PATIENCE_S
+    while publisher.stats().sent < count:
+        assert time.monotonic() < give_up, f"only {publisher.stats()}"
+        time.sleep(0.002)
+
+
+def until_joined(subscriber: Subscriber) -> list[Event]:
+    """Everything up to the heartbeat after what is told again (there must be something, see `until_sent`).
+
+    From then on the publisher tells nothing again, and the subscriber counts what it misses.
+    """
+    return events_until(subscriber, _has_joined)
+
+
+def _has_joined(events: list[Event]) -> bool:
+    told = (index for index, event in enumerate(events) if isinstance(event, Message) and event.envelope.replayed)
+    first = next(told, None)
+    return first is not None and any(map(is_heartbeat, events[first:]))

@@ -72,6 +72,23 @@ def test_a_replay_is_new_to_who_joins_late_and_old_to_everyone_else() -> None:
     ]
 
 
+def test_what_is_told_to_who_joins_late_is_new_once_though_a_heartbeat_or_a_message_came_before_it() -> None:
+    for first in (heartbeat(6), message(6)):
+        tracker = GapTracker(("",))
+        tracker.see(first)
+        told = [message(3, replayed=True), message(5, replayed=True), message(3, replayed=True)]
+        assert see_all(tracker, told) == [([], True), ([], True), ([], False)]
+        assert tracker.see(message(6, replayed=True)) == ([], first.envelope.kind == "heartbeat")
+        assert see_all(tracker, [message(7), message(7, replayed=True)]) == [([], True), ([], False)]
+        assert tracker.see(message(5, replayed=True)) == ([], False)
+
+
+def test_what_was_told_before_the_first_heartbeat_is_not_new_again() -> None:
+    tracker = GapTracker(("",))
+    told = [message(3, replayed=True), heartbeat(6), message(3, replayed=True), message(4, replayed=True)]
+    assert [new for _, new in see_all(tracker, told)] == [True, True, False, True]
+
+
 def test_a_replay_before_its_own_message_makes_that_one_old() -> None:
     tracker = GapTracker(("",))
     assert see_all(tracker, [message(5, replayed=True), message(5), message(6)]) == [

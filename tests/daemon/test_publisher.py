@@ -31,6 +31,8 @@ from tests.alert_fakes import (
     is_heartbeat,
     messages_until,
     next_event,
+    until_joined,
+    until_sent,
 )
 
 ANY_PORT = "tcp://127.0.0.1:*"
@@ -80,6 +82,7 @@ def test_alerts_arrive_in_order_with_their_picture(publisher: Publisher) -> None
         ]
         assert wait_for_alerts(subscriber, 3) == sent
     assert [message.envelope.sequence for message in sent] == [1, 2, 3]
+    until_sent(publisher, 3)
     assert publisher.stats().sent == 3
 
 
@@ -108,6 +111,7 @@ def test_a_late_subscriber_is_told_the_last_status_and_the_open_alerts(publisher
     publisher.publish_alert(an_alert(event_id="over", state=AlertState.CLEARED))
     publisher.publish_alert(an_alert(event_id="open"))
     last = publisher.publish_alert(an_alert(event_id="open", state=AlertState.UPDATED), b"\xff\xd8picture")
+    until_sent(publisher, 6)
     with Subscriber(publisher.endpoint) as subscriber:
         # A heartbeat follows on what is told again.
         found = messages_until(
@@ -122,6 +126,7 @@ def test_a_late_subscriber_is_told_only_what_it_asked_for(publisher: Publisher) 
     publisher.publish_status(a_status("door"))
     publisher.publish_status(a_status("gate"))
     publisher.publish_alert(an_alert("gate"))
+    until_sent(publisher, 3)
     with Subscriber(publisher.endpoint, ["taintwatch/v1/lab/gate/alert/"]) as subscriber:
         first = next_event(subscriber)
         last = publisher.publish_alert(an_alert("gate", "last"))
@@ -132,6 +137,7 @@ def test_a_late_subscriber_is_told_only_what_it_asked_for(publisher: Publisher) 
 
 def test_a_second_late_subscriber_is_told_too_and_the_first_hears_nothing_twice(publisher: Publisher) -> None:
     publisher.publish_alert(an_alert())
+    until_sent(publisher)
     with Subscriber(publisher.endpoint) as first:
         assert len(wait_for_alerts(first, 1)) == 1
         with Subscriber(publisher.endpoint) as second:
@@ -179,9 +185,10 @@ def test_a_full_queue_drops_the_newest_counts_it_and_still_knows_the_last_value(
 def test_a_drop_in_the_queue_is_missed_by_the_subscriber_and_told_by_the_heartbeat(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    publisher.publish_status(a_status(frames=1))
+    until_sent(publisher)
     with Subscriber(publisher.endpoint) as subscriber:
-        publisher.publish_status(a_status(frames=1))
-        messages_until(subscriber, lambda found: any(message.body == a_status(frames=1) for message in found))
+        until_joined(subscriber)
         with monkeypatch.context() as patch:
             patch.setattr(publisher._outbox, "_limit", 0)  # every message finds the queue full
             publisher.publish_status(a_status(frames=2))

@@ -43,6 +43,10 @@ class _Topic:
     """Up to here everything is accounted for; None before there is anything to count from."""
     early: set[int] = field(default_factory=set)
     """Sequences after `last` that came already, as replays."""
+    joined: int = 0
+    """Where counting began: what we came too late for may be told again after that."""
+    told: set[int] = field(default_factory=set)
+    """Sequences up to `joined` that came."""
 
     def live(self, sequence: int) -> tuple[Ranges, bool]:
         """Return the sequences that were missed before `sequence`, and whether it is new."""
@@ -54,15 +58,20 @@ class _Topic:
 
     def replay(self, sequence: int) -> bool:
         """Return whether a replayed message is new. It says nothing of those between."""
-        if sequence in self.early or (self.last is not None and sequence <= self.last):
+        if self.last is not None and self.joined < sequence <= self.last:
             return False
-        self.early.add(sequence)
-        return True
+        came = self.told if sequence <= self.joined else self.early
+        new = sequence not in came
+        came.add(sequence)
+        return new
 
     def reach(self, sequence: int) -> Ranges:
         """Account for everything up to `sequence`; return what of it never came."""
         missed: list[tuple[int, int]] = []
-        if self.last is not None and sequence > self.last:
+        if self.last is None:
+            self.joined = sequence
+            self.told = {early for early in self.early if early <= sequence}
+        elif sequence > self.last:
             first = self.last + 1
             for early in sorted(early for early in self.early if self.last < early <= sequence):
                 if early > first:
