@@ -94,12 +94,13 @@ def test_an_empty_picture_is_a_bad_frame() -> None:
 def test_a_read_that_hangs_is_given_up_and_the_device_released_when_it_returns(hang: threading.Event) -> None:
     captures = [FakeCapture([(True, PICTURE)], hang=hang), FakeCapture([(True, PICTURE)])]
     waiting = iter(captures)
-    source = WebcamSource(0, read_timeout_s=1.0, capture_factory=lambda device: next(waiting))
+    source = WebcamSource(0, read_timeout_s=0.05, capture_factory=lambda device: next(waiting))
     source.open()
-    with pytest.raises(SourceError, match=r"gave no picture for 1 s"):
+    with pytest.raises(SourceError, match=r"gave no picture for 0.05 s"):
         source.read()
     source.close()
     assert not captures[0].released.is_set()
+    source._read_timeout_s = 30.0
     source.open()  # a second attempt is not held up by the first
     assert source.read() is not None
     source.close()
