@@ -1,0 +1,1 @@
+"""Choosing the vote: score sequences of simulated and real footage, replayed through every policy."""

@@ -1,0 +1,80 @@
+"""The picture: false alarms a camera-day against frames to the alarm, one point for each policy."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from taintwatch_models.errors import UsageError
+from taintwatch_models.storage import write_atomically
+
+__all__ = ["draw"]
+
+_MARKS = {
+    "k-of-n": ("o", "#0b62a3"),
+    "exponentially-weighted": ("s", "#b8570b"),
+    "sequential-probability-ratio": ("^", "#2c7a4b"),
+}
+_LEAST = 1e-3  # a day: the formula goes on far below
+
+
+def draw(document: Mapping[str, Any], path: Path) -> None:
+    """Write the picture of a comparison as PNG. Raises `UsageError` where matplotlib is missing."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        raise UsageError("the picture needs matplotlib: pip install 'taintwatch[bench]', or --no-picture") from None
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panel = plt.subplots(figsize=(8.4, 5.6), layout="constrained")
+    for kind, (mark, colour) in _MARKS.items():
+        rows = [row for row in document["rows"] if row["policy"] == kind and _frames(row) is not None]
+        x = [_frames(row) for row in rows]
+        panel.plot(x, [_a_day(row) for row in rows], mark, color=colour, alpha=0.55, markersize=5, label=kind)
+    _formula(panel, document["rows"])
+    _named(panel, document)
+    panel.axhline(1, color="grey", linestyle=":", linewidth=1)
+    panel.axvline(10, color="grey", linestyle=":", linewidth=1)
+    panel.set(
+        yscale="log", xlabel="frames to the alarm, median over attacks (first fooled frame: 1)",
+        ylabel="false alarms a camera-day", xlim=(0, None), ylim=(_LEAST, None),
+        title="Benign streams replayed (filled) and what independent frames would give (crosses)",
+    )  # fmt: skip
+    panel.grid(alpha=0.25)
+    panel.legend(loc="lower right", fontsize=8)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110, format="png")
+    plt.close(figure)
+    write_atomically(path, buffer.getvalue())
+
+
+def _frames(row: Mapping[str, Any]) -> float | None:
+    value: float | None = row["reporting"]["attack"]["median"]
+    return value
+
+
+def _a_day(row: Mapping[str, Any]) -> float:
+    """Alarms a day; where none was seen, the upper end of the interval."""
+    benign = row["reporting"]["benign"]
+    return float(benign["a_day"] or benign["upper_a_day"])
+
+
+def _formula(panel: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    known = [row for row in rows if row["policy"] == "k-of-n" and _frames(row) is not None]
+    shown = [row for row in known if row["independent_a_day"] >= _LEAST]
+    x, y = [_frames(row) for row in shown], [row["independent_a_day"] for row in shown]
+    panel.plot(x, y, "x", color=_MARKS["k-of-n"][1], alpha=0.5, markersize=5, label="k-of-n, were frames independent")
+
+
+def _named(panel: Any, document: Mapping[str, Any]) -> None:
+    names = {document["default"]: "default"}
+    names[document["chosen"]] = "chosen, and the default" if document["chosen"] in names else "chosen"
+    for row in document["rows"]:
+        if row["name"] in names and _frames(row) is not None:
+            at = (_frames(row), _a_day(row))
+            panel.plot(*at, "o", markersize=13, fillstyle="none", color="#b22222", markeredgewidth=2)
+            words = f"{names[row['name']]}: {row['name']}"
+            panel.annotate(words, at, xytext=(14, 12), textcoords="offset points", fontsize=9, color="#b22222")
