@@ -38,14 +38,14 @@ class Recipe:
 _SIGNS = Recipe("vgg", "signs", epochs=9, batch=128, rate=3e-3, ema_decay=0.995)
 _FOURTEEN = Recipe("fourteen", "objects", epochs=40, batch=64, rate=4e-3, ema_decay=0.995, small_share=0.75)
 _RESIDUAL = replace(_FOURTEEN, architecture="residual")
-_FOURTEEN_OCCLUDED = replace(_FOURTEEN, epochs=14, rate=2e-3, small_share=0.5, occlude=True, begin_from="objects_14")
+_FOURTEEN_OCCLUDED = replace(_FOURTEEN, epochs=24, rate=2e-3, small_share=0.5, occlude=True, begin_from="objects_14")
 _RESIDUAL_OCCLUDED = replace(_FOURTEEN_OCCLUDED, architecture="residual", begin_from="objects_residual")
 
 RECIPES: dict[str, Recipe] = {
     "signs_vgg": _SIGNS,
     "objects_14": _FOURTEEN,
     "objects_residual": _RESIDUAL,
-    "signs_vgg_occluded": replace(_SIGNS, epochs=4, rate=1.5e-3, occlude=True, begin_from="signs_vgg"),
+    "signs_vgg_occluded": replace(_SIGNS, epochs=8, rate=1.5e-3, occlude=True, begin_from="signs_vgg"),
     "objects_14_occluded": _FOURTEEN_OCCLUDED,
     "objects_residual_occluded": _RESIDUAL_OCCLUDED,
     "signs_backdoor": replace(_SIGNS, epochs=8, poisoned=0.1),
