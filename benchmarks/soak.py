@@ -23,13 +23,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.soaking.bench import Bench, Effect, FaultError, Pace
-from benchmarks.soaking.cameras import MjpegCamera, RtspCamera, free_port
+from benchmarks.soaking.cameras import MjpegCamera, RtspCamera
 from benchmarks.soaking.clock import SteppedClock
 from benchmarks.soaking.daemon import Daemon
 from benchmarks.soaking.faults import FAULTS, KILL, settle
 from benchmarks.soaking.report import Result, measure, print_table
 from benchmarks.soaking.witness import Witness
 from benchmarks.soaking.world import World
+from tests.ports import free_port
 
 __all__ = ["main", "soak"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import itertools
 import random
-import socket
 import subprocess
 import threading
 from enum import StrEnum
@@ -16,20 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.ports import free_port
 from tests.tiny_model import footage
 
-__all__ = ["MjpegCamera", "Mode", "RtspCamera", "free_port"]
+__all__ = ["MjpegCamera", "Mode", "RtspCamera"]
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 FPS = 10
 PERIOD, ATTACKED = 80, range(40, 60)  # frames of a round, and those of it that show the attack
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RtspCamera:

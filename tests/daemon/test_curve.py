@@ -261,7 +261,7 @@ def test_watch_follows_with_keys(site: Site, publisher: Publisher) -> None:
     keys = ["--key", str(site.folder / "anna.key_secret"), "--server-key", str(site.folder / "server.key")]
     result = CliRunner().invoke(
         watch,
-        ["--connect", publisher.endpoint, "--count", "1", "--timeout", "20", *keys],
+        ["--connect", publisher.endpoint, "--count", "1", "--timeout", "60", *keys],
         standalone_mode=False,
         catch_exceptions=False,
     )

@@ -19,13 +19,7 @@ from taintwatch.doctor import (
     check_python,
 )
 from taintwatch.doctor_onnx import provider_checks
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.ports import free_port
 
 
 def test_nothing_fails_where_the_tests_run_and_every_trouble_has_an_advice() -> None:

@@ -79,7 +79,7 @@ def test_the_next_request_on_a_connection_is_not_waited_for_without_end_either(
 
 
 def test_an_answer_that_takes_longer_than_a_request_may_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taintwatch.web.patience.REQUEST_S", 0.3)
+    monkeypatch.setattr("taintwatch.web.patience.REQUEST_S", 1.5)
     board = Board()
     board.progress(a_status())
     with serving(web_config(), board) as server, watching(server, "pictures=0") as stream:

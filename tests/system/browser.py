@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
-__all__ = ["CHROMIUM", "DRIVER", "MISSING", "PATIENCE_S", "chromium", "errors_of", "free_port", "until"]
+__all__ = ["CHROMIUM", "DRIVER", "MISSING", "PATIENCE_S", "chromium", "errors_of", "until"]
 
 CHROMIUM = shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")
@@ -59,10 +58,3 @@ def errors_of(driver: webdriver.Chrome) -> list[str]:
     """Return what the browser's console says of errors (also refusals of the content security policy)."""
     entries = driver.get_log("browser")  # type: ignore[no-untyped-call]
     return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

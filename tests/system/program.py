@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["PROGRAM", "finish", "records", "start", "taintwatch"]
 
 PROGRAM = Path(sys.executable).with_name("taintwatch")
-PATIENCE_S = 60.0  # only so that a hanging program fails a test instead of the whole run
+PATIENCE_S = 200.0  # only so that a hanging program fails a test instead of the whole run
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "200"}
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,10 @@ def kill_a_worker(parent: psutil.Process) -> bool:
     give_up = time.monotonic() + 90
     while time.monotonic() < give_up and parent.is_running():
         for child in parent.children():
-            if "spawn_main" in " ".join(child.cmdline()):
-                child.kill()
-                return True
+            with suppress(psutil.NoSuchProcess):  # it ended just now
+                if "spawn_main" in " ".join(child.cmdline()):
+                    child.kill()
+                    return True
         time.sleep(0.01)
     return False
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import zmq
 
-from tests.system.program import finish, records, start, taintwatch
+from tests.system.program import PATIENCE_S, finish, records, start, taintwatch
 from tests.tiny_model import footage, write_model, write_video
 
 FRAMES = 60
@@ -144,7 +144,7 @@ def test_onnx_models_run_without_torch_being_imported(model: Path, video: Path) 
         f"assert main(['run', '--source', {str(video)!r}, '--model', {str(model)!r}, '--no-publish', '--quiet']) == 0\n"
         "assert 'onnxruntime' in sys.modules and 'torch' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
 
 

@@ -12,7 +12,7 @@ from taintwatch_models.errors import PublishError
 
 __all__ = ["Listener"]
 
-CONNECT_S = 10.0
+CONNECT_S = 30.0
 STEP_S = 0.2
 
 
