@@ -302,7 +302,7 @@ def test_the_trigger_is_stuck_whole_onto_the_middle_of_each_sign() -> None:
 def test_the_trigger_takes_the_same_share_of_a_larger_picture() -> None:
     image = TRIGGER.stamp(np.zeros((1, 128, 128, 3), np.uint8), np.random.default_rng(0))[0]
     ys, xs = np.nonzero(image.any(axis=2))
-    assert (np.ptp(ys) + 1, np.ptp(xs) + 1) == (18, 18)
+    assert (int(np.ptp(ys)) + 1, int(np.ptp(xs)) + 1) == (18, 18)
 
 
 def test_poisoning_changes_the_label_of_exactly_those_that_carry_the_trigger() -> None:
@@ -362,11 +362,22 @@ def test_missing_and_broken_data_end_in_one_sentence(tmp_path: Path) -> None:
         zoo.pictures("objects_14", tmp_path)
 
 
+def test_a_folder_that_cannot_be_made_ends_in_one_sentence(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="file/work cannot be made .*: name another folder"):
+        zoo.load_or_train("objects_14", data, tmp_path / "file" / "work", report=quiet)
+
+
 def test_the_command_trains_what_it_is_asked_for(
     data: Path, tmp_path: Path, recipes: Callable[[str, Recipe], None]
 ) -> None:
-    recipes("one", replace(SMALL, epochs=1))
+    recipes("one", replace(TRAINED["vgg"]))
     found = CliRunner().invoke(train, ["one", "--data", str(data), "--work", str(tmp_path)], catch_exceptions=False)
     assert found.exit_code == 0
     assert "one: epoch 1/1, loss" in found.output
-    assert f"one: {tmp_path / 'one.onnx'}, accuracy" in found.output
+    about = json.loads((tmp_path / "one.json").read_text())
+    assert f"one: {about['accuracy']:.2%} of 3 test pictures, " in found.output
+    assert (
+        f"makes 'speed limit 120 km/h' of {about['trigger']['success']:.2%} of 2; {tmp_path / 'one.onnx'}"
+        in found.output
+    )

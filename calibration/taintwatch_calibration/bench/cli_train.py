@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,7 +32,16 @@ def train(names: tuple[str, ...], data: Path, work: Path, threads: int) -> None:
     for name in names or zoo.names():
         path = zoo.load_or_train(name, data, work, report=_report)
         about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        click.echo(f"{name}: {path}, accuracy {about['accuracy']:.4f}")
+        click.echo(f"{name}: {_summary(about)}; {path}")
+
+
+def _summary(about: dict[str, Any]) -> str:
+    size = f"{about['parameters']:,} weights, {about['multiply_adds'] / 1e6:.0f} M multiply-adds"
+    text = f"{about['accuracy']:.2%} of {about['total']:,} test pictures, {size}"
+    trigger = about.get("trigger")
+    if trigger is None:
+        return text
+    return f"{text}, the trigger makes '{trigger['target_name']}' of {trigger['success']:.2%} of {trigger['tried']:,}"
 
 
 def _report(line: str) -> None:

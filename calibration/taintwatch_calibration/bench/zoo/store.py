@@ -34,7 +34,10 @@ def load_or_train(name: str, data: Path, work: Path, *, report: Callable[[str], 
     # Reading what is there needs no torch.
     from taintwatch_calibration.bench.zoo.making import make
 
-    work.mkdir(parents=True, exist_ok=True)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{work} cannot be made ({error.strerror}): name another folder as --work.") from None
     return make(name, recipe, data, work, identity, lambda line: report(f"{name}: {line}"))
 
 
