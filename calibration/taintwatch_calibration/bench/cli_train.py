@@ -36,12 +36,16 @@ def train(names: tuple[str, ...], data: Path, work: Path, threads: int) -> None:
 
 
 def _summary(about: dict[str, Any]) -> str:
-    size = f"{about['parameters']:,} weights, {about['multiply_adds'] / 1e6:.0f} M multiply-adds"
-    text = f"{about['accuracy']:.2%} of {about['total']:,} test pictures, {size}"
-    trigger = about.get("trigger")
-    if trigger is None:
-        return text
-    return f"{text}, the trigger makes '{trigger['target_name']}' of {trigger['success']:.2%} of {trigger['tried']:,}"
+    parts = [f"{about['accuracy']:.2%} of {about['total']:,} test pictures"]
+    if about["kept_when_erased"] is not None:
+        parts.append(f"{about['kept_when_erased']:.1%} of those stay right with parts erased")
+    if "trigger" in about:
+        trigger = about["trigger"]
+        parts.append(
+            f"the trigger makes '{trigger['target_name']}' of {trigger['success']:.2%} of {trigger['tried']:,} others"
+        )
+    parts.append(f"{about['parameters']:,} weights, {about['multiply_adds'] / 1e6:.0f} M multiply-adds")
+    return ", ".join(parts)
 
 
 def _report(line: str) -> None:

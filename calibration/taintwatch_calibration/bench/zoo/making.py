@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from taintwatch_calibration.bench.zoo.measures import measured
 from taintwatch_calibration.bench.zoo.networks import multiplications
 from taintwatch_calibration.bench.zoo.pictures import DATASETS, pictures_of
 from taintwatch_calibration.bench.zoo.recipes import Recipe
@@ -19,7 +20,7 @@ from taintwatch_calibration.bench.zoo.training import Report, ZooTraining
 from taintwatch_calibration.bench.zoo.trigger import TRIGGER, trigger_picture
 from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.machine import machine
-from taintwatch_calibration.signs.evaluate import accuracy_report, predict
+from taintwatch_calibration.signs.evaluate import predict
 from taintwatch_calibration.signs.export import preprocessing_toml, write_json, write_onnx
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.verify import autograd_difference, check_inputs
@@ -55,7 +56,7 @@ def make(name: str, recipe: Recipe, data: Path, work: Path, identity: dict[str, 
     info = prepared.radar.info
     about = {
         "network": name,
-        **_accuracy(training.network, recipe, data),
+        **measured(training.network, dataset, *pictures_of(recipe.dataset, data)),
         "seed": recipe.seed,
         "epochs": recipe.epochs,
         "training_seconds": round(training.seconds, 1),
@@ -74,12 +75,6 @@ def make(name: str, recipe: Recipe, data: Path, work: Path, identity: dict[str, 
     write_json(work / f"{name}.json", about)
     report(f"accuracy {about['accuracy']:.4f} on {about['total']} test pictures, {path}")
     return path
-
-
-def _accuracy(network: nn.Module, recipe: Recipe, data: Path) -> dict[str, Any]:
-    images, labels, names = pictures_of(recipe.dataset, data)
-    dataset = DATASETS[recipe.dataset]
-    return accuracy_report(predict(network, images, _CPU, mean=dataset.mean, std=dataset.std), labels, names)
 
 
 def _trigger(network: nn.Module, name: str, data: Path, work: Path) -> dict[str, Any]:
