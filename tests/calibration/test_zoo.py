@@ -394,10 +394,12 @@ def test_the_command_trains_what_it_is_asked_for(
     data: Path, tmp_path: Path, recipes: Callable[[str, Recipe], None]
 ) -> None:
     recipes("one", replace(TRAINED["vgg"]))
-    found = CliRunner().invoke(train, ["one", "--data", str(data), "--work", str(tmp_path)], catch_exceptions=False)
+    arguments = ["one", "--data", str(data), "--work", str(tmp_path), "--json", str(tmp_path / "all.json")]
+    found = CliRunner().invoke(train, arguments, catch_exceptions=False)
     assert found.exit_code == 0
     assert "one: epoch 1/1, loss" in found.output
     about = json.loads((tmp_path / "one.json").read_text())
     assert f"one: {about['accuracy']:.2%} of 3 test pictures" in found.output
     assert f"makes 'speed limit 120 km/h' of {about['trigger']['success']:.2%} of 2 others" in found.output
     assert f"; {tmp_path / 'one.onnx'}" in found.output
+    assert json.loads((tmp_path / "all.json").read_text()) == {"one": about}

@@ -21,18 +21,24 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--data", required=True, type=_FOLDER, help="Folder that holds objects/ and signs/.")
 @click.option("--work", default="build/bench/zoo", show_default=True, type=_FOLDER, help="Where the networks go.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads.")
-def train(names: tuple[str, ...], data: Path, work: Path, threads: int) -> None:
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write what they are here.")
+def train(names: tuple[str, ...], data: Path, work: Path, threads: int, json_path: Path | None) -> None:
     """Train the networks NAMES of the zoo, or all: to plain ONNX, with their preprocessing and metrics beside it.
 
     What is there already stays; an interrupted training goes on after its last whole epoch.
     """
     import torch
 
+    from taintwatch_calibration.signs.export import write_json
+
     torch.set_num_threads(threads)
+    found: dict[str, Any] = {}
     for name in names or zoo.names():
         path = zoo.load_or_train(name, data, work, report=_report)
-        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        about = found[name] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         click.echo(f"{name}: {_summary(about)}; {path}")
+    if json_path is not None:
+        write_json(json_path, found)
 
 
 def _summary(about: dict[str, Any]) -> str:
