@@ -234,7 +234,7 @@ def run(*arguments: str | Path) -> Result:
 
 def few(work: Path, out: Path, *more: str | Path) -> Result:
     """The smallest run that has all parts: eight streams of two seconds and a few attacks, before drawn streets."""
-    return run("--hours", "0.001", "--stream-seconds", "2", "--attacks", "4", "--work", work, "--out", out, *more)
+    return run("--hours", "0.001", "--stream-seconds", "2", "--attacks", "2", "--work", work, "--out", out, *more)
 
 
 def test_the_command_chooses_a_policy_and_a_second_run_scores_nothing_anew(tmp_path: Path) -> None:
@@ -250,6 +250,7 @@ def test_the_command_chooses_a_policy_and_a_second_run_scores_nothing_anew(tmp_p
     hours = document["rows"][0]["reporting"]["benign"]["hours"]
     assert math.isclose(hours, 4 * 30 / 15 / 3600)
     assert document["footage"][0]["streams"] == 1
+    assert f"**Chosen: {document['chosen']}.**" in out.with_suffix(".md").read_text()
     kept = {path: path.stat().st_mtime_ns for path in (work / "scores").iterdir()}
     assert few(work, tmp_path / "again.json", "--footage", video, "--no-picture").exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in (work / "scores").iterdir()} == kept

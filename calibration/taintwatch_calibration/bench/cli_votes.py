@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from taintwatch_calibration.bench.voting.compare import compare
+from taintwatch_calibration.bench.voting.page import page
 from taintwatch_calibration.bench.voting.picture import draw
 from taintwatch_calibration.bench.voting.scoring import World, score_world, threshold_in
 from taintwatch_calibration.bench.voting.world import FPS, LIGHTS, STREAM_S
@@ -44,7 +45,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     help="Of one camera's view.",
 )
 @click.option(
-    "--attacks", default=110, show_default=True, type=click.IntRange(4), help="Simulated scenes with a patch."
+    "--attacks", default=110, show_default=True, type=click.IntRange(2), help="Simulated scenes with a patch."
 )
 @click.option("--detector", default="tight", show_default=True, type=click.Choice(DETECTOR_NAMES))
 @click.option("--calibration", help="Thresholds for the bundled model; default: its own.")
@@ -52,8 +53,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that score.")
 @click.option("--work", default=Path("build/bench/votes"), show_default=True, type=_FOLDER, help="Folder of the score "
               "sequences: a later run goes on there.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="JSON. Default: votes.json in --work.")
-@click.option("--picture/--no-picture", default=True, show_default=True, help="Also draw it, as PNG beside the JSON.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="JSON, and beside it the "
+              "tables (.md) and the picture (.png). Default: votes.json in --work.")  # fmt: skip
+@click.option("--picture/--no-picture", default=True, show_default=True, help="Whether to draw it.")
 def votes(
     footage: tuple[Path, ...], scenes: str | None, patches: Path | None, hours: float, stream_seconds: float,
     attacks: int, detector: str, calibration: str | None, seed: int, workers: int, work: Path, out: Path | None,
@@ -89,18 +91,27 @@ def votes(
         **machine(), **about, "detector": detector, "threshold": threshold, "fps": FPS, "options": options, **found
     }  # fmt: skip
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, (json.dumps(document, indent=1) + "\n").encode())
+    write_atomically(target, _text(document).encode())
+    write_atomically(target.with_suffix(".md"), page(document, target.stem).encode())
     if picture:
         draw(document, target.with_suffix(".png"))
     _show(Console(), document)
     click.echo(f"written to {target}")
 
 
+def _text(document: dict[str, Any]) -> str:
+    """Return it as JSON, with a line for each policy."""
+    head = json.dumps({**document, "rows": []}, indent=1)
+    rows = ",\n  ".join(json.dumps(row) for row in document["rows"])
+    return head.replace('"rows": []', f'"rows": [\n  {rows}\n ]') + "\n"
+
+
 def _show(console: Console, document: dict[str, Any]) -> None:
-    """Print the chosen policy, the default, and the best of each kind."""
+    """Print the default and the best of each kind."""
+    shown = {document["default"], *document["chosen_of_each_kind"].values()}
     table = Table("policy", "false alarms a day (95%)", "were frames independent", "median", "90%", "in 10", "missed")
     for row in document["rows"]:
-        if row["name"] not in (document["chosen"], document["default"]):
+        if row["name"] not in shown:
             continue
         benign, attack = row["reporting"]["benign"], row["reporting"]["attack"]
         low, high = (pick(benign["poisson"][i], benign["by_stream"][i]) for i, pick in enumerate((min, max)))

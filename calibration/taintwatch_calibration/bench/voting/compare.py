@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from taintwatch.vote.settings import POLICIES
 from taintwatch_calibration.bench.voting.choice import RULE, Measured, choose
 from taintwatch_calibration.bench.voting.independence import expected_a_day
 from taintwatch_calibration.bench.voting.outcome import attack_outcome, benign_outcome
 from taintwatch_calibration.bench.voting.policies import Candidate, candidates, default_candidate
 from taintwatch_calibration.bench.voting.replay import raised, rises
 from taintwatch_calibration.bench.voting.streams import Halves, Stream, halves
+from taintwatch_calibration.bench.voting.world import FPS
 from taintwatch_calibration.rates import threshold_for, wilson_interval
 from taintwatch_models.errors import UsageError
 
@@ -21,7 +23,7 @@ __all__ = ["compare"]
 
 STRICTER = (0.01, 0.005, 0.002, 0.001, 0.0)
 """Shares of the choosing half's benign frames that a stricter threshold leaves suspicious."""
-_LATER = {"1 frame": 1, "1 s": 15, "10 s": 150}
+_LATER = {"1 frame": 1, "1 s": round(FPS), "10 s": round(10 * FPS)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,11 +74,13 @@ def compare(
         measured.append(replay.measured(candidate, 0))
         report(number, len(grid))
     best = choose(measured)
+    kinds = {kind: choose([one for one in measured if one.candidate.kind == kind]) for kind in POLICIES}
     default = next(one for one in measured if one.candidate == default_candidate())
     return {
         "rule": RULE,
         "chosen": best.candidate.name,
         "default": default.candidate.name,
+        "chosen_of_each_kind": {kind: one.candidate.name for kind, one in kinds.items()},
         "frames": _frames(parts, threshold),
         "correlation": _correlation(parts[0].benign, threshold, (best.candidate, default.candidate)),
         "footage": _footage(streams, threshold, (best.candidate, default.candidate)),
@@ -135,7 +139,7 @@ def _correlation(streams: Sequence[Stream], threshold: float, policies: Sequence
         policy = candidate.policy
         rows.append({
             "name": candidate.name,
-            "hours": len(whole) / 15 / 3600,
+            "hours": len(whole) / FPS / 3600,
             "alarms": sum(len(rises(raised(each, policy))) for each in flags),
             "alarms_shuffled": len(rises(raised(shuffled, policy))),
             "formula_a_day": expected_a_day(policy, share),

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Half", "Halves", "Stream", "halves", "stream_from_json"]
+from taintwatch_calibration.bench.voting.world import LIGHTS
 
-_LIGHTS = 4  # benign streams go through them in turn
+__all__ = ["Half", "Halves", "Stream", "halves", "stream_from_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def halves(streams: Sequence[Stream]) -> Halves:
             return patches.index(stream.patch) % 2
         if stream.kind == "footage":
             return videos.index(stream.name) % 2
-        return int(stream.name) // _LIGHTS % 2
+        return int(stream.name) // len(LIGHTS) % 2  # they go through the lights in turn
 
     def half(which: int) -> Half:
         own = [stream for stream in streams if side(stream) == which]
