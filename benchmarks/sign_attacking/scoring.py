@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.rates import area_under_roc, operate, wilson_interval
-from taintwatch_calibration.thresholds import LABEL_COUNTS, choose_paper, paper_ranks
+from taintwatch_calibration.thresholds import LABEL_COUNTS, choose_paper, paper_ranks, scalar_outputs
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.graph.strangeness import STRANGENESS
@@ -39,13 +39,7 @@ def score(
     """
     variants = ("tight",) if paper is None else ("tight", "paper")
     run = OnnxRadar(radar, variants, Calibration(tight=tight, paper=paper or PaperCalibration()), threads=1)
-    parts: dict[str, list[NDArray[Any]]] = {}
-    for start in range(0, len(pixels), 16):
-        outputs = run(radar.info.preprocessing.normalise(pixels[start : start + 16]))
-        for name, values in outputs.items():
-            if values.ndim == 1:
-                parts.setdefault(name, []).append(np.asarray(values, np.float64))
-    found = {name: np.concatenate(values) for name, values in parts.items()}
+    found = {name: np.asarray(values, np.float64) for name, values in scalar_outputs(run, pixels).items()}
     if strangeness is not None:
         found[STRANGENESS] = strangeness
     scores = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from taintwatch.sources.folder import FolderSource
 from taintwatch_models.errors import BadFrame, UsageError
 from taintwatch_models.preprocessing import Preprocessing
 
-__all__ = ["BenignFrames", "read_benign", "split_in_blocks"]
+__all__ = ["BenignFrames", "batches_of", "read_benign", "split_in_blocks"]
 
 _BLOCKS = 10
 
@@ -74,6 +74,14 @@ def read_benign(
     if not kept:
         raise UsageError(f"{source.description}: no usable frame was found ({bad} could not be read)")
     return BenignFrames(np.stack(kept), not isinstance(source, FolderSource), bad, source.description)
+
+
+def batches_of(
+    pixels: NDArray[np.uint8], preprocessing: Preprocessing, size: int = 16
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield where each batch of (N, H, W, 3) pixels starts, and the model's inputs, (at most `size`, 3, H, W)."""
+    for start in range(0, len(pixels), size):
+        yield start, preprocessing.normalise(pixels[start : start + size])
 
 
 def split_in_blocks(frames: BenignFrames, seed: int = 0) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

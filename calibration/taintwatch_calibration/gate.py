@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_calibration.benign import BenignFrames, split_in_blocks
+from taintwatch_calibration.benign import BenignFrames, batches_of, split_in_blocks
 from taintwatch_calibration.rates import threshold_for
 from taintwatch_calibration.thresholds import held_out
 from taintwatch_models.calibration_file import GateCalibration, TightCalibration
@@ -18,8 +18,6 @@ from taintwatch_models.graph.strangeness import STRANGENESS
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["calibrate_gate", "scores_of_pixels"]
-
-_BATCH = 16
 
 
 def calibrate_gate(
@@ -73,8 +71,7 @@ def scores_of_pixels(
     `strangeness` (N,) takes the place of the graph's.
     """
     found = []
-    for start in range(0, len(pixels), _BATCH):
-        inputs = scorer.info.preprocessing.normalise(pixels[start : start + _BATCH])
+    for start, inputs in batches_of(pixels, scorer.info.preprocessing):
         outputs = scorer(inputs)
         if strangeness is not None:
             outputs[STRANGENESS] = strangeness[start : start + len(inputs)]

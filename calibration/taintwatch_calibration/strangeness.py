@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_calibration.benign import BenignFrames
+from taintwatch_calibration.benign import BenignFrames, batches_of
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.graph.strangeness import LayerReference, attach_strangeness, layer_values, pooling_graph
 from taintwatch_models.onnx_session import open_session
@@ -90,18 +90,13 @@ def _pooled(
     session, _ = open_session(pooling_graph(radar, values).SerializeToString(), device="cpu", threads=threads)
     labels: list[NDArray[np.int64]] = []
     pooled: list[list[NDArray[np.float32]]] = [[] for _ in values]
-    for start, inputs in _batches(radar, frames):
+    for start, inputs in batches_of(frames.pixels, radar.info.preprocessing):
         label, *found = session.run(None, {radar.info.input: inputs})
         labels.append(label)
         for parts, part in zip(pooled, found, strict=True):
             parts.append(part)
         progress(start + len(inputs))
     return np.concatenate(labels), [np.concatenate(parts).astype(np.float64) for parts in pooled]
-
-
-def _batches(radar: RadarFile, frames: BenignFrames, size: int = 16) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    for start in range(0, len(frames.pixels), size):
-        yield start, radar.info.preprocessing.normalise(frames.pixels[start : start + size])
 
 
 def _folds(frames: BenignFrames, seed: int) -> NDArray[np.intp]:

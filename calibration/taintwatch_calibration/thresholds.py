@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_calibration.benign import BenignFrames, split_in_blocks
+from taintwatch_calibration.benign import BenignFrames, batches_of, split_in_blocks
 from taintwatch_calibration.rates import threshold_for, wilson_interval
 from taintwatch_models.calibration_file import Calibration, HeldOut, PaperCalibration, TightCalibration
 from taintwatch_models.detectors import tight_scores_of
@@ -28,6 +28,7 @@ __all__ = [
     "choose_paper",
     "held_out",
     "paper_ranks",
+    "scalar_outputs",
     "tight_outputs",
     "tight_scores",
     "weigh_strangeness",
@@ -83,14 +84,21 @@ def tight_outputs(
 ) -> dict[str, NDArray[Any]]:
     """Return the scalar outputs that `tight` judges by, each (frames,)."""
     run = OnnxRadar(radar, ("tight",), Calibration(tight=settings), threads=threads)
+    outputs = scalar_outputs(run, frames.pixels, lambda done: progress("tight", done, len(frames.pixels)))
+    return outputs if strangeness is None else {**outputs, STRANGENESS: strangeness}
+
+
+def scalar_outputs(
+    run: OnnxRadar, pixels: NDArray[np.uint8], progress: Callable[[int], None] = lambda done: None
+) -> dict[str, NDArray[Any]]:
+    """Return what a radar says of each of (N, H, W, 3) pixels in one number, each (N,)."""
     found: dict[str, list[NDArray[Any]]] = {}
-    for start, inputs in _batches(radar, frames):
+    for start, inputs in batches_of(pixels, run.info.preprocessing):
         for name, values in run(inputs).items():
             if values.ndim == 1:
                 found.setdefault(name, []).append(values)
-        progress("tight", start + len(inputs), len(frames.pixels))
-    outputs = {name: np.concatenate(parts) for name, parts in found.items()}
-    return outputs if strangeness is None else {**outputs, STRANGENESS: strangeness}
+        progress(start + len(inputs))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def weigh_strangeness(outputs: Mapping[str, NDArray[Any]], settings: TightCalibration) -> TightCalibration:
@@ -117,7 +125,7 @@ def paper_ranks(
     """Return `paper`'s rank change of each frame for each K."""
     run = OnnxRadar(radar, ("paper",), Calibration(paper=settings), threads=threads)
     ranks: dict[int, list[NDArray[np.int64]]] = {count: [] for count in label_counts}
-    for start, inputs in _batches(radar, frames):
+    for start, inputs in batches_of(frames.pixels, radar.info.preprocessing):
         for count in label_counts:
             ranks[count].append(run(inputs, paper_labels=np.array([count], np.int64))["paper_rank"])
         progress("paper", start + len(inputs), len(frames.pixels))
@@ -196,9 +204,3 @@ def calibrate(
         rates = held_out(ranks[chosen.labels][check].astype(np.float64), float(chosen.rank_change))
         calibration = replace(calibration, paper=replace(chosen, held_out=rates))
     return calibration, curve
-
-
-def _batches(radar: RadarFile, frames: BenignFrames, size: int = 16) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield where each batch starts and its inputs, (at most `size`, 3, H, W)."""
-    for start in range(0, len(frames.pixels), size):
-        yield start, radar.info.preprocessing.normalise(frames.pixels[start : start + size])

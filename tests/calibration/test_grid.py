@@ -10,10 +10,18 @@ import numpy as np
 import pytest
 
 from taintwatch.cli.main import main
+from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.grid.cells import all_cells, plan_of
 from taintwatch_calibration.grid.crafting import decode_patch
+from taintwatch_calibration.grid.judging import Judge
+from taintwatch_calibration.strangeness import fit_strangeness
+from taintwatch_calibration.thresholds import tight_scores
+from taintwatch_models.calibration_file import Calibration, TightCalibration
 from taintwatch_models.errors import UsageError
+from taintwatch_models.loading import ModelSettings, load_radar_file
+from taintwatch_models.onnx_classifier import OnnxRadar
 from tests.craft_scene import write_classifier, write_pictures
+from tests.tiny_model import write_model
 
 
 @pytest.fixture
@@ -52,6 +60,19 @@ def test_a_grid_is_complete_and_is_not_done_twice(tmp_path: Path, arguments: lis
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "grid").rglob("*") if path.parent.name != "grid"}
     assert after == kept
     assert json.loads((tmp_path / "table.json").read_text())["cells"] == rows
+
+
+def test_tight_weighs_strangeness_here_as_in_the_daemon(tmp_path: Path) -> None:
+    plain = load_radar_file(ModelSettings(path=str(write_model(tmp_path / "m.onnx"))))
+    pixels = np.random.default_rng(0).integers(90, 160, (100, 32, 32, 3)).astype(np.uint8)
+    frames = BenignFrames(pixels, False, 0, "noise")
+    radar, tight = fit_strangeness(plain, frames).radar, TightCalibration(strangeness_weight=2.0)
+    calibration = Calibration(tight=tight)
+    judge = Judge(OnnxRadar(radar, ("tight", "paper"), calibration), calibration, None, (0.05,), {}, {})
+    expected = tight_scores(radar, frames, tight, progress=lambda what, done, total: None)
+    np.testing.assert_allclose(judge.scores(pixels)["tight"], expected, rtol=1e-5)
+    unweighed = tight_scores(radar, frames, TightCalibration(), progress=lambda what, done, total: None)
+    assert np.abs(expected - unweighed).max() > 0.1
 
 
 def test_ready_made_patches_are_shown_at_every_size_and_place(tmp_path: Path, arguments: list[str]) -> None:

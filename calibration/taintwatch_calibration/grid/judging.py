@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from taintwatch_calibration.benign import batches_of
 from taintwatch_calibration.grid.parts import Parts
 from taintwatch_calibration.rates import area_under_roc, operate
 from taintwatch_calibration.thresholds import LABEL_COUNTS, choose_paper
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.cmag.file import CmagFile
 from taintwatch_models.cmag.runner import CmagRunner, reduce_pictures
-from taintwatch_models.detectors import tight_score
+from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.radar_file import RadarFile
 
@@ -23,8 +24,6 @@ __all__ = ["Judge", "Scores"]
 
 Scores = Mapping[str, NDArray[np.float64]]
 """Each detector's score of each picture; larger is more suspicious."""
-
-_BATCH = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,15 +73,8 @@ class Judge:
     def scores(self, pixels: NDArray[np.uint8]) -> Scores:
         """Score pictures (N, height, width, 3) in the model's order."""
         found = _run(self.radar, pixels)
-        tight = self.calibration.tight
         scores = {
-            "tight": np.array(
-                [
-                    tight_score(m, s, tight.swing_weight, heat=h, heat_weight=tight.heat_weight)
-                    for m, s, h in zip(found["tight_margin"], found["tight_swing"], found["heat"], strict=True)
-                ],
-                np.float64,
-            ),
+            "tight": tight_scores_of(found, self.calibration.tight),
             "paper": found["paper_rank"].astype(np.float64),
         }
         if self.runner is not None:
@@ -103,8 +95,7 @@ class Judge:
 
 def _run(radar: OnnxRadar, pixels: NDArray[np.uint8], **overrides: NDArray[Any]) -> dict[str, NDArray[Any]]:
     parts: dict[str, list[NDArray[Any]]] = {}
-    for start in range(0, len(pixels), _BATCH):
-        inputs = radar.info.preprocessing.normalise(pixels[start : start + _BATCH])
+    for _, inputs in batches_of(pixels, radar.info.preprocessing):
         for name, value in radar(inputs, **overrides).items():
             if not name.endswith("_mask"):
                 parts.setdefault(name, []).append(value)
