@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch.sources.base import Grab, Source
+from taintwatch.sources.reading import grabs_of
 from taintwatch_models.errors import BadFrame
 
 __all__ = ["STAGES", "guided", "photographs"]
@@ -66,13 +67,7 @@ def guided(
 def _stage(source: Source, usable: Callable[[Picture], bool], clock: Callable[[], float]) -> Iterator[Picture]:
     kept = 0
     began = last = None
-    while kept < _EACH:
-        try:
-            grab = source.read()
-        except BadFrame:
-            continue
-        if grab is None:
-            return
+    for grab in grabs_of(source):
         now = _now(grab, clock)
         began = now if began is None else began
         if now - began > _LONGEST_S:
@@ -82,6 +77,8 @@ def _stage(source: Source, usable: Callable[[Picture], bool], clock: Callable[[]
             if usable(grab.image):
                 kept += 1
                 yield grab.image
+                if kept == _EACH:
+                    return
 
 
 def _now(grab: Grab, clock: Callable[[], float]) -> float:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
 from taintwatch.sources.factory import open_source
+from taintwatch.sources.reading import read_through
 from taintwatch_calibration.printing.sidecar import read_sheet
 from taintwatch_calibration.trial.fov import fit_fov
-from taintwatch_models.errors import BadFrame, UsageError
+from taintwatch_models.errors import UsageError
 
 __all__ = ["lens"]
 
@@ -33,7 +33,8 @@ def lens(source: str, sheet: Path, frames: int, as_json: bool) -> None:
     if not corners:
         raise UsageError(f"{sheet}: there are no markers on this sheet; make one with `taintwatch print board`")
     markers = {str(marker): [[x, y] for x, y in points] for marker, points in corners.items()}
-    found = fit_fov(_images(source, frames), markers)
+    with closing(read_through(open_source(source))) as grabs:
+        found = fit_fov((grab.image for grab in islice(grabs, frames)), markers)
     if as_json:
         click.echo(json.dumps(asdict(found)))
         return
@@ -41,19 +42,3 @@ def lens(source: str, sheet: Path, frames: int, as_json: bool) -> None:
         f"--fov {found.fov_deg:.1f} ({found.views} views up to {found.slant_deg:.0f} degrees, error "
         f"{found.error_px:.2f} pixels; above 1 pixel the lens distorts, and distances near the edge are off)"
     )
-
-
-def _images(spec: str, most: int) -> Iterator[NDArray[np.uint8]]:
-    source = open_source(spec)
-    source.open()
-    try:
-        for _ in range(most):
-            try:
-                grab = source.read()
-            except BadFrame:
-                continue
-            if grab is None:
-                return
-            yield grab.image
-    finally:
-        source.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -12,9 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from taintwatch.sources.reading import read_through
 from taintwatch.sources.video import VideoSource
 from taintwatch_calibration.trial.clips import find_videos, read_clip
-from taintwatch_models.errors import BadFrame, UsageError
+from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
 
 __all__ = ["stills"]
@@ -38,31 +38,15 @@ def stills(videos: tuple[Path, ...], every: int, truth: int | None, out: Path) -
         label = info.truth if info is not None and isinstance(info.truth, int) else truth
         if label is None:
             raise UsageError(f"{video}: which class it shows is not known; give its number with --truth")
-        for index, (image, time_s) in enumerate(_pictures(video)):
-            if index % every == 0 and not (info is not None and info.attacked(time_s)):
-                rows.append((_keep(out, f"{video.stem}-{index:05d}.png", image), label))
+        for index, grab in enumerate(read_through(VideoSource(video))):
+            if index % every == 0 and not (info is not None and info.attacked(grab.media_s or 0.0)):
+                rows.append((_keep(out, f"{video.stem}-{index:05d}.png", grab.image), label))
     if not rows:
         raise UsageError("there is no picture without an attack in these clips; film the object alone, too")
     text = io.StringIO()
     csv.writer(text).writerows([("file", "class_index"), *rows])
     write_atomically(out / "labels.csv", text.getvalue().encode())
     click.echo(f"{out}: {len(rows)} pictures and labels.csv; craft on them with `taintwatch craft ... --images {out}`")
-
-
-def _pictures(video: Path) -> Iterator[tuple[NDArray[np.uint8], float]]:
-    source = VideoSource(video)
-    source.open()
-    try:
-        while True:
-            try:
-                grab = source.read()
-            except BadFrame:
-                continue
-            if grab is None:
-                return
-            yield grab.image, grab.media_s or 0.0
-    finally:
-        source.close()
 
 
 def _keep(out: Path, name: str, image: NDArray[np.uint8]) -> str:

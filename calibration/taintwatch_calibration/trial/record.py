@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from taintwatch.sources.base import Grab, Source
+from taintwatch.sources.reading import grabs_of
 from taintwatch_calibration.film.lens import Stand
 from taintwatch_calibration.film.recording import recording
 from taintwatch_calibration.trial.clips import ClipInfo, read_clip, write_clip_info
 from taintwatch_calibration.trial.markers import MarkerFinder
 from taintwatch_calibration.trial.matrix import Cell
-from taintwatch_models.errors import BadFrame, UsageError
+from taintwatch_models.errors import UsageError
 
 __all__ = ["Filmed", "Patience", "Progress", "advice", "record_matrix"]
 
@@ -127,13 +128,7 @@ def _is_there(video: Path) -> bool:
 
 def _pictures(source: Source, clock: Callable[[], float]) -> Iterator[tuple[Grab, float]]:
     """Yield pictures with their times; a damaged one is passed over."""
-    while True:
-        try:
-            grab = source.read()
-        except BadFrame:
-            continue
-        if grab is None:
-            return
+    for grab in grabs_of(source):
         yield grab, grab.media_s if grab.media_s is not None else clock()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from taintwatch.footage.mapping import Finished, map_resumably
 from taintwatch.footage.tasks import Task, fingerprint_of
+from taintwatch.sources.reading import read_through
 from taintwatch.sources.video import VideoSource
 from taintwatch.vote.voter import Voter
 from taintwatch.vote.window import KofN
@@ -21,7 +22,7 @@ from taintwatch_calibration.trial.markers import MarkerFinder
 from taintwatch_calibration.trial.overlay import as_data_uri, draw_example
 from taintwatch_calibration.trial.scored import ScoredClip, Trial, clip_from_json
 from taintwatch_models.classifier import Rejected
-from taintwatch_models.errors import BadFrame, UsageError
+from taintwatch_models.errors import UsageError
 from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
 from taintwatch_models.records import Frame, Prediction, Verdict
 
@@ -153,25 +154,13 @@ def _append(
 
 
 def _batches(video: Path) -> Iterator[list[Frame]]:
-    source = VideoSource(video)
-    source.open()
-    index, batch = 0, []
-    try:
-        while True:
-            try:
-                grab = source.read()
-            except BadFrame:
-                continue
-            if grab is None:
-                break
-            time_s = grab.media_s if grab.media_s is not None else index / 25
-            batch.append(Frame(video.name, index, grab.image, round(time_s * 1e9), 0, time_s))
-            index += 1
-            if len(batch) == _BATCH:
-                yield batch
-                batch = []
-    finally:
-        source.close()
+    batch = []
+    for index, grab in enumerate(read_through(VideoSource(video))):
+        time_s = grab.media_s if grab.media_s is not None else index / 25
+        batch.append(Frame(video.name, index, grab.image, round(time_s * 1e9), 0, time_s))
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
     if batch:
         yield batch
 
