@@ -151,9 +151,5 @@ def _rows(table: Table, chosen: NDArray[np.bool_]) -> Table:
     return {name: values[chosen] for name, values in table.items()}
 
 
-def _share(hits: NDArray[np.bool_]) -> float | None:
-    return round(float(hits.mean()), 4) if len(hits) else None
-
-
 def _rounded(interval: tuple[float, float]) -> list[float]:
     return [round(end, 4) for end in interval]

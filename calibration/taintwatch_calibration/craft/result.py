@@ -54,10 +54,6 @@ class Folder:
     def checkpoint(self) -> Path:
         return self.path / "checkpoint.pt"
 
-    @property
-    def preview(self) -> Path:
-        return self.path / "preview.png"
-
     def picture(self, name: str, picture: NDArray[np.uint8]) -> dict[str, str]:
         """Write a PNG; return its name and hash for the recipe. Raises `UsageError`."""
         _, png = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from taintwatch_models.errors import TaintwatchError, UsageError
@@ -59,11 +59,6 @@ def every_file() -> tuple[Path, ...]:
     """Return every path that an installation may have, chosen drop-ins or not."""
     drop_ins = (UNIT_FOLDER / f"{unit}.d" / f"{name}.conf" for unit in UNITS for name in DROP_INS)
     return (*(UNIT_FOLDER / name for name in UNITS), *drop_ins, SYSUSERS)
-
-
-def drop_ins_of(files: Mapping[Path, str]) -> tuple[str, ...]:
-    """Return the drop-ins among rendered files."""
-    return tuple(sorted({path.stem for path in files if path.suffix == ".conf" and path != SYSUSERS}))
 
 
 def _check_program(program: Path) -> None:
