@@ -1,0 +1,27 @@
+"""Detectors of the literature, written from their papers and small, for comparison only: see docs/peers.md."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from benchmarks.peers.base import Factory, Peer
+from benchmarks.peers.double_masking import DoubleMasking
+from benchmarks.peers.lgs import LocalGradientsSmoothing
+from benchmarks.peers.magnet import MagNet
+from benchmarks.peers.minority import MinorityReports
+from benchmarks.peers.sentinet import SentiNet
+from benchmarks.peers.squeezing import FeatureSqueezing
+
+__all__ = ["PEERS", "Factory", "Peer"]
+
+PEERS: dict[str, Factory] = {
+    "sentinet": SentiNet,
+    "lgs": LocalGradientsSmoothing,
+    "double_masking_3": partial(DoubleMasking, count=3),
+    "double_masking_6": partial(DoubleMasking, count=6),
+    "minority_3": partial(MinorityReports, count=3),
+    "minority_6": partial(MinorityReports, count=6),
+    "squeezing": FeatureSqueezing,
+    "magnet": MagNet,
+}
+"""By the name under which each is reported."""
