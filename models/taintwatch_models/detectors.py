@@ -19,12 +19,21 @@ from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Detector, Prediction, RadarEvidence, Verdict
 from taintwatch_models.regions import region_of
 
-__all__ = ["DETECTOR_NAMES", "PaperDetector", "TightDetector", "make_detectors", "tight_score", "tight_scores_of"]
+__all__ = [
+    "DETECTOR_NAMES",
+    "PaperDetector",
+    "TightDetector",
+    "make_detectors",
+    "require_strangeness",
+    "tight_score",
+    "tight_scores_of",
+]
 
 DETECTOR_NAMES = ("tight", "paper", "cmag", "joint")
 _NOT_STRANGE = (
-    "'tight' was calibrated with the strangeness of maps, which this model's graph does not give; calibrate it again "
-    "with `taintwatch calibrate thresholds`"
+    "'tight' was calibrated with the strangeness of maps, which this model's graph does not give; run the prepared "
+    "model (.radar.onnx) that `taintwatch calibrate thresholds --learn` wrote, or calibrate this one again without "
+    "--learn"
 )
 
 
@@ -51,12 +60,17 @@ def tight_score(
 def tight_scores_of(outputs: Mapping[str, NDArray[Any]], settings: TightCalibration) -> NDArray[np.float64]:
     """Return `tight`'s scores (B,) of a radar's outputs. Raises `CalibrationError` where a statistic is missing."""
     strange = outputs.get(STRANGENESS)
+    require_strangeness(settings, given=strange is not None)
     if strange is None:
-        if settings.strangeness_weight:
-            raise CalibrationError(_NOT_STRANGE)
         strange = np.zeros(len(outputs["tight_margin"]))
     rows = zip(outputs["tight_margin"], outputs["tight_swing"], outputs["heat"], strange, strict=True)
     return np.array([_weighed(settings, *(float(value) for value in row)) for row in rows], np.float64)
+
+
+def require_strangeness(settings: TightCalibration, *, given: bool) -> None:
+    """Raise `CalibrationError` where `tight` weighs the strangeness of maps and it is not given."""
+    if settings.strangeness_weight and not given:
+        raise CalibrationError(_NOT_STRANGE)
 
 
 def _weighed(settings: TightCalibration, margin: float, swing: float, heat: float, strangeness: float) -> float:
@@ -147,8 +161,7 @@ class TightDetector:
             return _passed(self.name, prediction, evidence, self._gate)
         if evidence.tight_margin is None or evidence.tight_swing is None or evidence.tight_rank is None:
             raise ConfigError("the detector 'tight' is on, but the classifier was loaded without its variant")
-        if evidence.strangeness is None and self._settings.strangeness_weight:
-            raise CalibrationError(_NOT_STRANGE)
+        require_strangeness(self._settings, given=evidence.strangeness is not None)
         margin, swing, strangeness = evidence.tight_margin, evidence.tight_swing, evidence.strangeness or 0.0
         score = _weighed(self._settings, margin, swing, evidence.heat, strangeness)
         statistics = {

@@ -12,7 +12,7 @@ import numpy as np
 
 from taintwatch_models.calibration_file import Calibration, read_calibration
 from taintwatch_models.classifier import Classifier
-from taintwatch_models.detectors import make_detectors
+from taintwatch_models.detectors import make_detectors, require_strangeness
 from taintwatch_models.errors import ConfigError, ModelError
 from taintwatch_models.preprocessing import ModelDescription, Preprocessing, read_description, read_labels
 from taintwatch_models.records import Detector
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LoadedModel",
     "ModelSettings",
+    "calibration_path",
     "cmag_path",
     "describe",
     "load_model",
@@ -88,11 +89,15 @@ def load_model(settings: ModelSettings) -> LoadedModel:
             raise ConfigError("the gate needs a model that runs on ONNX Runtime; switch [gate] off for a Torch model")
         info, make = load_torch_radar(replace(settings, variants=radar_variants(settings.variants)))
         calibration, warnings = _calibration(settings, info.source_sha256)
+        _require_fit(settings, calibration, strange=False)
         radar: Radar = make(calibration)
     else:
+        from taintwatch_models.graph.strangeness import gives_strangeness
+
         file = load_radar_file(settings)
         info = file.info
         calibration, warnings = _calibration(settings, info.source_sha256)
+        _require_fit(settings, calibration, strange=gives_strangeness(file))
         radar = _onnx_radar(file, settings, calibration)
     from taintwatch_models.onnx_classifier import RadarClassifier
 
@@ -107,6 +112,12 @@ def load_model(settings: ModelSettings) -> LoadedModel:
     for warning in warnings:
         _log.warning(warning)
     return LoadedModel(classifier, detectors, calibration, info.preprocessing, tuple(warnings))
+
+
+def _require_fit(settings: ModelSettings, calibration: Calibration, *, strange: bool) -> None:
+    """Raise `CalibrationError` at the start, not at the first frame, where `tight` weighs what it is not given."""
+    if "tight" in radar_variants(settings.variants):
+        require_strangeness(calibration.tight, given=strange)
 
 
 def _onnx_radar(file: RadarFile, settings: ModelSettings, calibration: Calibration) -> Radar:
@@ -160,15 +171,23 @@ def _wants_cmag(detectors: Sequence[str]) -> bool:
     return "cmag" in detectors or "joint" in detectors
 
 
+def calibration_path(settings: ModelSettings) -> Path:
+    """Return where the model's thresholds are, or should be."""
+    return _beside(settings.path, "calibration.json") if settings.calibration is None else Path(settings.calibration)
+
+
 def cmag_path(settings: ModelSettings) -> Path:
     """Return where the model's reconstructors are, or should be."""
-    if settings.cmag is not None:
-        return Path(settings.cmag)
-    if settings.path is None:
+    return _beside(settings.path, "cmag.onnx") if settings.cmag is None else Path(settings.cmag)
+
+
+def _beside(model: str | None, suffix: str) -> Path:
+    """Return what belongs to a model, prepared or plain: it has the same name and another suffix."""
+    if model is None:
         from taintwatch_models.bundled import bundled_path
 
-        return bundled_path("signs.cmag.onnx")
-    return Path(settings.path.removesuffix(".onnx").removesuffix(".radar") + ".cmag.onnx")
+        return bundled_path(f"signs.{suffix}")
+    return Path(f"{model.removesuffix('.onnx').removesuffix('.radar')}.{suffix}")
 
 
 def _cmag_runner(settings: ModelSettings, calibration: Calibration, info: RadarInfo) -> CmagRunner:
@@ -230,18 +249,8 @@ def _is_torch(path: str | None) -> bool:
 def _calibration(settings: ModelSettings, model_hash: str) -> tuple[Calibration, list[str]]:
     """Find the calibration; say so where there is none."""
     warnings: list[str] = []
-    path: Path | None = None
-    if settings.calibration is not None:
-        path = Path(settings.calibration)
-    elif settings.path is None:
-        from taintwatch_models.bundled import bundled_calibration_path
-
-        path = bundled_calibration_path()
-    else:
-        stem = settings.path.removesuffix(".onnx").removesuffix(".radar")
-        beside = Path(stem + ".calibration.json")
-        path = beside if beside.is_file() else None
-    if path is None:
+    path = calibration_path(settings)
+    if settings.calibration is None and settings.path is not None and not path.is_file():
         warnings.append(
             "not calibrated: thresholds are rough defaults, expect false alarms; run `taintwatch calibrate thresholds`"
         )

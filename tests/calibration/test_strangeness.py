@@ -117,7 +117,7 @@ def test_calibrating_weighs_strangeness_where_the_graph_gives_it_and_not_elsewhe
 
 def test_a_calibration_with_strangeness_is_refused_for_a_graph_without_it(radar: RadarFile) -> None:
     settings = TightCalibration(strangeness_weight=1.0)
-    with pytest.raises(CalibrationError, match="which this model's graph does not give; calibrate it again"):
+    with pytest.raises(CalibrationError, match="which this model's graph does not give; run the prepared model"):
         tight_scores(radar, greys(3), settings, progress=lambda what, done, total: None)
 
 
@@ -132,6 +132,23 @@ def test_learning_by_command_writes_a_model_that_runs_with_its_thresholds(tmp_pa
     assert read_calibration(tmp_path / "m.calibration.json").tight.strangeness_weight > 0
     loaded = load_model(ModelSettings(path=str(learnt)))
     assert loaded.calibration.tight.strangeness_weight > 0
+
+
+def test_the_thresholds_of_a_learnt_model_are_refused_at_the_start_for_the_plain_one(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m.onnx")
+    video = write_video(tmp_path / "benign.mp4", footage(120))
+    learnt = tmp_path / "learnt" / "m.radar.onnx"
+    learnt.parent.mkdir()
+    arguments = ["--benign", str(video), "--fpr", "0.05", "--learn", str(learnt), "--variant", "tight"]
+    CliRunner().invoke(
+        calibrate_group,
+        ["thresholds", "--model", str(model), *arguments, "--out", str(tmp_path / "m.calibration.json")],
+        catch_exceptions=False,
+        standalone_mode=False,
+    )
+    with pytest.raises(CalibrationError, match=r"run the prepared model \(\.radar\.onnx\) that .* --learn"):
+        load_model(ModelSettings(path=str(model)))
+    assert load_model(ModelSettings(path=str(model), variants=("paper",))).detectors[0].name == "paper"
 
 
 def test_a_name_that_no_prepared_model_has_is_refused_before_anything_is_read(tmp_path: Path) -> None:
