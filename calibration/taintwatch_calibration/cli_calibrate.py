@@ -8,13 +8,12 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from taintwatch_calibration.benign import read_benign
 from taintwatch_calibration.cli_check import check
 from taintwatch_calibration.cli_colour import colour
 from taintwatch_calibration.cli_gate import gate
+from taintwatch_calibration.progress import bars, read_shown
 from taintwatch_calibration.strangeness import fit_strangeness
 from taintwatch_calibration.thresholds import LabelCurve, calibrate
 from taintwatch_models.calibration_file import (
@@ -25,7 +24,7 @@ from taintwatch_models.calibration_file import (
     write_calibration,
 )
 from taintwatch_models.errors import UsageError
-from taintwatch_models.loading import ModelSettings, load_radar_file
+from taintwatch_models.loading import ModelSettings, calibration_path, load_radar_file
 from taintwatch_models.radar_file import write_radar
 
 __all__ = ["calibrate_group"]
@@ -85,21 +84,14 @@ def thresholds(
     if model is None and out is None:
         raise UsageError("the bundled model's own calibration is not overwritten; say where yours goes with --out")
     radar = load_radar_file(ModelSettings(path=model, preprocessing=preprocessing, labels=labels))
-    target = out or _beside(learn or Path(model or ""))
+    target = out or calibration_path(ModelSettings(path=model if learn is None else str(learn)))
     for path in (target, learn):
         if path is not None and not path.parent.is_dir():
             raise UsageError(f"{path}: its folder does not exist")
     if learn is not None and not learn.name.endswith(".radar.onnx"):
         raise UsageError(f"--learn {learn}: the file's name must end in .radar.onnx, as prepared models' names do")
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    ) as bar:
-        reading = bar.add_task("reading", total=None)
-        frames = read_benign(
-            benign, radar.info.preprocessing, most=max_frames, report=lambda n: bar.update(reading, completed=n)
-        )
-        bar.update(reading, total=len(frames.pixels), completed=len(frames.pixels))
+    with bars() as bar:
+        frames = read_shown(bar, benign, radar.info.preprocessing, max_frames)
         strangeness = None
         if learn is not None:
             learning = bar.add_task("learning", total=len(frames.pixels))
@@ -127,11 +119,6 @@ def thresholds(
         click.echo(json.dumps({"file": str(target), **dataclasses.asdict(calibration)}))
     else:
         _show(Console(), calibration, curve, target, frames.bad)
-
-
-def _beside(model: Path) -> Path:
-    name = model.name.removesuffix(".onnx").removesuffix(".radar")
-    return model.with_name(f"{name}.calibration.json")
 
 
 def _show(console: Console, calibration: Calibration, curve: LabelCurve | None, target: Path, bad: int) -> None:

@@ -6,11 +6,10 @@ import json
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from taintwatch_calibration.benign import read_benign
 from taintwatch_calibration.drift import Drift, check_drift
+from taintwatch_calibration.progress import bars, read_shown
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
 
@@ -62,15 +61,9 @@ def check(
 
 
 def _run(loaded: LoadedModel, benign: str, most: int) -> tuple[Drift, ...]:
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=Console(stderr=True),
-    ) as bar:  # fmt: skip
-        reading = bar.add_task("reading", total=None)
-        frames = read_benign(benign, loaded.preprocessing, most=most, report=lambda n: bar.update(reading, completed=n))
-        total = len(frames.pixels)
-        bar.update(reading, total=total, completed=total)
-        judging = bar.add_task("judging", total=total)
+    with bars() as bar:
+        frames = read_shown(bar, benign, loaded.preprocessing, most)
+        judging = bar.add_task("judging", total=len(frames.pixels))
         return check_drift(loaded, frames, progress=lambda n: bar.update(judging, completed=n))
 
 

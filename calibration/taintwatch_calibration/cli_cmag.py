@@ -8,14 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from taintwatch_calibration.benign import read_benign
 from taintwatch_calibration.denormals import denormals_flushed
+from taintwatch_calibration.progress import bars, read_shown
 from taintwatch_models.calibration_file import Calibration, HeldOut, read_calibration, write_calibration
 from taintwatch_models.errors import UsageError
-from taintwatch_models.loading import ModelSettings, cmag_path, load_radar_file
+from taintwatch_models.loading import ModelSettings, calibration_path, cmag_path, load_radar_file
 
 __all__ = ["cmag_group"]
 
@@ -23,12 +21,6 @@ __all__ = ["cmag_group"]
 @click.group("cmag")
 def cmag_group() -> None:
     """Detect by reconstruction (CMAG): train on benign footage, choose thresholds."""
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    )
 
 
 @cmag_group.command("train")
@@ -88,13 +80,8 @@ def train(
         torch.set_num_threads(threads)
     stem = target.with_suffix("")
     checkpoint, sheet = stem.with_name(stem.name + ".checkpoint.pt"), stem.with_name(stem.name + ".png")
-    console = Console(stderr=True)
-    with _bar(console) as bar:
-        reading = bar.add_task("reading", total=None)
-        frames = read_benign(
-            benign, radar.info.preprocessing, most=max_frames, report=lambda n: bar.update(reading, completed=n)
-        )
-        bar.update(reading, total=len(frames.pixels), completed=len(frames.pixels))
+    with bars() as bar:
+        frames = read_shown(bar, benign, radar.info.preprocessing, max_frames)
         running = bar.add_task("classifying", total=len(frames.pixels))
         settings = TrainingSettings(epochs=epochs, patience=patience, seed=seed)
         stages = {stage: bar.add_task(stage.upper(), total=settings.epochs_of(stage)) for stage in STAGES}
@@ -174,22 +161,17 @@ def calibrate(
 
     settings = ModelSettings(path=model, preprocessing=preprocessing, cmag=cmag_file)
     radar = load_radar_file(settings)
-    source = given or _calibration_beside(model)
+    source = given or calibration_path(settings)
     if out is None and model is None:
         raise UsageError("the bundled model's own calibration is not overwritten; say where yours goes with --out")
     before = read_calibration(source, model_hash=radar.info.source_sha256)
     path = cmag_path(settings)
     cmag = read_cmag(path)
     check_fit(cmag.info, radar.info, str(path))
-    with _bar(Console(stderr=True)) as bar:
-        reading = bar.add_task("reading", total=None)
-        read = read_benign(
-            benign, radar.info.preprocessing, most=max_frames, report=lambda n: bar.update(reading, completed=n)
-        )
-        frames = structured(read)
+    with bars() as bar:
+        frames = structured(read_shown(bar, benign, radar.info.preprocessing, max_frames))
         require_enough(frames, fpr)
         total = len(frames.pixels)
-        bar.update(reading, total=total, completed=total)
         rebuilding = bar.add_task("cmag", total=total)
         values = measure(radar, cmag, frames, threads=threads, count=lambda n: bar.update(rebuilding, completed=n))
         chosen = calibrate_cmag(
@@ -221,14 +203,6 @@ def calibrate(
         click.echo(json.dumps({"file": str(target), **dataclasses.asdict(after)}))
     else:
         _show(after, target)
-
-
-def _calibration_beside(model: str | None) -> Path:
-    if model is None:
-        from taintwatch_models.bundled import bundled_calibration_path
-
-        return bundled_calibration_path()
-    return Path(model.removesuffix(".onnx").removesuffix(".radar") + ".calibration.json")
 
 
 def _show(calibration: Calibration, target: Path) -> None:

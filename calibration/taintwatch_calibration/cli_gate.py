@@ -7,15 +7,12 @@ import json
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from taintwatch_calibration.benign import read_benign
 from taintwatch_calibration.gate import calibrate_gate
-from taintwatch_models.bundled import bundled_calibration_path
+from taintwatch_calibration.progress import bars, read_shown
 from taintwatch_models.calibration_file import read_calibration, write_calibration
 from taintwatch_models.errors import UsageError
-from taintwatch_models.loading import ModelSettings, load_radar_file
+from taintwatch_models.loading import ModelSettings, calibration_path, load_radar_file
 
 __all__ = ["gate"]
 
@@ -51,20 +48,13 @@ def gate(
     if model is None and out is None:
         raise UsageError("the bundled model's own calibration is not overwritten; say where yours goes with --out")
     radar = load_radar_file(ModelSettings(path=model, preprocessing=preprocessing))
-    source = calibration or _beside(model)
+    source = calibration or calibration_path(ModelSettings(path=model))
     target = out or source
     before = read_calibration(source, model_hash=radar.info.source_sha256)
     if not target.parent.is_dir():
         raise UsageError(f"{target}: its folder does not exist")
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    ) as bar:
-        reading = bar.add_task("reading", total=None)
-        frames = read_benign(
-            benign, radar.info.preprocessing, most=max_frames, report=lambda n: bar.update(reading, completed=n)
-        )
-        bar.update(reading, total=len(frames.pixels), completed=len(frames.pixels))
+    with bars() as bar:
+        frames = read_shown(bar, benign, radar.info.preprocessing, max_frames)
         scoring = bar.add_task("gate", total=len(frames.pixels))
         chosen = calibrate_gate(
             radar,
@@ -84,9 +74,3 @@ def gate(
             f"checked are frames with a gate score above {chosen.threshold:.3f}: {found.rate:.1%} of {found.frames} "
             f"held-out benign frames (95% interval {found.low:.1%} to {found.high:.1%}); written to {target}"
         )
-
-
-def _beside(model: str | None) -> Path:
-    if model is None:
-        return bundled_calibration_path()
-    return Path(model.removesuffix(".onnx").removesuffix(".radar") + ".calibration.json")

@@ -1,4 +1,4 @@
-"""One progress bar for work over many files."""
+"""Progress bars, on stderr, of commands that take their time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,29 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from taintwatch.footage.mapping import Finished
+from taintwatch_calibration.benign import BenignFrames, read_benign
+from taintwatch_models.preprocessing import Preprocessing
 
-__all__ = ["counted"]
+__all__ = ["bars", "counted", "read_shown"]
+
+
+def bars(console: Console | None = None) -> Progress:
+    """Return a context of bars, a task for each step of a command; None: on stderr."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console or Console(stderr=True))
+
+
+def read_shown(bar: Progress, spec: str, preprocessing: Preprocessing, most: int) -> BenignFrames:
+    """Read benign frames with a bar of their own. Raises as `read_benign` does."""
+    reading = bar.add_task("reading", total=None)
+    frames = read_benign(spec, preprocessing, most=most, report=lambda done: bar.update(reading, completed=done))
+    bar.update(reading, total=len(frames.pixels), completed=len(frames.pixels))
+    return frames
 
 
 @contextmanager
 def counted(console: Console, words: str) -> Iterator[Callable[[Finished], None]]:
     """Show a bar; what is yielded is told of each item that is done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+    with bars(console) as bar:
         task = bar.add_task(words, total=None)
         yield lambda finished: bar.update(task, total=finished.total, completed=finished.done)
