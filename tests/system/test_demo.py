@@ -19,7 +19,7 @@ from tests.system.program import ENVIRONMENT, PROGRAM
 
 PATIENCE_S = 300.0  # only so that a hanging program fails a test instead of the whole run
 
-pytestmark = pytest.mark.timeout(PATIENCE_S + 20)
+pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
 
 
 def demo(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
