@@ -20,6 +20,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.soaking.bench import Bench, Effect, FaultError, Pace
@@ -146,7 +148,7 @@ def _sample(bench: Bench, ended: threading.Event) -> None:
     while not ended.wait(SAMPLE_S):
         try:
             bench.daemon.sample()
-        except (RuntimeError, OSError):
+        except (RuntimeError, OSError, psutil.Error):
             continue  # it is being restarted
 
 
