@@ -179,7 +179,7 @@ def test_closing_lets_every_viewer_go() -> None:
             records = records_of(stream)
             assert next(records)[0]["kind"] == "status"
         assert all(told["kind"] == "beat" for told, _ in records)  # and then it ends
-    assert not any(thread.name == "web" for thread in threading.enumerate())
+    until(lambda: not any(thread.name == "web" for thread in threading.enumerate()))
 
 
 def test_a_camera_that_was_taken_away_is_forgotten() -> None:
