@@ -117,7 +117,8 @@ def test_failed_starts_leave_no_open_files_behind(publisher: Publisher) -> None:
             Publisher(an_identity(), publisher.endpoint)
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a count is all that is wanted
 
-    assert attempt() == attempt()
+    first, *later = (attempt() for _ in range(5))
+    assert min(later) <= first  # what other threads of the tests open and close meanwhile comes and goes
 
 
 @pytest.mark.parametrize("limits", [{"heartbeat_s": 0}, {"queue_limit": 0}, {"high_water_mark": 0}])
