@@ -265,6 +265,7 @@ def test_the_command_chooses_a_policy_and_a_second_run_scores_nothing_anew(tmp_p
         (("--scenes", "nowhere.tar"), "no such folder or archive"),
         (("--patches", "nowhere"), "no such folder, or neither"),
         (("--calibration", "nowhere.json"), "nowhere.json"),
+        (("--out", "README.md/votes.json"), "its folder cannot be made"),
     ],
 )
 def test_what_is_not_there_is_named_in_one_sentence(arguments: tuple[str, str], sentence: str, tmp_path: Path) -> None:

@@ -67,8 +67,10 @@ def votes(
     a policy, the other half say how good it is.
     """
     target = out or work / "votes.json"
-    if target.parent.exists() and not target.parent.is_dir():
-        raise UsageError(f"{target.parent} is a file: --out must name one in a folder")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)  # told now, not after an hour of scoring
+    except OSError as error:
+        raise UsageError(f"{target}: its folder cannot be made ({error.strerror}); choose another --out") from None
     model = ModelSettings(calibration=calibration, variants=(detector,), threads=1)
     world = World(model, scenes, None if patches is None else str(patches), seed, stream_seconds)
     videos = find_videos(footage) if footage else ()
@@ -90,7 +92,6 @@ def votes(
     document = {
         **machine(), **about, "detector": detector, "threshold": threshold, "fps": FPS, "options": options, **found
     }  # fmt: skip
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(target, _text(document).encode())
     write_atomically(target.with_suffix(".md"), page(document, target.stem).encode())
     if picture:
