@@ -161,6 +161,7 @@ def test_the_metrics_say_what_it_is_and_how_well_it_does(work: Path) -> None:
     assert set(about["by_class"]) == {"church", "gas pump"}
     assert about["epochs"] == 2
     assert about["last_maps"] == [16, 14, 14]
+    assert about["head"] == "GlobalAveragePool > Flatten > Gemm"
     assert about["parameters"] == sum(p.numel() for p in build_network("fourteen", 2, 1).parameters())
     assert about["multiply_adds"] > 0
     assert about["identity"]["recipe"]["seed"] == 0
