@@ -24,6 +24,7 @@ from taintwatch_calibration.bench.voting.outcome import (
     BenignOutcome,
     attack_outcome,
     benign_outcome,
+    fewer_a_day,
 )
 from taintwatch_calibration.bench.voting.pictures import Patch, read_patches
 from taintwatch_calibration.bench.voting.poisson import poisson_interval
@@ -137,6 +138,15 @@ def test_false_alarms_become_a_rate_a_day_with_both_intervals() -> None:
     assert outcome.poisson == pytest.approx((1.623486 * 12, 11.668332 * 12), rel=1e-5)
     assert outcome.by_stream == pytest.approx((0.0, 120.0))  # all five are of one stream: none, or twice as many
     assert outcome.upper == outcome.poisson[1]
+
+
+def test_two_policies_are_compared_on_the_same_streams() -> None:
+    quiet, lively = stream(0, "xx" + "." * 898), stream(1, ("xxx" + "." * 97) * 9)
+    fewer, (low, high) = fewer_a_day(KofN(3, 5), KofN(2, 5), [quiet, lively, lively, quiet], 0.5)
+    assert fewer == 0.5 * 24 * 60  # one alarm fewer in every second minute
+    assert low >= 0.0
+    assert high == 24 * 60
+    assert fewer_a_day(KofN(3, 5), KofN(3, 5), [quiet, lively], 0.5) == (0.0, (0.0, 0.0))
 
 
 def attack(text: str, scores: str, appears: int = 4, patch: str = "p") -> Stream:
@@ -265,7 +275,7 @@ def test_the_command_chooses_a_policy_and_a_second_run_scores_nothing_anew(tmp_p
         (("--scenes", "nowhere.tar"), "no such folder or archive"),
         (("--patches", "nowhere"), "no such folder, or neither"),
         (("--calibration", "nowhere.json"), "nowhere.json"),
-        (("--out", "README.md/votes.json"), "its folder cannot be made"),
+        (("--out", f"{__file__}/votes.json"), "its folder cannot be made"),
     ],
 )
 def test_what_is_not_there_is_named_in_one_sentence(arguments: tuple[str, str], sentence: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from taintwatch.vote.settings import POLICIES
 from taintwatch_calibration.bench.voting.choice import RULE, Measured, choose
 from taintwatch_calibration.bench.voting.independence import expected_a_day
-from taintwatch_calibration.bench.voting.outcome import attack_outcome, benign_outcome
+from taintwatch_calibration.bench.voting.outcome import attack_outcome, benign_outcome, fewer_a_day
 from taintwatch_calibration.bench.voting.policies import Candidate, candidates, default_candidate
 from taintwatch_calibration.bench.voting.replay import raised, rises
 from taintwatch_calibration.bench.voting.streams import Halves, Stream, halves
@@ -81,12 +81,19 @@ def compare(
         "chosen": best.candidate.name,
         "default": default.candidate.name,
         "chosen_of_each_kind": {kind: one.candidate.name for kind, one in kinds.items()},
+        "against_default": _against(best, default, parts[1].benign, threshold),
         "frames": _frames(parts, threshold),
         "correlation": _correlation(parts[0].benign, threshold, (best.candidate, default.candidate)),
         "footage": _footage(streams, threshold, (best.candidate, default.candidate)),
         "stricter": [_stricter(parts, accepted, (best.candidate, default.candidate)) for accepted in STRICTER],
         "rows": [replay.row(one, share) for one in measured],
     }
+
+
+def _against(best: Measured, default: Measured, streams: Sequence[Stream], threshold: float) -> dict[str, Any]:
+    """Whether the chosen policy is quieter than the default on the half that it was not chosen on."""
+    fewer, interval = fewer_a_day(best.candidate.policy, default.candidate.policy, streams, threshold)
+    return {"fewer_a_day": fewer, "by_stream": interval, "quieter": interval[0] > 0}
 
 
 def _plain(one: Measured) -> dict[str, Any]:

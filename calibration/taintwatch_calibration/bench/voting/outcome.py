@@ -16,7 +16,7 @@ from taintwatch_calibration.bench.voting.replay import raised, rises
 from taintwatch_calibration.bench.voting.streams import Stream
 from taintwatch_calibration.bench.voting.world import FPS
 
-__all__ = ["WITHIN", "AttackOutcome", "BenignOutcome", "attack_outcome", "benign_outcome"]
+__all__ = ["WITHIN", "AttackOutcome", "BenignOutcome", "attack_outcome", "benign_outcome", "fewer_a_day"]
 
 WITHIN = 10
 """Fooled frames within which an alarm is wanted."""
@@ -74,7 +74,7 @@ def benign_outcome(policy: Policy[Any], streams: Sequence[Stream], threshold: fl
     frames = sum(len(stream.scores) for stream in streams)
     if not frames:
         raise ValueError("benign streams without a frame")
-    counts = np.array([len(rises(raised(stream.suspicious(threshold), policy))) for stream in streams])
+    counts = _alarms(policy, streams, threshold)
     lengths = np.array([len(stream.scores) for stream in streams])
     hours, alarms = frames / FPS / 3600, int(counts.sum())
     low, high = poisson_interval(alarms)
@@ -82,6 +82,22 @@ def benign_outcome(policy: Policy[Any], streams: Sequence[Stream], threshold: fl
         hours, alarms, len(streams), int((counts > 0).sum()), alarms / hours * 24,
         (low / hours * 24, high / hours * 24), _by_stream(counts, lengths),
     )  # fmt: skip
+
+
+def fewer_a_day(
+    one: Policy[Any], other: Policy[Any], streams: Sequence[Stream], threshold: float
+) -> tuple[float, tuple[float, float]]:
+    """Return how many false alarms a camera-day fewer `one` raises than `other`, with its 95% interval over streams.
+
+    Both are replayed on the same streams, so that what makes a stream hard cancels out.
+    """
+    saved = _alarms(other, streams, threshold) - _alarms(one, streams, threshold)
+    lengths = np.array([len(stream.scores) for stream in streams])
+    return float(saved.sum() / lengths.sum() * FPS * 86_400), _by_stream(saved, lengths)
+
+
+def _alarms(policy: Policy[Any], streams: Sequence[Stream], threshold: float) -> NDArray[np.int64]:
+    return np.array([len(rises(raised(stream.suspicious(threshold), policy))) for stream in streams], np.int64)
 
 
 def _by_stream(counts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[float, float]:

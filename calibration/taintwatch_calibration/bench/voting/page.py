@@ -26,7 +26,7 @@ def page(document: Document, name: str) -> str:
         "frames. The rates below are of the reporting half.",
         f"![False alarms against time to alarm]({name}.png)",
         f"Rule: {document['rule']}",
-        f"**Chosen: {document['chosen']}.** Default of the daemon: {document['default']}.",
+        f"**Chosen: {document['chosen']}.** Default of the daemon: {document['default']}. {_verdict(document)}",
         _policies(document),
         "## Frames",
         _frames(document["frames"]),
@@ -40,6 +40,17 @@ def page(document: Document, name: str) -> str:
 
 def _hours(document: Document, half: str) -> float:
     return float(document["rows"][0][half]["benign"]["hours"])
+
+
+def _verdict(document: Document) -> str:
+    if document["chosen"] == document["default"]:
+        return "They are the same."
+    against = document["against_default"]
+    said = "That is more than chance." if against["quieter"] else "That may be chance: no reason to change the default."
+    return (
+        f"On the reporting half the chosen one raises {against['fewer_a_day']:.1f} false alarms a camera-day fewer "
+        f"({_between(against['by_stream'])}, paired over streams). {said}"
+    )
 
 
 def _policies(document: Document) -> str:
