@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames, batches_of
+from taintwatch_calibration.local_strangeness import fit_local
 from taintwatch_models.errors import CalibrationError
+from taintwatch_models.graph.local_strangeness import LocalReference
 from taintwatch_models.graph.strangeness import LayerReference, attach_strangeness, layer_values, pooling_graph
 from taintwatch_models.onnx_session import open_session
 from taintwatch_models.radar_file import RadarFile
@@ -33,6 +35,8 @@ _SHRINKAGE = 0.01
 _LEVEL = 1e-6
 """Least variance of a channel's logarithm that is believed: of pictures that are all the same, say."""
 _LEAST = 100
+_PER_LABEL = 5
+"""Pictures of the label of half of the pictures: with fewer, means of labels tell nothing, and only places count."""
 
 Array = NDArray[np.float64]
 
@@ -44,19 +48,25 @@ class Fitted:
     radar: RadarFile
     scores: NDArray[np.float64]
     """(frames,): each from the other folds' reference. Thresholds for these frames are chosen on them."""
+    layers: tuple[LayerReference, ...] = ()
+    local: LocalReference | None = None
+    scale: tuple[float, float] = (0.0, 1.0)
+    """What the radar's `strangeness` was written from: see `attach_strangeness`."""
 
 
 def fit_strangeness(
     radar: RadarFile,
     frames: BenignFrames,
     *,
+    local: bool = True,
     seed: int = 0,
     threads: int = 0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Fitted:
     """Fit each layer's reference on benign frames: means for each predicted label, one covariance.
 
-    `progress` is told how many frames are done. Raises `CalibrationError` for fewer than 100 frames.
+    `local`: also what benign cells look like, whatever the label. `progress` is told how many frames are done, as a
+    share of all the work. Raises `CalibrationError` for fewer than 100 frames.
     """
     count = len(frames.pixels)
     if count < _LEAST:
@@ -65,7 +75,8 @@ def fit_strangeness(
             f"give at least {_LEAST}"
         )
     values = layer_values(radar)
-    labels, pooled = _pooled(radar, values, frames, threads, progress)
+    rounds = 3 if local else 1
+    labels, pooled = _pooled(radar, values, frames, threads, lambda done: progress(done // rounds))
     folds = _folds(frames, seed)
     classes = radar.info.classes
     held = [np.empty(count) for _ in values]
@@ -81,7 +92,20 @@ def fit_strangeness(
         spread = max(float(np.quantile(distances, 0.98)) - centre, 1e-3)
         scores += (distances - centre) / spread / len(values)
         layers.append(LayerReference(value, means.astype(np.float32), whitening.astype(np.float32), centre, spread))
-    return Fitted(attach_strangeness(radar, layers), scores)
+    located = None
+    if local:
+        located = fit_local(
+            radar, frames, folds, seed=seed, threads=threads, progress=lambda done: progress((count + done) // rounds)
+        )
+    if located is None:
+        return Fitted(attach_strangeness(radar, layers), scores, tuple(layers))
+    labelled = float(np.median(np.bincount(labels, minlength=classes)[labels])) >= _PER_LABEL
+    larger = np.maximum(scores, located.scores) if labelled else located.scores
+    centre = float(np.median(larger))
+    scale = (centre, max(float(np.quantile(larger, 0.98)) - centre, 1e-3))
+    kept = tuple(layers) if labelled else ()
+    graph = attach_strangeness(radar, kept, located.reference, scale)
+    return Fitted(graph, (larger - scale[0]) / scale[1], kept, located.reference, scale)
 
 
 def _pooled(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,18 @@ class TorchGraph(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, 3, H, W) to the logits, (B, classes)."""
         return self.head(self.maps(inputs))
+
+    def between(self, inputs: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """(B, 3, H, W) to maps on the way, by their names in the graph; `features` are the last ones.
+
+        Raises `ModelError` for a name that the graph does not have.
+        """
+        values = {self._model.input: inputs}
+        values["features"] = self._run(self._cut.body, values, self._cut.maps)
+        missing = [name for name in names if name not in values]
+        if missing:
+            raise ModelError(f"the classifier's graph has no value '{missing[0]}'")
+        return [values[name] for name in names]
 
     def _run(self, nodes: tuple[onnx.NodeProto, ...], values: dict[str, Tensor], wanted: str) -> Tensor:
         for node in nodes:

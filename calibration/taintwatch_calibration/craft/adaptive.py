@@ -39,8 +39,17 @@ def binarised(share: Tensor, cut: float, steepness: float) -> Tensor:
     return soft + (hard - soft).detach()
 
 
-def evade_tight(model: Model, preprocessing: Preprocessing, settings: TightCalibration) -> DetectorLoss:
-    """Keep `tight`'s score under its threshold: margin and swing after the region is filled with the mean colour."""
+def evade_tight(
+    model: Model,
+    preprocessing: Preprocessing,
+    settings: TightCalibration,
+    strange: Callable[[Tensor], Tensor] | None = None,
+) -> DetectorLoss:
+    """Keep `tight`'s score under its threshold: margin and swing after the region is filled with the mean colour.
+
+    `strange`: from inputs to their strangeness, where the settings weigh it; without it the attacker knows nothing of
+    it.
+    """
     fill = torch.from_numpy(mean_fill(preprocessing))
 
     def loss(shown: Shown) -> Tensor:
@@ -53,6 +62,8 @@ def evade_tight(model: Model, preprocessing: Preprocessing, settings: TightCalib
         if settings.heat_weight:
             concentration = heat.amax((1, 2)) / heat.mean((1, 2)).clamp_min(1e-12)
             score = score + settings.heat_weight * concentration.clamp_min(1.0).log()
+        if strange is not None and settings.strangeness_weight:
+            score = score + settings.strangeness_weight * strange(shown.inputs)
         return _once_fooled(F.relu(score - settings.threshold + _ENOUGH), shown)
 
     return loss

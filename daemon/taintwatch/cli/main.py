@@ -29,6 +29,7 @@ COMMANDS = {
         "taintwatch.cli.config:config_group", "Check a configuration; print its schema or an example."
     ),
     "model": LazyCommand("taintwatch.cli.model:model_group", "Prepare and inspect classifiers."),
+    "bench": LazyCommand("taintwatch_calibration.cli_bench:bench_group", "Measure how good detection is."),
     "calibrate": LazyCommand(
         "taintwatch_calibration.cli_calibrate:calibrate_group", "Choose thresholds from benign footage."
     ),

@@ -7,6 +7,8 @@ labels (Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution
 NeurIPS 2018). The distance's logarithm is put on its benign scale, (value - median) / (98% quantile - median), and the
 mean over the layers is the statistic: about 0 for a usual benign picture, 1 for a strange one.
 
+Where the same is known of single places (`local_strangeness`), the larger of both is given.
+
 Deviations from Lee et al.: the largest activation instead of the mean (a patch is local), logarithms, equal weights
 instead of a regression on attacks, no perturbation of the input, the predicted label instead of the nearest, and
 several means of a label.
@@ -25,10 +27,19 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from taintwatch_models.graph.builder import GraphBuilder
+from taintwatch_models.graph.local_strangeness import LocalReference, write_local
 from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["STRANGENESS", "LayerReference", "attach_strangeness", "gives_strangeness", "layer_values", "pooling_graph"]
+__all__ = [
+    "STRANGENESS",
+    "LayerReference",
+    "attach_strangeness",
+    "gives_strangeness",
+    "layer_values",
+    "maps_graph",
+    "pooling_graph",
+]
 
 STRANGENESS = "strangeness"
 _PREFIX = "taintwatch/strangeness"
@@ -91,15 +102,39 @@ def pooling_graph(radar: RadarFile, values: Sequence[str]) -> onnx.ModelProto:
     return keep_outputs(extended, ["label", *(f"pooled_{index}" for index in range(len(values)))])
 
 
-def attach_strangeness(radar: RadarFile, layers: Sequence[LayerReference]) -> RadarFile:
-    """Return the radar with the output `strangeness` (B,), float32; one that it has already is replaced."""
+def maps_graph(radar: RadarFile, values: Sequence[str]) -> onnx.ModelProto:
+    """Return a graph that gives `values`, maps of the first forward, (B, channels, h, w) each."""
     bare = _without(radar.proto)
+    given = {output.name for output in bare.graph.output}
+    wanted = [(value, ["batch", None, None, None]) for value in dict.fromkeys(values) if value not in given]
     builder = GraphBuilder(bare.opset_import[0].version, _PREFIX)
-    parts = [_layer(builder, layer) for layer in layers]
-    total = parts[0] if len(parts) == 1 else builder.add("Sum", *parts)
-    mean = builder.add("Div", total, builder.constant(float(len(parts))))
-    builder.nodes.append(helper.make_node("Identity", [mean], [STRANGENESS], name=STRANGENESS))
-    return replace(radar, proto=_extended(bare, builder, [(STRANGENESS, ["batch"])]))
+    return keep_outputs(_extended(bare, builder, wanted), list(dict.fromkeys(values)))
+
+
+def attach_strangeness(
+    radar: RadarFile,
+    layers: Sequence[LayerReference],
+    local: LocalReference | None = None,
+    scale: tuple[float, float] = (0.0, 1.0),
+) -> RadarFile:
+    """Return the radar with the output `strangeness` (B,), float32; one that it has already is replaced.
+
+    Either of `layers` and `local` may be missing. `scale`: centre and spread of the larger of both on benign pictures.
+    """
+    bare = _without(radar.proto)
+    b = GraphBuilder(bare.opset_import[0].version, _PREFIX)
+    found = [_mean(b, [_layer(b, layer) for layer in layers])] if layers else []
+    found += [write_local(b, local)] if local is not None else []
+    largest = found[0] if len(found) == 1 else b.add("Max", *found)
+    if scale != (0.0, 1.0):
+        largest = b.add("Div", b.add("Sub", largest, b.constant(scale[0])), b.constant(scale[1]))
+    b.nodes.append(helper.make_node("Identity", [largest], [STRANGENESS], name=STRANGENESS))
+    return replace(radar, proto=_extended(bare, b, [(STRANGENESS, ["batch"])]))
+
+
+def _mean(builder: GraphBuilder, values: Sequence[str]) -> str:
+    total = values[0] if len(values) == 1 else builder.add("Sum", *values)
+    return builder.add("Div", total, builder.constant(float(len(values))))
 
 
 def _pooled(builder: GraphBuilder, value: str) -> str:
@@ -127,7 +162,7 @@ def _stored(builder: GraphBuilder, values: NDArray[np.float32]) -> str:
 
 
 def _extended(
-    proto: onnx.ModelProto, builder: GraphBuilder, outputs: Sequence[tuple[str, list[str | None]]]
+    proto: onnx.ModelProto, builder: GraphBuilder, outputs: Sequence[tuple[str, Sequence[str | None]]]
 ) -> onnx.ModelProto:
     extended = onnx.ModelProto()
     extended.CopyFrom(proto)

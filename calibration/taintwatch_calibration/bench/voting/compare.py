@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from taintwatch.vote.settings import POLICIES
-from taintwatch_calibration.bench.voting.choice import RULE, Measured, choose
+from taintwatch_calibration.bench.voting.choice import ACCEPTED_A_DAY, RULE, Measured, choose
 from taintwatch_calibration.bench.voting.independence import expected_a_day
 from taintwatch_calibration.bench.voting.outcome import attack_outcome, benign_outcome, fewer_a_day
 from taintwatch_calibration.bench.voting.policies import Candidate, candidates, default_candidate
@@ -76,18 +76,30 @@ def compare(
     best = choose(measured)
     kinds = {kind: choose([one for one in measured if one.candidate.kind == kind]) for kind in POLICIES}
     default = next(one for one in measured if one.candidate == default_candidate())
+    believed = _by_formula(measured, share)
+    named = tuple(one.candidate for one in (best, default, believed) if one is not None)
     return {
         "rule": RULE,
         "chosen": best.candidate.name,
         "default": default.candidate.name,
         "chosen_of_each_kind": {kind: one.candidate.name for kind, one in kinds.items()},
+        "chosen_by_formula": None if believed is None else believed.candidate.name,
         "against_default": _against(best, default, parts[1].benign, threshold),
         "frames": _frames(parts, threshold),
-        "correlation": _correlation(parts[0].benign, threshold, (best.candidate, default.candidate)),
-        "footage": _footage(streams, threshold, (best.candidate, default.candidate)),
-        "stricter": [_stricter(parts, accepted, (best.candidate, default.candidate)) for accepted in STRICTER],
+        "correlation": _correlation(parts[0].benign, threshold, named),
+        "footage": _footage(streams, threshold, named),
+        "stricter": [_stricter(parts, accepted, named) for accepted in STRICTER],
         "rows": [replay.row(one, share) for one in measured],
     }
+
+
+def _by_formula(measured: Sequence[Measured], share: float) -> Measured | None:
+    """The fastest k-of-n that would keep to the accepted alarms a day if frames were independent."""
+    expected = [
+        (one, expected_a_day(one.candidate.policy, share)) for one in measured if one.candidate.kind == "k-of-n"
+    ]
+    good = [one for one, a_day in expected if a_day is not None and a_day <= ACCEPTED_A_DAY]
+    return min(good, key=lambda one: one.slowness, default=None)
 
 
 def _against(best: Measured, default: Measured, streams: Sequence[Stream], threshold: float) -> dict[str, Any]:

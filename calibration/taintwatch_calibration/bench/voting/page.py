@@ -28,6 +28,7 @@ def page(document: Document, name: str) -> str:
         f"Rule: {document['rule']}",
         f"**Chosen: {document['chosen']}.** Default of the daemon: {document['default']}. {_verdict(document)}",
         _policies(document),
+        f"A formula for independent frames would choose {document['chosen_by_formula'] or 'none of them'}.",
         "## Frames",
         _frames(document["frames"]),
         "## Were frames independent",
@@ -54,7 +55,9 @@ def _verdict(document: Document) -> str:
 
 
 def _policies(document: Document) -> str:
-    wanted = dict.fromkeys([document["chosen"], document["default"], *document["chosen_of_each_kind"].values()])
+    kinds = document["chosen_of_each_kind"].values()
+    named = [document["chosen"], document["default"], document["chosen_by_formula"], *kinds]
+    wanted = dict.fromkeys(name for name in named if name is not None)
     rows = {row["name"]: row for row in document["rows"]}
     return _table(
         ("policy", "false alarms a camera-day", "Poisson 95%", "95% over streams", "seen", "were frames independent",

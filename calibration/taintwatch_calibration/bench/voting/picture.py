@@ -73,6 +73,8 @@ def _formula(panel: Any, rows: Sequence[Mapping[str, Any]]) -> None:
 def _named(panel: Any, document: Mapping[str, Any]) -> None:
     names = {document["default"]: "default"}
     names[document["chosen"]] = "chosen, and the default" if document["chosen"] in names else "chosen"
+    if document["chosen_by_formula"] is not None:
+        names.setdefault(document["chosen_by_formula"], "a formula would choose")
     for row in document["rows"]:
         if row["name"] in names and _frames(row) is not None:
             lower = row["name"] == document["default"] and len(names) > 1

@@ -1,0 +1,83 @@
+"""Make the face model and its photographs into a subject of `taintwatch bench detection`.
+
+    .venv/bin/python benchmarks/face_subject.py --data ../shared/data --out build/bench/faces-subject
+
+The model is that of `benchmarks/faces.py` (MobileFaceNet with an identity layer that was trained to survive occlusion);
+what was embedded is kept in --work. Nothing of it goes into the repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.face_trials.people import CALIBRATION, TEST, TRAINING, People, embeddings, read_people
+from taintwatch_calibration.bench.subject_file import write_description, write_pictures
+from taintwatch_calibration.faces.face_model import fill_path, write_face_model
+from taintwatch_calibration.faces.identity_fit import fit_identity
+from taintwatch_models.faces.embedder import Embedder
+from taintwatch_models.storage import write_atomically
+
+_CUT = 0.5
+_TO_CRAFT_ON = 300
+_ABOUT = (
+    "MobileFaceNet with an identity layer trained to survive occlusion, 143 people of LFW; photographs aligned as the "
+    "product does, split by photograph"
+)
+
+
+def main() -> None:
+    arguments = _arguments()
+    torch.set_num_threads(1)
+    work, out = arguments.work, arguments.out
+    work.mkdir(parents=True, exist_ok=True)
+    declared = work / "mobilefacenet.toml"
+    write_atomically(declared, b"[preprocessing]\nsize = [112, 112]\nresize = 'stretch'\nscale = 1.0\n")
+    embed = Embedder(arguments.data / "models" / "mobilefacenet.onnx", str(declared), threads=1)
+    people = read_people(arguments.data / "faces" / "lfw158.tar", work, embed.size)
+    clean, covered = embeddings(people, embed, work)
+    training = people.part == TRAINING
+    layer = fit_identity(clean[training], people.labels[training], len(people.names), covered)
+    out.mkdir(parents=True, exist_ok=True)
+    path = write_face_model(out, embed, layer, people.names, people.mean)
+    rng = np.random.default_rng(arguments.seed)
+    test = rng.permutation(people.rows(TEST))
+    rows = {
+        "craft": rng.permutation(people.rows(TRAINING))[:_TO_CRAFT_ON],
+        "calibrate": people.rows(CALIBRATION),
+        "held_out": test[: len(test) * 2 // 3],
+        "victims": test[len(test) * 2 // 3 :],
+    }
+    write_pictures(out, {name: _seen(people, chosen, embed) for name, chosen in rows.items()})
+    description: dict[str, str | float | bool] = {
+        "name": "faces", "model": path.name, "target": people.names[0], "about": _ABOUT, "cut": _CUT,
+        "fill": fill_path(out).name, "swing_weight": 0.0, "faces": True,
+    }  # fmt: skip
+    write_description(out, description)
+    print(f"{out}: {', '.join(f'{len(chosen)} {name}' for name, chosen in rows.items())}")
+
+
+def _seen(people: People, rows: NDArray[np.intp], embed: Embedder) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The faces (N, H, W, 3) in the model's channel order, and their labels."""
+    pixels = [embed.preprocessing.pixels(face) for face in people.faces[rows]]
+    return np.stack(pixels), people.labels[rows]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the measuring data")
+    parser.add_argument("--work", type=Path, default=Path("/tmp/taintwatch-faces"), help="what was done is kept here")  # noqa: S108
+    parser.add_argument("--out", type=Path, default=Path("build/bench/faces-subject"), help="the subject's folder")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The radar graph's `strangeness` with Torch, for an attacker who knows it: the same arithmetic, differentiable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from taintwatch_calibration.strangeness import Fitted
+from taintwatch_models.graph.local_strangeness import STRANGEST, LocalLayer
+from taintwatch_models.graph.strangeness import LayerReference
+from taintwatch_models.torch_graph import TorchGraph
+
+__all__ = ["Strange", "differentiable_strangeness"]
+
+Strange = Callable[[Tensor], Tensor]
+"""From inputs (B, 3, H, W) to their strangeness (B,)."""
+
+
+def differentiable_strangeness(model: TorchGraph, fitted: Fitted) -> Strange:
+    """Return `strangeness` as the fitted radar gives it. `model`: the same classifier."""
+    local = fitted.local.layers if fitted.local is not None else ()
+    names = tuple(dict.fromkeys([layer.value for layer in fitted.layers] + [layer.value for layer in local]))
+
+    def strange(inputs: Tensor) -> Tensor:
+        maps = dict(zip(names, model.between(inputs, names), strict=True))
+        found = []
+        if fitted.layers:
+            label = model.head(maps["features"]).argmax(1) if "features" in maps else model(inputs).argmax(1)
+            found.append(torch.stack([_labelled(layer, maps[layer.value], label) for layer in fitted.layers]).mean(0))
+        if fitted.local is not None:
+            scores = torch.stack([_local(layer, maps[layer.value]) for layer in local], 1)
+            strangest = scores.topk(min(STRANGEST, len(local)), dim=1).values.mean(1)
+            found.append((strangest - fitted.local.centre) / fitted.local.spread)
+        largest = torch.stack(found).amax(0)
+        return (largest - fitted.scale[0]) / fitted.scale[1]
+
+    return strange
+
+
+def _labelled(layer: LayerReference, maps: Tensor, label: Tensor) -> Tensor:
+    largest = maps.amax((2, 3))
+    pooled = largest.sign() * largest.abs().add(1).log()
+    means, whitening = torch.from_numpy(layer.means).to(maps), torch.from_numpy(layer.whitening).to(maps)
+    white = (pooled[:, None] - means[label]) @ whitening
+    distance = white.square().mean(2).amin(1)
+    return (distance.clamp_min(1e-12).log() - layer.centre) / layer.spread
+
+
+def _local(layer: LocalLayer, maps: Tensor) -> Tensor:
+    mean, whitening = torch.from_numpy(layer.mean).to(maps), torch.from_numpy(layer.whitening).to(maps)
+    cells = maps[:, torch.from_numpy(layer.channels).to(maps.device)] - mean.view(1, -1, 1, 1)
+    white = F.conv2d(cells, whitening.T.contiguous()[:, :, None, None])
+    distances = white.square().mean(1, keepdim=True)
+    largest = F.avg_pool2d(distances, layer.window, stride=1).amax((1, 2, 3))
+    return (largest.clamp_min(1e-9).log() - layer.centre) / layer.spread

@@ -1,0 +1,158 @@
+"""Fit what benign cells look like to each layer: the local part of the radar graph's `strangeness`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch_calibration.benign import BenignFrames, batches_of
+from taintwatch_models.graph.local_strangeness import STRANGEST, LocalLayer, LocalReference
+from taintwatch_models.graph.strangeness import layer_values, maps_graph
+from taintwatch_models.onnx_session import open_session
+from taintwatch_models.radar_file import RadarFile
+
+__all__ = ["Located", "fit_local"]
+
+_MOST_LAYERS = 10
+_MOST_CHANNELS = 64
+"""Drawn at random where a layer has more; 48 to 128 did about equally."""
+_CELLS = (4, 64)
+"""Cells on a side: smaller maps have no place to tell, larger ones cost much and see edges only."""
+_WINDOW = 0.25
+"""Side of what is averaged, as a share of the map's: 0.15 and 0.35 did worse."""
+_SHRINKAGE = 0.01
+_LEVEL = 1e-8
+"""Least mean variance of a layer's channels that is believed."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Located:
+    """The reference, and the statistic of the frames that it was fitted on, as if it had not seen them."""
+
+    reference: LocalReference
+    scores: NDArray[np.float64]
+    """(frames,)."""
+
+
+@dataclass(eq=False)
+class _Sums:
+    """Sums over cells: enough for a mean and a covariance, and two of them can be added."""
+
+    count: int
+    first: Array
+    second: Array
+
+    def add(self, cells: NDArray[np.float32]) -> None:
+        self.count += len(cells)
+        self.first += cells.sum(axis=0, dtype=np.float64)
+        self.second += (cells.T @ cells).astype(np.float64)
+
+    def reference(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the mean (c,) and the whitening (c, c)."""
+        mean = self.first / self.count
+        covariance = self.second / self.count - np.outer(mean, mean)
+        level = max(float(np.trace(covariance)) / len(covariance), _LEVEL)
+        covariance = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * level * np.eye(len(covariance))
+        return mean.astype(np.float32), np.linalg.cholesky(np.linalg.inv(covariance)).astype(np.float32)
+
+
+def fit_local(
+    radar: RadarFile,
+    frames: BenignFrames,
+    folds: NDArray[np.intp],
+    *,
+    seed: int = 0,
+    threads: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Located | None:
+    """Fit each layer's cells on benign frames; `folds` (frames,) says which frames are judged together, by the others.
+
+    `progress` is told how many frames are done, of twice as many. None where no layer has maps of a fitting size.
+    """
+    count, kinds = len(frames.pixels), int(folds.max()) + 1
+    layers = _chosen(radar, frames, threads)
+    if not layers:
+        return None
+    rng = np.random.default_rng([seed, 0x10C])
+    channels = {
+        name: np.sort(rng.permutation(deep)[:_MOST_CHANNELS]).astype(np.int64) for name, (deep, _) in layers.items()
+    }
+    windows = {name: max(1, round(_WINDOW * side)) for name, (_, side) in layers.items()}
+
+    def passes(before: int) -> Iterator[tuple[int, dict[str, NDArray[np.float32]]]]:
+        session, _ = open_session(maps_graph(radar, list(layers)).SerializeToString(), device="cpu", threads=threads)
+        for start, inputs in batches_of(frames.pixels, radar.info.preprocessing):
+            maps = session.run(list(layers), {radar.info.input: inputs})
+            yield start, {name: _cells(value, channels[name]) for name, value in zip(layers, maps, strict=True)}
+            progress(before + start + len(inputs))
+
+    sums = {name: [_empty(len(chosen)) for _ in range(kinds)] for name, chosen in channels.items()}
+    for start, found in passes(0):
+        for name, cells in found.items():
+            for row, own in enumerate(cells, start):
+                sums[name][folds[row]].add(own.reshape(-1, own.shape[-1]))
+    others = {name: [_total(parts, fold).reference() for fold in range(kinds)] for name, parts in sums.items()}
+    distances = np.empty((count, len(layers)))
+    for start, found in passes(count):
+        for column, (name, cells) in enumerate(found.items()):
+            for row, own in enumerate(cells, start):
+                distances[row, column] = _log_distance(own, *others[name][folds[row]], windows[name])
+    made, scaled = [], np.empty_like(distances)
+    for column, (name, parts) in enumerate(sums.items()):
+        centre, spread = _scale(distances[:, column])
+        scaled[:, column] = (distances[:, column] - centre) / spread
+        mean, whitening = _total(parts, None).reference()
+        made.append(LocalLayer(name, channels[name], mean, whitening, windows[name], centre, spread))
+    strangest = np.sort(scaled, axis=1)[:, -STRANGEST:].mean(axis=1)
+    centre, spread = _scale(strangest)
+    return Located(LocalReference(tuple(made), centre, spread), (strangest - centre) / spread)
+
+
+def _chosen(radar: RadarFile, frames: BenignFrames, threads: int) -> dict[str, tuple[int, int]]:
+    """Return the layers that are looked at, each with its channels and the shorter side of its maps."""
+    names = list(layer_values(radar))
+    session, _ = open_session(maps_graph(radar, names).SerializeToString(), device="cpu", threads=threads)
+    maps = session.run(names, {radar.info.input: radar.info.preprocessing.normalise(frames.pixels[:1])})
+    found = {
+        name: (value.shape[1], min(value.shape[2:])) for name, value in zip(names, maps, strict=True)
+        if value.shape[1] >= 2 and _CELLS[0] <= min(value.shape[2:]) <= _CELLS[1]
+    }  # fmt: skip
+    if len(found) > _MOST_LAYERS:
+        kept = np.linspace(0, len(found) - 1, _MOST_LAYERS).round().astype(int)
+        found = dict(list(found.items())[index] for index in kept)
+    return found
+
+
+def _cells(maps: NDArray[np.float32], channels: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(B, C, h, w) to (B, h, w, c)."""
+    return np.ascontiguousarray(np.moveaxis(maps[:, channels], 1, -1), np.float32)
+
+
+def _empty(channels: int) -> _Sums:
+    return _Sums(0, np.zeros(channels), np.zeros((channels, channels)))
+
+
+def _total(parts: list[_Sums], left_out: int | None) -> _Sums:
+    used = [part for fold, part in enumerate(parts) if fold != left_out]
+    return _Sums(sum(part.count for part in used), *(sum(getattr(p, n) for p in used) for n in ("first", "second")))
+
+
+def _log_distance(
+    cells: NDArray[np.float32], mean: NDArray[np.float32], whitening: NDArray[np.float32], window: int
+) -> float:
+    """The logarithm of the largest average distance in a window, of one picture's cells (h, w, c)."""
+    distances = (((cells - mean) @ whitening) ** 2).mean(axis=-1, dtype=np.float64)
+    whole = np.pad(distances, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    w = window
+    sums = whole[w:, w:] - whole[:-w, w:] - whole[w:, :-w] + whole[:-w, :-w]
+    return float(np.log(max(sums.max() / (w * w), 1e-9)))
+
+
+def _scale(values: Array) -> tuple[float, float]:
+    centre = float(np.median(values))
+    return centre, max(float(np.quantile(values, 0.98)) - centre, 1e-3)

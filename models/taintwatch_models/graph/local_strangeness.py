@@ -1,0 +1,84 @@
+"""How strange the strangest place of a picture's maps is, whatever its label: the local part of `strangeness`.
+
+An adversarial pattern's activations are combinations that benign pictures never give, and they fill the area that it
+covers. For each layer the Mahalanobis distance of every cell's activations to all benign cells is taken (as PaDiM does
+for industrial defects: Defard et al., 2021, on a subset of the channels), averaged over a window of a quarter of the
+map's side; the largest average is the layer's distance. Its logarithm is put on its benign scale, (value - median) /
+(98% quantile - median), the mean of the two strangest layers is the statistic, and that is put on its benign scale too.
+
+Deviations from PaDiM: one Gaussian for all places (a camera's things move) instead of one for each, an average over a
+window instead of a smoothed map (a patch has an extent), layers by themselves instead of concatenated.
+
+It needs no labels and few pictures, since each gives hundreds of cells; a photograph pasted over the picture is not
+strange to it, an adversarial pattern is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch_models.graph.builder import GraphBuilder
+
+__all__ = ["STRANGEST", "LocalLayer", "LocalReference", "write_local"]
+
+STRANGEST = 2
+"""Layers that count."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocalLayer:
+    """What benign cells look like to one layer."""
+
+    value: str
+    """Name of the layer's maps in the radar graph."""
+    channels: NDArray[np.int64]
+    """(c,): those that are looked at."""
+    mean: NDArray[np.float32]
+    """(c,)."""
+    whitening: NDArray[np.float32]
+    """(c, c): the squared length of `(cell - mean) @ whitening`, over c, is a cell's distance."""
+    window: int
+    """Cells on a side."""
+    centre: float
+    spread: float
+    """Median of the largest average's logarithm over benign pictures, and its 98% quantile less that (> 0)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocalReference:
+    """The layers, and the benign scale of the mean of the strangest ones."""
+
+    layers: Sequence[LocalLayer]
+    centre: float
+    spread: float
+
+
+def write_local(builder: GraphBuilder, reference: LocalReference) -> str:
+    """Add the nodes that compute the statistic, (B,) float32; return its name."""
+    b = builder
+    scores = [b.unsqueeze(_layer(b, layer), 1) for layer in reference.layers]
+    joined = scores[0] if len(scores) == 1 else b.add("Concat", *scores, axis=1)
+    count = b.constant(np.array([min(STRANGEST, len(scores))], np.int64))
+    strangest = b.reduce("ReduceMean", b.add_many("TopK", joined, count, outputs=2, axis=1)[0], [1], keepdims=False)
+    return _scaled(b, strangest, reference.centre, reference.spread)
+
+
+def _layer(builder: GraphBuilder, layer: LocalLayer) -> str:
+    b, count = builder, len(layer.channels)
+    cells = b.add("Gather", layer.value, b.constant(layer.channels), axis=1)
+    rest = b.add("Sub", cells, b.constant(layer.mean.reshape(1, count, 1, 1)))
+    kernel = np.ascontiguousarray(layer.whitening.T).reshape(count, count, 1, 1)
+    white = b.add("Conv", rest, b.cast(b.constant(kernel, np.float16)))  # half the bytes; one part in 2,000
+    distances = b.reduce("ReduceMean", b.add("Mul", white, white), [1], keepdims=True)
+    average = b.add("AveragePool", distances, kernel_shape=[layer.window, layer.window])
+    largest = b.reduce("ReduceMax", average, [1, 2, 3], keepdims=False)
+    return _scaled(b, b.add("Log", b.add("Max", largest, b.constant(1e-9))), layer.centre, layer.spread)
+
+
+def _scaled(builder: GraphBuilder, value: str, centre: float, spread: float) -> str:
+    rest = builder.add("Sub", value, builder.constant(centre))
+    return builder.add("Div", rest, builder.constant(spread))
