@@ -18,7 +18,7 @@ def free_port() -> int:
     It lies below those that the system hands out to whoever wants any, so that nobody is given it before it is bound.
     """
     below = min(BELOW, int(RANGE.read_text().split()[0])) if RANGE.exists() else BELOW
-    for port in random.sample(range(min(LOWEST, below - 1000), below), 100):
+    for port in random.SystemRandom().sample(range(min(LOWEST, below - 1000), below), 100):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
