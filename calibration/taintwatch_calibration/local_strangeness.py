@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames, batches_of
-from taintwatch_models.graph.local_strangeness import STRANGEST, LocalLayer, LocalReference
+from taintwatch_models.graph.local_strangeness import LocalLayer, LocalReference, LocalView
 from taintwatch_models.graph.strangeness import layer_values, maps_graph
 from taintwatch_models.onnx_session import open_session
 from taintwatch_models.radar_file import RadarFile
@@ -23,6 +23,8 @@ _CELLS = (4, 64)
 """Cells on a side: smaller maps have no place to tell, larger ones cost much and see edges only."""
 _WINDOW = 0.25
 """Side of what is averaged, as a share of the map's: 0.15 and 0.35 did worse."""
+_VIEWS = (1, 3)
+"""Strangest layers whose mean is looked at; all of them are too."""
 _SHRINKAGE = 0.01
 _LEVEL = 1e-8
 """Least mean variance of a layer's channels that is believed."""
@@ -108,9 +110,13 @@ def fit_local(
         scaled[:, column] = (distances[:, column] - centre) / spread
         mean, whitening = _total(parts, None).reference()
         made.append(LocalLayer(name, channels[name], mean, whitening, windows[name], centre, spread))
-    strangest = np.sort(scaled, axis=1)[:, -STRANGEST:].mean(axis=1)
-    centre, spread = _scale(strangest)
-    return Located(LocalReference(tuple(made), centre, spread), (strangest - centre) / spread)
+    ordered = -np.sort(-scaled, axis=1)
+    views, scores = [], []
+    for wanted in dict.fromkeys(min(number, len(layers)) for number in (*_VIEWS, len(layers))):
+        mean = ordered[:, :wanted].mean(axis=1)
+        views.append(LocalView(wanted, *_scale(mean)))
+        scores.append((mean - views[-1].centre) / views[-1].spread)
+    return Located(LocalReference(tuple(made), tuple(views)), np.max(scores, axis=0))
 
 
 def _chosen(radar: RadarFile, frames: BenignFrames, threads: int) -> dict[str, tuple[int, int]]:

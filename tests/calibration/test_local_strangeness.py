@@ -17,7 +17,7 @@ from taintwatch_calibration.craft.strange import differentiable_strangeness
 from taintwatch_calibration.strangeness import Fitted, fit_strangeness
 from taintwatch_models.bundled import bundled_radar
 from taintwatch_models.errors import ModelError
-from taintwatch_models.graph.local_strangeness import LocalLayer, LocalReference
+from taintwatch_models.graph.local_strangeness import LocalLayer, LocalReference, LocalView
 from taintwatch_models.graph.strangeness import attach_strangeness, maps_graph
 from taintwatch_models.loading import ModelSettings, load_radar_file
 from taintwatch_models.onnx_classifier import OnnxRadar
@@ -44,7 +44,7 @@ def test_the_graph_gives_the_largest_windowed_mahalanobis_distance_of_the_cells(
     rng = np.random.default_rng(2)
     mean, root = rng.random(2).astype(np.float32), rng.random((2, 2)).astype(np.float16).astype(np.float32)
     layer = LocalLayer("features", np.array([1, 0]), mean, root, 3, 0.25, 2.0)
-    fitted = attach_strangeness(radar, [], LocalReference((layer,), 0.5, 4.0))
+    fitted = attach_strangeness(radar, [], LocalReference((layer,), (LocalView(1, 0.5, 4.0),)))
     pixels = greys(4).pixels
     expected = []
     for maps in maps_of(radar, pixels):

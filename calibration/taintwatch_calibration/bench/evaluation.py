@@ -21,10 +21,12 @@ from taintwatch_calibration.bench.page import Curves
 from taintwatch_calibration.bench.plans import AttackPlan, attack_plans
 from taintwatch_calibration.bench.records import cells_of, localisation
 from taintwatch_calibration.bench.subjects import Subject
+from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.craft.adaptive import evade_tight, mislead_region
 from taintwatch_calibration.craft.physical import DetectorLoss, Model
 from taintwatch_calibration.craft.strange import differentiable_strangeness
 from taintwatch_calibration.rates import threshold_for
+from taintwatch_calibration.strangeness import Fitted, fit_strangeness
 from taintwatch_models.cmag.file import CmagFile
 from taintwatch_models.storage import write_atomically
 from taintwatch_models.torch_graph import TorchGraph
@@ -72,7 +74,7 @@ class Evaluation:
             glasses=subject.faces, trigger=subject.trigger is not None,
         )  # fmt: skip
         self.maker = Maker(
-            subject, self._work, evading=self._evading, placements=options.placements, most=options.most,
+            subject, self._work, evading=self._evading, detector=lambda: self.judge.identity, placements=options.placements, most=options.most,
             seed=options.seed,
         )  # fmt: skip
 
@@ -80,7 +82,14 @@ class Evaluation:
     def judge(self) -> ProductJudge:
         """The product's detectors, learnt and calibrated."""
         rate = max(self.options.accepted)
-        return ProductJudge.of(self.subject, rate, cmag=self._cmag, progress=self._progress)
+        return ProductJudge.of(self.subject, rate, self._work / "judge", cmag=self._cmag, progress=self._progress)
+
+    @cached_property
+    def _fitted(self) -> Fitted:
+        """What the strangeness is made of, for an attacker who knows it."""
+        part = self.subject.parts.calibrate
+        self._progress("learning what the attacker knows")
+        return fit_strangeness(self.subject.radar, BenignFrames(part.pixels, False, 0, self.subject.name), threads=1)
 
     @cached_property
     def peers(self) -> dict[str, Any]:
@@ -125,7 +134,8 @@ class Evaluation:
         """Return every detector's scores of an attack's successes, and where `default` looked."""
         if not len(attacked.pixels):
             return {name: np.zeros(0) for name in self.benign[0]}, {}
-        detected = self.judge.detect(attacked.pixels)
+        kept = self._work / "detected" / f"{hashlib.sha256(attacked.pixels.tobytes()).hexdigest()[:16]}.npz"
+        detected = self.judge.detect_once(attacked.pixels, kept)
         scores = dict(detected.scores)
         for name in self._factories:
             scores[name] = self._peer(name, attacked.pixels[: self.options.peer_most], plan.name)
@@ -150,7 +160,7 @@ class Evaluation:
         judge, preprocessing = self.judge, self.subject.preprocessing
         threshold = threshold_for(judge.calibrate["default"], 0.02)
         settings = replace(judge.calibration.tight, threshold=threshold)
-        strange = differentiable_strangeness(model, judge.fitted) if isinstance(model, TorchGraph) else None
+        strange = differentiable_strangeness(model, self._fitted) if isinstance(model, TorchGraph) else None
         # The score is as large as its weights make it: brought to logits, so that fooling counts as much as silence.
         weigh = 1.0 / max(1.0, settings.strangeness_weight)
         evade = evade_tight(model, preprocessing, settings, strange)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +16,16 @@ from numpy.typing import NDArray
 
 from taintwatch_calibration.bench.subjects import Subject
 from taintwatch_calibration.benign import BenignFrames
-from taintwatch_calibration.strangeness import Fitted, fit_strangeness
+from taintwatch_calibration.strangeness import fit_strangeness
 from taintwatch_calibration.thresholds import LABEL_COUNTS, choose_paper, paper_ranks, tight_outputs, weigh_strangeness
-from taintwatch_models.calibration_file import Calibration, PaperCalibration
+from taintwatch_models.calibration_file import Calibration, PaperCalibration, read_calibration, write_calibration
 from taintwatch_models.cmag.file import CmagFile
 from taintwatch_models.cmag.runner import CmagRunner, reduce_pictures
 from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.graph.strangeness import STRANGENESS
 from taintwatch_models.onnx_classifier import OnnxRadar
-from taintwatch_models.radar_file import RadarFile
+from taintwatch_models.radar_file import RadarFile, read_radar, write_radar
+from taintwatch_models.storage import write_atomically
 
 __all__ = ["Detected", "Peer", "ProductJudge", "time_per_frame"]
 
@@ -42,7 +47,7 @@ class Detected:
     """(N, height, width): that region."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ProductJudge:
     """The product's detectors of one model, with everything chosen on its benign calibration part."""
 
@@ -51,7 +56,6 @@ class ProductJudge:
     calibration: Calibration
     calibrate: Mapping[str, NDArray[np.float64]]
     held_out: Mapping[str, NDArray[np.float64]]
-    fitted: Fitted
     run: OnnxRadar
     cmag: CmagRunner | None
 
@@ -60,35 +64,31 @@ class ProductJudge:
         cls,
         subject: Subject,
         accepted: float,
+        kept: Path,
         *,
         cmag: CmagFile | None = None,
         threads: int = 1,
         progress: Callable[[str], None] = lambda what: None,
     ) -> ProductJudge:
-        """Learn, weigh and choose as `taintwatch calibrate thresholds --learn` does. `accepted`: the rate for K."""
-        part = subject.parts.calibrate
-        benign = BenignFrames(part.pixels, footage=False, bad=0, description=subject.name)
-        progress("learning what benign maps look like")
-        fitted = fit_strangeness(subject.radar, benign, threads=threads)
-        silent = lambda what, done, total: None  # noqa: E731
-        outputs = tight_outputs(fitted.radar, benign, subject.tight, fitted.scores, threads, silent)
-        tight = weigh_strangeness(outputs, subject.tight)
-        progress("choosing K for the paper's variant")
-        counts = sorted({min(count, subject.radar.info.classes) for count in LABEL_COUNTS})
-        ranks = paper_ranks(fitted.radar, benign, PaperCalibration(), counts, threads=threads, progress=silent)
-        paper = choose_paper(ranks, accepted, PaperCalibration()).chosen
-        settings = Calibration(tight=tight, paper=paper)
-        run = OnnxRadar(fitted.radar, ("tight", "paper"), settings, features=cmag is not None, threads=threads)
-        runner = None
-        if cmag is not None:
-            wanted = tuple(name for name in ("novelty", "distance", "error") if name in cmag.info.statistics)[:1]
-            runner = CmagRunner(cmag, wanted or cmag.info.statistics[:1], threads=threads)
-        judge = cls(fitted.radar, settings, {}, {}, fitted, run, runner)
-        progress("scoring benign pictures")
-        own = dict(judge.detect(part.pixels).scores)
-        own["default"] = tight_scores_of(outputs, tight)  # as if the reference had not seen them
-        held = judge.detect(subject.parts.held_out.pixels).scores
+        """Learn, weigh and choose as `taintwatch calibrate thresholds --learn` does. `accepted`: the rate for K.
+
+        What is learnt lies in the folder `kept` and is not learnt again.
+        """
+        judge = _learnt(subject, accepted, kept, cmag, threads, progress)
+        own, held = _read_scores(kept / "benign.npz", judge.identity) or ({}, {})
+        if not held:
+            progress("scoring benign pictures")
+            held = dict(judge.detect(subject.parts.held_out.pixels).scores)
+            # Frames that it was learnt from are judged as if it had not seen them, where that makes a difference.
+            own = dict(judge.detect(subject.parts.calibrate.pixels).scores) | dict(judge.calibrate)
+            _write_scores(kept / "benign.npz", judge.identity, own, held)
         return replace(judge, calibrate=own, held_out=held)
+
+    @cached_property
+    def identity(self) -> str:
+        """Tells it from any other."""
+        whole = self.radar.proto.SerializeToString() + repr((self.calibration, self.cmag is not None)).encode()
+        return hashlib.sha256(whole).hexdigest()
 
     def detect(self, pixels: NDArray[np.uint8]) -> Detected:
         """Judge pictures (N, height, width, 3) in the model's channel order."""
@@ -102,6 +102,16 @@ class ProductJudge:
             np.concatenate([part.label for part in found]),
             np.concatenate([part.mask for part in found]),
         )
+
+    def detect_once(self, pixels: NDArray[np.uint8], kept: Path) -> Detected:
+        """The same, kept in a file."""
+        found = _read_scores(kept, self.identity)
+        if found is not None:
+            scores, where = found
+            return Detected(scores, where["label"].astype(np.int64), where["mask"].astype(np.bool_))
+        detected = self.detect(pixels)
+        _write_scores(kept, self.identity, detected.scores, {"label": detected.label, "mask": detected.mask})
+        return detected
 
     def _batch(self, pixels: NDArray[np.uint8]) -> Detected:
         outputs = self.run(self.radar.info.preprocessing.normalise(pixels))
@@ -117,6 +127,67 @@ class ProductJudge:
             rebuilt = self.cmag(outputs["features"], outputs["logits"], pictures)
             scores["cmag"] = np.asarray(rebuilt[self.cmag.outputs[0]], np.float64)
         return Detected(scores, outputs["tight_label"], outputs["tight_mask"])
+
+
+def _learnt(
+    subject: Subject, accepted: float, kept: Path, cmag: CmagFile | None, threads: int, progress: Callable[[str], None]
+) -> ProductJudge:
+    """Return the judge without its benign scores, but for those of frames that it was learnt from."""
+    part, path = subject.parts.calibrate, kept / "learnt.radar.onnx"
+    identity = f"{subject.benign_fingerprint} {subject.tight} {accepted:g}"
+    own = _read_scores(kept / "learnt.npz", identity)
+    if own is None or not path.is_file():
+        benign = BenignFrames(part.pixels, footage=False, bad=0, description=subject.name)
+        progress("learning what benign maps look like")
+        fitted = fit_strangeness(subject.radar, benign, threads=threads)
+        outputs = tight_outputs(fitted.radar, benign, subject.tight, fitted.scores, threads, _silent)
+        tight = weigh_strangeness(outputs, subject.tight)
+        progress("choosing K for the paper's variant")
+        counts = sorted({min(count, subject.radar.info.classes) for count in LABEL_COUNTS})
+        ranks = paper_ranks(fitted.radar, benign, PaperCalibration(), counts, threads=threads, progress=_silent)
+        paper = choose_paper(ranks, accepted, PaperCalibration()).chosen
+        kept.mkdir(parents=True, exist_ok=True)
+        write_radar(fitted.radar, path)
+        write_calibration(Calibration(tight=tight, paper=paper), kept / "calibration.json")
+        own = {"default": tight_scores_of(outputs, tight), "strangeness": fitted.scores}, {}
+        _write_scores(kept / "learnt.npz", identity, *own)
+    radar, calibration = read_radar(path), read_calibration(kept / "calibration.json")
+    run = OnnxRadar(radar, ("tight", "paper"), calibration, features=cmag is not None, threads=threads)
+    runner = None
+    if cmag is not None:
+        wanted = tuple(name for name in ("novelty", "distance", "error") if name in cmag.info.statistics)[:1]
+        runner = CmagRunner(cmag, wanted or cmag.info.statistics[:1], threads=threads)
+    return ProductJudge(radar, calibration, own[0], {}, run, runner)
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    pass
+
+
+def _write_scores(
+    path: Path, identity: str, own: Mapping[str, NDArray[np.float64]], held: Mapping[str, NDArray[Any]]
+) -> None:
+    arrays = {f"{side}:{name}": value for side, of in (("own", own), ("held", held)) for name, value in of.items()}
+    stream = io.BytesIO()
+    np.savez_compressed(stream, allow_pickle=False, identity=np.array(identity), **arrays)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, stream.getvalue())
+
+
+def _read_scores(
+    path: Path, identity: str
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]] | None:
+    """Return what was kept under this identity; None where there is nothing, or something else."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as kept:
+        if str(kept["identity"]) != identity:
+            return None
+        sides = (
+            {name.partition(":")[2]: kept[name] for name in kept.files if name.startswith(s)} for s in ("own", "held")
+        )
+        own, held = sides
+        return own, held
 
 
 def time_per_frame(

@@ -70,12 +70,13 @@ class Maker:
         work: Path,
         *,
         evading: Callable[[str, Model], DetectorLoss],
+        detector: Callable[[], str],
         placements: int = 1,
         most: int = 200,
         seed: int = 0,
     ) -> None:
-        """`evading` gives the loss of the detector that an adaptive attacker knows, by its name."""
-        self._subject, self._work, self._evading = subject, work, evading
+        """`evading` gives the loss of a detector that an attacker knows, by its name; `detector` tells it from others."""
+        self._subject, self._work, self._evading, self._detector = subject, work, evading, detector
         self._placements, self._most, self._seed = placements, most, seed
         self._model: Model | None = None
 
@@ -126,7 +127,7 @@ class Maker:
         return self._model
 
     def _key(self, plan: AttackPlan) -> str:
-        settings = self._subject.detector_settings if plan.evades else ""
+        settings = self._detector() if plan.evades else ""
         return plan.key(self._subject.fingerprint, settings, str(self._placements), str(self._most), str(self._seed))
 
     def _masks(self, plan: AttackPlan) -> Tensor:

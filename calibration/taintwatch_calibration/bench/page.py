@@ -56,11 +56,13 @@ def draw_roc(models: Mapping[str, Curves], title: str) -> bytes:
         for index, (detector, (benign, attacked)) in enumerate(curves.items()):
             if len(attacked):
                 width = 2.6 if detector == "default" else 1.2
-                style = "-" if index < 10 else "--"
+                style = "-" if index < 5 else "--"
                 panel.step(*roc(benign, attacked), where="post", label=detector, linewidth=width, linestyle=style)
         panel.set(title=name, xlim=(0, 0.2), ylim=(0, 1.01))
         panel.grid(alpha=0.3)
-    axes[0][0].legend(loc="lower right", fontsize=7)
+    lines = {line.get_label(): line for panel in axes.flat for line in panel.get_lines()}
+    if lines:
+        figure.legend(list(lines.values()), list(lines), loc="outside right center", fontsize=8)
     figure.suptitle(title)
     figure.supxlabel("false-positive rate per frame")
     figure.supylabel("share of the successful attacks that is seen")

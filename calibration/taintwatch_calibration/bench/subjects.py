@@ -84,11 +84,6 @@ class Subject:
             digest.update(part.pixels.tobytes())
         return digest.hexdigest()
 
-    @property
-    def detector_settings(self) -> str:
-        """What an adaptive attack depends on besides."""
-        return repr(self.tight) + self.benign_fingerprint
-
     def differentiable(self) -> TorchGraph:
         """Return the classifier as a Torch module with frozen weights."""
         return differentiable(self.radar)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from taintwatch_calibration.strangeness import Fitted
-from taintwatch_models.graph.local_strangeness import STRANGEST, LocalLayer
+from taintwatch_models.graph.local_strangeness import LocalLayer
 from taintwatch_models.graph.strangeness import LayerReference
 from taintwatch_models.torch_graph import TorchGraph
 
@@ -32,8 +32,9 @@ def differentiable_strangeness(model: TorchGraph, fitted: Fitted) -> Strange:
             found.append(torch.stack([_labelled(layer, maps[layer.value], label) for layer in fitted.layers]).mean(0))
         if fitted.local is not None:
             scores = torch.stack([_local(layer, maps[layer.value]) for layer in local], 1)
-            strangest = scores.topk(min(STRANGEST, len(local)), dim=1).values.mean(1)
-            found.append((strangest - fitted.local.centre) / fitted.local.spread)
+            ordered = scores.sort(dim=1, descending=True).values
+            views = fitted.local.views
+            found += [(ordered[:, : view.layers].mean(1) - view.centre) / view.spread for view in views]
         largest = torch.stack(found).amax(0)
         return (largest - fitted.scale[0]) / fitted.scale[1]
 

@@ -4,7 +4,8 @@ An adversarial pattern's activations are combinations that benign pictures never
 covers. For each layer the Mahalanobis distance of every cell's activations to all benign cells is taken (as PaDiM does
 for industrial defects: Defard et al., 2021, on a subset of the channels), averaged over a window of a quarter of the
 map's side; the largest average is the layer's distance. Its logarithm is put on its benign scale, (value - median) /
-(98% quantile - median), the mean of the two strangest layers is the statistic, and that is put on its benign scale too.
+(98% quantile - median). The strangest layer, the mean of the three strangest and the mean of all, each on its benign
+scale, are three views of that; the largest is the statistic: who wants to stay silent must please them all.
 
 Deviations from PaDiM: one Gaussian for all places (a camera's things move) instead of one for each, an average over a
 window instead of a smoothed map (a patch has an extent), layers by themselves instead of concatenated.
@@ -23,10 +24,7 @@ from numpy.typing import NDArray
 
 from taintwatch_models.graph.builder import GraphBuilder
 
-__all__ = ["STRANGEST", "LocalLayer", "LocalReference", "write_local"]
-
-STRANGEST = 2
-"""Layers that count."""
+__all__ = ["LocalLayer", "LocalReference", "LocalView", "write_local"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,13 +46,22 @@ class LocalLayer:
     """Median of the largest average's logarithm over benign pictures, and its 98% quantile less that (> 0)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LocalReference:
-    """The layers, and the benign scale of the mean of the strangest ones."""
+@dataclass(frozen=True, slots=True)
+class LocalView:
+    """The mean of the strangest layers, and its benign scale."""
 
-    layers: Sequence[LocalLayer]
+    layers: int
+    """How many of them."""
     centre: float
     spread: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocalReference:
+    """The layers, and the views of them of which the largest counts."""
+
+    layers: Sequence[LocalLayer]
+    views: Sequence[LocalView]
 
 
 def write_local(builder: GraphBuilder, reference: LocalReference) -> str:
@@ -62,9 +69,17 @@ def write_local(builder: GraphBuilder, reference: LocalReference) -> str:
     b = builder
     scores = [b.unsqueeze(_layer(b, layer), 1) for layer in reference.layers]
     joined = scores[0] if len(scores) == 1 else b.add("Concat", *scores, axis=1)
-    count = b.constant(np.array([min(STRANGEST, len(scores))], np.int64))
-    strangest = b.reduce("ReduceMean", b.add_many("TopK", joined, count, outputs=2, axis=1)[0], [1], keepdims=False)
-    return _scaled(b, strangest, reference.centre, reference.spread)
+    everything = b.constant(np.array([len(scores)], np.int64))
+    ordered = b.add_many("TopK", joined, everything, outputs=2, axis=1)[0]
+    found = [_view(b, ordered, view) for view in reference.views]
+    return found[0] if len(found) == 1 else b.add("Max", *found)
+
+
+def _view(builder: GraphBuilder, ordered: str, view: LocalView) -> str:
+    """The mean of the first `view.layers` columns, on its scale."""
+    b = builder
+    first = b.add("Slice", ordered, b.constant([0]), b.constant([view.layers]), b.constant([1]))
+    return _scaled(b, b.reduce("ReduceMean", first, [1], keepdims=False), view.centre, view.spread)
 
 
 def _layer(builder: GraphBuilder, layer: LocalLayer) -> str:

@@ -1,0 +1,147 @@
+"""`taintwatch bench detection` on a small classifier: every attack, every detector, resumed; what its figures mean."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from taintwatch.cli.main import main
+from taintwatch_calibration.bench.making import Attacked
+from taintwatch_calibration.bench.page import worst
+from taintwatch_calibration.bench.plans import attack_plans
+from taintwatch_calibration.bench.records import localisation, roc
+from taintwatch_calibration.bench.subject_file import PARTS, read_subject, write_description
+from taintwatch_calibration.bench.subject_file import write_pictures as write_parts
+from taintwatch_calibration.rates import area_under_roc
+from taintwatch_models.errors import UsageError
+from tests.craft_scene import write_classifier, write_pictures
+
+_PEERS = """
+import numpy as np
+
+class Bright:
+    name, forwards = "bright", 0
+    def scores(self, pixels):
+        return pixels.reshape(len(pixels), -1).mean(1).astype(np.float64)
+
+PEERS = {"bright": lambda radar, benign, *, threads=1, seed=0: Bright()}
+"""
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    model = write_classifier(tmp_path / "model.onnx")
+    images = write_pictures(tmp_path / "images", 420, wrong=2)
+    peers = tmp_path / "others" / "peers"
+    peers.mkdir(parents=True)
+    (peers / "__init__.py").write_text(_PEERS)
+    return [
+        "bench", "detection", "--model", str(model), "--images", str(images), "--target", "toaster",
+        "--iterations", "30", "--work", str(tmp_path / "work"), "--peers", str(peers),
+        "--json", str(tmp_path / "found" / "detection.json"), "--html", str(tmp_path / "page.html"),
+    ]  # fmt: skip
+
+
+def test_every_attack_is_judged_by_every_detector_and_nothing_is_made_twice(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    assert main(arguments) == 0
+    document = json.loads((tmp_path / "found" / "detection.json").read_text())
+    cells = document["cells"]
+    attacks = {cell["attack"] for cell in cells}
+    detectors = {cell["detector"] for cell in cells}
+    assert {"patch 0.35", "small 0.15", "region", "stickers", "adaptive: default"} <= attacks
+    assert "transferred 0.35" not in attacks  # there is no other model to take it from
+    assert detectors == {"default", "tight", "paper", "strangeness", "bright"}
+    assert len(cells) == len(attacks) * len(detectors) * 3
+    large = next(c for c in cells if c["attack"] == "patch 0.4, corner" and c["detector"] == "default")
+    assert large["successes"] > 60
+    assert large["silent"] == pytest.approx(large["success_rate"] * (1 - large["tpr"]))
+    for cell in cells:
+        assert (cell["tpr"] is None) == (cell["n"] == 0)
+        assert cell["fpr"] <= 0.3
+    assert document["models"][0]["ms_per_frame"]["plain"] > 0
+    page = (tmp_path / "page.html").read_text()
+    assert "adaptive: default" in page
+    assert page.count("data:image/png;base64,") >= 4
+    assert "http" not in page.replace('"http-equiv"', "")
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*") if path.is_file()}
+    assert main(arguments) == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*") if path.is_file()} == kept
+    assert json.loads((tmp_path / "found" / "detection.json").read_text())["cells"] == cells
+
+
+def test_bad_input_is_one_sentence(tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    cases = {
+        ("--fpr", "0.9"): "--fpr must be above 0 and at most 0.5",
+        ("--reference", "resnet"): "there is no reference model 'resnet'; there are bundled, mobilenet_v2",
+        ("--reference", "bundled"): "needs the measuring data: give its folder with --data",
+        ("--peer", "none"): "there is no peer 'none'",
+        ("--peers", str(tmp_path)): "no package of detectors is there",
+        ("--subject", str(tmp_path)): "not a readable description of a subject",
+        ("--target", "toster"): "did you mean 'toaster'?",
+    }
+    for more, sentence in cases.items():
+        assert main([*arguments, *more]) == 2
+        assert sentence in capsys.readouterr().err
+    assert main(["bench", "detection", "--model", "m.onnx"]) == 2
+    assert "--model, --images and --target belong together" in capsys.readouterr().err
+
+
+def test_a_subject_in_a_folder_keeps_its_parts(tmp_path: Path) -> None:
+    write_classifier(tmp_path / "model.onnx")
+    pixels = np.full((8, 32, 32, 3), 128, np.uint8)
+    (tmp_path / "pictures.npz").write_bytes(b"not one")
+    write_description(tmp_path, {"name": "mine", "model": "model.onnx", "target": "toaster", "cut": 0.5})
+    with pytest.raises(UsageError, match=r"pictures\.npz: does not hold pictures and labels of craft, calibrate"):
+        read_subject(tmp_path)
+    write_parts(tmp_path, {name: (pixels, np.zeros(8, np.int64)) for name in PARTS})
+    subject = read_subject(tmp_path)
+    assert subject.name == "mine"
+    assert subject.tight.cut == 0.5
+    assert [len(getattr(subject.parts, name)) for name in PARTS] == [8, 8, 8, 8]
+    write_description(tmp_path, {"name": "mine", "model": "model.onnx", "target": "toaster", "colour": "red"})
+    with pytest.raises(UsageError, match="unknown key 'colour'"):
+        read_subject(tmp_path)
+
+
+def test_localisation_counts_what_the_region_and_the_attack_share() -> None:
+    covered = np.zeros((2, 4, 4), np.bool_)
+    covered[:, :2] = True  # 8 cells
+    mask = np.zeros((2, 4, 4), np.bool_)
+    mask[:, :2, :2] = True  # 4 of them, none beside
+    attacked = Attacked(np.zeros((2, 4, 4, 3), np.uint8), covered, np.array([3, 5]), 4, 2)
+    found = localisation(attacked, np.array([3, 4]), mask)
+    assert found["iou"] == 0.5
+    assert found["inside"] == 1.0
+    assert found["recovered"] == 0.5
+
+
+def test_the_area_under_the_drawn_curve_is_that_of_the_rank_statistic() -> None:
+    rng = np.random.default_rng(0)
+    benign, attacked = rng.normal(0, 1, 300).round(1), rng.normal(1, 1, 200).round(1)  # rounded: there are ties
+    false, true = roc(benign, attacked)
+    assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(true, false) == pytest.approx(area_under_roc(benign, attacked), abs=1e-9)
+
+
+def test_the_worst_cell_is_one_of_many_attacks() -> None:
+    def cell(tpr: float | None, n: int) -> dict[str, object]:
+        return {"attack_family": "patch", "detector": "default", "fpr_target": 0.02, "tpr": tpr, "n": n}
+
+    cells = [cell(0.9, 50), cell(0.8, 30), cell(0.1, 5), cell(None, 0)]
+    assert worst(cells, "patch", "default", 0.02) == cells[1]
+    assert worst(cells, "sticker", "default", 0.02) is None
+
+
+def test_plans_differ_in_their_keys_and_keep_them() -> None:
+    plans = attack_plans(1, iterations=10, batch=4, seed=0, trigger=True)
+    assert len({plan.key("model") for plan in plans}) == len(plans)
+    assert plans[0].key("model") != plans[0].key("another")
+    assert [plan.key("m") for plan in plans] == [
+        plan.key("m") for plan in attack_plans(1, iterations=10, batch=4, seed=0, trigger=True)
+    ]
+    assert {plan.family for plan in attack_plans(1, iterations=1, batch=1, seed=0, glasses=True)} >= {"glasses"}
