@@ -75,12 +75,11 @@ def _named(panel: Any, document: Mapping[str, Any]) -> None:
     names[document["chosen"]] = "chosen, and the default" if document["chosen"] in names else "chosen"
     if document["chosen_by_formula"] is not None:
         names.setdefault(document["chosen_by_formula"], "a formula would choose")
+    aways = iter(((16, 44), (20, 24), (24, -30)))  # the policies are close together
     for row in document["rows"]:
         if row["name"] in names and _frames(row) is not None:
-            lower = row["name"] == document["default"] and len(names) > 1
             at = (_frames(row), _a_day(row))
             panel.plot(*at, "o", markersize=13, fillstyle="none", color="#b22222", markeredgewidth=2)
             words = f"{names[row['name']]}: {row['name']}"
-            panel.annotate(
-                words, at, xytext=(14, -24 if lower else 14), textcoords="offset points", fontsize=9, color="#b22222"
-            )
+            away = next(aways)
+            panel.annotate(words, at, xytext=away, textcoords="offset points", fontsize=9, color="#b22222")
