@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -10,15 +11,16 @@ from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames, batches_of
 from taintwatch_models.graph.local_strangeness import LocalLayer, LocalReference, LocalView
-from taintwatch_models.graph.strangeness import layer_values, maps_graph
+from taintwatch_models.graph.prune import keep_outputs
+from taintwatch_models.graph.strangeness import STRANGENESS, Concentration, attach_strangeness, layer_values, maps_graph
 from taintwatch_models.onnx_session import open_session
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["Located", "fit_local"]
+__all__ = ["Located", "fit_concentration", "fit_local", "scale_of"]
 
 _MOST_LAYERS = 10
 _MOST_CHANNELS = 64
-"""Drawn at random where a layer has more; 48 to 128 did about equally."""
+"""Drawn where a layer has more, by a seed that is the footage itself; 48 to 128 did about equally."""
 _CELLS = (4, 64)
 """Cells on a side: smaller maps have no place to tell, larger ones cost much and see edges only."""
 _WINDOW = 0.25
@@ -80,7 +82,7 @@ def fit_local(
     layers = _chosen(radar, frames, threads)
     if not layers:
         return None
-    rng = np.random.default_rng([seed, 0x10C])
+    rng = np.random.default_rng([seed, *_secret(frames)])
     channels = {
         name: np.sort(rng.permutation(deep)[:_MOST_CHANNELS]).astype(np.int64) for name, (deep, _) in layers.items()
     }
@@ -103,10 +105,11 @@ def fit_local(
     for start, found in passes(count):
         for column, (name, cells) in enumerate(found.items()):
             for row, own in enumerate(cells, start):
-                distances[row, column] = _log_distance(own, *others[name][folds[row]], windows[name])
+                mean, whitening = others[name][folds[row]]
+                distances[row, column] = _log_distance(own, mean, whitening, windows[name])
     made, scaled = [], np.empty_like(distances)
     for column, (name, parts) in enumerate(sums.items()):
-        centre, spread = _scale(distances[:, column])
+        centre, spread = scale_of(distances[:, column])
         scaled[:, column] = (distances[:, column] - centre) / spread
         mean, whitening = _total(parts, None).reference()
         made.append(LocalLayer(name, channels[name], mean, whitening, windows[name], centre, spread))
@@ -114,9 +117,33 @@ def fit_local(
     views, scores = [], []
     for wanted in dict.fromkeys(min(number, len(layers)) for number in (*_VIEWS, len(layers))):
         mean = ordered[:, :wanted].mean(axis=1)
-        views.append(LocalView(wanted, *_scale(mean)))
+        views.append(LocalView(wanted, *scale_of(mean)))
         scores.append((mean - views[-1].centre) / views[-1].spread)
     return Located(LocalReference(tuple(made), tuple(views)), np.max(scores, axis=0))
+
+
+def fit_concentration(
+    radar: RadarFile, frames: BenignFrames, threads: int = 0
+) -> tuple[Concentration, NDArray[np.float64]]:
+    """Return how concentrated the label's evidence is in benign frames, and that of each frame on this scale."""
+    window = max(1, round(_WINDOW * min(radar.info.cells)))
+    graph = attach_strangeness(radar, (), None, Concentration(window, 0.0, 1.0))
+    session, _ = open_session(
+        keep_outputs(graph.proto, [STRANGENESS]).SerializeToString(), device="cpu", threads=threads
+    )
+    found = [
+        session.run([STRANGENESS], {radar.info.input: inputs})[0]
+        for _, inputs in batches_of(frames.pixels, radar.info.preprocessing)
+    ]
+    values = np.concatenate(found).astype(np.float64)
+    centre, spread = scale_of(values)
+    return Concentration(window, centre, spread), (values - centre) / spread
+
+
+def _secret(frames: BenignFrames) -> list[int]:
+    """A seed that only who has the footage knows: an attacker must guess which channels are looked at."""
+    digest = hashlib.sha256(frames.pixels.tobytes()).digest()
+    return [int.from_bytes(digest[start : start + 4], "big") for start in range(0, 16, 4)]
 
 
 def _chosen(radar: RadarFile, frames: BenignFrames, threads: int) -> dict[str, tuple[int, int]]:
@@ -159,6 +186,7 @@ def _log_distance(
     return float(np.log(max(sums.max() / (w * w), 1e-9)))
 
 
-def _scale(values: Array) -> tuple[float, float]:
+def scale_of(values: Array) -> tuple[float, float]:
+    """Return a benign scale: the median, and the 98% quantile less that."""
     centre = float(np.median(values))
     return centre, max(float(np.quantile(values, 0.98)) - centre, 1e-3)

@@ -10,10 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames, batches_of
-from taintwatch_calibration.local_strangeness import fit_local
+from taintwatch_calibration.local_strangeness import fit_concentration, fit_local, scale_of
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.graph.local_strangeness import LocalReference
-from taintwatch_models.graph.strangeness import LayerReference, attach_strangeness, layer_values, pooling_graph
+from taintwatch_models.graph.strangeness import (
+    Concentration,
+    LayerReference,
+    attach_strangeness,
+    layer_values,
+    pooling_graph,
+)
 from taintwatch_models.onnx_session import open_session
 from taintwatch_models.radar_file import RadarFile
 
@@ -50,6 +56,7 @@ class Fitted:
     """(frames,): each from the other folds' reference. Thresholds for these frames are chosen on them."""
     layers: tuple[LayerReference, ...] = ()
     local: LocalReference | None = None
+    concentration: Concentration | None = None
     scale: tuple[float, float] = (0.0, 1.0)
     """What the radar's `strangeness` was written from: see `attach_strangeness`."""
 
@@ -65,8 +72,8 @@ def fit_strangeness(
 ) -> Fitted:
     """Fit each layer's reference on benign frames: means for each predicted label, one covariance.
 
-    `local`: also what benign cells look like, whatever the label. `progress` is told how many frames are done, as a
-    share of all the work. Raises `CalibrationError` for fewer than 100 frames.
+    `local`: also what benign cells look like, whatever the label, and how concentrated evidence is. `progress` is told
+    how many frames are done, as a share of all the work. Raises `CalibrationError` for fewer than 100 frames.
     """
     count = len(frames.pixels)
     if count < _LEAST:
@@ -88,24 +95,23 @@ def fit_strangeness(
     layers, scores = [], np.zeros(count)
     for value, maps, distances in zip(values, pooled, held, strict=True):
         means, whitening = _reference(maps, labels, classes)
-        centre = float(np.median(distances))
-        spread = max(float(np.quantile(distances, 0.98)) - centre, 1e-3)
+        centre, spread = scale_of(distances)
         scores += (distances - centre) / spread / len(values)
         layers.append(LayerReference(value, means.astype(np.float32), whitening.astype(np.float32), centre, spread))
-    located = None
-    if local:
-        located = fit_local(
-            radar, frames, folds, seed=seed, threads=threads, progress=lambda done: progress((count + done) // rounds)
-        )
-    if located is None:
+    if not local:
         return Fitted(attach_strangeness(radar, layers), scores, tuple(layers))
+    located = fit_local(
+        radar, frames, folds, seed=seed, threads=threads, progress=lambda done: progress((count + done) // rounds)
+    )
+    concentration, concentrated = fit_concentration(radar, frames, threads)
     labelled = float(np.median(np.bincount(labels, minlength=classes)[labels])) >= _PER_LABEL
-    larger = np.maximum(scores, located.scores) if labelled else located.scores
-    centre = float(np.median(larger))
-    scale = (centre, max(float(np.quantile(larger, 0.98)) - centre, 1e-3))
+    found = [concentrated] + ([scores] if labelled else []) + ([] if located is None else [located.scores])
+    largest = np.max(found, axis=0)
+    scale = scale_of(largest)
     kept = tuple(layers) if labelled else ()
-    graph = attach_strangeness(radar, kept, located.reference, scale)
-    return Fitted(graph, (larger - scale[0]) / scale[1], kept, located.reference, scale)
+    reference = None if located is None else located.reference
+    graph = attach_strangeness(radar, kept, reference, concentration, scale)
+    return Fitted(graph, (largest - scale[0]) / scale[1], kept, reference, concentration, scale)
 
 
 def _pooled(

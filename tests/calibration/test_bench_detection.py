@@ -42,6 +42,7 @@ def arguments(tmp_path: Path) -> list[str]:
         "bench", "detection", "--model", str(model), "--images", str(images), "--target", "toaster",
         "--iterations", "30", "--work", str(tmp_path / "work"), "--peers", str(peers),
         "--json", str(tmp_path / "found" / "detection.json"), "--html", str(tmp_path / "page.html"),
+        "--markdown", str(tmp_path / "tables.md"),
     ]  # fmt: skip
 
 
@@ -57,13 +58,16 @@ def test_every_attack_is_judged_by_every_detector_and_nothing_is_made_twice(
     assert "transferred 0.35" not in attacks  # there is no other model to take it from
     assert detectors == {"default", "tight", "paper", "strangeness", "bright"}
     assert len(cells) == len(attacks) * len(detectors) * 3
-    large = next(c for c in cells if c["attack"] == "patch 0.4, corner" and c["detector"] == "default")
+    corner = [c for c in cells if c["attack"] == "patch 0.4, corner" and c["detector"] == "default"]
+    large = next(c for c in corner if c["fpr_target"] == 0.02)
     assert large["successes"] > 60
     assert large["silent"] == pytest.approx(large["success_rate"] * (1 - large["tpr"]))
     for cell in cells:
         assert (cell["tpr"] is None) == (cell["n"] == 0)
         assert cell["fpr"] <= 0.3
     assert document["models"][0]["ms_per_frame"]["plain"] > 0
+    tables = (tmp_path / "tables.md").read_text()
+    assert f"| patch 0.4, corner | {large['tpr']:.1%} of {large['n']} |" in tables
     page = (tmp_path / "page.html").read_text()
     assert "adaptive: default" in page
     assert page.count("data:image/png;base64,") >= 4

@@ -94,7 +94,7 @@ def test_what_is_said_of_a_frame_was_learnt_from_others(radar: RadarFile, footag
     frames = greys(200, footage=footage)
     odd = frames.pixels.copy()
     odd[100] = np.where(np.arange(32)[:, None, None] < 16, (255, 0, 255), 120)  # one magenta frame
-    fitted = fit_strangeness(radar, BenignFrames(odd, footage, 0, "greys and one"))
+    fitted = fit_strangeness(radar, BenignFrames(odd, footage, 0, "greys and one"), local=False)
     assert fitted.scores.argmax() == 100
     assert strangeness(fitted.radar, odd[100:101])[0] < fitted.scores[100]  # the whole fit did see it
 

@@ -47,9 +47,11 @@ _TRANSFERRED = "patch 0.35"
 @click.option("--batch", default=12, show_default=True, type=click.IntRange(1), help="Pictures in each step.")
 @click.option("--peer-pictures", default=60, show_default=True, type=click.IntRange(20),
               help="Successes of each attack that peers judge, and a fifth of the benign pictures.")  # fmt: skip
+@click.option("--peer-limit", default=500.0, show_default=True, help="Milliseconds: slower peers are timed, not run.")
 @click.option("--seed", default=0, show_default=True, help="Of everything: splits, attacks, places.")
 @click.option("--work", default="build/bench", show_default=True, type=_FOLDER, help="What is made is kept here.")
 @click.option("--json", "document", type=_FILE, help="Write all cells here.")
+@click.option("--markdown", type=_FILE, help="Write tables of it here.")
 @click.option("--html", "page", type=_FILE, help="Page to look at; default: WORK/detection.html.")
 def detection(
     data: Path | None,
@@ -65,9 +67,11 @@ def detection(
     iterations: int,
     batch: int,
     peer_pictures: int,
+    peer_limit: float,
     seed: int,
     work: Path,
     document: Path | None,
+    markdown: Path | None,
     page: Path | None,
 ) -> None:
     """Attack models in every way that the bench knows, and score every detector on what succeeds.
@@ -91,7 +95,9 @@ def detection(
     torch.set_num_threads(1)
     keep_heap()
     started, console = time.monotonic(), Console(stderr=True)
-    options = EvaluationOptions(accepted, iterations, batch, peer_most=peer_pictures, seed=seed)
+    options = EvaluationOptions(
+        accepted, iterations, batch, peer_most=peer_pictures, peer_limit_ms=peer_limit, seed=seed
+    )
     made: dict[str, Evaluation] = {}
 
     def evaluation(subject: Subject) -> Evaluation:
@@ -121,6 +127,11 @@ def detection(
     results = [(each := make(), _cells(each, named, console)) for make in chosen]
     result = _document(results, options)
     _write(result, results, document, page or work / "detection.html")
+    if markdown is not None:
+        from taintwatch_calibration.bench.table import markdown_tables
+
+        markdown.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(markdown, markdown_tables(result, 0.02 if 0.02 in accepted else accepted[0]).encode())
     _show(result["cells"], 0.02 if 0.02 in accepted else accepted[0])
     click.echo(f"written to {page or work / 'detection.html'}{f' and {document}' if document else ''}")
 

@@ -50,6 +50,8 @@ class EvaluationOptions:
     """Successes that are judged of each attack."""
     peer_most: int = 60
     """Successes that peers judge; of benign pictures each part five times as many."""
+    peer_limit_ms: float = 500.0
+    """Peers that need longer for one frame are timed, not run."""
     seed: int = 0
 
 
@@ -74,8 +76,8 @@ class Evaluation:
             glasses=subject.faces, trigger=subject.trigger is not None,
         )  # fmt: skip
         self.maker = Maker(
-            subject, self._work, evading=self._evading, detector=lambda: self.judge.identity, placements=options.placements, most=options.most,
-            seed=options.seed,
+            subject, self._work, evading=self._evading, detector=lambda: self.judge.identity,
+            placements=options.placements, most=options.most, seed=options.seed,
         )  # fmt: skip
 
     @cached_property
@@ -84,10 +86,9 @@ class Evaluation:
         rate = max(self.options.accepted)
         return ProductJudge.of(self.subject, rate, self._work / "judge", cmag=self._cmag, progress=self._progress)
 
-    @cached_property
-    def _fitted(self) -> Fitted:
-        """What the strangeness is made of, for an attacker who knows it."""
-        part = self.subject.parts.calibrate
+    def _reference(self, *, stolen: bool) -> Fitted:
+        """What the strangeness is made of: the site's, or what an attacker learns from the pictures he crafts on."""
+        part = self.subject.parts.calibrate if stolen else self.subject.parts.craft
         self._progress("learning what the attacker knows")
         return fit_strangeness(self.subject.radar, BenignFrames(part.pixels, False, 0, self.subject.name), threads=1)
 
@@ -137,9 +138,14 @@ class Evaluation:
         kept = self._work / "detected" / f"{hashlib.sha256(attacked.pixels.tobytes()).hexdigest()[:16]}.npz"
         detected = self.judge.detect_once(attacked.pixels, kept)
         scores = dict(detected.scores)
-        for name in self._factories:
+        for name in self._affordable:
             scores[name] = self._peer(name, attacked.pixels[: self.options.peer_most], plan.name)
         return scores, localisation(attacked, detected.label, detected.mask)
+
+    @cached_property
+    def _affordable(self) -> tuple[str, ...]:
+        times = self._times()
+        return tuple(name for name in self._factories if times[name] <= self.options.peer_limit_ms)
 
     @cached_property
     def benign(self) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
@@ -150,7 +156,7 @@ class Evaluation:
             ("held out", self.judge.held_out, self.subject.parts.held_out),
         ):
             pixels = part.pixels[: 5 * self.options.peer_most]
-            sides.append({**own, **{name: self._peer(name, pixels, words) for name in self._factories}})
+            sides.append({**own, **{name: self._peer(name, pixels, words) for name in self._affordable}})
         return sides[0], sides[1]
 
     def _evading(self, name: str, model: Model) -> DetectorLoss:
@@ -160,7 +166,9 @@ class Evaluation:
         judge, preprocessing = self.judge, self.subject.preprocessing
         threshold = threshold_for(judge.calibrate["default"], 0.02)
         settings = replace(judge.calibration.tight, threshold=threshold)
-        strange = differentiable_strangeness(model, self._fitted) if isinstance(model, TorchGraph) else None
+        strange = None
+        if isinstance(model, TorchGraph):
+            strange = differentiable_strangeness(model, self._reference(stolen=name == "stolen"))
         # The score is as large as its weights make it: brought to logits, so that fooling counts as much as silence.
         weigh = 1.0 / max(1.0, settings.strangeness_weight)
         evade = evade_tight(model, preprocessing, settings, strange)

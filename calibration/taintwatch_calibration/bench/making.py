@@ -75,7 +75,7 @@ class Maker:
         most: int = 200,
         seed: int = 0,
     ) -> None:
-        """`evading` gives the loss of a detector that an attacker knows, by its name; `detector` tells it from others."""
+        """`evading` gives the loss of a detector that an attacker knows, `detector` what tells it from others."""
         self._subject, self._work, self._evading, self._detector = subject, work, evading, detector
         self._placements, self._most, self._seed = placements, most, seed
         self._model: Model | None = None

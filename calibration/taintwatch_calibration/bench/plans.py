@@ -41,7 +41,8 @@ class AttackPlan:
     boxes: tuple[tuple[float, ...], ...] = ()
     way: Way = "crafted"
     evades: str | None = None
-    """The detector that the attacker knows."""
+    """What the attacker knows: `default`, how the detector works and its threshold, with a reference learnt from his
+    own pictures; `stolen`, the site's own reference too; `misleading`, the region map."""
     kind: str = "patch"
     """One of `KINDS`: where the masks come from."""
 
@@ -88,6 +89,7 @@ def attack_plans(
         planned("small 0.15", "small_patch", 0.15, anywhere(0.15)),
         planned("region", "region", 1.0, anywhere(0.3), way="region", wanted=None),
         planned("adaptive: default", "adaptive", 0.35, anywhere(0.35), evades="default", steps=1.5),
+        planned("adaptive: default, reference stolen", "adaptive", 0.35, anywhere(0.35), evades="stolen", steps=1.5),
         planned("adaptive: misleading", "adaptive", 0.35, anywhere(0.35), evades="misleading", steps=1.5),
     ]
     overlaid, overlay = ("glasses", "glasses") if glasses else ("stickers", "sticker")

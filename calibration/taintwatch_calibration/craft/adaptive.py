@@ -21,7 +21,16 @@ from taintwatch_models.fills import mean_fill, noise_fill
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.torch_radar import TEMPERATURE
 
-__all__ = ["ADAPTIVE", "against", "binarised", "evade_paper", "evade_tight", "high_rank_target", "mislead_region"]
+__all__ = [
+    "ADAPTIVE",
+    "against",
+    "binarised",
+    "cellwise",
+    "evade_paper",
+    "evade_tight",
+    "high_rank_target",
+    "mislead_region",
+]
 
 ADAPTIVE = ("tight", "paper", "misleading")
 """Which detector is evaded; `misleading` draws the region's heat away from the attack, whichever variant reads it."""
@@ -53,7 +62,7 @@ def evade_tight(
     fill = torch.from_numpy(mean_fill(preprocessing))
 
     def loss(shown: Shown) -> Tensor:
-        heat = _cellwise(model, shown.maps)
+        heat = cellwise(model, shown.maps)
         mask = _mask(heat, settings.cut, shown)
         after = model.head(model.maps(_filled(shown.inputs, mask, fill)))
         label = shown.logits.argmax(1)
@@ -93,7 +102,7 @@ def mislead_region(model: Model) -> DetectorLoss:
     """Draw the region away from the attack: minimise the share of its heat that lies on what the attack covers."""
 
     def loss(shown: Shown) -> Tensor:
-        heat = _cellwise(model, shown.maps)
+        heat = cellwise(model, shown.maps)
         covered = F.interpolate(shown.covered, size=heat.shape[1:], mode="area")[:, 0]
         return _once_fooled((heat * covered).sum((1, 2)) / heat.sum((1, 2)).clamp_min(1e-12), shown)
 
@@ -150,7 +159,7 @@ def _slope(model: Model, maps: Tensor, what: Callable[[Tensor], Tensor]) -> Tens
     return gradient
 
 
-def _cellwise(model: Model, maps: Tensor) -> Tensor:
+def cellwise(model: Model, maps: Tensor) -> Tensor:
     """`tight`'s region map: gradient times activation cell by cell, (B, h, w)."""
     return F.relu((_slope(model, maps, _log_softmax_of_label) * maps).sum(1))
 

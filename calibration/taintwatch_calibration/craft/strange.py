@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from taintwatch_calibration.craft.adaptive import cellwise
 from taintwatch_calibration.strangeness import Fitted
 from taintwatch_models.graph.local_strangeness import LocalLayer
-from taintwatch_models.graph.strangeness import LayerReference
+from taintwatch_models.graph.strangeness import Concentration, LayerReference
 from taintwatch_models.torch_graph import TorchGraph
 
 __all__ = ["Strange", "differentiable_strangeness"]
@@ -35,10 +36,18 @@ def differentiable_strangeness(model: TorchGraph, fitted: Fitted) -> Strange:
             ordered = scores.sort(dim=1, descending=True).values
             views = fitted.local.views
             found += [(ordered[:, : view.layers].mean(1) - view.centre) / view.spread for view in views]
+        if fitted.concentration is not None:
+            found.append(_concentrated(fitted.concentration, cellwise(model, model.maps(inputs))))
         largest = torch.stack(found).amax(0)
         return (largest - fitted.scale[0]) / fitted.scale[1]
 
     return strange
+
+
+def _concentrated(scale: Concentration, heat: Tensor) -> Tensor:
+    peak = F.avg_pool2d(heat[:, None], scale.window, stride=1).amax((1, 2, 3))
+    share = peak / heat.mean((1, 2)).clamp_min(1e-20)
+    return (share.clamp_min(1e-3).log() - scale.centre) / scale.spread
 
 
 def _labelled(layer: LayerReference, maps: Tensor, label: Tensor) -> Tensor:

@@ -7,7 +7,11 @@ labels (Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution
 NeurIPS 2018). The distance's logarithm is put on its benign scale, (value - median) / (98% quantile - median), and the
 mean over the layers is the statistic: about 0 for a usual benign picture, 1 for a strange one.
 
-Where the same is known of single places (`local_strangeness`), the larger of both is given.
+Two more are known, and the largest of the three is given: how strange the strangest place is (`local_strangeness`),
+and how concentrated the label's evidence is. The latter is the largest average of TaintRadar's region map over a window
+of a quarter of its side, as a share of the map's mean: a patch covers a part of the picture, and must outdo all the
+rest from there. An attacker who makes the patch's activations usual has to do without large ones, or is noticed by
+that.
 
 Deviations from Lee et al.: the largest activation instead of the mean (a patch is local), logarithms, equal weights
 instead of a regression on attacks, no perturbation of the input, the predicted label instead of the nearest, and
@@ -33,12 +37,14 @@ from taintwatch_models.radar_file import RadarFile
 
 __all__ = [
     "STRANGENESS",
+    "Concentration",
     "LayerReference",
     "attach_strangeness",
     "gives_strangeness",
     "layer_values",
     "maps_graph",
     "pooling_graph",
+    "region_map",
 ]
 
 STRANGENESS = "strangeness"
@@ -62,6 +68,23 @@ class LayerReference:
     centre: float
     spread: float
     """Median of the distance's logarithm over benign pictures, and its 98% quantile less that (> 0)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concentration:
+    """The benign scale of the logarithm of how concentrated the label's evidence is."""
+
+    window: int
+    """Cells on a side."""
+    centre: float
+    spread: float
+
+
+def region_map(proto: onnx.ModelProto) -> str:
+    """Return the name of the region map, (B, 1, h, w), in a radar graph: what `heat` is the maximum over mean of."""
+    made = {name: node for node in proto.graph.node for name in node.output}
+    share = made[made["heat"].input[0]] if made["heat"].op_type == "Identity" else made["heat"]
+    return str(made[share.input[0]].input[0])
 
 
 def gives_strangeness(radar: RadarFile) -> bool:
@@ -115,21 +138,34 @@ def attach_strangeness(
     radar: RadarFile,
     layers: Sequence[LayerReference],
     local: LocalReference | None = None,
+    concentration: Concentration | None = None,
     scale: tuple[float, float] = (0.0, 1.0),
 ) -> RadarFile:
     """Return the radar with the output `strangeness` (B,), float32; one that it has already is replaced.
 
-    Either of `layers` and `local` may be missing. `scale`: centre and spread of the larger of both on benign pictures.
+    Of `layers`, `local` and `concentration` one must be there. `scale`: centre and spread of the largest of them on
+    benign pictures.
     """
     bare = _without(radar.proto)
     b = GraphBuilder(bare.opset_import[0].version, _PREFIX)
     found = [_mean(b, [_layer(b, layer) for layer in layers])] if layers else []
     found += [write_local(b, local)] if local is not None else []
+    found += [_concentrated(b, bare, concentration)] if concentration is not None else []
     largest = found[0] if len(found) == 1 else b.add("Max", *found)
     if scale != (0.0, 1.0):
         largest = b.add("Div", b.add("Sub", largest, b.constant(scale[0])), b.constant(scale[1]))
     b.nodes.append(helper.make_node("Identity", [largest], [STRANGENESS], name=STRANGENESS))
     return replace(radar, proto=_extended(bare, b, [(STRANGENESS, ["batch"])]))
+
+
+def _concentrated(builder: GraphBuilder, proto: onnx.ModelProto, scale: Concentration) -> str:
+    b, region = builder, region_map(proto)
+    average = b.add("AveragePool", region, kernel_shape=[scale.window, scale.window])
+    peak = b.reduce("ReduceMax", average, [1, 2, 3], keepdims=False)
+    mean = b.reduce("ReduceMean", region, [1, 2, 3], keepdims=False)
+    share = b.add("Div", peak, b.add("Max", mean, b.constant(1e-20)))
+    logarithm = b.add("Log", b.add("Max", share, b.constant(1e-3)))
+    return b.add("Div", b.add("Sub", logarithm, b.constant(scale.centre)), b.constant(scale.spread))
 
 
 def _mean(builder: GraphBuilder, values: Sequence[str]) -> str:

@@ -1,0 +1,68 @@
+"""The evaluation as Markdown, for a page of documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from taintwatch_calibration.bench.page import worst
+
+__all__ = ["markdown_tables"]
+
+_LEAST = 20
+
+
+def markdown_tables(document: Mapping[str, Any], rate: float) -> str:
+    """Return three tables: the worst cell of each family, each model's attacks with the default, times."""
+    cells = [cell for cell in document["cells"] if cell["fpr_target"] == rate]
+    detectors = list(dict.fromkeys(cell["detector"] for cell in cells))
+    return "\n".join([_families(cells, detectors, rate), _models(cells), _times(document["models"])])
+
+
+def _families(cells: Sequence[dict[str, Any]], detectors: Sequence[str], rate: float) -> str:
+    lines = _heads(["worst cell of", *(f"`{name}`" for name in detectors)])
+    for family in dict.fromkeys(cell["attack_family"] for cell in cells):
+        found = (worst(cells, family, detector, rate) for detector in detectors)
+        lines.append(_row([family.replace("_", " "), *(_share(cell) for cell in found)]))
+    return "\n".join(lines) + "\n"
+
+
+def _models(cells: Sequence[dict[str, Any]]) -> str:
+    models = list(dict.fromkeys(cell["model"] for cell in cells))
+    lines = _heads(["seen by `default`, of how many", *(name.replace("_", " ") for name in models)])
+    for attack in dict.fromkeys(cell["attack"] for cell in cells):
+        found = {c["model"]: c for c in cells if c["attack"] == attack and c["detector"] == "default"}
+        lines.append(_row([attack, *(_counted(found.get(name)) for name in models)]))
+    held = {c["model"]: c["fpr"] for c in cells if c["detector"] == "default"}
+    lines.append(_row(["*held-out false alarms*", *(f"*{held[name]:.1%}*" if name in held else "" for name in models)]))
+    return "\n".join(lines) + "\n"
+
+
+def _times(models: Sequence[Mapping[str, Any]]) -> str:
+    names = list(dict.fromkeys(name for model in models for name in model["ms_per_frame"]))
+    lines = _heads(["ms for one frame", *(f"`{name}`" for name in names)])
+    for model in models:
+        times = model["ms_per_frame"]
+        lines.append(_row([model["name"], *(f"{times[n]:.2f}" if n in times else "" for n in names)]))
+    return "\n".join(lines) + "\n"
+
+
+def _share(cell: Mapping[str, Any] | None) -> str:
+    return "-" if cell is None else f"{cell['tpr']:.1%}"
+
+
+def _counted(cell: Mapping[str, Any] | None) -> str:
+    if cell is None:
+        return ""
+    if cell["tpr"] is None:
+        return "none succeeds"
+    text = f"{cell['tpr']:.1%} of {cell['n']}"
+    return f"({text})" if cell["n"] < _LEAST else text
+
+
+def _heads(names: Sequence[str]) -> list[str]:
+    return [_row(names), "|---" * len(names) + "|"]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
