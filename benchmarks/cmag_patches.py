@@ -89,7 +89,7 @@ def detection(
     choosing = frames(parts.tuning.pixels)
     # What is usual of the layers' maps is learnt as for the bundle, on none of the reported pictures.
     learnt = frames(np.concatenate([parts.tuning.pixels, parts.further.pixels]))
-    fitted = fit_strangeness(radar, learnt, threads=1)
+    fitted = fit_strangeness(radar, learnt, local=False, threads=1)
     own = fitted.scores[: len(parts.tuning)]
 
     def scores(pixels: NDArray[np.uint8], strangeness: NDArray[np.float64] | None = None) -> tuple[Any, Any]:

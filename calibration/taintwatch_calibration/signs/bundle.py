@@ -97,7 +97,7 @@ def make_bundle(run: Path, data: Path, scenes: Path, out: Path, accepted: float)
         raise UsageError(f"{out} is not a folder: --out must name one.")
     radar = prepare(model, describe(model, None, None)).radar
     frames = benign_frames(data, scenes, radar.info.preprocessing)
-    fitted = fit_strangeness(radar, frames, threads=1)
+    fitted = fit_strangeness(radar, frames, local=False, threads=1)
     radar = fitted.radar
     calibration, _ = calibrate(
         radar,
