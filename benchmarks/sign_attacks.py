@@ -94,7 +94,8 @@ def measure(bench: Bench, accepted: float) -> tuple[dict[str, Any], tuple[Scores
     choosing, held = bench.parts.tuning.pixels, bench.parts.reporting.pixels
     paper = choose_labels(bench.radar, choosing[:: max(1, len(choosing) // 600)], accepted)
     learnt = BenignFrames(np.concatenate([choosing, bench.parts.further.pixels]), False, 0, "tuning pictures")
-    fitted = fit_strangeness(bench.radar, learnt, local=False, threads=1)  # as the bundle's is, on none of the reported pictures
+    # As the bundle's is, on none of the reported pictures.
+    fitted = fit_strangeness(bench.radar, learnt, local=False, threads=1)
     radar, strangeness = fitted.radar, fitted.scores[: len(choosing)]
     frames = BenignFrames(choosing, False, 0, "tuning pictures")
     outputs = tight_outputs(radar, frames, TIGHT, strangeness, 1, lambda what, done, total: None)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from taintwatch.cli.main import main
+from taintwatch_calibration.bench.controls import pasted
 from taintwatch_calibration.bench.making import Attacked
 from taintwatch_calibration.bench.page import worst
 from taintwatch_calibration.bench.plans import attack_plans
@@ -66,6 +67,9 @@ def test_every_attack_is_judged_by_every_detector_and_nothing_is_made_twice(
         assert (cell["tpr"] is None) == (cell["n"] == 0)
         assert cell["fpr"] <= 0.3
     assert document["models"][0]["ms_per_frame"]["plain"] > 0
+    controls = document["models"][0]["controls"]
+    assert 0 < controls["kept"] <= controls["tried"]
+    assert set(controls["detectors"]) == detectors - {"bright"}
     tables = (tmp_path / "tables.md").read_text()
     assert f"| patch 0.4, corner | {large['tpr']:.1%} of {large['n']} |" in tables
     page = (tmp_path / "page.html").read_text()
@@ -130,6 +134,16 @@ def test_the_area_under_the_drawn_curve_is_that_of_the_rank_statistic() -> None:
     false, true = roc(benign, attacked)
     assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
     assert np.trapezoid(true, false) == pytest.approx(area_under_roc(benign, attacked), abs=1e-9)
+
+
+def test_a_control_is_another_picture_made_small_at_one_place() -> None:
+    black, white = np.zeros((6, 40, 40, 3), np.uint8), np.full((3, 40, 40, 3), 255, np.uint8)
+    shown = pasted(black, white, seed=1)
+    assert (shown.reshape(6, -1) > 0).mean(axis=1) == pytest.approx([14 * 14 / 1600] * 6)
+    for picture in shown[..., 0] > 0:
+        rows, columns = np.flatnonzero(picture.any(1)), np.flatnonzero(picture.any(0))
+        assert len(rows) == len(columns) == rows[-1] - rows[0] + 1 == columns[-1] - columns[0] + 1 == 14
+    assert (shown == pasted(black, white, seed=1)).all()
 
 
 def test_the_worst_cell_is_one_of_many_attacks() -> None:

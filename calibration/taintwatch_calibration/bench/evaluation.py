@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from taintwatch_calibration.bench.controls import control_rates
 from taintwatch_calibration.bench.judging import Peer, ProductJudge, time_per_frame
 from taintwatch_calibration.bench.making import Attacked, Maker, Report
 from taintwatch_calibration.bench.page import Curves
@@ -210,4 +211,5 @@ class Evaluation:
             "name": subject.name, "about": subject.about, "sha256": info.source_sha256, "head": list(info.head),
             "target": info.labels[subject.target], "pictures": counts, "wrong_and_skipped": parts.victims.wrong,
             "calibration": asdict(self.judge.calibration), "ms_per_frame": self._times(),
+            "controls": control_rates(subject, self.judge, self.options.accepted, self.options.seed),
         }  # fmt: skip

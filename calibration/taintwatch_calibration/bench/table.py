@@ -13,10 +13,12 @@ _LEAST = 20
 
 
 def markdown_tables(document: Mapping[str, Any], rate: float) -> str:
-    """Return three tables: the worst cell of each family, each model's attacks with the default, times."""
+    """Return tables: the worst cell of each family, each model's attacks with the default, controls, times."""
     cells = [cell for cell in document["cells"] if cell["fpr_target"] == rate]
     detectors = list(dict.fromkeys(cell["detector"] for cell in cells))
-    return "\n".join([_families(cells, detectors, rate), _models(cells), _times(document["models"])])
+    models = document["models"]
+    tables = [_families(cells, detectors, rate), _models(cells), _controls(models, rate), _times(models)]
+    return "\n".join(tables)
 
 
 def _families(cells: Sequence[dict[str, Any]], detectors: Sequence[str], rate: float) -> str:
@@ -35,6 +37,16 @@ def _models(cells: Sequence[dict[str, Any]]) -> str:
         lines.append(_row([attack, *(_counted(found.get(name)) for name in models)]))
     held = {c["model"]: c["fpr"] for c in cells if c["detector"] == "default"}
     lines.append(_row(["*held-out false alarms*", *(f"*{held[name]:.1%}*" if name in held else "" for name in models)]))
+    return "\n".join(lines) + "\n"
+
+
+def _controls(models: Sequence[Mapping[str, Any]], rate: float) -> str:
+    names = list(models[0]["controls"]["detectors"])
+    lines = _heads(["a photograph pasted over it, called an attack", "of", *(f"`{name}`" for name in names)])
+    for model in models:
+        found = model["controls"]
+        rates = (found["detectors"].get(name, {}).get(f"{rate:g}") for name in names)
+        lines.append(_row([model["name"], str(found["kept"]), *(f"{r['rate']:.1%}" if r else "" for r in rates)]))
     return "\n".join(lines) + "\n"
 
 

@@ -10,8 +10,7 @@ scale, are three views of that; the largest is the statistic: who wants to stay 
 Deviations from PaDiM: one Gaussian for all places (a camera's things move) instead of one for each, an average over a
 window instead of a smoothed map (a patch has an extent), layers by themselves instead of concatenated.
 
-It needs no labels and few pictures, since each gives hundreds of cells; a photograph pasted over the picture is not
-strange to it, an adversarial pattern is.
+It needs no labels and few pictures, since each gives hundreds of cells.
 """
 
 from __future__ import annotations
