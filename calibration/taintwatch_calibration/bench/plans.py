@@ -26,6 +26,12 @@ _STICKERS = ((0.12, 0.14, 0.3, 0.18), (0.56, 0.66, 0.32, 0.18))
 """Two stickers, (x, y, width, height) as shares: what RP2's black and white ones cover on a stop sign, about."""
 
 
+_ON_FACES = (
+    "patch 0.35", "untargeted 0.3", "small 0.2", "region", "adaptive: default", "adaptive: default, reference stolen",
+    "adaptive: misleading",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class AttackPlan:
     """One attack on one model."""
@@ -57,8 +63,8 @@ def attack_plans(
 ) -> tuple[AttackPlan, ...]:
     """Return the attacks on one model; `target` is the label that targeted ones show.
 
-    `glasses`: the pictures are aligned faces, so that eyeglasses take the stickers' place. `trigger`: the model has a
-    backdoor, which is shown too.
+    `glasses`: the pictures are aligned faces, so that eyeglasses take the stickers' place, and patches are few: nobody
+    wears a star. `trigger`: the model has a backdoor, which is shown too.
     """
 
     def planned(
@@ -92,6 +98,8 @@ def attack_plans(
         planned("adaptive: default, reference stolen", "adaptive", 0.35, anywhere(0.35), evades="stolen", steps=1.5),
         planned("adaptive: misleading", "adaptive", 0.35, anywhere(0.35), evades="misleading", steps=1.5),
     ]
+    if glasses:
+        plans = [plan for plan in plans if plan.name in _ON_FACES]
     overlaid, overlay = ("glasses", "glasses") if glasses else ("stickers", "sticker")
     for wanted, words in ((target, overlaid), (None, f"{overlaid}, untargeted")):
         plans.append(_overlaid(words, overlay, wanted, iterations, batch, seed))
