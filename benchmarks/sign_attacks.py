@@ -99,7 +99,7 @@ def measure(bench: Bench, accepted: float) -> tuple[dict[str, Any], tuple[Scores
     radar, strangeness = fitted.radar, fitted.scores[: len(choosing)]
     frames = BenignFrames(choosing, False, 0, "tuning pictures")
     outputs = tight_outputs(radar, frames, TIGHT, strangeness, 1, lambda what, done, total: None)
-    tight = weigh_strangeness(outputs, TIGHT, added=True)
+    tight = weigh_strangeness(outputs, TIGHT)
     chosen, checked = score(radar, choosing, tight, paper, strangeness), score(radar, held, tight, paper)
     judge, lines, strong = Judge(bench.radar), [], []
     seen = judge(held) == bench.parts.reporting.labels

@@ -50,7 +50,6 @@ def calibrate_gate(
         accepted_share=share,
         swing_weight=tight.swing_weight,
         strangeness_weight=tight.strangeness_weight,
-        strangeness_centre=tight.strangeness_centre,
         benign=frames.description,
         benign_frames=len(frames.pixels),
     )

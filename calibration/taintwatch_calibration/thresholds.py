@@ -101,21 +101,16 @@ def scalar_outputs(
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
-def weigh_strangeness(
-    outputs: Mapping[str, NDArray[Any]], settings: TightCalibration, *, added: bool = False
-) -> TightCalibration:
-    """Weigh the strangeness, where the graph gives it: the larger of it and of the rest counts, on one benign scale.
+def weigh_strangeness(outputs: Mapping[str, NDArray[Any]], settings: TightCalibration) -> TightCalibration:
+    """Weigh the strangeness, where the graph gives it: it counts `STRANGENESS_SHARE` times as much as the rest.
 
-    The scale is that of the rest, (value - median) / (98% quantile - median). `added`: they are added instead, the
-    strangeness counting `STRANGENESS_SHARE` times as much as the rest.
+    One benign spread of it then moves the score by so many benign spreads (98% quantile less median) of the rest.
     """
     if STRANGENESS not in outputs:
         return replace(settings, strangeness_weight=0.0)
     scores = tight_scores_of(outputs, replace(settings, strangeness_weight=0.0))
     spread = max(float(np.quantile(scores, 0.98) - np.median(scores)), 1e-3)  # all alike: any weight, but not none
-    if added:
-        return replace(settings, strangeness_weight=STRANGENESS_SHARE * spread, strangeness_centre=None)
-    return replace(settings, strangeness_weight=spread, strangeness_centre=float(np.median(scores)))
+    return replace(settings, strangeness_weight=STRANGENESS_SHARE * spread)
 
 
 def paper_ranks(
@@ -164,16 +159,15 @@ def calibrate(
     paper: PaperCalibration | None = None,
     variants: Sequence[str] = ("tight", "paper"),
     strangeness: NDArray[np.float64] | None = None,
-    added: bool = False,
     seed: int = 0,
     threads: int = 0,
     progress: Progress = lambda what, done, total: None,
 ) -> tuple[Calibration, LabelCurve | None]:
     """Choose the thresholds on one half of the frames and measure the false-positive rate on the other.
 
-    `strangeness` (frames,) stands for the graph's where its reference was fitted on these frames (`Fitted.scores`);
-    `added`: see `weigh_strangeness`. `accepted` is the accepted rate per frame, in (0, 0.5]. Raises `CalibrationError`
-    where there are too few frames for that rate: one false alarm must be countable in each half.
+    `strangeness` (frames,) stands for the graph's where its reference was fitted on these frames (`Fitted.scores`).
+    `accepted` is the accepted rate per frame, in (0, 0.5]. Raises `CalibrationError` where there are too few frames
+    for that rate: one false alarm must be countable in each half.
     """
     if not 0 < accepted <= 0.5:
         raise CalibrationError(f"the accepted false-positive rate must be above 0 and at most 0.5, not {accepted}")
@@ -197,8 +191,7 @@ def calibrate(
     curve = None
     if "tight" in variants:
         outputs = tight_outputs(radar, frames, calibration.tight, strangeness, threads, progress)
-        chosen_on = {name: values[choose] for name, values in outputs.items()}
-        settings = weigh_strangeness(chosen_on, calibration.tight, added=added)
+        settings = weigh_strangeness({name: values[choose] for name, values in outputs.items()}, calibration.tight)
         scores = tight_scores_of(outputs, settings)
         threshold = threshold_for(scores[choose], accepted)
         measured = replace(settings, threshold=threshold, held_out=held_out(scores[check], threshold))

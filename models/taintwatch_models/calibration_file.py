@@ -50,9 +50,6 @@ class TightCalibration:
     heat_weight: float = 0.0
     strangeness_weight: float = 0.0
     """0: the graph's strangeness does not count, or it has none."""
-    strangeness_centre: float | None = None
-    """None: the strangeness is added to the rest. Else the larger of the rest and of `strangeness_centre +
-    strangeness_weight * strangeness` counts, which is the strangeness on the rest's benign scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +104,6 @@ class GateCalibration:
     """Of benign frames, that may be checked."""
     swing_weight: float = 0.5
     strangeness_weight: float = 0.0
-    strangeness_centre: float | None = None
     benign: str = ""
     benign_frames: int = 0
     held_out: HeldOut | None = None

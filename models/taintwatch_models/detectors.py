@@ -46,22 +46,15 @@ def tight_score(
     heat_weight: float = 0.0,
     strangeness: float = 0.0,
     strangeness_weight: float = 0.0,
-    strangeness_centre: float | None = None,
 ) -> float:
     """Return `margin - swing_weight * margin before + heat_weight * log heat + strangeness_weight * strangeness`.
-
-    With a `strangeness_centre` the strangeness is not added: the larger of the rest and of `strangeness_centre +
-    strangeness_weight * strangeness` counts, so that an attacker has to keep both small.
 
     Written with the swing: a weight of 0 is the margin, 1 the swing. `heat` is the region map's maximum over its mean:
     an attack's evidence is concentrated where it lies, a benign object's is spread over it. `strangeness` is what
     `graph.strangeness` gives: it tells of patches that hide all that could be recovered, where no margin can.
     """
     swung = (1.0 - swing_weight) * margin + swing_weight * swing
-    rest = swung + heat_weight * math.log(max(heat, 1.0))
-    if strangeness_centre is None or not strangeness_weight:
-        return rest + strangeness_weight * strangeness
-    return max(rest, strangeness_centre + strangeness_weight * strangeness)
+    return swung + heat_weight * math.log(max(heat, 1.0)) + strangeness_weight * strangeness
 
 
 def tight_scores_of(outputs: Mapping[str, NDArray[Any]], settings: TightCalibration) -> NDArray[np.float64]:
@@ -84,7 +77,6 @@ def _weighed(settings: TightCalibration, margin: float, swing: float, heat: floa
     return tight_score(
         margin, swing, settings.swing_weight, heat=heat, heat_weight=settings.heat_weight,
         strangeness=strangeness, strangeness_weight=settings.strangeness_weight,
-        strangeness_centre=settings.strangeness_centre,
     )  # fmt: skip
 
 

@@ -37,9 +37,7 @@ def gate_scores(outputs: RadarOutputs, gate: GateCalibration) -> NDArray[np.floa
                 "the gate was calibrated with the strangeness of maps, which this model's graph does not give; "
                 "calibrate it again with `taintwatch calibrate gate`"
             )
-        strange = gate.strangeness_weight * outputs[STRANGENESS].astype(np.float64)
-        centre = gate.strangeness_centre
-        scores = scores + strange if centre is None else np.maximum(scores, centre + strange)
+        scores = scores + gate.strangeness_weight * outputs[STRANGENESS]
     return scores
 
 

@@ -170,7 +170,7 @@ class Evaluation:
         strange = None
         if isinstance(model, TorchGraph):
             strange = differentiable_strangeness(model, self._reference(stolen=name == "stolen"))
-        # The score is as large as its weights make it: brought to benign spreads, whatever the logits are.
+        # The score is as large as its weights make it: brought to logits, so that fooling counts as much as silence.
         weigh = 1.0 / max(1.0, settings.strangeness_weight)
         evade = evade_tight(model, preprocessing, settings, strange)
         return lambda shown: weigh * _EVADING * evade(shown)

@@ -72,9 +72,7 @@ def evade_tight(
             concentration = heat.amax((1, 2)) / heat.mean((1, 2)).clamp_min(1e-12)
             score = score + settings.heat_weight * concentration.clamp_min(1.0).log()
         if strange is not None and settings.strangeness_weight:
-            how = settings.strangeness_weight * strange(shown.inputs)
-            centre = settings.strangeness_centre
-            score = score + how if centre is None else torch.maximum(score, centre + how)
+            score = score + settings.strangeness_weight * strange(shown.inputs)
         return _once_fooled(F.relu(score - settings.threshold + _ENOUGH), shown)
 
     return loss

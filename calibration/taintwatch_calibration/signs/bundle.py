@@ -105,7 +105,6 @@ def make_bundle(run: Path, data: Path, scenes: Path, out: Path, accepted: float)
         accepted=accepted,
         tight=TIGHT,
         strangeness=fitted.scores,
-        added=True,
         threads=1,
         progress=lambda what, done, total: click.echo(f"\r{what}: {done}/{total} ", nl=done == total, err=True),
     )
