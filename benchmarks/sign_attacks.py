@@ -35,7 +35,7 @@ from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import area_under_roc, threshold_for
-from taintwatch_calibration.signs.bundle import TIGHT
+from taintwatch_calibration.signs.bundle import STRANGENESS_SHARE, TIGHT
 from taintwatch_calibration.strangeness import fit_strangeness
 from taintwatch_calibration.thresholds import tight_outputs, weigh_strangeness
 from taintwatch_models.bundled import bundled_path
@@ -99,7 +99,7 @@ def measure(bench: Bench, accepted: float) -> tuple[dict[str, Any], tuple[Scores
     radar, strangeness = fitted.radar, fitted.scores[: len(choosing)]
     frames = BenignFrames(choosing, False, 0, "tuning pictures")
     outputs = tight_outputs(radar, frames, TIGHT, strangeness, 1, lambda what, done, total: None)
-    tight = weigh_strangeness(outputs, TIGHT)
+    tight = weigh_strangeness(outputs, TIGHT, STRANGENESS_SHARE)
     chosen, checked = score(radar, choosing, tight, paper, strangeness), score(radar, held, tight, paper)
     judge, lines, strong = Judge(bench.radar), [], []
     seen = judge(held) == bench.parts.reporting.labels

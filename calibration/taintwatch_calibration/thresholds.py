@@ -34,8 +34,9 @@ __all__ = [
     "weigh_strangeness",
 ]
 
-STRANGENESS_SHARE = 10.0
-"""Chosen on the bundled model's tuning patches, where 4 to 11 make hardly any difference."""
+STRANGENESS_SHARE = 3.0
+"""How many benign spreads of the rest one of the strangeness counts. 2 to 5 did about equally on patches; attackers who
+know it do best against a share of 10, or where only the larger of both counts."""
 LABEL_COUNTS = (1, 2, 3, 5, 7, 9, 12, 15, 20)
 """The K that `paper` tries."""
 
@@ -101,8 +102,10 @@ def scalar_outputs(
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
-def weigh_strangeness(outputs: Mapping[str, NDArray[Any]], settings: TightCalibration) -> TightCalibration:
-    """Weigh the strangeness, where the graph gives it: it counts `STRANGENESS_SHARE` times as much as the rest.
+def weigh_strangeness(
+    outputs: Mapping[str, NDArray[Any]], settings: TightCalibration, share: float = STRANGENESS_SHARE
+) -> TightCalibration:
+    """Weigh the strangeness, where the graph gives it: it counts `share` times as much as the rest.
 
     One benign spread of it then moves the score by so many benign spreads (98% quantile less median) of the rest.
     """
@@ -110,7 +113,7 @@ def weigh_strangeness(outputs: Mapping[str, NDArray[Any]], settings: TightCalibr
         return replace(settings, strangeness_weight=0.0)
     scores = tight_scores_of(outputs, replace(settings, strangeness_weight=0.0))
     spread = max(float(np.quantile(scores, 0.98) - np.median(scores)), 1e-3)  # all alike: any weight, but not none
-    return replace(settings, strangeness_weight=STRANGENESS_SHARE * spread)
+    return replace(settings, strangeness_weight=share * spread)
 
 
 def paper_ranks(
@@ -159,13 +162,15 @@ def calibrate(
     paper: PaperCalibration | None = None,
     variants: Sequence[str] = ("tight", "paper"),
     strangeness: NDArray[np.float64] | None = None,
+    strangeness_share: float = STRANGENESS_SHARE,
     seed: int = 0,
     threads: int = 0,
     progress: Progress = lambda what, done, total: None,
 ) -> tuple[Calibration, LabelCurve | None]:
     """Choose the thresholds on one half of the frames and measure the false-positive rate on the other.
 
-    `strangeness` (frames,) stands for the graph's where its reference was fitted on these frames (`Fitted.scores`).
+    `strangeness` (frames,) stands for the graph's where its reference was fitted on these frames (`Fitted.scores`);
+    `strangeness_share`: see `weigh_strangeness`.
     `accepted` is the accepted rate per frame, in (0, 0.5]. Raises `CalibrationError` where there are too few frames
     for that rate: one false alarm must be countable in each half.
     """
@@ -191,7 +196,8 @@ def calibrate(
     curve = None
     if "tight" in variants:
         outputs = tight_outputs(radar, frames, calibration.tight, strangeness, threads, progress)
-        settings = weigh_strangeness({name: values[choose] for name, values in outputs.items()}, calibration.tight)
+        chosen_on = {name: values[choose] for name, values in outputs.items()}
+        settings = weigh_strangeness(chosen_on, calibration.tight, strangeness_share)
         scores = tight_scores_of(outputs, settings)
         threshold = threshold_for(scores[choose], accepted)
         measured = replace(settings, threshold=threshold, held_out=held_out(scores[check], threshold))
