@@ -58,7 +58,9 @@ def test_every_attack_is_judged_by_every_detector_and_nothing_is_made_twice(
     assert {"patch 0.35", "small 0.15", "region", "stickers", "adaptive: default"} <= attacks
     assert "transferred 0.35" not in attacks  # there is no other model to take it from
     assert detectors == {"default", "tight", "paper", "strangeness", "bright"}
-    assert len(cells) == len(attacks) * len(detectors) * 3
+    adaptive = {attack for attack in attacks if attack.startswith("adaptive")}
+    assert len(adaptive) == 3
+    assert len(cells) == 3 * (len(attacks) * len(detectors) - len(adaptive))  # peers are not what those evade
     corner = [c for c in cells if c["attack"] == "patch 0.4, corner" and c["detector"] == "default"]
     large = next(c for c in corner if c["fpr_target"] == 0.02)
     assert large["successes"] > 60

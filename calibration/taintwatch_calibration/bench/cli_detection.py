@@ -47,7 +47,9 @@ _TRANSFERRED = "patch 0.35"
 @click.option("--batch", default=12, show_default=True, type=click.IntRange(1), help="Pictures in each step.")
 @click.option("--peer-pictures", default=60, show_default=True, type=click.IntRange(20),
               help="Successes of each attack that peers judge, and a fifth of the benign pictures.")  # fmt: skip
-@click.option("--peer-limit", default=500.0, show_default=True, help="Milliseconds: slower peers are timed, not run.")
+@click.option(
+    "--peer-forwards", default=100, show_default=True, help="Peers that need more for a frame are only timed."
+)
 @click.option("--seed", default=0, show_default=True, help="Of everything: splits, attacks, places.")
 @click.option("--work", default="build/bench", show_default=True, type=_FOLDER, help="What is made is kept here.")
 @click.option("--json", "document", type=_FILE, help="Write all cells here.")
@@ -67,7 +69,7 @@ def detection(
     iterations: int,
     batch: int,
     peer_pictures: int,
-    peer_limit: float,
+    peer_forwards: int,
     seed: int,
     work: Path,
     document: Path | None,
@@ -96,7 +98,7 @@ def detection(
     keep_heap()
     started, console = time.monotonic(), Console(stderr=True)
     options = EvaluationOptions(
-        accepted, iterations, batch, peer_most=peer_pictures, peer_limit_ms=peer_limit, seed=seed
+        accepted, iterations, batch, peer_most=peer_pictures, peer_forwards=peer_forwards, seed=seed
     )
     made: dict[str, Evaluation] = {}
 
@@ -212,7 +214,10 @@ def _write(result: dict[str, Any], results: Any, document: Path | None, page: Pa
     for each, _ in results:
         for family, curves in each.curves().items():
             families.setdefault(family, {})[each.subject.name] = curves
-    pictures = {f"ROC: {family}": draw_roc(models, family) for family, models in families.items()}
+    pictures = {
+        f"ROC: {family.replace('_', ' ')}": draw_roc(models, family.replace("_", " "))
+        for family, models in families.items()
+    }
     rates = result["options"]["accepted"]
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, html_page(result, pictures, 0.02 if 0.02 in rates else rates[0]).encode())

@@ -51,8 +51,8 @@ class EvaluationOptions:
     """Successes that are judged of each attack."""
     peer_most: int = 60
     """Successes that peers judge; of benign pictures each part five times as many."""
-    peer_limit_ms: float = 500.0
-    """Peers that need longer for one frame are timed, not run."""
+    peer_forwards: int = 100
+    """Peers that may need more forwards of the classifier for one frame are timed, not run."""
     seed: int = 0
 
 
@@ -128,6 +128,7 @@ class Evaluation:
             family: {
                 name: (np.concatenate([own[name], held[name]]), np.concatenate([scores[name] for scores in several]))
                 for name in own
+                if all(name in scores for scores in several)
             }
             for family, several in self._pooled.items()
         }
@@ -139,14 +140,25 @@ class Evaluation:
         kept = self._work / "detected" / f"{hashlib.sha256(attacked.pixels.tobytes()).hexdigest()[:16]}.npz"
         detected = self.judge.detect_once(attacked.pixels, kept)
         scores = dict(detected.scores)
-        for name in self._affordable:
+        for name in self._affordable if plan.family != "adaptive" else ():  # those are made against ours
             scores[name] = self._peer(name, attacked.pixels[: self.options.peer_most], plan.name)
         return scores, localisation(attacked, detected.label, detected.mask)
 
     @cached_property
     def _affordable(self) -> tuple[str, ...]:
-        times = self._times()
-        return tuple(name for name in self._factories if times[name] <= self.options.peer_limit_ms)
+        """The peers that are run: those that say that they need few forwards."""
+        costs = self._kept_costs()
+        return tuple(name for name in self._factories if costs[name] <= self.options.peer_forwards)
+
+    def _kept_costs(self) -> dict[str, int]:
+        """How many forwards each peer needs at most: kept, so that none is fitted only to be asked."""
+        kept = self._work / "peers" / "forwards.json"
+        costs: dict[str, int] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+        if not set(self._factories) <= set(costs):
+            costs |= {name: int(peer.forwards) for name, peer in self.peers.items()}
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(kept, (json.dumps(costs, indent=1) + "\n").encode())
+        return costs
 
     @cached_property
     def benign(self) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:

@@ -65,7 +65,7 @@ def draw_roc(models: Mapping[str, Curves], title: str) -> bytes:
         figure.legend(list(lines.values()), list(lines), loc="outside right center", fontsize=8)
     figure.suptitle(title)
     figure.supxlabel("false-positive rate per frame")
-    figure.supylabel("share of the successful attacks that is seen")
+    figure.supylabel("successful attacks seen")
     stream = io.BytesIO()
     figure.savefig(stream, dpi=100, format="png")
     plt.close(figure)
@@ -98,7 +98,12 @@ def _families(cells: Sequence[dict[str, Any]], detectors: Sequence[str], rate: f
     rows = []
     for family in families:
         found = (worst(cells, family, detector, rate) for detector in detectors)
-        rows.append([escape(family), *(f"{_rate(cell)} <small>{escape(_where(cell))}</small>" for cell in found)])
+        rows.append(
+            [
+                escape(family.replace("_", " ")),
+                *(f"{_rate(cell)} <small>{escape(_where(cell))}</small>" for cell in found),
+            ]
+        )
     return "<h2>The worst cell of each family</h2>" + _html(["family", *detectors], rows)
 
 
