@@ -24,7 +24,7 @@ def test_results_come_in_the_order_of_the_items_however_many_work(workers: int) 
     assert map_resumably(square, NUMBERS, workers=workers) == SQUARES
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 def test_ray_gives_the_same_results_and_does_the_work_of_a_killed_worker_again(tmp_path: Path) -> None:
     import ray

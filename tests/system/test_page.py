@@ -26,7 +26,7 @@ from tests.web_scene import TOKEN, a_status, a_step, serving, web_config
 
 pytestmark = [
     pytest.mark.skipif(MISSING, reason="Chromium and its driver are not installed (chromium, chromium-driver)"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
 ]
 
 CONFIG = """\
