@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames, batches_of
-from taintwatch_models.graph.local_strangeness import LocalLayer, LocalReference, LocalView
+from taintwatch_models.graph.local_strangeness import LEAST_DISTANCE, LocalLayer, LocalReference, LocalView
 from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.graph.strangeness import STRANGENESS, Concentration, attach_strangeness, layer_values, maps_graph
 from taintwatch_models.onnx_session import open_session
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["Located", "fit_concentration", "fit_local", "scale_of"]
+__all__ = ["LEAST_SCALED", "Located", "fit_concentration", "fit_local", "scale_of"]
 
 _MOST_LAYERS = 10
 _MOST_CHANNELS = 64
@@ -28,8 +28,13 @@ _WINDOW = 0.25
 _VIEWS = (1, 3)
 """Strangest layers whose mean is looked at; all of them are too."""
 _SHRINKAGE = 0.01
-_LEVEL = 1e-8
-"""Least mean variance of a layer's channels that is believed."""
+_LEVEL = 1e-4
+"""Least mean variance of a layer's channels that is believed, as a share of their mean square: footage without noise
+would make everything strange."""
+_LEAST_SPREAD = 0.05
+"""Of a distance's logarithm."""
+LEAST_SCALED = 0.5
+"""Of what was brought to a benign scale before."""
 
 Array = NDArray[np.float64]
 
@@ -60,7 +65,8 @@ class _Sums:
         """Return the mean (c,) and the whitening (c, c)."""
         mean = self.first / self.count
         covariance = self.second / self.count - np.outer(mean, mean)
-        level = max(float(np.trace(covariance)) / len(covariance), _LEVEL)
+        size = float(np.trace(self.second)) / self.count / len(covariance)
+        level = max(float(np.trace(covariance)) / len(covariance), _LEVEL * size, 1e-12)
         covariance = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * level * np.eye(len(covariance))
         return mean.astype(np.float32), np.linalg.cholesky(np.linalg.inv(covariance)).astype(np.float32)
 
@@ -117,7 +123,7 @@ def fit_local(
     views, scores = [], []
     for wanted in dict.fromkeys(min(number, len(layers)) for number in (*_VIEWS, len(layers))):
         mean = ordered[:, :wanted].mean(axis=1)
-        views.append(LocalView(wanted, *scale_of(mean)))
+        views.append(LocalView(wanted, *scale_of(mean, LEAST_SCALED)))
         scores.append((mean - views[-1].centre) / views[-1].spread)
     return Located(LocalReference(tuple(made), tuple(views)), np.max(scores, axis=0))
 
@@ -183,10 +189,10 @@ def _log_distance(
     whole = np.pad(distances, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     w = window
     sums = whole[w:, w:] - whole[:-w, w:] - whole[w:, :-w] + whole[:-w, :-w]
-    return float(np.log(max(sums.max() / (w * w), 1e-9)))
+    return float(np.log(max(sums.max() / (w * w), LEAST_DISTANCE)))
 
 
-def scale_of(values: Array) -> tuple[float, float]:
-    """Return a benign scale: the median, and the 98% quantile less that."""
+def scale_of(values: Array, least: float = _LEAST_SPREAD) -> tuple[float, float]:
+    """Return a benign scale: the median, and the 98% quantile less that, or `least` where that is more."""
     centre = float(np.median(values))
-    return centre, max(float(np.quantile(values, 0.98)) - centre, 1e-3)
+    return centre, max(float(np.quantile(values, 0.98)) - centre, least)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames, batches_of
-from taintwatch_calibration.local_strangeness import fit_concentration, fit_local, scale_of
+from taintwatch_calibration.local_strangeness import LEAST_SCALED, fit_concentration, fit_local, scale_of
 from taintwatch_models.errors import CalibrationError
-from taintwatch_models.graph.local_strangeness import LocalReference
+from taintwatch_models.graph.local_strangeness import LEAST_DISTANCE, LocalReference
 from taintwatch_models.graph.strangeness import (
     Concentration,
     LayerReference,
@@ -38,7 +38,7 @@ _PER_VIEW = 25
 """Pictures of a label for each mean: with fewer it has fewer."""
 _SHRINKAGE = 0.01
 """Of each covariance towards a multiple of the identity."""
-_LEVEL = 1e-6
+_LEVEL = 1e-4
 """Least variance of a channel's logarithm that is believed: of pictures that are all the same, say."""
 _LEAST = 100
 _PER_LABEL = 5
@@ -107,7 +107,7 @@ def fit_strangeness(
     labelled = float(np.median(np.bincount(labels, minlength=classes)[labels])) >= _PER_LABEL
     found = [concentrated] + ([scores] if labelled else []) + ([] if located is None else [located.scores])
     largest = np.max(found, axis=0)
-    scale = scale_of(largest)
+    scale = scale_of(largest, LEAST_SCALED)
     kept = tuple(layers) if labelled else ()
     reference = None if located is None else located.reference
     graph = attach_strangeness(radar, kept, reference, concentration, scale)
@@ -183,4 +183,4 @@ def _distances(maps: Array, means: Array, whitening: Array) -> Array:
 
 def _log_distance(maps: Array, labels: NDArray[np.int64], means: Array, whitening: Array) -> Array:
     nearest = _distances(maps, means[labels], whitening).min(axis=1)
-    return np.asarray(np.log(np.maximum(nearest, 1e-12)), np.float64)
+    return np.asarray(np.log(np.maximum(nearest, LEAST_DISTANCE)), np.float64)

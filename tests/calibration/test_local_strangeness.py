@@ -42,7 +42,7 @@ def maps_of(radar: RadarFile, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def test_the_graph_gives_the_largest_windowed_mahalanobis_distance_of_the_cells(radar: RadarFile) -> None:
     rng = np.random.default_rng(2)
-    mean, root = rng.random(2).astype(np.float32), rng.random((2, 2)).astype(np.float16).astype(np.float32)
+    mean, root = rng.random(2).astype(np.float32), (30 * rng.random((2, 2))).astype(np.float16).astype(np.float32)
     layer = LocalLayer("features", np.array([1, 0]), mean, root, 3, 0.25, 2.0)
     fitted = attach_strangeness(radar, [], LocalReference((layer,), (LocalView(1, 0.5, 4.0),)))
     pixels = greys(4).pixels
@@ -86,6 +86,13 @@ def test_benign_pictures_that_were_not_seen_are_as_strange_as_the_scores_of_thos
     assert abs(np.median(signs.scores)) < 0.1
     assert abs(np.median(unseen)) < 0.4
     assert (unseen > np.quantile(signs.scores, 0.95)).mean() < 0.15
+
+
+def test_footage_without_any_noise_does_not_make_everything_strange() -> None:
+    still = np.repeat(slopes(1).pixels, 120, axis=0)
+    fitted = fit_strangeness(bundled_radar(), BenignFrames(still, True, 0, "still"), threads=1)
+    assert np.abs(fitted.scores).max() < 5
+    assert np.abs(strangeness(fitted.radar, still[:2])).max() < 5
 
 
 def test_it_needs_no_labels_that_were_seen_often(radar: RadarFile) -> None:

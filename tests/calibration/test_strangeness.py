@@ -50,7 +50,7 @@ def test_the_graph_gives_the_mahalanobis_distance_to_the_nearest_mean_of_the_lab
     (layer,) = layer_values(radar)  # the tiny model has one convolution: its maps alone
     rng = np.random.default_rng(1)
     means = rng.random((3, 2, 2)).astype(np.float16).astype(np.float32)
-    root = rng.random((2, 2)).astype(np.float16).astype(np.float32)
+    root = (30 * rng.random((2, 2))).astype(np.float16).astype(np.float32)
     fitted = attach_strangeness(radar, [LayerReference(layer, means, root, 0.5, 2.0)])
     pixels = greys(5).pixels
     inputs = radar.info.preprocessing.normalise(pixels)

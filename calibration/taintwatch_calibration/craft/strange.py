@@ -10,7 +10,7 @@ from torch import Tensor
 
 from taintwatch_calibration.craft.adaptive import cellwise
 from taintwatch_calibration.strangeness import Fitted
-from taintwatch_models.graph.local_strangeness import LocalLayer
+from taintwatch_models.graph.local_strangeness import LEAST_DISTANCE, LocalLayer
 from taintwatch_models.graph.strangeness import Concentration, LayerReference
 from taintwatch_models.torch_graph import TorchGraph
 
@@ -56,7 +56,7 @@ def _labelled(layer: LayerReference, maps: Tensor, label: Tensor) -> Tensor:
     means, whitening = torch.from_numpy(layer.means).to(maps), torch.from_numpy(layer.whitening).to(maps)
     white = (pooled[:, None] - means[label]) @ whitening
     distance = white.square().mean(2).amin(1)
-    return (distance.clamp_min(1e-12).log() - layer.centre) / layer.spread
+    return (distance.clamp_min(LEAST_DISTANCE).log() - layer.centre) / layer.spread
 
 
 def _local(layer: LocalLayer, maps: Tensor) -> Tensor:
@@ -65,4 +65,4 @@ def _local(layer: LocalLayer, maps: Tensor) -> Tensor:
     white = F.conv2d(cells, whitening.T.contiguous()[:, :, None, None])
     distances = white.square().mean(1, keepdim=True)
     largest = F.avg_pool2d(distances, layer.window, stride=1).amax((1, 2, 3))
-    return (largest.clamp_min(1e-9).log() - layer.centre) / layer.spread
+    return (largest.clamp_min(LEAST_DISTANCE).log() - layer.centre) / layer.spread

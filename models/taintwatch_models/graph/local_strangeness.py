@@ -23,7 +23,10 @@ from numpy.typing import NDArray
 
 from taintwatch_models.graph.builder import GraphBuilder
 
-__all__ = ["LocalLayer", "LocalReference", "LocalView", "write_local"]
+__all__ = ["LEAST_DISTANCE", "LocalLayer", "LocalReference", "LocalView", "write_local"]
+
+LEAST_DISTANCE = 0.05
+"""Mean square of what is whitened, about 1 in benign pictures: less only says how exactly numbers are kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +93,7 @@ def _layer(builder: GraphBuilder, layer: LocalLayer) -> str:
     distances = b.reduce("ReduceMean", b.add("Mul", white, white), [1], keepdims=True)
     average = b.add("AveragePool", distances, kernel_shape=[layer.window, layer.window])
     largest = b.reduce("ReduceMax", average, [1, 2, 3], keepdims=False)
-    return _scaled(b, b.add("Log", b.add("Max", largest, b.constant(1e-9))), layer.centre, layer.spread)
+    return _scaled(b, b.add("Log", b.add("Max", largest, b.constant(LEAST_DISTANCE))), layer.centre, layer.spread)
 
 
 def _scaled(builder: GraphBuilder, value: str, centre: float, spread: float) -> str:

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from taintwatch_models.graph.builder import GraphBuilder
-from taintwatch_models.graph.local_strangeness import LocalReference, write_local
+from taintwatch_models.graph.local_strangeness import LEAST_DISTANCE, LocalReference, write_local
 from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.radar_file import RadarFile
 
@@ -188,7 +188,7 @@ def _layer(builder: GraphBuilder, layer: LayerReference) -> str:
     white = b.add("MatMul", rest, _stored(b, layer.whitening))
     distances = b.reduce("ReduceMean", b.add("Mul", white, white), [2], keepdims=False)
     distance = b.reduce("ReduceMin", distances, [1], keepdims=False)
-    logarithm = b.add("Log", b.add("Max", distance, b.constant(1e-12)))
+    logarithm = b.add("Log", b.add("Max", distance, b.constant(LEAST_DISTANCE)))
     return b.add("Div", b.add("Sub", logarithm, b.constant(layer.centre)), b.constant(layer.spread))
 
 
