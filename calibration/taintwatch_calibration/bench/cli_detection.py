@@ -41,6 +41,7 @@ _TRANSFERRED = "patch 0.35"
 @click.option("--cmag", type=_FILE, help="CMAG's reconstructors of --model, to judge by them too.")
 @click.option("--peers", type=_FOLDER, help="Package of other detectors to compare with: benchmarks/peers.")
 @click.option("--peer", "wanted", multiple=True, help="Only these of them.")
+@click.option("--peers-on", multiple=True, help="Only on these models; default: all. They cost more than all the rest.")
 @click.option("--fpr", "accepted", multiple=True, type=float, default=(0.01, 0.02, 0.06), show_default=True,
               help="Accepted false-positive rates per frame.")  # fmt: skip
 @click.option("--iterations", default=120, show_default=True, type=click.IntRange(1), help="Steps for each patch.")
@@ -65,6 +66,7 @@ def detection(
     cmag: Path | None,
     peers: Path | None,
     wanted: tuple[str, ...],
+    peers_on: tuple[str, ...],
     accepted: tuple[float, ...],
     iterations: int,
     batch: int,
@@ -110,7 +112,10 @@ def detection(
         if cmag is not None and model is not None:
             reconstructors = read_cmag(cmag)
         if subject.name not in made:
-            made[subject.name] = Evaluation(subject, options, work, peers=factories, cmag=reconstructors, progress=told)
+            with_peers = factories if not peers_on or subject.name in peers_on else {}
+            made[subject.name] = Evaluation(
+                subject, options, work, peers=with_peers, cmag=reconstructors, progress=told
+            )
         return made[subject.name]
 
     def named(name: str) -> Evaluation:
