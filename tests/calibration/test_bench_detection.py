@@ -82,6 +82,9 @@ def test_every_attack_is_judged_by_every_detector_and_nothing_is_made_twice(
     assert main(arguments) == 0
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*") if path.is_file()} == kept
     assert json.loads((tmp_path / "found" / "detection.json").read_text())["cells"] == cells
+    assert main([*arguments, "--peers-on", "another"]) == 0
+    without = json.loads((tmp_path / "found" / "detection.json").read_text())["cells"]
+    assert without == [cell for cell in cells if cell["detector"] != "bright"]
 
 
 def test_bad_input_is_one_sentence(tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
