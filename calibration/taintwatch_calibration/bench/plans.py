@@ -26,10 +26,7 @@ _STICKERS = ((0.12, 0.14, 0.3, 0.18), (0.56, 0.66, 0.32, 0.18))
 """Two stickers, (x, y, width, height) as shares: what RP2's black and white ones cover on a stop sign, about."""
 
 
-_ON_FACES = (
-    "patch 0.35", "untargeted 0.3", "small 0.2", "region", "adaptive: default", "adaptive: default, reference stolen",
-    "adaptive: misleading",
-)  # fmt: skip
+_ON_FACES = ("patch 0.35", "untargeted 0.3", "small 0.2", "region")
 
 
 @dataclass(frozen=True, slots=True)
