@@ -50,14 +50,18 @@ def draw_roc(models: Mapping[str, Curves], title: str) -> bytes:
     columns = min(3, len(models))
     rows = -(-len(models) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.6 * rows), squeeze=False, layout="constrained")
+    everyone = list(dict.fromkeys(detector for curves in models.values() for detector in curves))
     for panel in axes.flat[len(models) :]:
         panel.set_visible(False)
     for panel, (name, curves) in zip(axes.flat, models.items(), strict=False):
-        for index, (detector, (benign, attacked)) in enumerate(curves.items()):
+        for detector, (benign, attacked) in curves.items():
+            index = everyone.index(detector)
             if len(attacked):
                 width = 2.6 if detector == "default" else 1.2
-                style = "-" if index < 5 else "--"
-                panel.step(*roc(benign, attacked), where="post", label=detector, linewidth=width, linestyle=style)
+                style = "-" if index < 6 else "--"
+                false, true = roc(benign, attacked)
+                colour = f"C{index % 10}"
+                panel.step(false, true, colour, where="post", label=detector, linewidth=width, linestyle=style)
         panel.set(title=name, xlim=(0, 0.2), ylim=(0, 1.01))
         panel.grid(alpha=0.3)
     lines = {line.get_label(): line for panel in axes.flat for line in panel.get_lines()}
