@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,14 @@ def test_bad_input_is_one_sentence(tmp_path: Path, arguments: list[str], capsys:
         assert sentence in capsys.readouterr().err
     assert main(["bench", "detection", "--model", "m.onnx"]) == 2
     assert "--model, --images and --target belong together" in capsys.readouterr().err
+
+
+def test_a_missing_library_is_told_before_anything_is_crafted(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(arguments) == 2
+    assert "the pictures need matplotlib: pip install 'taintwatch[bench]'" in capsys.readouterr().err
 
 
 def test_a_subject_in_a_folder_keeps_its_parts(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def detection(
             raise UsageError(f"--fpr must be above 0 and at most 0.5, not {rate:g}")
     if (model is None) != (images is None) or (model is not None and target is None):
         raise UsageError("--model, --images and --target belong together")
+    _drawing()
     factories = peer_factories(peers, wanted)
     torch.set_num_threads(1)
     keep_heap()
@@ -141,6 +142,15 @@ def detection(
         write_atomically(markdown, markdown_tables(result, 0.02 if 0.02 in accepted else accepted[0]).encode())
     _show(result["cells"], 0.02 if 0.02 in accepted else accepted[0])
     click.echo(f"written to {page or work / 'detection.html'}{f' and {document}' if document else ''}")
+
+
+def _drawing() -> None:
+    """Raises `UsageError` where the pictures could not be drawn, which would otherwise be found out at the end."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        raise UsageError("the pictures need matplotlib: pip install 'taintwatch[bench]'") from None
+    mpl.use("Agg")
 
 
 def _references(given: tuple[str, ...], model: Path | None, subjects: tuple[Path, ...]) -> tuple[str, ...]:
