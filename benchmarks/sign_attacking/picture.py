@@ -10,7 +10,8 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.sign_attacking.scoring import DETECTORS, Scores, roc
+from benchmarks.sign_attacking.scoring import DETECTORS, Scores
+from taintwatch_calibration.rates import roc
 from taintwatch_models.storage import write_atomically
 
 __all__ = ["contact_sheet", "draw_roc"]

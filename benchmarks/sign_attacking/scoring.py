@@ -18,7 +18,7 @@ from taintwatch_models.graph.strangeness import STRANGENESS
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["DETECTORS", "Scores", "choose_labels", "pool", "rates", "roc", "score", "success_rate"]
+__all__ = ["DETECTORS", "Scores", "choose_labels", "pool", "rates", "score", "success_rate"]
 
 Scores = Mapping[str, NDArray[np.float64]]
 """For each detector its score of each picture, (pictures,)."""
@@ -79,15 +79,6 @@ def rates(choosing: Scores, held_out: Scores, attacked: Scores, accepted: float)
             "auc": area_under_roc(benign, attacked[name]),
         }
     return found
-
-
-def roc(benign: NDArray[np.float64], attacked: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return false- and true-positive rates at every threshold."""
-    thresholds = np.unique(np.concatenate([benign, attacked]))[::-1]
-    low, high = np.sort(benign), np.sort(attacked)
-    false = 1 - np.searchsorted(low, thresholds, side="left") / len(low)
-    true = 1 - np.searchsorted(high, thresholds, side="left") / len(high)
-    return np.concatenate([[0.0], false]), np.concatenate([[0.0], true])
 
 
 def success_rate(success: NDArray[np.bool_]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Operating", "area_under_roc", "operate", "threshold_for", "wilson_interval"]
+__all__ = ["Operating", "area_under_roc", "operate", "roc", "threshold_for", "wilson_interval"]
 
 _Z95 = 1.959963984540054
 
@@ -50,6 +50,15 @@ def area_under_roc(benign: ArrayLike, attacked: ArrayLike) -> float:
     below = np.searchsorted(low, high, side="left")
     ties = np.searchsorted(low, high, side="right") - below
     return float((below + ties / 2).mean() / len(low))
+
+
+def roc(benign: NDArray[np.float64], attacked: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return false and true positive rates for every threshold, from (0, 0) to (1, 1)."""
+    thresholds = np.unique(np.concatenate([benign, attacked]))[::-1]
+    low, high = np.sort(benign), np.sort(attacked)
+    false = 1 - np.searchsorted(low, thresholds, side="left") / len(low)
+    true = 1 - np.searchsorted(high, thresholds, side="left") / len(high)
+    return np.concatenate([[0.0], false]), np.concatenate([[0.0], true])
 
 
 @dataclass(frozen=True, slots=True)

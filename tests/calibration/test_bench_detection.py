@@ -14,10 +14,10 @@ from taintwatch_calibration.bench.controls import pasted
 from taintwatch_calibration.bench.making import Attacked
 from taintwatch_calibration.bench.page import worst
 from taintwatch_calibration.bench.plans import attack_plans
-from taintwatch_calibration.bench.records import localisation, roc
+from taintwatch_calibration.bench.records import localisation
 from taintwatch_calibration.bench.subject_file import PARTS, read_subject, write_description
 from taintwatch_calibration.bench.subject_file import write_pictures as write_parts
-from taintwatch_calibration.rates import area_under_roc
+from taintwatch_calibration.rates import area_under_roc, roc
 from taintwatch_models.errors import UsageError
 from tests.craft_scene import write_classifier, write_pictures
 

@@ -11,8 +11,9 @@ import torch
 
 from benchmarks.sign_attacking.attack import load_attack, make_attack, save_attack, scaled_beside, sources_of
 from benchmarks.sign_attacking.bench import Judge, Parts, differentiable, parts_kept
-from benchmarks.sign_attacking.scoring import rates, roc, score
+from benchmarks.sign_attacking.scoring import rates, score
 from benchmarks.sign_attacking.specs import EMPTY, AttackSpec, attack_specs, recipe_of, tuning_specs
+from taintwatch_calibration.rates import roc
 from taintwatch_calibration.signs.benign_scenes import BACKGROUND, BenignPictures, joined
 from taintwatch_calibration.signs.bundle import TIGHT
 from taintwatch_models.bundled import bundled_radar

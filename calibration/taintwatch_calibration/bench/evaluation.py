@@ -220,7 +220,7 @@ class Evaluation:
         counts = {name: len(getattr(parts, name)) for name in ("craft", "calibrate", "held_out", "victims")}
         info = subject.radar.info
         return {
-            "name": subject.name, "about": subject.about, "sha256": info.source_sha256, "head": list(info.head),
+            "name": subject.name, "about": subject.about, "sha256": info.source_sha256, "head": info.head,
             "target": info.labels[subject.target], "pictures": counts, "wrong_and_skipped": parts.victims.wrong,
             "calibration": asdict(self.judge.calibration), "ms_per_frame": self._times(),
             "controls": control_rates(subject, self.judge, self.options.accepted, self.options.seed),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_calibration.bench.records import roc
+from taintwatch_calibration.rates import roc
 
 __all__ = ["Curves", "draw_roc", "html_page", "worst"]
 

@@ -12,7 +12,7 @@ from taintwatch_calibration.bench.making import Attacked
 from taintwatch_calibration.bench.plans import AttackPlan
 from taintwatch_calibration.rates import area_under_roc, operate, wilson_interval
 
-__all__ = ["cells_of", "localisation", "roc"]
+__all__ = ["cells_of", "localisation"]
 
 Scores = Mapping[str, NDArray[np.float64]]
 
@@ -74,12 +74,3 @@ def localisation(attacked: Attacked, label: NDArray[np.int64], mask: NDArray[np.
         "recovered": right / len(mask),
         "recovered_interval": wilson_interval(right, len(mask)),
     }
-
-
-def roc(benign: NDArray[np.float64], attacked: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return false and true positive rates for every threshold, from (0, 0) to (1, 1)."""
-    thresholds = np.unique(np.concatenate([benign, attacked]))[::-1]
-    low, high = np.sort(benign), np.sort(attacked)
-    false = 1 - np.searchsorted(low, thresholds, side="left") / len(low)
-    true = 1 - np.searchsorted(high, thresholds, side="left") / len(high)
-    return np.concatenate([[0.0], false]), np.concatenate([[0.0], true])
