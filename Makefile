@@ -44,7 +44,7 @@ types: $(FULL)
 	@$(PY) -m mypy
 
 bench: $(CORE)
-	@$(PY) benchmarks/latency.py $(BENCH)
+	@$(PY) -m benchmarks.latency $(BENCH)
 
 clean:
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

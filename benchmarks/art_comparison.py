@@ -1,6 +1,6 @@
 """Our patch and ART's `AdversarialPatchPyTorch` with the same budget: success and time per step side by side.
 
-    python benchmarks/art_comparison.py --model ../shared/data/models/mobilenet_v2_imagenet.onnx \
+    python -m benchmarks.art_comparison --model ../shared/data/models/mobilenet_v2_imagenet.onnx \
         --images ../shared/data/imagenet --json docs/results/art_comparison.json
 
 Same photographs to craft on, same number of steps of the same batch, size, rotation and resolution; both patches are

@@ -1,7 +1,7 @@
 """CMAG alone, TaintRadar alone and both together on patches against the sign model; and what CMAG costs beside `tight`.
 
-    python benchmarks/sign_attacks.py --data ../shared/data/signs --work build/sign_attacks
-    python benchmarks/cmag_patches.py --data ../shared/data/signs --attacks build/sign_attacks \
+    python -m benchmarks.sign_attacks --data ../shared/data/signs --work build/sign_attacks
+    python -m benchmarks.cmag_patches --data ../shared/data/signs --attacks build/sign_attacks \
         --json docs/results/cmag_patches.json
 
 The pictures and the patches are those of the detection table, kept in --attacks: one part chooses all thresholds at the
@@ -25,8 +25,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.sign_attacking.attack import load_attack
 from benchmarks.sign_attacking.bench import Parts, parts_kept
@@ -73,12 +71,12 @@ def attacked(options: argparse.Namespace, radar: RadarFile) -> dict[str, NDArray
         if spec.strong and spec.film:
             found["strong, filmed"].append(hits)
     if not found["strong"]:
-        raise UsageError(f"{options.attacks} has no patches against this model; run benchmarks/sign_attacks.py first")
+        raise UsageError(f"{options.attacks} has no patches against this model; run benchmarks.sign_attacks first")
     return {name: np.concatenate(parts) for name, parts in found.items() if parts}
 
 
 def _no_parts() -> Parts:
-    raise UsageError("there is no parts.npz; run benchmarks/sign_attacks.py with the same --work first")
+    raise UsageError("there is no parts.npz; run benchmarks.sign_attacks with the same --work first")
 
 
 def detection(
@@ -186,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="signs.onnx with its TOML, or prepared; default: the bundled one")
     parser.add_argument("--cmag", type=Path, help="default: the bundled reconstructors")
-    parser.add_argument("--attacks", type=Path, help="folder that benchmarks/sign_attacks.py kept its work in")
+    parser.add_argument("--attacks", type=Path, help="folder that benchmarks.sign_attacks kept its work in")
     parser.add_argument("--each", type=int, default=60, help="successful pictures of each patch, at most")
     parser.add_argument("--data", type=Path, required=True, help="folder with gtsrb_test_32.npz")
     parser.add_argument("--calibration", type=Path, help="whose settings tight runs with; default: tight's own")
@@ -200,7 +198,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.attacks is None and not options.cost:
-        raise UsageError("give --attacks, the folder that benchmarks/sign_attacks.py kept its work in; or --cost alone")
+        raise UsageError("give --attacks, the folder that benchmarks.sign_attacks kept its work in; or --cost alone")
     torch.set_num_threads(1)
     settings = ModelSettings(
         path=None if options.model is None else str(options.model),

@@ -1,6 +1,6 @@
 """Re-measure CMAG's Tables 3 to 7 (Han et al., 2021) with ART's attacks, and MagNet on the same work.
 
-    python benchmarks/cmag_tables.py --data ../shared/data --work /tmp/cmag --json docs/results/cmag_tables.json
+    python -m benchmarks.cmag_tables --data ../shared/data --work /tmp/cmag --json docs/results/cmag_tables.json
 
 Per data set: a small classifier, the reconstructors, and MagNet's autoencoder are trained on the same training
 pictures. The test pictures are halved: thresholds are chosen on one half at an accepted false-positive rate of 5%,

@@ -1,6 +1,6 @@
 """Re-measure the design's table: statistics of TaintRadar against crafted patches, on photographs of a folder.
 
-    python benchmarks/detection_table.py --model ../shared/data/models/mobilenet_v2_imagenet.onnx \
+    python -m benchmarks.detection_table --model ../shared/data/models/mobilenet_v2_imagenet.onnx \
         --images ../shared/data/imagenet --target toaster --json docs/results/detection_table.json
 
 The photographs are split three ways by a seed: one part to craft the patches on, and what the model gets right of the

@@ -1,22 +1,19 @@
 """Make the face model and its photographs into a subject of `taintwatch bench detection`.
 
-    .venv/bin/python benchmarks/face_subject.py --data ../shared/data --out build/bench/faces-subject
+    python -m benchmarks.face_subject --data ../shared/data --out build/bench/faces-subject
 
-The model is that of `benchmarks/faces.py` (MobileFaceNet with an identity layer that was trained to survive occlusion);
+The model is that of `python -m benchmarks.faces` (MobileFaceNet; its identity layer is trained to survive occlusion);
 what was embedded is kept in --work. Nothing of it goes into the repository.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.face_trials.people import CALIBRATION, TEST, TRAINING, People, embeddings, read_people
 from taintwatch_calibration.bench.subject_file import write_description, write_pictures

@@ -1,6 +1,6 @@
 """Faces and adversarial glasses: who is recognised, who is fooled, and what is noticed of it.
 
-    .venv/bin/python benchmarks/faces.py --data ../shared/data --out docs/results/faces.json
+    python -m benchmarks.faces --data ../shared/data --out docs/results/faces.json
 
 158 people of LFW: 15 are strangers; of everybody else half of the photographs train the identity layer, a quarter
 calibrates, a quarter tests. Every threshold comes from benign photographs of the calibrating quarter. What was done is
@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.face_trials.attacks import Attacks, craft_all
 from benchmarks.face_trials.model import FaceModel

@@ -1,6 +1,6 @@
 """Frames a second of the whole daemon with the bundled model: decode, preprocess, check, vote, publish, be heard.
 
-    .venv/bin/python benchmarks/frame_rate.py [--frames 900] [--threads 2] [--json docs/results/frame_rate.json]
+    python -m benchmarks.frame_rate [--frames 900] [--threads 2] [--json docs/results/frame_rate.json]
 
 The demo's scene is rendered once into an H.264 file; then `taintwatch run` plays it as fast as it can, one frame at a
 time, as a process of its own, while a subscriber listens on the real socket. Beside the rate stands the processor time

@@ -1,10 +1,10 @@
 """What the gate loses: TaintRadar's detections on successful attacks, with every frame checked and with the gate.
 
-    python benchmarks/gate.py signs --attacks build/sign_attacks [--json docs/results/gate_signs.json]
-    python benchmarks/gate.py photographs --model MODEL.onnx --images FOLDER --patches FOLDER [--json F]
+    python -m benchmarks.gate signs --attacks build/sign_attacks [--json docs/results/gate_signs.json]
+    python -m benchmarks.gate photographs --model MODEL.onnx --images FOLDER --patches FOLDER [--json F]
 
-`signs` takes the pictures and the attacks that `benchmarks/sign_attacks.py` keeps in its --work; `photographs` takes
-the patches that `benchmarks/detection_table.py` keeps in its --patches. Both the threshold of `tight` and the gate's
+`signs` takes the pictures and the attacks that `benchmarks.sign_attacks` keeps in its --work; `photographs` takes
+the patches that `benchmarks.detection_table` keeps in its --patches. Both the threshold of `tight` and the gate's
 come from one part of the benign pictures; the share that is checked is measured on another, the loss on the attacks.
 """
 
@@ -22,8 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.detection_table import read_photographs
 from benchmarks.sign_attacking.attack import load_attack
@@ -122,7 +120,7 @@ def signs(options: argparse.Namespace) -> dict[str, Any]:
             if len(pixels):
                 attacks[f"{spec.name} {spec.size}{' film' if spec.film else ''} {spec.seed}"] = judge(pixels)
     if not attacks:
-        raise UsageError(f"{options.attacks} keeps no attack on the bundled model; run benchmarks/sign_attacks.py")
+        raise UsageError(f"{options.attacks} keeps no attack on the bundled model; run benchmarks.sign_attacks")
     parts = parts_kept(options.attacks, _no_parts)
     choosing, held = (
         judge(part.pixels[np.random.default_rng(0).permutation(len(part.pixels))[: options.benign]])
@@ -132,7 +130,7 @@ def signs(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _no_parts() -> Any:
-    raise UsageError("the pictures of benchmarks/sign_attacks.py are missing (parts.npz); run it first")
+    raise UsageError("the pictures of benchmarks.sign_attacks are missing (parts.npz); run it first")
 
 
 def photograph_sets(options: argparse.Namespace, radar: RadarFile) -> tuple[Pixels, Pixels, dict[str, Pixels]]:
@@ -163,7 +161,7 @@ def photograph_sets(options: argparse.Namespace, radar: RadarFile) -> tuple[Pixe
         pixels = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
         attacks[kept.stem] = pixels[said(pixels) == target]
     if not attacks:
-        raise UsageError(f"{options.patches} holds no patch; run benchmarks/detection_table.py with --patches first")
+        raise UsageError(f"{options.patches} holds no patch; run benchmarks.detection_table with --patches first")
     return pictures[choose], pictures[held], attacks
 
 
@@ -182,14 +180,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="kind", required=True)
     on_signs, on_photographs = kinds.add_parser("signs"), kinds.add_parser("photographs")
-    on_signs.add_argument("--attacks", type=Path, required=True, help="--work of benchmarks/sign_attacks.py")
+    on_signs.add_argument("--attacks", type=Path, required=True, help="--work of benchmarks.sign_attacks")
     on_signs.add_argument("--most", type=int, default=150, help="successful attacks of each kind")
     on_signs.add_argument("--benign", type=int, default=1500, help="benign pictures of each half")
     on_photographs.add_argument("--model", type=Path, required=True)
     on_photographs.add_argument("--images", type=Path, required=True, help="folder with a labels.csv")
-    on_photographs.add_argument(
-        "--patches", type=Path, required=True, help="--patches of benchmarks/detection_table.py"
-    )
+    on_photographs.add_argument("--patches", type=Path, required=True, help="--patches of benchmarks.detection_table")
     on_photographs.add_argument("--target", default="toaster")
     for each in (on_signs, on_photographs):
         each.add_argument("--fpr", type=float, default=0.02, help="accepted by `tight`")

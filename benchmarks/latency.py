@@ -1,6 +1,6 @@
 """How much the check costs: ratios to the plain forward, all measured in one run.
 
-    python benchmarks/latency.py --model ../shared/data/models/mobilenet_v2_imagenet.onnx [--json F]
+    python -m benchmarks.latency --model ../shared/data/models/mobilenet_v2_imagenet.onnx [--json F]
 
 `plain` is the user's own ONNX file on the same runtime; `prepared` the same classifier inside the radar graph with
 nothing else asked of it; `tight` and `paper` (K = 9) are whole checks. Rounds are interleaved, so that whatever else
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,8 +22,6 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.frame_rate import write_video
 from benchmarks.speed.stages import around_ms

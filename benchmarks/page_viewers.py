@@ -1,6 +1,6 @@
 """What viewers of the page cost the pipeline: frames a second with and without them, in turns of one run.
 
-    python benchmarks/page_viewers.py [--viewers 50] [--seconds 60] [--turns 3] [--source SPEC] [--json F]
+    python -m benchmarks.page_viewers [--viewers 50] [--seconds 60] [--turns 3] [--source SPEC] [--json F]
 
 The daemon is a process of its own (the bundled model, the simulated scene as a camera of 30 frames a second); the
 viewers are another. Half of the time nobody looks. One more viewer, while they look, takes nothing at all: it must be

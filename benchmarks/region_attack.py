@@ -1,6 +1,6 @@
 """The region attack beside PGD on the same photographs: how often they succeed, and how faint the change is.
 
-    python benchmarks/region_attack.py --model ../shared/data/models/mobilenet_v2_imagenet.onnx \
+    python -m benchmarks.region_attack --model ../shared/data/models/mobilenet_v2_imagenet.onnx \
         --images ../shared/data/imagenet --count 96 --json docs/results/region_attack.json
 
 Prints success, SSIM, l2 and the largest change of each, and writes them as JSON with the machine. What each

@@ -1,10 +1,10 @@
 """Would a cheaper second forward pay? `tight` with its second forward in int8: time, and what becomes of detection.
 
-    python benchmarks/second_forward.py --model MODEL.onnx --images FOLDER --patches FOLDER [--json F]
+    python -m benchmarks.second_forward --model MODEL.onnx --images FOLDER --patches FOLDER [--json F]
 
 The first forward stays in float32; the filled pictures go through a copy of the classifier that ONNX Runtime has
 quantised: statically (QDQ, per channel, calibrated on filled benign pictures) or dynamically. Patches and photographs
-are those of `benchmarks/detection_table.py`; its --patches are read.
+are those of `python -m benchmarks.detection_table`; its --patches are read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,8 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.gate import photograph_sets
 from benchmarks.speed.stages import FILLED, growing

@@ -1,6 +1,6 @@
 """Attack the bundled sign recogniser in every way that the crafting loop knows, and see what the detectors make of it.
 
-    .venv/bin/python benchmarks/sign_attacks.py --data ../shared/data/signs [--model signs.onnx] [--plain plain.onnx]
+    python -m benchmarks.sign_attacks --data ../shared/data/signs [--model signs.onnx] [--plain plain.onnx]
 
 Patches are crafted on training pictures and shown on test pictures. Thresholds come from one half of the benign test
 pictures (and filmed scenes), false alarms and detections are reported on the other half. What was made is kept in
@@ -23,8 +23,6 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.sign_attacking.attack import Attack, load_attack, make_attack, save_attack
 from benchmarks.sign_attacking.bench import Judge, Parts, differentiable, load_parts, parts_kept

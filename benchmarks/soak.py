@@ -1,6 +1,6 @@
 """Run the daemon for a while with four real cameras, break everything around it, and see whether it can be left alone.
 
-    .venv/bin/python benchmarks/soak.py --minutes 20 [--output docs/results/soak.json]
+    python -m benchmarks.soak --minutes 20 [--output docs/results/soak.json]
 
 Needs GStreamer's RTSP server; one fault needs root (a small disk of its own), one a C compiler. On Debian:
 apt-get install gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{good,bad,ugly} gcc libc6-dev
@@ -21,8 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import psutil
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.soaking.bench import Bench, Effect, FaultError, Pace
 from benchmarks.soaking.cameras import MjpegCamera, RtspCamera

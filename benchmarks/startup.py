@@ -1,6 +1,6 @@
 """How long a start takes: `taintwatch run` until its alert socket is bound and its model warm, and the bare import.
 
-    python benchmarks/startup.py [--repeats 5] [--json docs/results/startup.json]
+    python -m benchmarks.startup [--repeats 5] [--json docs/results/startup.json]
 
 The clock starts before the process does and stops at the `started` line, which is printed once the model is loaded and
 warm and the socket bound; cameras open after it.

@@ -1,6 +1,6 @@
 """Where a check's time goes, how batches and cameras scale, and what the official way of doing it costs.
 
-    python benchmarks/throughput.py [--model MODEL.onnx] [--json docs/results/throughput_signs.json]
+    python -m benchmarks.throughput [--model MODEL.onnx] [--json docs/results/throughput_signs.json]
 
 Stages per frame (decode, preprocess, forward, head products, masks, fill, second forward, CMAG, vote, publish) at p50,
 p95 and p99; batches of 1 to 32; 1 to 64 simulated cameras at 10 frames a second, 640 x 480. Ratios are to the plain
@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.frame_rate import write_video
 from benchmarks.speed.cameras import watched

@@ -142,3 +142,9 @@ def test_the_program_starts_without_the_heavy_packages() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "run" in done.stdout
+
+
+def test_nothing_edits_the_import_path() -> None:
+    folders = (ROOT / "benchmarks", PACKAGES["taintwatch_models"], PACKAGES["taintwatch"])
+    sources = {named(path): path.read_text() for folder in folders for path in folder.rglob("*.py")}
+    assert [path for path, text in sources.items() if "sys.path" in text] == []

@@ -1,1 +1,1 @@
-"""The parts of the benchmark on faces: `benchmarks/faces.py`."""
+"""The parts of the benchmark on faces: `python -m benchmarks.faces`."""

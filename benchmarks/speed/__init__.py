@@ -1,1 +1,1 @@
-"""What `benchmarks/throughput.py` is made of: the stages of one check, many cameras at once, the picture."""
+"""What `python -m benchmarks.throughput` is made of: the stages of one check, many cameras at once, the picture."""

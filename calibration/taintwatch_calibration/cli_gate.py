@@ -43,7 +43,7 @@ def gate(
     """Choose the gate's threshold from BENIGN frames and put it into the model's calibration.
 
     The gate lets frames pass with one forward where the classifier's head shows nothing worth a check. Attacks that
-    it lets pass are lost: the smaller the share that is checked, the more. `benchmarks/gate.py` measures how many.
+    it lets pass are lost: the smaller the share that is checked, the more. `benchmarks.gate` measures how many.
     """
     if model is None and out is None:
         raise UsageError("the bundled model's own calibration is not overwritten; say where yours goes with --out")

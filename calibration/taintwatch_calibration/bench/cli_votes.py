@@ -32,7 +32,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.command("votes")
 @click.option("--footage", type=click.Path(path_type=Path), multiple=True, help="Benign videos or folders of them.")
 @click.option("--scenes", help="Photographs that signs stand before, a folder or a tar; default: drawn streets.")
-@click.option("--patches", type=_FOLDER, help="PNG files, or the --work of benchmarks/sign_attacks.py; the bundled "
+@click.option("--patches", type=_FOLDER, help="PNG files, or the --work of benchmarks.sign_attacks; the bundled "
               "attacks are always in.")  # fmt: skip
 @click.option(
     "--hours", default=3.0, show_default=True, type=click.FloatRange(0.001), help="Of simulated benign footage."

@@ -58,7 +58,7 @@ def reference_subject(
         folder = work / "faces-subject"
         if not (folder / SUBJECT_FILE).is_file():
             raise UsageError(
-                f"{folder} is not there yet: make it with `python benchmarks/face_subject.py --out {folder}`"
+                f"{folder} is not there yet: make it with `python -m benchmarks.face_subject --out {folder}`"
             )
         return read_subject(folder)
     if name == "mobilenet_v2":

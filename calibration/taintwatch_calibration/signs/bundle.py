@@ -33,7 +33,7 @@ from taintwatch_models.radar_file import RadarFile, write_radar
 __all__ = ["STRANGENESS_SHARE", "TIGHT", "benign_frames", "main"]
 
 TIGHT = TightCalibration(cut=0.6, fill="average", swing_weight=0.0, heat_weight=0.0)
-"""How `tight` looks at signs: chosen with `benchmarks/sign_attacks.py --tune` on other patches and pictures than those
+"""How `tight` looks at signs: chosen with `benchmarks.sign_attacks --tune` on other patches and pictures than those
 that are reported on."""
 STRANGENESS_SHARE = 10.0
 """Chosen on the bundled model's tuning patches, where 4 to 11 made hardly any difference."""

@@ -53,7 +53,7 @@ class Place:
 
 
 def read_patches(folder: Path | None) -> tuple[Patch, ...]:
-    """Return the bundled attacks and those in `folder`: pictures, or what `benchmarks/sign_attacks.py` keeps (.npz).
+    """Return the bundled attacks and those in `folder`: pictures, or what `benchmarks.sign_attacks` keeps (.npz).
 
     In order of their names. Raises `UsageError` where the folder holds none or a file is no patch.
     """
