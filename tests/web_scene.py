@@ -16,9 +16,9 @@ from taintwatch.alerts.bodies import CameraState, CameraStatus
 from taintwatch.alerts.lifecycle import AlertBook
 from taintwatch.config.load import parse_config
 from taintwatch.config.sections import Config
-from taintwatch.parts import Judges
 from taintwatch.pipeline import Step
 from taintwatch.records import Vote
+from taintwatch.runtime import DetectionStack
 from taintwatch.status import RunStatus
 from taintwatch.vote.voter import COMBINED, Voter
 from taintwatch.web.board import Board
@@ -26,7 +26,7 @@ from taintwatch.web.server import WebServer
 from taintwatch_models.records import Frame, read_only
 from tests.fakes import FakeClassifier, FakeDetector, a_prediction, a_verdict
 
-__all__ = ["Answer", "a_status", "a_step", "ask", "judges", "records_of", "serving", "watching", "web_config"]
+__all__ = ["Answer", "a_status", "a_step", "ask", "detection", "records_of", "serving", "watching", "web_config"]
 
 TOKEN = "correct-horse-battery"  # noqa: S105 (opens nothing but the tests' own page)
 PATIENCE_S = 30.0
@@ -44,9 +44,9 @@ class Answer:
         return json.loads(self.body)
 
 
-def judges() -> Judges:
+def detection() -> DetectionStack:
     """Fakes that say `toaster` of bright frames."""
-    return Judges(FakeClassifier(), (FakeDetector(),), Voter(), AlertBook())
+    return DetectionStack(FakeClassifier(), (FakeDetector(),), Voter(), AlertBook())
 
 
 def web_config(text: str = "", **web: Any) -> Config:
@@ -74,7 +74,7 @@ def a_status(*cameras: str) -> RunStatus:
 @contextmanager
 def serving(config: Config, board: Board | None = None, **more: Any) -> Iterator[WebServer]:
     """Serve a page until the end."""
-    with WebServer(lambda: config, judges, board or Board(), **more) as server:
+    with WebServer(lambda: config, detection, board or Board(), **more) as server:
         yield server
 
 

@@ -1,4 +1,4 @@
-"""From a configuration to a service's parts: the only place that knows all the packages."""
+"""From a configuration to a service's runtime: the only place that knows all the packages."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from taintwatch.alerts.writer import Identity, new_instance_id
 from taintwatch.cameras import Camera, CameraSet
 from taintwatch.config.digest import config_hash
 from taintwatch.config.sections import CameraSection, Config, VoteSection
+from taintwatch.deadlines import Deadlines
 from taintwatch.evidence.evidence import Evidence
-from taintwatch.faces.assembly import make_face_judges
+from taintwatch.faces.assembly import make_face_detection
 from taintwatch.keeping import open_evidence, open_replay, security_of
-from taintwatch.parts import Judges, Parts, Plan
-from taintwatch.pulse import Pulses
 from taintwatch.recovery import RecoveringClassifier
+from taintwatch.runtime import DetectionStack, RunLimits, Runtime
 from taintwatch.sources.factory import open_source
 from taintwatch.sources.paced import PacedSource
 from taintwatch.vote.hold import Hold
@@ -30,12 +30,12 @@ from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
 __all__ = [
     "assemble",
     "identity_of",
+    "limits_of",
     "make_camera",
-    "make_judges",
+    "make_detection",
     "make_publisher",
     "make_voter",
     "model_settings",
-    "plan_of",
 ]
 
 _log = logging.getLogger(__name__)
@@ -43,8 +43,8 @@ _log = logging.getLogger(__name__)
 REPLAY_LIMIT_S = 30.0  # an answer from the store that takes longer hangs
 
 
-def assemble(config: Config, pulses: Pulses) -> Parts:
-    """Build everything that `config` names; cameras are not started yet. Every worker is added to `pulses`.
+def assemble(config: Config, deadlines: Deadlines) -> Runtime:
+    """Build everything that `config` names; cameras are not started yet. Every worker is added to `deadlines`.
 
     Raises `UsageError`, `SourceError` or one of the configuration's errors, the cheapest checks first.
     """
@@ -52,42 +52,42 @@ def assemble(config: Config, pulses: Pulses) -> Parts:
         raise UsageError("there is nothing to watch; give --source, or a [[camera]] table in the configuration")
     security = security_of(config)
     cameras = CameraSet(
-        [make_camera(camera, pulses) for camera in config.camera], gather_s=config.limits.batch_wait_ms / 1e3
+        [make_camera(camera, deadlines) for camera in config.camera], gather_s=config.limits.batch_wait_ms / 1e3
     )
-    model, judges = make_judges(config, pulses)
+    model, detection = make_detection(config, deadlines)
     identity = identity_of(config, model, new_instance_id())
     if not config.publish.enabled:
         if config.evidence.folder is not None:
             _log.warning("no alerts are kept: [evidence] keeps what is published, and publishing is switched off")
-        return Parts(cameras, judges, None, identity)
-    publisher, evidence = make_publisher(config, identity, security, pulses)
-    return Parts(cameras, judges, publisher, identity, evidence)
+        return Runtime(cameras, detection, None, identity)
+    publisher, evidence = make_publisher(config, identity, security, deadlines)
+    return Runtime(cameras, detection, publisher, identity, evidence)
 
 
-def make_judges(config: Config, pulses: Pulses) -> tuple[LoadedModel, Judges]:
+def make_detection(config: Config, deadlines: Deadlines) -> tuple[LoadedModel, DetectionStack]:
     """Load the model and make what judges with it, the cheapest checks first."""
     if "face" in config.detect.detectors:
         if config.gate.enabled:
             raise ConfigError("the detector 'face' needs every face checked; switch [gate] off")
-        return make_face_judges(config, model_settings(config), pulses)
+        return make_face_detection(config, model_settings(config), deadlines)
     voter = make_voter(config.vote, config.detect.detectors)
     book = AlertBook(update_every_s=config.publish.update_s)
     settings = model_settings(config)
     model = load_model(settings)
-    pulse = pulses.add("model")
+    deadline = deadlines.add("model")
     on_cpu = replace(settings, device="cpu", providers=(), require_device=False)
     classifier = RecoveringClassifier(
         model.classifier,
         lambda: load_model(settings).classifier,
         (lambda: load_model(on_cpu).classifier) if config.model.fallback == "cpu" else None,
-        pulse=pulse,
+        deadline=deadline,
     )
 
     def release() -> None:
         classifier.close()
-        pulses.remove(pulse)
+        deadlines.remove(deadline)
 
-    return model, Judges(classifier, model.detectors, voter, book, classifier.degraded, release, model)
+    return model, DetectionStack(classifier, model.detectors, voter, book, classifier.degraded, release, model)
 
 
 def identity_of(config: Config, model: LoadedModel, instance: str) -> Identity:
@@ -103,9 +103,9 @@ def identity_of(config: Config, model: LoadedModel, instance: str) -> Identity:
     )
 
 
-def plan_of(config: Config) -> Plan:
+def limits_of(config: Config) -> RunLimits:
     """Return the limits and intervals of a run."""
-    return Plan(
+    return RunLimits(
         max_batch=config.limits.max_batch,
         max_frames=config.limits.max_frames,
         status_s=config.publish.status_s,
@@ -138,7 +138,7 @@ def model_settings(config: Config) -> ModelSettings:
     )
 
 
-def make_camera(section: CameraSection, pulses: Pulses) -> Camera:
+def make_camera(section: CameraSection, deadlines: Deadlines) -> Camera:
     """Return a camera that is not started yet. Raises `SourceError`, `UsageError`."""
     source = open_source(
         section.source,
@@ -152,7 +152,7 @@ def make_camera(section: CameraSection, pulses: Pulses) -> Camera:
         fps=section.fps,
         stale_after_s=section.stale_after_s,
         call_limit_s=max(section.open_timeout_s, section.read_timeout_s),
-        pulse=pulses.add(f"camera {section.name}"),
+        deadline=deadlines.add(f"camera {section.name}"),
     )
 
 
@@ -166,7 +166,7 @@ def make_voter(section: VoteSection, detectors: tuple[str, ...]) -> Voter:
 
 
 def make_publisher(
-    config: Config, identity: Identity, security: Security, pulses: Pulses
+    config: Config, identity: Identity, security: Security, deadlines: Deadlines
 ) -> tuple[Publisher, Evidence | None]:
     """Return the publisher, and what keeps the alerts before it sends them. What was opened is closed on failure."""
     with ExitStack() as opened:
@@ -174,8 +174,8 @@ def make_publisher(
         replay = None
         if evidence is not None:
             opened.callback(evidence.close)
-            pulse = pulses.add("replay")
-            replay = open_replay(config, evidence, security, lambda: pulse.expect(REPLAY_LIMIT_S))
+            deadline = deadlines.add("replay")
+            replay = open_replay(config, evidence, security, lambda: deadline.arm(REPLAY_LIMIT_S))
             evidence.serve(replay)
         publisher = Publisher(
             identity,
@@ -185,7 +185,7 @@ def make_publisher(
             security=security,
             store=None if evidence is None else evidence.store,
             replay=None if replay is None else replay.endpoint,
-            pulse=pulses.add("publisher"),
+            deadline=deadlines.add("publisher"),
         )
         opened.pop_all()
     return publisher, evidence

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from taintwatch.cameras import Backoff
-from taintwatch.pulse import Pulse
+from taintwatch.deadlines import Deadline
 from taintwatch_models.classifier import Classifier, ModelCard, Rejected
 from taintwatch_models.errors import InferenceError, TaintwatchError
 from taintwatch_models.records import Frame, Prediction
@@ -38,7 +38,7 @@ class RecoveringClassifier:
         fallback: Callable[[], Classifier] | None = None,
         *,
         backoff: Backoff | None = None,
-        pulse: Pulse | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
         self._current: Classifier | None = classifier
         self._card = classifier.card
@@ -46,7 +46,7 @@ class RecoveringClassifier:
         self._rebuild = rebuild
         self._fallback = fallback
         self._backoff = backoff or Backoff(FIRST_WAIT_S, LONGEST_WAIT_S)
-        self._pulse = pulse or Pulse("model")
+        self._deadline = deadline or Deadline("model")
         self._failures = 0
         self._reason: str | None = None
         self._closed = threading.Event()
@@ -82,7 +82,7 @@ class RecoveringClassifier:
     def close(self) -> None:
         """Try no more."""
         self._closed.set()
-        self._pulse.rest()
+        self._deadline.disarm()
 
     def _break(self, broken: Classifier, reason: str) -> None:
         """Take the classifier out of use and start making another, unless that is being done already."""
@@ -109,7 +109,7 @@ class RecoveringClassifier:
 
     def _wait(self) -> bool:
         wait_s = self._backoff.next_s()
-        self._pulse.expect(wait_s + LOAD_LIMIT_S)
+        self._deadline.arm(wait_s + LOAD_LIMIT_S)
         return self._closed.wait(wait_s)
 
     def _try_rebuild(self) -> str | None:
@@ -123,7 +123,7 @@ class RecoveringClassifier:
         with self._lock:
             self._current, self._card, self._reason = classifier, classifier.card, None
             self._thread = None
-        self._pulse.rest()
+        self._deadline.disarm()
         _log.warning("recovered: the model runs on %s again", classifier.card.provider)
         return None
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from taintwatch.config.sections import Config
+from taintwatch.deadlines import Deadline
 from taintwatch.notify import Notifier
-from taintwatch.parts import Swap
-from taintwatch.pulse import Pulse
 from taintwatch.recovery import LOAD_LIMIT_S
+from taintwatch.runtime import ConfigurationChange
 from taintwatch_models.errors import ConfigError, TaintwatchError
 
 __all__ = ["Reloader", "refuse_what_takes_a_restart"]
@@ -52,7 +52,7 @@ def _fixed_changes(table: str, before: Any, after: Any) -> list[str]:
 
 
 class Reloader:
-    """Turns requests to reload into swaps. Used by the service's thread.
+    """Turns requests to reload into changes. Used by the service's thread.
 
     However often it is asked while it loads, it loads once more afterwards. What cannot be used is told in the log and
     to the service manager, and changes nothing.
@@ -62,11 +62,11 @@ class Reloader:
         self,
         config: Config,
         read: Callable[[], Config],
-        prepare: Callable[[Config, Config], Swap],
+        prepare: Callable[[Config, Config], ConfigurationChange],
         notifier: Notifier,
         *,
         asked: threading.Event | None = None,
-        pulse: Pulse | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
         """`read` reads the configuration again; `prepare` loads what differs from the old one to the new one.
 
@@ -79,18 +79,18 @@ class Reloader:
         self._read = read
         self._prepare = prepare
         self._notifier = notifier
-        self._pulse = pulse or Pulse("reload")
+        self._deadline = deadline or Deadline("reload")
         self._asked = asked or threading.Event()
         self._thread: threading.Thread | None = None
-        self._result: tuple[Config, Swap] | str | None = None
+        self._result: tuple[Config, ConfigurationChange] | str | None = None
 
     @property
     def config(self) -> Config:
         """The configuration in use."""
         return self._config
 
-    def poll(self) -> Swap | None:
-        """Start what was asked for; return a swap once it is ready. Then call `done` when it was made."""
+    def poll(self) -> ConfigurationChange | None:
+        """Start what was asked for; return a change once it is ready. Then call `done` when it was made."""
         if self._thread is not None and not self._thread.is_alive():
             self._thread = None
             return self._take()
@@ -102,23 +102,23 @@ class Reloader:
         return None
 
     def done(self) -> None:
-        """Say that the swap was made."""
+        """Say that the change was made."""
         _log.info("reloaded")
         self._notifier.ready("reloaded")
 
-    def _take(self) -> Swap | None:
+    def _take(self) -> ConfigurationChange | None:
         result, self._result = self._result, None
         if isinstance(result, tuple):
-            self._config, swap = result
+            self._config, change = result
             self.refused = None
-            return swap
+            return change
         self.refused = result or "reading it failed unexpectedly"
         _log.error("the new configuration is not used, the old one stays: %s", self.refused)
         self._notifier.ready(f"reload refused: {self.refused}")
         return None
 
     def _load(self, old: Config) -> None:
-        self._pulse.expect(LOAD_LIMIT_S)
+        self._deadline.arm(LOAD_LIMIT_S)
         try:
             new = self._read()
             refuse_what_takes_a_restart(old, new)
@@ -126,4 +126,4 @@ class Reloader:
         except TaintwatchError as error:
             self._result = str(error)
         finally:
-            self._pulse.rest()
+            self._deadline.disarm()

@@ -11,15 +11,15 @@ from typing import Protocol
 
 from taintwatch.alerts.messages import MessageError
 from taintwatch.cameras import CameraState, CameraStatus
+from taintwatch.deadlines import Deadlines
 from taintwatch.limited import Limited
-from taintwatch.parts import Judges, Parts, Plan, Swap
 from taintwatch.pipeline import Step
-from taintwatch.pulse import Pulses
 from taintwatch.records import Alert
+from taintwatch.runtime import ConfigurationChange, DetectionStack, RunLimits, Runtime
 from taintwatch.status import Ending, Meter, RunStatus, Summary
 from taintwatch_models.classifier import ModelCard, Rejected
 
-__all__ = ["Judges", "Parts", "Plan", "Reporter", "Service", "Swaps"]
+__all__ = ["Changes", "DetectionStack", "Reporter", "RunLimits", "Runtime", "Service"]
 
 _log = logging.getLogger(__name__)
 
@@ -48,10 +48,10 @@ class Reporter(Protocol):
         ...
 
 
-class Swaps(Protocol):
+class Changes(Protocol):
     """Whatever brings a new configuration: a `Reloader`."""
 
-    def poll(self) -> Swap | None:
+    def poll(self) -> ConfigurationChange | None:
         """Return what is to be exchanged, where there is something."""
         ...
 
@@ -65,30 +65,30 @@ class Service:
 
     def __init__(
         self,
-        parts: Parts,
+        runtime: Runtime,
         reporter: Reporter,
-        plan: Plan,
+        plan: RunLimits,
         *,
         stopping: Callable[[], bool],
-        swaps: Swaps | None = None,
-        pulses: Pulses | None = None,
+        changes: Changes | None = None,
+        deadlines: Deadlines | None = None,
         observe: Callable[[Step], None] = lambda step: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`observe` is shown every step. `pulses` learns that the inference hangs, and forgets removed cameras."""
-        self._parts = parts
+        """`observe` is shown every step. `deadlines` learns that the inference hangs, and forgets removed cameras."""
+        self._runtime = runtime
         self._reporter = reporter
         self._plan = plan
         self._stopping = stopping
-        self._swaps = swaps
-        self._pulses = pulses or Pulses()
-        self._pulse = self._pulses.add("inference")
+        self._swaps = changes
+        self._deadlines = deadlines or Deadlines()
+        self._deadline = self._deadlines.add("inference")
         self._observe = observe
         self._clock = clock
         self._meter = Meter(clock)
-        self._supply = Limited(parts.cameras, plan.max_frames)
+        self._supply = Limited(runtime.cameras, plan.max_frames)
         self._next_look = self._next_status = clock()
-        self._said = parts.identity
+        self._said = runtime.identity
         self._reconnects: dict[str, int] = {}
         self._closed: set[str] = set()
 
@@ -97,13 +97,13 @@ class Service:
 
         Raises `SourceError` where no source could be opened at all.
         """
-        parts, card = self._parts, self._parts.judges.classifier.card
-        endpoint = None if parts.publisher is None else parts.publisher.endpoint
-        self._reporter.started(card, parts.cameras.statuses(), endpoint)
+        runtime, card = self._runtime, self._runtime.detection.classifier.card
+        endpoint = None if runtime.publisher is None else runtime.publisher.endpoint
+        self._reporter.started(card, runtime.cameras.statuses(), endpoint)
         _log.info("watching with %s on %s, alerts on %s", card.name, card.provider, endpoint)
         try:
             self._end_what_was_left_open()
-            parts.cameras.start()
+            runtime.cameras.start()
             while not self._stopping() and not self._supply.finished:
                 self._watch_until_swapped()
         finally:
@@ -115,20 +115,20 @@ class Service:
 
     def _end_what_was_left_open(self) -> None:
         """Publish the end of the alerts during which the last start of the daemon was killed."""
-        if self._parts.evidence is not None:
-            for alert in self._parts.evidence.interrupted():
+        if self._runtime.evidence is not None:
+            for alert in self._runtime.evidence.interrupted():
                 self._tell(alert)
 
     def _watch_until_swapped(self) -> None:
         """Watch to the end, or until what judges was exchanged: a generator that has begun keeps what it was given."""
-        judges = self._parts.judges
+        detection = self._runtime.detection
         self._promise()
-        for steps in judges.watch(
+        for steps in detection.watch(
             self._supply,
-            judges.classifier,
-            judges.detectors,
-            judges.voter,
-            judges.book,
+            detection.classifier,
+            detection.detectors,
+            detection.voter,
+            detection.book,
             max_batch=self._plan.max_batch,
             wait_s=WAIT_S,
             stopping=self._stopping,
@@ -142,7 +142,7 @@ class Service:
 
     def _promise(self) -> None:
         """Say until when the next batch must have come and been judged."""
-        self._pulse.expect(WAIT_S + self._plan.inference_s)
+        self._deadline.arm(WAIT_S + self._plan.inference_s)
 
     def _take(self, step: Step) -> None:
         self._meter.see(step)
@@ -158,73 +158,73 @@ class Service:
             )
         if step.alert is not None:
             self._tell(step.alert)
-        if self._parts.evidence is not None:
-            self._parts.evidence.offer(step.frame, step.alert)
+        if self._runtime.evidence is not None:
+            self._runtime.evidence.offer(step.frame, step.alert)
 
     def _tell(self, alert: Alert) -> None:
         self._meter.see_alert(alert)
         _log.info("camera %s, alert %s %s: %s", alert.camera, alert.event_id, alert.state.value, alert.label_name)
-        if self._parts.publisher is not None:
+        if self._runtime.publisher is not None:
             self._identify()
             try:
-                self._parts.publisher.publish_alert(alert)
+                self._runtime.publisher.publish_alert(alert)
             except MessageError as error:
                 _log.error("alert %s was not published: %s", alert.event_id, error)
         self._reporter.alert(alert)
 
     def _identify(self) -> None:
         """Let every message say what really runs the model now: it may have failed, and been replaced."""
-        parts = self._parts
-        if parts.publisher is None or parts.identity is None:
+        runtime = self._runtime
+        if runtime.publisher is None or runtime.identity is None:
             return
-        degraded = parts.judges.degraded() is not None
-        identity = replace(parts.identity, provider=parts.judges.classifier.card.provider, degraded=degraded)
+        degraded = runtime.detection.degraded() is not None
+        identity = replace(runtime.identity, provider=runtime.detection.classifier.card.provider, degraded=degraded)
         if identity != self._said:
             self._said = identity
-            parts.publisher.identify(identity)
+            runtime.publisher.identify(identity)
 
     def _swap(self) -> bool:
         """Exchange what a reload brought; return whether something was."""
-        swap = None if self._swaps is None else self._swaps.poll()
-        if swap is None or self._swaps is None:
+        change = None if self._swaps is None else self._swaps.poll()
+        if change is None or self._swaps is None:
             return False
-        if swap.judges is not None:
-            for alert in self._parts.judges.book.close_all():
+        if change.detection is not None:
+            for alert in self._runtime.detection.book.close_all():
                 self._tell(alert)
-            self._parts.judges.release()
-            self._parts = replace(self._parts, judges=swap.judges)
-        self._plan = swap.plan
-        self._parts = replace(self._parts, identity=swap.identity)
+            self._runtime.detection.release()
+            self._runtime = replace(self._runtime, detection=change.detection)
+        self._plan = change.plan
+        self._runtime = replace(self._runtime, identity=change.identity)
         self._identify()
-        self._exchange_cameras(swap)
+        self._exchange_cameras(change)
         self._swaps.done()
         return True
 
-    def _exchange_cameras(self, swap: Swap) -> None:
-        for name in swap.removed:
+    def _exchange_cameras(self, change: ConfigurationChange) -> None:
+        for name in change.removed:
             self._end_alert(name)
             self._reconnects.pop(name, None)
             self._closed.discard(name)
-        for camera in self._parts.cameras.change(swap.removed, swap.added):
-            self._pulses.remove(camera.pulse)
-            if self._parts.publisher is not None:
+        for camera in self._runtime.cameras.change(change.removed, change.added):
+            self._deadlines.remove(camera.deadline)
+            if self._runtime.publisher is not None:
                 self._publish_status(self._meter.status((camera.status(),), 0))
-                self._parts.publisher.retire(camera.name)
-        if self._parts.publisher is not None:
-            self._parts.publisher.expect_cameras([camera.name for camera in swap.added])
+                self._runtime.publisher.retire(camera.name)
+        if self._runtime.publisher is not None:
+            self._runtime.publisher.expect_cameras([camera.name for camera in change.added])
 
     def _do_what_is_due(self) -> None:
         now = self._clock()
         if now < self._next_look:
             return
         self._next_look = now + LOOK_S
-        cameras = self._parts.cameras.statuses()
+        cameras = self._runtime.cameras.statuses()
         for camera in cameras:
             self._follow(camera)
         self._identify()
-        judges = self._parts.judges
-        provider = judges.classifier.card.provider
-        status = self._meter.status(cameras, len(judges.book.open_alerts()), provider, judges.degraded())
+        detection = self._runtime.detection
+        provider = detection.classifier.card.provider
+        status = self._meter.status(cameras, len(detection.book.open_alerts()), provider, detection.degraded())
         self._reporter.progress(status)
         if now >= self._next_status:
             self._next_status = now + self._plan.status_s
@@ -235,7 +235,7 @@ class Service:
         if camera.reconnects > self._reconnects.get(camera.name, 0):
             self._reconnects[camera.name] = camera.reconnects
             _log.info("camera %s is back (%s)", camera.name, camera.description)
-            self._parts.judges.voter.gap(camera.name)
+            self._runtime.detection.voter.gap(camera.name)
         given = camera.delivered + camera.dropped + camera.skipped
         if camera.state is CameraState.ENDED and given >= camera.captured and camera.name not in self._closed:
             self._closed.add(camera.name)
@@ -243,14 +243,14 @@ class Service:
 
     def _end_alert(self, camera: str) -> None:
         """Clear the alerts of a camera that gives nothing more (each face may have one), and forget its votes."""
-        while (alert := self._parts.judges.book.close(camera)) is not None:
+        while (alert := self._runtime.detection.book.close(camera)) is not None:
             self._tell(alert)
-        self._parts.judges.voter.forget(camera)
+        self._runtime.detection.voter.forget(camera)
 
     def _publish_status(self, status: RunStatus) -> None:
-        if self._parts.publisher is not None:
+        if self._runtime.publisher is not None:
             for camera in status.cameras:
-                self._parts.publisher.publish_status(camera)
+                self._runtime.publisher.publish_status(camera)
 
     def _close(self) -> None:
         """Clear what is open, stop the cameras, say the last of each, and close the socket, within `stop_s`.
@@ -258,35 +258,35 @@ class Service:
         Each is done even where one before it fails.
         """
         give_up = self._clock() + self._plan.stop_s
-        self._pulse.expect(self._plan.stop_s + CLOSE_GRACE_S)
+        self._deadline.arm(self._plan.stop_s + CLOSE_GRACE_S)
         with ExitStack() as closing:  # called back in reverse
-            closing.callback(self._pulse.rest)
-            closing.callback(self._parts.judges.release)
+            closing.callback(self._deadline.disarm)
+            closing.callback(self._runtime.detection.release)
             closing.callback(self._close_evidence)
             closing.callback(self._close_publisher, give_up)
             closing.callback(self._stop_cameras)
-            for alert in self._parts.judges.book.close_all():
+            for alert in self._runtime.detection.book.close_all():
                 self._tell(alert)
 
     def _stop_cameras(self) -> None:
-        if not self._parts.cameras.stop(self._plan.stop_s / 2):
+        if not self._runtime.cameras.stop(self._plan.stop_s / 2):
             _log.warning("a camera did not stop in time and was left behind")
-        self._publish_status(self._meter.status(self._parts.cameras.statuses(), 0))
+        self._publish_status(self._meter.status(self._runtime.cameras.statuses(), 0))
 
     def _close_publisher(self, give_up: float) -> None:
-        if self._parts.publisher is not None:
-            self._parts.publisher.close(max(0.1, min(0.5, give_up - self._clock())))
+        if self._runtime.publisher is not None:
+            self._runtime.publisher.close(max(0.1, min(0.5, give_up - self._clock())))
 
     def _close_evidence(self) -> None:
-        if self._parts.evidence is not None:
-            self._parts.evidence.close(self._plan.stop_s)
+        if self._runtime.evidence is not None:
+            self._runtime.evidence.close(self._plan.stop_s)
 
     def _summary(self) -> Summary:
-        card = self._parts.judges.classifier.card
+        card = self._runtime.detection.classifier.card
         limit = self._supply.reached
         ending = Ending.LIMIT if limit else Ending.STOPPED if self._stopping() else Ending.ENDED
         return self._meter.summary(
-            self._parts.cameras.statuses(),
+            self._runtime.cameras.statuses(),
             ending,
             provider=card.provider,
             model=card.name,

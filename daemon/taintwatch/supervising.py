@@ -13,9 +13,9 @@ from taintwatch.alerts.bodies import CameraState
 from taintwatch.cameras import CameraStatus
 from taintwatch.config.sections import MetricsSection
 from taintwatch.notify import Notifier
-from taintwatch.parts import Parts
 from taintwatch.pipeline import Step
 from taintwatch.records import Alert
+from taintwatch.runtime import Runtime
 from taintwatch.service import Reporter
 from taintwatch.status import RunStatus, Summary
 from taintwatch.watchdog import Watchdog
@@ -128,7 +128,7 @@ class Monitoring:
         self._watchdog = watchdog
         self._instruments: Instruments | None = None
 
-    def start(self, parts: Parts, stack: ExitStack) -> None:
+    def start(self, runtime: Runtime, stack: ExitStack) -> None:
         """Start to serve until `stack` is closed. Raises `ConfigError`."""
         if not self._section.enabled:
             return
@@ -139,7 +139,7 @@ class Monitoring:
 
         file = self._section.token_file
         token = None if file is None else read_token(Path(file), "metrics.token_file")
-        self._instruments = Instruments(lambda: self._snapshot(parts))
+        self._instruments = Instruments(lambda: self._snapshot(runtime))
         pages = {"/healthz": self._health, "/metrics": self._metrics, "/readyz": self._readiness}
         stack.enter_context(MetricsServer(self._section.bind, pages, token))
 
@@ -152,16 +152,16 @@ class Monitoring:
         if self._instruments is not None:
             self._instruments.see(step)
 
-    def _snapshot(self, parts: Parts) -> Snapshot:
+    def _snapshot(self, runtime: Runtime) -> Snapshot:
         from taintwatch.metrics.collector import Snapshot
 
-        publisher = None if parts.publisher is None else parts.publisher.stats()
-        evidence = None if parts.evidence is None else parts.evidence.stats()
-        late = tuple(late.worker for late in self._watchdog.late)
+        publisher = None if runtime.publisher is None else runtime.publisher.stats()
+        evidence = None if runtime.evidence is None else runtime.evidence.stats()
+        late = tuple(late.worker for late in self._watchdog.overdue)
         return Snapshot(publisher, evidence, late, self._audience())
 
     def _health(self) -> Page:
-        late = ", ".join(late.worker for late in self._watchdog.late)
+        late = ", ".join(late.worker for late in self._watchdog.overdue)
         return _page(f"hanging: {late}" if late else None)
 
     def _readiness(self) -> Page:

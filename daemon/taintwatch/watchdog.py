@@ -1,4 +1,4 @@
-"""The watchdog: tells the service manager that we live, only while every worker keeps its promise."""
+"""The watchdog: tells the service manager that we live, only while no worker misses its deadline."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import logging
 import threading
 from types import TracebackType
 
+from taintwatch.deadlines import Deadlines, Overdue
 from taintwatch.notify import Notifier
-from taintwatch.pulse import Late, Pulses
 
 __all__ = ["Watchdog", "look_every_s"]
 
@@ -23,28 +23,28 @@ def look_every_s(watchdog_s: float | None) -> float:
 
 
 class Watchdog:
-    """A thread that looks at the pulses. A context manager.
+    """A thread that looks at the deadlines. A context manager.
 
     Until `started` is called it asks for more time to start, afterwards it feeds the watchdog; either only while nobody
-    is late. It can do no more for one that hangs: the service manager ends the process with SIGABRT, which leaves
+    is overdue. It can do no more for one that hangs: the service manager ends the process with SIGABRT, which leaves
     every thread's traceback in the journal (`faulthandler`), and starts it again.
     """
 
-    def __init__(self, notifier: Notifier, pulses: Pulses, *, every_s: float = SLOWEST_S) -> None:
+    def __init__(self, notifier: Notifier, deadlines: Deadlines, *, every_s: float = SLOWEST_S) -> None:
         """`every_s`: see `look_every_s`."""
         self._notifier = notifier
-        self._pulses = pulses
+        self._deadlines = deadlines
         self._every_s = every_s
         self._started = False
-        self._late: tuple[Late, ...] = ()
+        self._overdue: tuple[Overdue, ...] = ()
         self._told: frozenset[str] = frozenset()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     @property
-    def late(self) -> tuple[Late, ...]:
-        """Who was late when it last looked."""
-        return self._late
+    def overdue(self) -> tuple[Overdue, ...]:
+        """Who was overdue when it last looked."""
+        return self._overdue
 
     def started(self) -> None:
         """Say that the start is over."""
@@ -52,15 +52,15 @@ class Watchdog:
 
     def look(self) -> None:
         """Look once, and tell."""
-        self._late = self._pulses.late()
-        names = frozenset(late.worker for late in self._late)
-        for late in self._late:
+        self._overdue = self._deadlines.overdue()
+        names = frozenset(late.worker for late in self._overdue)
+        for late in self._overdue:
             if late.worker not in self._told:
                 _log.error("%s hangs: it should have been heard of %.1f s ago", late.worker, late.overdue_s)
         for name in sorted(self._told - names):
             _log.warning("%s is alive again", name)
         self._told = names
-        if self._late:
+        if self._overdue:
             self._notifier.status(f"hanging: {', '.join(sorted(names))}")
         elif self._started:
             self._notifier.alive()

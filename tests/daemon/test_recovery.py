@@ -18,7 +18,7 @@ from taintwatch.cameras import Backoff, Camera, CameraSet
 from taintwatch.config.load import parse_config
 from taintwatch.records import Alert, AlertState
 from taintwatch.recovery import FAILURES, RecoveringClassifier
-from taintwatch.service import Judges, Parts, Plan, Service
+from taintwatch.service import DetectionStack, RunLimits, Runtime, Service
 from taintwatch.sources.base import Grab
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.voter import Voter
@@ -195,16 +195,19 @@ def test_capture_goes_on_and_every_alert_says_what_it_was_made_with(tmp_path: Pa
     identity = replace(an_identity(), provider=GPU)
     publisher = Publisher(identity, f"ipc://{tmp_path}/alerts")
     voter = Voter(KofN(2, 3, clear_at=0), hold=Hold(0, 0))
-    judges = Judges(
+    detection = DetectionStack(
         classifier, (FakeDetector(),), voter, AlertBook(update_every_s=0), classifier.degraded, classifier.close
     )
-    parts = Parts(CameraSet([Camera("door", Attack())]), judges, publisher, identity)
+    runtime = Runtime(CameraSet([Camera("door", Attack())]), detection, publisher, identity)
     reporter = FakeReporter()
     with Subscriber(publisher.endpoint) as subscriber:
         next_event(subscriber)  # a heartbeat: it is connected
         steps = iter(range(1_000_000))
         service = Service(
-            parts, reporter, Plan(status_s=0.05), stopping=lambda: _script(next(steps), first, fallback, reporter)
+            runtime,
+            reporter,
+            RunLimits(status_s=0.05),
+            stopping=lambda: _script(next(steps), first, fallback, reporter),
         )
         summary = service.run()
         alerts: list[Any] = [

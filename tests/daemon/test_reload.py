@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from taintwatch.assembly import assemble, plan_of
+from taintwatch.assembly import assemble, limits_of
 from taintwatch.config.load import load_config, parse_config
 from taintwatch.config.sections import Config
+from taintwatch.deadlines import Deadlines
 from taintwatch.notify import Notifier
-from taintwatch.parts import Plan, Swap
-from taintwatch.pulse import Pulses
 from taintwatch.records import Alert, AlertState
 from taintwatch.reload import Reloader, refuse_what_takes_a_restart
+from taintwatch.runtime import ConfigurationChange, RunLimits
 from taintwatch.service import Service
 from taintwatch.status import RunStatus
 from taintwatch.swapping import Preparer
@@ -66,18 +66,18 @@ def test_everything_else_is_not(text: str) -> None:
 def test_only_the_cameras_that_differ_are_exchanged() -> None:
     old = config(CAMERA.format("same", "1") + CAMERA.format("moved", "1") + CAMERA.format("gone", "1"))
     new = config(CAMERA.format("new", "1") + CAMERA.format("same", "1") + CAMERA.format("moved", "2"))
-    swap = Preparer(None, Pulses())(old, new)
-    assert swap.removed == ("moved", "gone")
-    assert [camera.name for camera in swap.added] == ["new", "moved"]
-    assert swap.judges is None
+    change = Preparer(None, Deadlines())(old, new)
+    assert change.removed == ("moved", "gone")
+    assert [camera.name for camera in change.added] == ["new", "moved"]
+    assert change.detection is None
 
 
 def test_a_camera_that_can_never_work_spoils_it_all() -> None:
     old = config(CAMERA.format("a", "1"))
     with pytest.raises(SourceError, match="does not exist"):
-        Preparer(None, Pulses())(old, config('[[camera]]\nname = "b"\nsource = "/no/such.mp4"\n'))
+        Preparer(None, Deadlines())(old, config('[[camera]]\nname = "b"\nsource = "/no/such.mp4"\n'))
     with pytest.raises(TaintwatchError, match="no camera"):
-        Preparer(None, Pulses())(old, config(""))
+        Preparer(None, Deadlines())(old, config(""))
 
 
 class Reloads:
@@ -91,17 +91,17 @@ class Reloads:
         self.notifier = Notifier(manager.address)
         self.reloader = Reloader(config(""), lambda: self.read(), self._prepare, self.notifier, asked=self.asked)
 
-    def _prepare(self, old: Config, new: Config) -> Swap:
+    def _prepare(self, old: Config, new: Config) -> ConfigurationChange:
         self.prepared.append((old, new))
-        return Swap(Plan(status_s=new.publish.status_s))
+        return ConfigurationChange(RunLimits(status_s=new.publish.status_s))
 
-    def poll_until_told(self) -> Swap | None:
-        """Poll as a service does until there is a swap, or a refusal was told."""
+    def poll_until_told(self) -> ConfigurationChange | None:
+        """Poll as a service does until there is a change, or a refusal was told."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            swap = self.reloader.poll()
-            if swap is not None or self.reloader.refused is not None:
-                return swap
+            change = self.reloader.poll()
+            if change is not None or self.reloader.refused is not None:
+                return change
             time.sleep(0.005)
         raise AssertionError("nothing came of the reload")
 
@@ -122,9 +122,9 @@ def test_nothing_happens_unless_asked(reloads: Reloads) -> None:
 def test_a_reload_is_announced_and_its_end_told(reloads: Reloads) -> None:
     reloads.read = lambda: config("[publish]\nstatus_s = 9\n")
     reloads.asked.set()
-    swap = reloads.poll_until_told()
-    assert swap is not None
-    assert swap.plan.status_s == 9
+    change = reloads.poll_until_told()
+    assert change is not None
+    assert change.plan.status_s == 9
     (message,) = reloads.manager.waiting()
     assert (message["RELOADING"], message["MONOTONIC_USEC"].isdigit()) == ("1", True)
     reloads.reloader.done()
@@ -197,16 +197,18 @@ class Site:
 
     @contextmanager
     def running(self) -> Iterator[Reloader]:
-        first, pulses, stop = load_config(self.file), Pulses(), threading.Event()
-        parts = assemble(first, pulses)
-        preparer = Preparer(parts.identity, pulses)
+        first, deadlines, stop = load_config(self.file), Deadlines(), threading.Event()
+        runtime = assemble(first, deadlines)
+        preparer = Preparer(runtime.identity, deadlines)
         reloader = Reloader(first, lambda: load_config(self.file), preparer, Notifier(None), asked=self.asked)
-        service = Service(parts, self.reporter, plan_of(first), stopping=stop.is_set, swaps=reloader, pulses=pulses)
+        service = Service(
+            runtime, self.reporter, limits_of(first), stopping=stop.is_set, changes=reloader, deadlines=deadlines
+        )
         thread = threading.Thread(target=service.run)
         thread.start()
         try:
             yield reloader
-            self.late = [late.worker for late in pulses.late()]
+            self.late = [late.worker for late in deadlines.overdue()]
         finally:
             stop.set()
             thread.join()

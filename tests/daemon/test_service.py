@@ -13,7 +13,7 @@ from taintwatch.alerts.lifecycle import AlertBook
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.cameras import Camera, CameraSet, CameraStatus
 from taintwatch.records import Alert, AlertState
-from taintwatch.service import Judges, Parts, Plan, Service
+from taintwatch.service import DetectionStack, RunLimits, Runtime, Service
 from taintwatch.sources.base import Grab
 from taintwatch.status import Ending, RunStatus, Summary
 from taintwatch.vote.hold import Hold
@@ -90,21 +90,21 @@ def service(
     sources: dict[str, FakeSource],
     *,
     classifier: FakeClassifier | None = None,
-    plan: Plan | None = None,
+    plan: RunLimits | None = None,
     stop_after: int | None = None,
 ) -> tuple[Service, FakeReporter, FakePublisher]:
     reporter, publisher = FakeReporter(), FakePublisher()
     model = classifier or FakeClassifier()
-    parts = Parts(
+    runtime = Runtime(
         cameras=CameraSet([Camera(name, source) for name, source in sources.items()]),
-        judges=Judges(model, (FakeDetector(),), Voter(KofN(2, 3), hold=Hold(0, 0)), AlertBook()),
+        detection=DetectionStack(model, (FakeDetector(),), Voter(KofN(2, 3), hold=Hold(0, 0)), AlertBook()),
         publisher=cast(Publisher, publisher),
     )
 
     def stopping() -> bool:
         return stop_after is not None and sum(model.batches) >= stop_after
 
-    return Service(parts, reporter, plan or Plan(max_batch=1), stopping=stopping), reporter, publisher
+    return Service(runtime, reporter, plan or RunLimits(max_batch=1), stopping=stopping), reporter, publisher
 
 
 def test_an_attack_is_published_and_reported_alike() -> None:
@@ -130,7 +130,7 @@ def test_an_alert_that_is_open_at_the_end_is_cleared_before_the_socket_is_closed
 
 def test_a_camera_that_ends_clears_its_alert_while_others_go_on() -> None:
     sources = {"short": FakeSource([ATTACK] * 3), "long": FakeSource([BENIGN] * 3000)}
-    run, reporter, _ = service(sources, plan=Plan(max_batch=2))
+    run, reporter, _ = service(sources, plan=RunLimits(max_batch=2))
     run.run()
     assert [(alert.camera, alert.state) for alert in reporter.alerts] == [
         ("short", AlertState.RAISED),
@@ -145,7 +145,7 @@ def test_it_stops_when_told_to_and_says_so() -> None:
 
 
 def test_the_limit_of_frames_is_exact_whatever_the_batch() -> None:
-    run, _, _ = service({"door": FakeSource([BENIGN] * 1000)}, plan=Plan(max_batch=4, max_frames=10))
+    run, _, _ = service({"door": FakeSource([BENIGN] * 1000)}, plan=RunLimits(max_batch=4, max_frames=10))
     summary = run.run()
     assert (summary.frames, summary.ending) == (10, Ending.LIMIT)
 

@@ -15,9 +15,9 @@ import pytest
 from taintwatch.alerts.lifecycle import AlertBook
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.cameras import Backoff, Camera, CameraSet
+from taintwatch.deadlines import Deadline, Deadlines
 from taintwatch.notify import Notifier
-from taintwatch.pulse import Pulse, Pulses
-from taintwatch.service import Judges, Parts, Plan, Service
+from taintwatch.service import DetectionStack, RunLimits, Runtime, Service
 from taintwatch.sources.base import Grab
 from taintwatch.supervising import ServiceManagerReporter
 from taintwatch.vote.hold import Hold
@@ -108,23 +108,23 @@ class Running:
         assert not [message for message in self.manager.waiting() if "WATCHDOG" in message]
 
     def is_late(self, worker: str) -> bool:
-        return worker in [late.worker for late in self.watchdog.late]
+        return worker in [late.worker for late in self.watchdog.overdue]
 
 
 @contextmanager
 def running(tmp_path: Path, source: Callable[[Running], LiveSource]) -> Iterator[Running]:
     """Run a service with one camera, everything real but the camera and the model."""
-    pulses, stop = Pulses(), threading.Event()
+    deadlines, stop = Deadlines(), threading.Event()
     with NotifySocket(tmp_path / "notify") as manager:
         notifier = Notifier(manager.address)
-        with Watchdog(notifier, pulses, every_s=LOOK_S) as watchdog:
+        with Watchdog(notifier, deadlines, every_s=LOOK_S) as watchdog:
             run = Running(manager, watchdog)
             service = Service(
-                _parts(run, source(run), pulses),
+                _runtime(run, source(run), deadlines),
                 ServiceManagerReporter(notifier, watchdog),
-                Plan(inference_s=LIMIT_S),
+                RunLimits(inference_s=LIMIT_S),
                 stopping=stop.is_set,
-                pulses=pulses,
+                deadlines=deadlines,
             )
             thread = threading.Thread(target=service.run)
             thread.start()
@@ -138,10 +138,10 @@ def running(tmp_path: Path, source: Callable[[Running], LiveSource]) -> Iterator
                 notifier.close()
 
 
-def _parts(run: Running, source: LiveSource, pulses: Pulses) -> Parts:
-    camera = Camera("door", source, backoff=Backoff(0.01, 60.0), pulse=pulses.add("camera door"))
+def _runtime(run: Running, source: LiveSource, deadlines: Deadlines) -> Runtime:
+    camera = Camera("door", source, backoff=Backoff(0.01, 60.0), deadline=deadlines.add("camera door"))
     camera._call_limit_s = LIMIT_S
-    publisher = Publisher(an_identity(), "tcp://127.0.0.1:*", heartbeat_s=0.05, pulse=pulses.add("publisher"))
+    publisher = Publisher(an_identity(), "tcp://127.0.0.1:*", heartbeat_s=0.05, deadline=deadlines.add("publisher"))
     publisher._hang_s = LIMIT_S
     beat = publisher._sender.beat_if_due
 
@@ -150,10 +150,10 @@ def _parts(run: Running, source: LiveSource, pulses: Pulses) -> Parts:
         beat(*arguments)  # type: ignore[arg-type]
 
     publisher._sender.beat_if_due = hanging_beat  # type: ignore[method-assign,assignment]
-    judges = Judges(
+    detection = DetectionStack(
         HangingClassifier(run.inference), (FakeDetector(),), Voter(KofN(2, 3), hold=Hold(0, 0)), AlertBook()
     )
-    return Parts(CameraSet([camera]), judges, publisher)
+    return Runtime(CameraSet([camera]), detection, publisher)
 
 
 def test_it_is_fed_while_all_is_well(tmp_path: Path) -> None:
@@ -194,18 +194,18 @@ def test_a_camera_in_back_off_counts_as_alive(tmp_path: Path) -> None:
 
 def test_until_the_start_is_over_more_time_is_asked_for_and_only_while_nobody_is_late(tmp_path: Path) -> None:
     now = [0.0]
-    pulses = Pulses(lambda: now[0])
-    pulse = pulses.add("start")
-    pulse.expect(600.0)
+    deadlines = Deadlines(lambda: now[0])
+    deadline = deadlines.add("start")
+    deadline.arm(600.0)
     with NotifySocket(tmp_path / "notify") as manager:
         notifier = Notifier(manager.address)
-        watchdog = Watchdog(notifier, pulses)
+        watchdog = Watchdog(notifier, deadlines)
         watchdog.look()
         assert [set(message) for message in manager.waiting()] == [{"EXTEND_TIMEOUT_USEC"}]
         now[0] = 601.0
         watchdog.look()
         assert manager.waiting() == [{"STATUS": "hanging: start"}]
-        pulse.rest()
+        deadline.disarm()
         watchdog.started()
         watchdog.look()
         assert manager.waiting() == [{"WATCHDOG": "1"}]
@@ -219,30 +219,30 @@ def test_it_looks_four_times_as_often_as_it_must_be_heard_of() -> None:
 
 def test_a_promise_is_kept_broken_renewed_and_forgotten() -> None:
     now = [0.0]
-    pulses = Pulses(lambda: now[0])
-    first, second = pulses.add("first"), pulses.add("second")
-    first.expect(1.0)
-    second.expect(3.0)
-    assert pulses.late() == ()
+    deadlines = Deadlines(lambda: now[0])
+    first, second = deadlines.add("first"), deadlines.add("second")
+    first.arm(1.0)
+    second.arm(3.0)
+    assert deadlines.overdue() == ()
     now[0] = 4.0
-    assert [(late.worker, late.overdue_s) for late in pulses.late()] == [("first", 3.0), ("second", 1.0)]
-    first.expect(1.0)
-    second.rest()
-    assert pulses.late() == ()
+    assert [(late.worker, late.overdue_s) for late in deadlines.overdue()] == [("first", 3.0), ("second", 1.0)]
+    first.arm(1.0)
+    second.disarm()
+    assert deadlines.overdue() == ()
     now[0] = 6.0
-    assert [late.worker for late in pulses.late()] == ["first"]
-    pulses.remove(first)
-    pulses.remove(first)
-    assert pulses.late() == ()
+    assert [late.worker for late in deadlines.overdue()] == ["first"]
+    deadlines.remove(first)
+    deadlines.remove(first)
+    assert deadlines.overdue() == ()
 
 
 def test_a_worker_that_nobody_holds_any_more_is_not_waited_for() -> None:
     now = [0.0]
-    pulses = Pulses(lambda: now[0])
-    pulse: Pulse | None = pulses.add("gone")
-    assert pulse is not None
-    pulse.expect(1.0)
+    deadlines = Deadlines(lambda: now[0])
+    deadline: Deadline | None = deadlines.add("gone")
+    assert deadline is not None
+    deadline.arm(1.0)
     now[0] = 2.0
-    assert len(pulses.late()) == 1
-    pulse = None
-    assert pulses.late() == ()
+    assert len(deadlines.overdue()) == 1
+    deadline = None
+    assert deadlines.overdue() == ()

@@ -18,7 +18,7 @@ from taintwatch.web.board import Board
 from taintwatch.web.gate import COOKIE, CSRF_HEADER, SESSION_S, Keys
 from taintwatch.web.server import WebServer
 from taintwatch_models.errors import ConfigError
-from tests.web_scene import PATIENCE_S, TOKEN, a_status, ask, judges, records_of, serving, watching, web_config
+from tests.web_scene import PATIENCE_S, TOKEN, a_status, ask, detection, records_of, serving, watching, web_config
 
 EVERYTHING = [
     "/", "/static/app.js", "/static/style.css", "/stream", "/api/about", "/api/config", "/api/calibration",
@@ -200,7 +200,7 @@ def test_no_path_leads_out(path: str, tmp_path: Path) -> None:
 
 def test_beyond_loopback_a_token_is_needed() -> None:
     with pytest.raises(ConfigError, match=r"0\.0\.0\.0, which other machines may reach; set web\.token_file"):
-        WebServer(lambda: web_config(bind="0.0.0.0:0"), judges, Board())
+        WebServer(lambda: web_config(bind="0.0.0.0:0"), detection, Board())
 
 
 @pytest.mark.parametrize("bind", ["8080", "localhost", ":80", "127.0.0.1:99999", "http://x:80", "[::1"])
@@ -213,7 +213,7 @@ def test_a_port_that_is_taken_is_named() -> None:
     with serving(web_config()) as server:
         taken = web_config(bind=f"127.0.0.1:{server.address[1]}")
         with pytest.raises(ConfigError, match=r"web\.bind is .* cannot be used"):
-            WebServer(lambda: taken, judges, Board())
+            WebServer(lambda: taken, detection, Board())
 
 
 def test_a_token_that_others_may_read_is_refused(token_file: Path) -> None:
@@ -232,4 +232,4 @@ def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "c").write_text("not a certificate")
     config = web_config(certificate=str(tmp_path / "c"), private_key=str(tmp_path / "c"))
     with pytest.raises(ConfigError, match=r"web\.certificate and web\.private_key cannot be used"):
-        WebServer(lambda: config, judges, Board())
+        WebServer(lambda: config, detection, Board())

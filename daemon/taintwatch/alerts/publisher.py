@@ -23,7 +23,7 @@ from taintwatch.alerts.sender import Sender, bind
 from taintwatch.alerts.store import NullStore, Store
 from taintwatch.alerts.topics import check_name
 from taintwatch.alerts.writer import Identity, MessageWriter
-from taintwatch.pulse import Pulse
+from taintwatch.deadlines import Deadline
 from taintwatch.records import Alert
 from taintwatch_models.errors import ConfigError, PublishError, TaintwatchError
 
@@ -81,7 +81,7 @@ class Publisher:
         wall_ns: Callable[[], int] = time.time_ns,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         context: zmq.Context[Any] | None = None,
-        pulse: Pulse | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
         if not 0.01 <= heartbeat_s <= 3600 or queue_limit < 1 or high_water_mark < 1:
             raise ConfigError(
@@ -94,7 +94,7 @@ class Publisher:
         self._outbox = Outbox(queue_limit)
         self._order = threading.Lock()
         self._store_failures = 0
-        self._pulse = pulse or Pulse("publisher")
+        self._deadline = deadline or Deadline("publisher")
         self._hang_s = heartbeat_s + GRACE_S
         self._stopping = threading.Event()
         self._own_context = context is None
@@ -234,7 +234,7 @@ class Publisher:
             raise
 
     def _live(self) -> None:
-        self._pulse.expect(self._hang_s)
+        self._deadline.arm(self._hang_s)
 
     def _serve(self, socket: zmq.Socket[bytes], security: Security, revision: int) -> bool:
         """Publish until told to stop (False), or until every connection must be made anew (True)."""
@@ -257,6 +257,6 @@ class Publisher:
                     if security.revision() != revision:
                         return True
             self._sender.beat(socket, time.monotonic())
-            self._pulse.rest()
+            self._deadline.disarm()
             socket.linger = self._linger_ms
             return False

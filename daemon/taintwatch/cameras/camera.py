@@ -14,7 +14,7 @@ from structlog.contextvars import bind_contextvars
 from taintwatch.cameras.backoff import Backoff
 from taintwatch.cameras.pictures import RateLimit, as_bgr
 from taintwatch.cameras.status import CameraState, CameraStatus
-from taintwatch.pulse import Pulse
+from taintwatch.deadlines import Deadline
 from taintwatch.sources.base import Grab, Source
 from taintwatch_models.errors import BadFrame, SourceError, UsageError
 from taintwatch_models.records import Frame, read_only
@@ -43,14 +43,14 @@ class Camera:
         queue: int = 8,
         backoff: Backoff | None = None,
         call_limit_s: float = 10.0,
-        pulse: Pulse | None = None,
+        deadline: Deadline | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         """`fps` limits the rate: of a live source by its clock, of a file by media time. Raises `UsageError`.
 
         `call_limit_s`: the longest that opening, or reading one picture, may take by the source's own time-outs;
-        `pulse` is late where it takes much longer. A camera that waits for its next attempt is not late.
+        `deadline` is missed where it takes much longer; not by a camera that waits for its next attempt.
         """
         if fps is not None and not 0.0 < fps < float("inf"):
             raise UsageError(f"camera {name}: fps is {fps:g}; it must be above 0")
@@ -65,7 +65,7 @@ class Camera:
         self._room = 1 if source.live else queue
         self._backoff = backoff or Backoff()
         self._call_limit_s = call_limit_s + GRACE_S
-        self.pulse = pulse or Pulse(f"camera {name}")
+        self.deadline = deadline or Deadline(f"camera {name}")
         self._clock_ns = clock_ns
         self._wall_clock_ns = wall_clock_ns
         # Everything below is shared between threads and touched only while `_changed` is held.
@@ -173,13 +173,13 @@ class Camera:
                 self._wait(self._note_failure(failure))
         finally:
             self._source.close()
-            self.pulse.rest()
+            self.deadline.disarm()
 
     def _watch_once(self) -> SourceError | None:
         """Open the source and take its pictures; return why a live one must be retried, or None at the end."""
         failure: SourceError
         try:
-            self.pulse.expect(self._call_limit_s)
+            self.deadline.arm(self._call_limit_s)
             self._source.open()
             self._note_open()
             self._capture()
@@ -202,7 +202,7 @@ class Camera:
         """Take pictures until the source ends or the camera is stopped. Raises `SourceError`."""
         while not self._stopping:
             try:
-                self.pulse.expect(self._call_limit_s)
+                self.deadline.arm(self._call_limit_s)
                 grab = self._source.read()
                 if grab is None:
                     return
@@ -230,7 +230,7 @@ class Camera:
             self._dropped += len(self._waiting)
             self._waiting.clear()
         else:
-            self.pulse.rest()  # whoever takes the frames may take its time; a promise of its own says how much
+            self.deadline.disarm()  # whoever takes the frames may take its time; a deadline of its own says how much
             self._changed.wait_for(lambda: self._stopping or len(self._waiting) < self._room)
         if not self._stopping:
             self._waiting.append(frame)
@@ -274,7 +274,7 @@ class Camera:
             self._changed.notify_all()
 
     def _wait(self, seconds: float) -> None:
-        self.pulse.expect(seconds + GRACE_S)
+        self.deadline.arm(seconds + GRACE_S)
         with self._changed:
             self._changed.wait_for(lambda: self._stopping, timeout=seconds)
 

@@ -15,21 +15,21 @@ from pathlib import Path
 from types import FrameType
 
 from taintwatch.alerts.writer import new_instance_id
-from taintwatch.assembly import assemble, identity_of, make_judges, make_publisher, plan_of
+from taintwatch.assembly import assemble, identity_of, limits_of, make_detection, make_publisher
 from taintwatch.cli.extent import Extent, extent_of, videos_extent
 from taintwatch.cli.report_human import HumanReporter
 from taintwatch.cli.report_json import JsonReporter
 from taintwatch.config.sections import Config
+from taintwatch.deadlines import Deadlines
 from taintwatch.footage.running import FootageRun, footage_of
 from taintwatch.keeping import security_of
 from taintwatch.logs import failed_threads_to_log, set_up_logging
 from taintwatch.memory import MemoryKeeper
 from taintwatch.notify import Notifier, supervision
-from taintwatch.parts import Parts
 from taintwatch.pipeline import Step
-from taintwatch.pulse import Pulses
 from taintwatch.recovery import LOAD_LIMIT_S
 from taintwatch.reload import Reloader
+from taintwatch.runtime import Runtime
 from taintwatch.service import Reporter, Service
 from taintwatch.status import Summary
 from taintwatch.supervising import Monitoring, Reporters, ServiceManagerReporter
@@ -62,37 +62,37 @@ def run_config(
     if files := footage_of(config):
         return _run_footage(config, files, as_json=as_json, quiet=quiet)
     wanted = supervision(os.environ, os.getpid())
-    pulses, notifier = Pulses(), Notifier(wanted.address)
+    deadlines, notifier = Deadlines(), Notifier(wanted.address)
     with ExitStack() as stack:
         stack.callback(notifier.close)
         stack.enter_context(failed_threads_to_log())
         stopping = stack.enter_context(stop_on_signals(notifier.stopping))
         hangups = stack.enter_context(reload_on_hangup())
-        watchdog = stack.enter_context(Watchdog(notifier, pulses, every_s=look_every_s(wanted.watchdog_s)))
+        watchdog = stack.enter_context(Watchdog(notifier, deadlines, every_s=look_every_s(wanted.watchdog_s)))
         stack.enter_context(MemoryKeeper())
         reporter = stack.enter_context(_reporter(config, as_json, quiet))
-        parts = _load(config, pulses)
+        runtime = _load(config, deadlines)
         manager = ServiceManagerReporter(notifier, watchdog)
-        page = Page(config, parts)
+        page = Page(config, runtime)
         monitoring = Monitoring(config.metrics, manager, watchdog, page.stats)
-        monitoring.start(parts, stack)
+        monitoring.start(runtime, stack)
         reloader = Reloader(
             config,
             read_again or (lambda: config),
-            Preparer(parts.identity, pulses),
+            Preparer(runtime.identity, deadlines),
             notifier,
             asked=hangups,
-            pulse=pulses.add("reload"),
+            deadline=deadlines.add("reload"),
         )
         manager.refusal = lambda: reloader.refused
         page.start(lambda: reloader.config, stack)
         service = Service(
-            parts,
+            runtime,
             Reporters(reporter, manager, *monitoring.reporters(), *page.reporters()),
-            plan_of(config),
+            limits_of(config),
             stopping=stopping.is_set,
-            swaps=page.following(reloader),
-            pulses=pulses,
+            changes=page.following(reloader),
+            deadlines=deadlines,
             observe=_both(monitoring.observe, page.observe),
         )
         return service.run()
@@ -103,14 +103,14 @@ def _run_footage(config: Config, files: tuple[Path, ...], *, as_json: bool, quie
     with ExitStack() as stack:
         stopping = stack.enter_context(stop_on_signals())
         reporter = stack.enter_context(_reporter(config, as_json, quiet, videos_extent(files)))
-        pulses = Pulses()
+        deadlines = Deadlines()
         security = security_of(config)
-        model, judges = make_judges(config, pulses)
-        stack.callback(judges.release)
+        model, detection = make_detection(config, deadlines)
+        stack.callback(detection.release)
         publisher = None
         if config.publish.enabled:
             identity = identity_of(config, model, new_instance_id())
-            publisher, _ = make_publisher(config, identity, security, pulses)
+            publisher, _ = make_publisher(config, identity, security, deadlines)
             stack.callback(publisher.close)
         return FootageRun(config, files, reporter, model, publisher, stopping=stopping.is_set).run()
 
@@ -123,13 +123,13 @@ def _both(first: Callable[[Step], None], second: Callable[[Step], None]) -> Call
     return observe
 
 
-def _load(config: Config, pulses: Pulses) -> Parts:
-    """Assemble the parts; a model that takes for ever to load is told to hang."""
-    pulse = pulses.add("start")
-    pulse.expect(LOAD_LIMIT_S)
-    parts = assemble(config, pulses)
-    pulse.rest()
-    return parts
+def _load(config: Config, deadlines: Deadlines) -> Runtime:
+    """Assemble the runtime; a model that takes for ever to load is told to hang."""
+    deadline = deadlines.add("start")
+    deadline.arm(LOAD_LIMIT_S)
+    runtime = assemble(config, deadlines)
+    deadline.disarm()
+    return runtime
 
 
 def _dump_threads_on_abort() -> None:

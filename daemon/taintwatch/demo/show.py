@@ -8,18 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from taintwatch.assembly import assemble, plan_of
+from taintwatch.assembly import assemble, limits_of
 from taintwatch.cameras import CameraStatus
 from taintwatch.config.lines import KeyPath
 from taintwatch.config.load import load_config
 from taintwatch.config.sections import Config
+from taintwatch.deadlines import Deadlines
 from taintwatch.demo.director import Director
 from taintwatch.demo.listener import Listener
 from taintwatch.demo.observed import Reel, rebuilder, seen_of
 from taintwatch.demo.screen import Screen
 from taintwatch.demo.verdict import ActResult, Chapter, judge_act, stray_alerts
 from taintwatch.pipeline import Step
-from taintwatch.pulse import Pulses
 from taintwatch.records import Alert
 from taintwatch.service import Service
 from taintwatch.status import RunStatus, Summary
@@ -99,12 +99,12 @@ def perform(
 
     Raises what assembling and running a service raise.
     """
-    pulses = Pulses()
-    parts = assemble(config, pulses)
-    publisher = parts.publisher
+    deadlines = Deadlines()
+    runtime = assemble(config, deadlines)
+    publisher = runtime.publisher
     if publisher is None:
         raise PublishError("the demo needs its alerts published; switch publishing on")
-    reel, cmag = Reel(), rebuilder(parts.judges.detectors)
+    reel, cmag = Reel(), rebuilder(runtime.detection.detectors)
 
     def observe(step: Step) -> None:
         seen = seen_of(step, cmag)
@@ -122,11 +122,11 @@ def perform(
         listener = stack.enter_context(Listener(publisher.endpoint, hear))
         listener.wait_connected()
         service = Service(
-            parts,
+            runtime,
             _Silent(),
-            plan_of(config),
+            limits_of(config),
             stopping=lambda: stopping() or director.over,
-            pulses=pulses,
+            deadlines=deadlines,
             observe=observe,
         )
         summary = service.run()

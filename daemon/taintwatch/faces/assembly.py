@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from taintwatch.config.sections import Config
+from taintwatch.deadlines import Deadlines
 from taintwatch.faces.watching import FaceBook, FaceVoter, FaceWatch
-from taintwatch.parts import Judges
-from taintwatch.pulse import Pulses
 from taintwatch.recovery import RecoveringClassifier
+from taintwatch.runtime import DetectionStack
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.settings import policy_from_settings
 from taintwatch_models.classifier import Classifier
@@ -19,10 +19,12 @@ from taintwatch_models.faces.face_file import read_face_file, settings_path
 from taintwatch_models.faces.loading import load_face_model
 from taintwatch_models.loading import LoadedModel, ModelSettings
 
-__all__ = ["make_face_judges"]
+__all__ = ["make_face_detection"]
 
 
-def make_face_judges(config: Config, settings: ModelSettings, pulses: Pulses) -> tuple[LoadedModel, Judges]:
+def make_face_detection(
+    config: Config, settings: ModelSettings, deadlines: Deadlines
+) -> tuple[LoadedModel, DetectionStack]:
     """Load the face model and make what judges with it.
 
     Raises `ModelError`, `CalibrationError`, `DeviceError`, `ConfigError`.
@@ -38,7 +40,7 @@ def make_face_judges(config: Config, settings: ModelSettings, pulses: Pulses) ->
     card = model.classifier.card
     face_file = read_face_file(settings_path(path), model_sha256=card.model_hash)
     watch = FaceWatch(find, people=len(card.labels), stranger_below=face_file.stranger_below, size=card.input_size[0])
-    pulse = pulses.add("model")
+    deadline = deadlines.add("model")
 
     def load(wanted: ModelSettings) -> Classifier:
         return load_face_model(wanted, names=names).classifier
@@ -48,15 +50,15 @@ def make_face_judges(config: Config, settings: ModelSettings, pulses: Pulses) ->
         model.classifier,
         lambda: load(settings),
         (lambda: load(on_cpu)) if config.model.fallback == "cpu" else None,
-        pulse=pulse,
+        deadline=deadline,
     )
 
     def release() -> None:
         classifier.close()
-        pulses.remove(pulse)
+        deadlines.remove(deadline)
 
     book = FaceBook(update_every_s=config.publish.update_s)
-    return model, Judges(classifier, model.detectors, voter, book, classifier.degraded, release, model, watch)
+    return model, DetectionStack(classifier, model.detectors, voter, book, classifier.degraded, release, model, watch)
 
 
 def _voter(config: Config) -> FaceVoter:

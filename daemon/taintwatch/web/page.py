@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from taintwatch.config.sections import Config
-from taintwatch.parts import Parts, Swap
 from taintwatch.pipeline import Step
+from taintwatch.runtime import ConfigurationChange, Runtime
 
 if TYPE_CHECKING:
-    from taintwatch.service import Reporter, Swaps
+    from taintwatch.service import Changes, Reporter
     from taintwatch.web.board import Board
     from taintwatch.web.server import WebServer
     from taintwatch.web.stream import AudienceStats
@@ -22,9 +22,9 @@ __all__ = ["Page"]
 class Page:
     """Where no address is given, nothing is started, imported or held."""
 
-    def __init__(self, config: Config, parts: Parts) -> None:
+    def __init__(self, config: Config, runtime: Runtime) -> None:
         self._wanted = config.web.bind is not None
-        self._judges = parts.judges
+        self._detection = runtime.detection
         self._board: Board | None = None
         self._server: WebServer | None = None
         self.address: tuple[str, int] | None = None
@@ -39,7 +39,7 @@ class Page:
         from taintwatch.web.server import WebServer
 
         self._board = Board()
-        self._server = stack.enter_context(WebServer(config, lambda: self._judges, self._board))
+        self._server = stack.enter_context(WebServer(config, lambda: self._detection, self._board))
         self.address = self._server.address
 
     def reporters(self) -> tuple[Reporter, ...]:
@@ -55,23 +55,23 @@ class Page:
         if self._board is not None:
             self._board.observe(step)
 
-    def following(self, swaps: Swaps) -> Swaps:
-        """Return `swaps`, watched: what judges after a reload is what the page speaks of."""
-        return _Followed(swaps, self._follow)
+    def following(self, changes: Changes) -> Changes:
+        """Return `changes`, watched: the page speaks of the stack that a reload brings."""
+        return _Followed(changes, self._follow)
 
-    def _follow(self, swap: Swap) -> None:
-        self._judges = swap.judges or self._judges
+    def _follow(self, change: ConfigurationChange) -> None:
+        self._detection = change.detection or self._detection
 
 
 class _Followed:
-    def __init__(self, swaps: Swaps, follow: Callable[[Swap], None]) -> None:
-        self._swaps, self._follow = swaps, follow
+    def __init__(self, changes: Changes, follow: Callable[[ConfigurationChange], None]) -> None:
+        self._swaps, self._follow = changes, follow
 
-    def poll(self) -> Swap | None:
-        swap = self._swaps.poll()
-        if swap is not None:
-            self._follow(swap)
-        return swap
+    def poll(self) -> ConfigurationChange | None:
+        change = self._swaps.poll()
+        if change is not None:
+            self._follow(change)
+        return change
 
     def done(self) -> None:
         self._swaps.done()

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch.evidence.pictures import encode_jpeg, shrink
-from taintwatch.parts import Judges
 from taintwatch.pipeline import Step
+from taintwatch.runtime import DetectionStack
 from taintwatch.web.board import finite
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Prediction, Region
@@ -46,10 +46,12 @@ class Picture:
 class Pictures:
     """The newest picture of each camera. Made by one worker thread; what is made already may be asked for by others."""
 
-    def __init__(self, newest: Callable[[str], Step | None], judges: Callable[[], Judges], width: int) -> None:
+    def __init__(
+        self, newest: Callable[[str], Step | None], detection: Callable[[], DetectionStack], width: int
+    ) -> None:
         """`width`: of a picture at most, in pixels."""
         self._newest = newest
-        self._judges = judges
+        self._detection = detection
         self._width = width
         self._made: dict[str, Picture] = {}
         self._rebuilt: dict[str, tuple[Step, str | None]] = {}
@@ -81,7 +83,7 @@ class Pictures:
             return None
         if made is None or made.step is not step:
             jpeg = encode_jpeg(shrink(step.frame.image, self._width), QUALITY)
-            made = self._made[camera] = Picture(step, _told(step, self._judges()), jpeg)
+            made = self._made[camera] = Picture(step, _told(step, self._detection()), jpeg)
             self.encoded += 1
         return made
 
@@ -90,18 +92,18 @@ class Pictures:
         camera = picture.step.frame.camera
         known = self._rebuilt.get(camera)
         if known is None or known[0] is not picture.step:
-            known = self._rebuilt[camera] = (picture.step, _rebuild(picture.step, self._judges()))
+            known = self._rebuilt[camera] = (picture.step, _rebuild(picture.step, self._detection()))
         return known[1]
 
 
-def _rebuild(step: Step, judges: Judges) -> str | None:
-    detector = next((each for each in judges.detectors if isinstance(each, Reconstructor)), None)
+def _rebuild(step: Step, detection: DetectionStack) -> str | None:
+    detector = next((each for each in detection.detectors if isinstance(each, Reconstructor)), None)
     if detector is None or not isinstance(step.outcome, Prediction) or step.outcome.features is None:
         return None
     return base64.b64encode(encode_jpeg(detector.reconstruct(step.outcome), QUALITY)).decode("ascii")
 
 
-def _told(step: Step, judges: Judges) -> dict[str, Any]:
+def _told(step: Step, detection: DetectionStack) -> dict[str, Any]:
     """Return what the page draws and says; coordinates in frame pixels."""
     frame, outcome = step.frame, step.outcome
     told: dict[str, Any] = {
@@ -113,10 +115,10 @@ def _told(step: Step, judges: Judges) -> dict[str, Any]:
     if not isinstance(outcome, Prediction):
         return told | {"rejected": outcome.reason}
     suspicious = any(verdict.suspicious for verdict in step.verdicts)
-    evidence, model = outcome.evidence, judges.model
+    evidence, model = outcome.evidence, detection.model
     told |= {
         "latency_ms": round(outcome.latency_ms, 1),
-        "top": _top(outcome, judges.classifier.card.labels),
+        "top": _top(outcome, detection.classifier.card.labels),
         "suspicious": suspicious,
         "critical": [],
         "intersection": [],
@@ -127,7 +129,7 @@ def _told(step: Step, judges: Judges) -> dict[str, Any]:
     size = frame.image.shape[0], frame.image.shape[1]
     told["critical"] = _polygons(evidence.tight_mask, model.preprocessing, size)
     told["intersection"] = _polygons(evidence.paper_mask, model.preprocessing, size)
-    told["after"] = _after(outcome, judges.classifier.card.labels)
+    told["after"] = _after(outcome, detection.classifier.card.labels)
     return told
 
 

@@ -17,7 +17,7 @@ import uvicorn
 
 from taintwatch.config.sections import Config
 from taintwatch.evidence.folder import EvidenceFolder
-from taintwatch.parts import Judges
+from taintwatch.runtime import DetectionStack
 from taintwatch.tokens import read_token
 from taintwatch.web.address import Address, parse_address
 from taintwatch.web.app import Desk, make_app
@@ -46,9 +46,14 @@ class WebServer:
     """Serves the page. A context manager: it listens from the first moment on."""
 
     def __init__(
-        self, config: Callable[[], Config], judges: Callable[[], Judges], board: Board, *, stuck_s: float | None = None
+        self,
+        config: Callable[[], Config],
+        detection: Callable[[], DetectionStack],
+        board: Board,
+        *,
+        stuck_s: float | None = None,
     ) -> None:
-        """`config`, `judges`: those in use when asked. Raises `ConfigError` for what cannot be used in [web]."""
+        """`config`, `detection`: those in use when asked. Raises `ConfigError` for what cannot be used in [web]."""
         web = config().web
         address = parse_address(web.bind or "")
         token = None if web.token_file is None else read_token(Path(web.token_file), "web.token_file")
@@ -56,14 +61,14 @@ class WebServer:
         self._socket = _listen(address, str(web.bind))
         self._worker = ThreadPoolExecutor(1, "web-pictures")
         folder = config().evidence.folder if config().publish.enabled else None
-        pictures = Pictures(board.newest, judges, web.width)
+        pictures = Pictures(board.newest, detection, web.width)
         extra = {} if stuck_s is None else {"stuck_s": stuck_s}
         self._audience = Audience(
             board, pictures, self._worker, fps=web.fps, most=web.viewers, stopping=self._is_stopping, **extra
         )
         desk = Desk(
             Shelf(board, None if folder is None else EvidenceFolder(Path(folder))),
-            State(config, judges, board),
+            State(config, detection, board),
             Trials(None if web.trials is None else Path(web.trials)),
             self._audience,
             Keys(token),

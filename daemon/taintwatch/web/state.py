@@ -9,7 +9,7 @@ from typing import Any
 from taintwatch.config.digest import canonical, config_hash
 from taintwatch.config.sections import Config
 from taintwatch.logs_redact import redact
-from taintwatch.parts import Judges
+from taintwatch.runtime import DetectionStack
 from taintwatch.web.board import Board
 from taintwatch_models.calibration_file import Calibration, HeldOut
 
@@ -19,14 +19,14 @@ __all__ = ["State"]
 class State:
     """Answers for the settings view. Any thread may ask."""
 
-    def __init__(self, config: Callable[[], Config], judges: Callable[[], Judges], board: Board) -> None:
+    def __init__(self, config: Callable[[], Config], detection: Callable[[], DetectionStack], board: Board) -> None:
         self._config = config
-        self._judges = judges
+        self._detection = detection
         self._board = board
 
     def about(self) -> dict[str, Any]:
         """Return what the page needs to draw anything at all."""
-        config, card = self._config(), self._judges().classifier.card
+        config, card = self._config(), self._detection().classifier.card
         return {
             "site": config.site,
             "model": card.name,
@@ -48,7 +48,7 @@ class State:
 
     def calibration(self) -> dict[str, Any]:
         """Return when and on what the thresholds were chosen, and how often each detector alarms then and now."""
-        model = self._judges().model
+        model = self._detection().model
         calibration = Calibration() if model is None else model.calibration
         now = {rate.detector: rate for rate in self._board.rates.now()}
         detectors = []

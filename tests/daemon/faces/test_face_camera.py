@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from taintwatch.assembly import make_judges
+from taintwatch.assembly import make_detection
 from taintwatch.cli.main import main
 from taintwatch.config.load import parse_config
+from taintwatch.deadlines import Deadlines
 from taintwatch.faces.watching import NOBODY
 from taintwatch.pipeline import Step
-from taintwatch.pulse import Pulses
 from taintwatch_models.errors import ConfigError
 from taintwatch_models.records import Frame, Prediction, read_only
 from tests.face_scene import drawn_person, photograph, write_embedding, write_photographs
@@ -53,20 +53,26 @@ def configuration(model: Path, more: str = "") -> str:
 def seen_in(text: str, numbers: Sequence[int | None]) -> list[Step]:
     """Watch one picture of each person (None: nobody)."""
     config = parse_config(text, "door.toml")
-    _, judges = make_judges(config, Pulses())
+    _, detection = make_detection(config, Deadlines())
     frames = []
     for index, number in enumerate(numbers):
         empty = np.full((240, 320, 3), 120, np.uint8)
         picture = empty if number is None else photograph(drawn_person(number), 20, onto=empty)
         frames.append(Frame("door", index, read_only(picture), index * 10**9, index * 10**9, float(index)))
     try:
-        batches = judges.watch(
-            FakeSupply([[frame] for frame in frames]), judges.classifier, judges.detectors, judges.voter, judges.book,
-            max_batch=2, wait_s=0, stopping=lambda: False,
-        )  # fmt: skip
+        batches = detection.watch(
+            FakeSupply([[frame] for frame in frames]),
+            detection.classifier,
+            detection.detectors,
+            detection.voter,
+            detection.book,
+            max_batch=2,
+            wait_s=0,
+            stopping=lambda: False,
+        )
         return [step for batch in batches for step in batch]
     finally:
-        judges.release()
+        detection.release()
 
 
 def test_people_are_named_and_judged_by_the_detector_face(model: Path) -> None:

@@ -16,7 +16,7 @@ from taintwatch_models.classifier import Classifier
 from taintwatch_models.loading import LoadedModel
 from taintwatch_models.records import Detector
 
-__all__ = ["Judges", "Parts", "Plan", "Swap"]
+__all__ = ["ConfigurationChange", "DetectionStack", "RunLimits", "Runtime"]
 
 
 def _never() -> str | None:
@@ -28,7 +28,7 @@ def _nothing() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Judges:
+class DetectionStack:
     """What turns frames into alerts."""
 
     classifier: Classifier
@@ -46,11 +46,11 @@ class Judges:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Runtime:
     """What a service drives, ready made."""
 
     cameras: CameraSet
-    judges: Judges
+    detection: DetectionStack
     publisher: Publisher | None
     identity: Identity | None = None
     """What the publisher was made with."""
@@ -59,7 +59,7 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunLimits:
     """The limits and intervals of a run."""
 
     max_batch: int = 4
@@ -72,13 +72,13 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Swap:
+class ConfigurationChange:
     """What a new configuration changes in a service that runs. Everything in it is loaded and checked."""
 
-    plan: Plan
+    plan: RunLimits
     removed: tuple[str, ...] = ()
     added: tuple[Camera, ...] = ()
     """A camera that changed is in both."""
-    judges: Judges | None = None
+    detection: DetectionStack | None = None
     identity: Identity | None = None
     """None where nothing is published."""
