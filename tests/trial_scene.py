@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from taintwatch.demo.attacks import load_attack
 from taintwatch.demo.backdrop import BORDER, draw_street
-from taintwatch.sources.film import FILMS
+from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch_calibration.cli_print import print_group
 from taintwatch_calibration.film.lens import Lens
 from taintwatch_calibration.film.raster import Raster, page_raster
@@ -21,14 +21,14 @@ from taintwatch_calibration.trial.clips import ClipInfo, Condition
 from taintwatch_calibration.trial.matrix import Cell
 from taintwatch_calibration.trial.scored import ScoredClip
 
-__all__ = ["LENS", "Mounted", "bundled_mount", "markers_of", "print_sheet", "scene_at", "scored_clip"]
+__all__ = ["LENS", "PlacedSign", "bundled_placement", "markers_of", "print_sheet", "scene_at", "scored_clip"]
 
 LENS = Lens(640, 480, 55.0)
 SIGN_MM = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Mounted:
+class PlacedSign:
     """A bundled attack on a sign of 120 mm, filmed by `LENS` so that all is as large as in the demo's scene."""
 
     sign: int
@@ -37,15 +37,15 @@ class Mounted:
     distance_m: float
 
 
-def bundled_mount(name: str) -> Mounted:
+def bundled_placement(name: str) -> PlacedSign:
     """Work out sizes and places from the scene that the attack was crafted for."""
-    mount = load_attack(name).mount
-    zoom = 1 / (1 - mount.motion) ** 2
-    sign_px = LENS.height * mount.card_side * (1 - 2 * BORDER)
-    x = 0.5 + (mount.patch_x - mount.card_x) * LENS.width / sign_px
-    y = 0.5 + (mount.patch_y - mount.card_y) * LENS.height / sign_px
-    size_mm = SIGN_MM * mount.patch_side * LENS.height / sign_px
-    return Mounted(mount.sign, size_mm, (x, y), round(SIGN_MM * LENS.focal_px / (sign_px * zoom) / 1000, 2))
+    placement = load_attack(name).placement
+    zoom = 1 / (1 - placement.motion) ** 2
+    sign_px = LENS.height * placement.card_side * (1 - 2 * BORDER)
+    x = 0.5 + (placement.patch_x - placement.card_x) * LENS.width / sign_px
+    y = 0.5 + (placement.patch_y - placement.card_y) * LENS.height / sign_px
+    size_mm = SIGN_MM * placement.patch_side * LENS.height / sign_px
+    return PlacedSign(placement.sign, size_mm, (x, y), round(SIGN_MM * LENS.focal_px / (sign_px * zoom) / 1000, 2))
 
 
 def print_sheet(out: Path, *arguments: object) -> Path:
@@ -65,7 +65,7 @@ def scene_at(raster: Path | Raster, shot: Shot, film: str = "office", lens: Lens
     """A sheet (its PDF or raster) before a street."""
     sheet = page_raster(raster, read_sheet(raster)) if isinstance(raster, Path) else raster
     background: NDArray[np.uint8] = draw_street(lens.width, lens.height, 1)
-    return SheetScene(sheet, None, background, lens, shot, FILMS[film](3))
+    return SheetScene(sheet, None, background, lens, shot, CAMERA_MODELS[film](3))
 
 
 def scored_clip(

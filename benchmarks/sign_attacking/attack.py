@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.sign_attacking.specs import EMPTY, AttackSpec, recipe_of
-from taintwatch.sources.film import Office
+from taintwatch.sources.camera_model import SimulatedCamera
 from taintwatch_calibration.craft.patch import apply_patch, craft_patch, draw_placements, shape_mask
 from taintwatch_calibration.signs.benign_scenes import BACKGROUND, BenignPictures
 from taintwatch_models.preprocessing import Preprocessing
@@ -112,7 +112,7 @@ def _printed(patch: Tensor) -> Tensor:
 
 def _filmed(pixels: NDArray[np.uint8], preprocessing: Preprocessing, seed: int) -> NDArray[np.uint8]:
     """A worse webcam than the simulator's office: more drift, blur and noise, stronger JPEG."""
-    film = Office(seed=seed, drift=0.15, blur_px=1.5, noise=6.0, jpeg_quality=70)
+    film = SimulatedCamera(seed=seed, drift=0.15, blur_px=1.5, noise=6.0, jpeg_quality=70)
     return np.stack([preprocessing.pixels(film(p[:, :, ::-1].copy(), i)) for i, p in enumerate(pixels)])
 
 

@@ -23,7 +23,7 @@ def colour(photo: Path, name: str | None, out: Path | None, as_json: bool) -> No
     """
     import numpy as np
 
-    from taintwatch.sources.printed import chart_colours, write_profile
+    from taintwatch.sources.colour_profile import chart_colours, write_profile
     from taintwatch_calibration.colour.fit import fit_profile, held_out_differences
     from taintwatch_calibration.colour.photo import chart_photo, read_chart
 

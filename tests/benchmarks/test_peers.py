@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.peers import PEERS, Peer
 from benchmarks.peers.magnet import MagNet
 from taintwatch.demo.attacks import load_attack
-from taintwatch.demo.mount import mounted_scene
+from taintwatch.demo.placement import placed_scene
 from taintwatch.sources.scene_settings import SceneSettings
 from taintwatch_calibration.rates import area_under_roc
 from taintwatch_models.bundled import bundled_radar
@@ -129,8 +129,8 @@ def filmed(radar: RadarFile, seeds: range, *, attacked: bool) -> NDArray[np.uint
     """Frames of the demo's scenes, with its patch on the sign or without, as the bundled model sees them."""
     attack = load_attack("on-sign")
     scenes = [
-        mounted_scene(
-            attack.mount, attack.picture if attacked else None, SceneSettings(fps=5, duration=20.0, seed=seed)
+        placed_scene(
+            attack.placement, attack.picture if attacked else None, SceneSettings(fps=5, duration=20.0, seed=seed)
         )
         for seed in seeds
     ]

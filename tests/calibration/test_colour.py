@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from taintwatch.sources.printed import GENERIC_PROFILE, chart_colours, linear, read_profile
+from taintwatch.sources.colour_profile import GENERIC_PROFILE, chart_colours, linear, read_profile
 from taintwatch_calibration.cli_colour import colour
 from taintwatch_calibration.colour.fit import differences, fit_profile, palette_of
 from taintwatch_calibration.colour.photo import read_chart
@@ -58,7 +58,7 @@ def test_a_profile_from_a_noisy_photo_tells_colours_that_it_was_not_fitted_to(pr
 
 def test_curves_never_fall_and_a_printer_that_mixes_its_inks_is_undone() -> None:
     mix = np.array([[0.8, 0.15, 0.05], [0.1, 0.8, 0.1], [0.02, 0.2, 0.78]])
-    from taintwatch.sources.printed import encoded
+    from taintwatch.sources.colour_profile import encoded
 
     seen = encoded(linear(0.12 + 0.8 * SENT**1.3) @ mix.T)
     profile = fit_profile(SENT, seen, "inks")

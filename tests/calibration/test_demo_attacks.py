@@ -1,4 +1,4 @@
-"""The demo's attacks: the mount is where the scene has it, the loss drives the label, what is written is read."""
+"""The demo's attacks: the placement is where the scene has it, the loss drives the label, what is written is read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from taintwatch.demo.attacks import read_attack
-from taintwatch.demo.mount import Mount
+from taintwatch.demo.placement import SignPlacement
 from taintwatch_calibration.craft.demo_attacks import PLANS, Measured, measure, scene_views, write_attack
 from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_calibration.craft.mounted import MountedRecipe, Views, craft_mounted
@@ -21,7 +21,7 @@ from taintwatch_models.classifier import ModelCard, Rejected
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Frame, Prediction, read_only
 
-MOUNT = Mount(14, 0.5, 0.5, 0.7, patch_x=0.5, patch_y=0.5, patch_side=0.4, motion=0.02)
+PLACEMENT = SignPlacement(14, 0.5, 0.5, 0.7, patch_x=0.5, patch_y=0.5, patch_side=0.4, motion=0.02)
 RECIPE = MountedRecipe(1, iterations=30, batch=4, learning_rate=0.3, resolution=8, blur=0.5)
 
 
@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_patch_and_another_another() -> None:
 
 
 def test_the_views_have_the_patch_where_the_scene_will_have_it() -> None:
-    found = scene_views(MOUNT, Preprocessing((64, 64)), range(2), 2)
+    found = scene_views(PLACEMENT, Preprocessing((64, 64)), range(2), 2)
     assert found.pixels.shape == (4, 3, 64, 64)
     assert float(found.x.abs().max()) < 0.2
     assert float(found.size.mean()) == pytest.approx(0.4 / (1 - 0.02) ** 2, rel=0.05)
@@ -109,19 +109,24 @@ class PatchSpotter:
 
 def test_success_is_counted_on_the_frames_with_the_patch_against_those_without() -> None:
     magenta = np.full((64, 64, 3), (255, 0, 255), np.uint8)
-    measured = measure(PatchSpotter(), MOUNT, magenta, None, range(2), each=3)
+    measured = measure(PatchSpotter(), PLACEMENT, magenta, None, range(2), each=3)
     assert measured == Measured(frames=6, success=1.0, target=1.0, seen_as=8, benign=1.0)
-    assert measure(PatchSpotter(), MOUNT, magenta, 9, range(1), each=3).target == 0.0
+    assert measure(PatchSpotter(), PLACEMENT, magenta, 9, range(1), each=3).target == 0.0
     green = np.full((64, 64, 3), (0, 255, 0), np.uint8)
-    assert measure(PatchSpotter(), MOUNT, green, None, range(1), each=3).success == 0.0
+    assert measure(PatchSpotter(), PLACEMENT, green, None, range(1), each=3).success == 0.0
 
 
 def test_what_is_written_is_what_the_demo_reads(tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-    planned = replace(PLANS["on-sign"], mount=MOUNT)
+    planned = replace(PLANS["on-sign"], placement=PLACEMENT)
     measured = Measured(200, 0.91, 0.9, 8, 1.0)
     recipe = write_attack(tmp_path, "on-sign", planned, "ab" * 32, picture, measured)
     attack = read_attack(recipe)
     assert np.array_equal(attack.picture, picture)
-    assert (attack.name, attack.mount, attack.target, attack.success) == ("on-sign", MOUNT, planned.recipe.target, 0.91)
+    assert (attack.name, attack.placement, attack.target, attack.success) == (
+        "on-sign",
+        PLACEMENT,
+        planned.recipe.target,
+        0.91,
+    )
     assert attack.model_hash == "ab" * 32

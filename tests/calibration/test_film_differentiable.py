@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from taintwatch.sources.film import FILMS
-from taintwatch.sources.printed import GENERIC_PROFILE, chart_colours
+from taintwatch.sources.camera_model import CAMERA_MODELS
+from taintwatch.sources.colour_profile import GENERIC_PROFILE, chart_colours
 from taintwatch_calibration.film.differentiable import FilmSpread, film_like, printed
 from taintwatch_models.errors import UsageError
 
@@ -26,7 +26,7 @@ def test_film_changes_light_and_sharpness_and_nothing_leaves_the_range() -> None
 @pytest.mark.parametrize("preset", ["corridor", "dim", "office", "street"])
 def test_a_preset_in_torch_has_the_light_and_the_noise_of_the_simulators(preset: str) -> None:
     grey = np.full((48, 64, 3), 110, np.uint8)
-    film = FILMS[preset](0)
+    film = CAMERA_MODELS[preset](0)
     filmed = np.stack([film(grey, index) for index in range(0, 300, 10)]).astype(np.float64) / 255
     spread = FilmSpread.of(preset, 64)
     generator = torch.Generator().manual_seed(1)

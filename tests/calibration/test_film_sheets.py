@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taintwatch.sources.printed import GENERIC_PROFILE
+from taintwatch.sources.colour_profile import GENERIC_PROFILE
 from taintwatch.sources.video import VideoSource
 from taintwatch_calibration.film.lens import Lens, homography, pose_at, solve, stand_of
 from taintwatch_calibration.film.raster import PIXELS_PER_MM, Raster, Stuck, cut_out, page_raster, with_stuck

@@ -16,13 +16,13 @@ from taintwatch_calibration.trial.clips import ClipInfo, find_videos, read_clip,
 from taintwatch_calibration.trial.scored import ScoredClip, read_trial
 from taintwatch_models.errors import TaintwatchError, UsageError
 from tests.sheets import needs_pdftoppm
-from tests.trial_scene import bundled_mount, print_sheet
+from tests.trial_scene import bundled_placement, print_sheet
 
 pytestmark = needs_pdftoppm
-MOUNTED = bundled_mount("on-sign")
-NEAR = f"{100 * MOUNTED.distance_m:.0f}cm"
-AT = f"{MOUNTED.at[0]:.3f},{MOUNTED.at[1]:.3f}"
-CELLS = ("--distances", MOUNTED.distance_m, "--angles", "0,25", "--lights", "office")
+PLACED = bundled_placement("on-sign")
+NEAR = f"{100 * PLACED.distance_m:.0f}cm"
+AT = f"{PLACED.at[0]:.3f},{PLACED.at[1]:.3f}"
+CELLS = ("--distances", PLACED.distance_m, "--angles", "0,25", "--lights", "office")
 PLACE = (*CELLS, "--seconds", "0.4", "--lead", "0.4")
 
 
@@ -36,9 +36,9 @@ def run(*arguments: object) -> str:
 @pytest.fixture(scope="module")
 def sheets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sheets")
-    print_sheet(folder / "sign.pdf", "board", "--sign", MOUNTED.sign)
-    print_sheet(folder / "attack.pdf", "patch", "on-sign", "--size-mm", MOUNTED.size_mm)
-    print_sheet(folder / "control.pdf", "control", "on-sign", "--size-mm", MOUNTED.size_mm)
+    print_sheet(folder / "sign.pdf", "board", "--sign", PLACED.sign)
+    print_sheet(folder / "attack.pdf", "patch", "on-sign", "--size-mm", PLACED.size_mm)
+    print_sheet(folder / "control.pdf", "control", "on-sign", "--size-mm", PLACED.size_mm)
     return folder
 
 
@@ -67,7 +67,7 @@ def test_each_clip_says_what_it_is_and_where_it_was_filmed(clips: Path) -> None:
     assert len(videos) == 6
     info = read_clip(clips / f"attack-office-{NEAR}-0deg.mp4")
     assert info is not None
-    assert (info.condition, info.truth, info.attack_from_s, info.fov_deg) == ("attack", MOUNTED.sign, 0.4, 55.0)
+    assert (info.condition, info.truth, info.attack_from_s, info.fov_deg) == ("attack", PLACED.sign, 0.4, 55.0)
     assert info.markers_mm is not None
     assert len(read_poses(clips / f"attack-office-{NEAR}-25deg.truth.csv")) == 12
 
@@ -126,7 +126,7 @@ def test_videos_of_ones_own_are_scored_with_a_csv(clips: Path, tmp_path: Path) -
     shutil.copy(clips / f"control-office-{NEAR}-0deg.mp4", tmp_path / "mine.mp4")
     poses = tmp_path / "poses.csv"
     poses.write_text("video,from_s,to_s,distance_m,angle_deg\nmine.mp4,0,0.2,0.5,10\nmine.mp4,0.2,9,0.6,20\n")
-    mine = ("--condition", "clean", "--truth", MOUNTED.sign, "--poses", poses, "--workers", 1)
+    mine = ("--condition", "clean", "--truth", PLACED.sign, "--poses", poses, "--workers", 1)
     run("score", tmp_path / "mine.mp4", *mine, "--out", tmp_path / "t")
     (clip,) = read_trial(tmp_path / "t").clips
     assert clip.poses_from == "csv"
@@ -140,7 +140,7 @@ def test_videos_of_ones_own_are_scored_with_their_sheet(sheets: Path, clips: Pat
     run("score", tmp_path / "mine.mp4", *sheet, "--out", tmp_path / "t")
     (clip,) = read_trial(tmp_path / "t").clips
     assert clip.poses_from == "markers"
-    assert clip.distance_m[0] == pytest.approx(MOUNTED.distance_m, rel=0.05)
+    assert clip.distance_m[0] == pytest.approx(PLACED.distance_m, rel=0.05)
     assert all(clip.right)  # the sheet knows that it shows a stop sign
 
 
@@ -149,7 +149,7 @@ def test_stills_to_craft_on_are_taken_before_the_attack_and_with_their_label(cli
     rows = (tmp_path / "stills" / "labels.csv").read_text().splitlines()
     assert f"{len(rows) - 1} pictures and labels.csv" in told
     assert len(rows) == 1 + 2 * (3 + 3)  # two clean clips, and what comes before two attacks
-    assert all(row.endswith(f",{MOUNTED.sign}") and not row.startswith("control") for row in rows[1:])
+    assert all(row.endswith(f",{PLACED.sign}") and not row.startswith("control") for row in rows[1:])
     assert all((tmp_path / "stills" / row.split(",")[0]).is_file() for row in rows[1:])
 
 

@@ -163,7 +163,7 @@ def pictures(raster: Raster, tmp_path: Path) -> Path:
 
 
 def test_the_command_films_a_sim_source_and_says_how_to_go_on(sheet: Path, pictures: Path, tmp_path: Path) -> None:
-    source = f"sim:{pictures}?film=office&motion=0&each=1.5&fps=10&pace=0"
+    source = f"sim:{pictures}?camera=office&motion=0&each=1.5&fps=10&pace=0"
     where = ("--sheet", sheet, "--condition", "clean", "--distances", "0.3", "--angles", "0", "--fov", LENS.fov_deg)
     told = run("--source", source, *where, "--seconds", "0.5", "--out", tmp_path / "clips")
     assert "1 clips recorded, 0 were there; score them with `taintwatch trial score`" in told

@@ -9,7 +9,7 @@ from taintwatch.records import AlertState
 from tests.daemon.test_demo_verdict import alert
 
 ATTACK = load_attack("on-sign")
-SIGN = ATTACK.mount.sign
+SIGN = ATTACK.placement.sign
 WRONG, NOTHING = 8, 43
 
 

@@ -25,8 +25,8 @@ def test_each_attack_has_an_act_with_the_patch_in_its_middle() -> None:
 
 
 def test_the_truth_of_a_frame_is_where_the_patch_was_drawn() -> None:
-    armed = parse_play("sim:?film=plain&width=320&height=240").play
-    benign = parse_play("sim:?film=plain&width=320&height=240&attack=none").play
+    armed = parse_play("sim:?camera=plain&width=320&height=240").play
+    benign = parse_play("sim:?camera=plain&width=320&height=240&attack=none").play
     for act in armed.acts:
         index = act.attacked.start + 5
         changed = (armed.render(index).astype(int) != benign.render(index)).any(axis=2)
@@ -49,7 +49,7 @@ def test_media_time_goes_on_from_act_to_act() -> None:
 
 
 def test_a_loop_comes_back_to_the_first_act_and_time_still_grows() -> None:
-    play = parse_play("sim:?loop=1&film=plain&width=160&height=120&duration=10").play
+    play = parse_play("sim:?loop=1&camera=plain&width=160&height=120&duration=10").play
     assert play.frame_count is None
     assert np.array_equal(play.render(3), play.render(153))
     assert play.ground_truth(153).media_s == pytest.approx(153 / 15)
@@ -92,8 +92,8 @@ def test_a_shipped_attack_is_one_against_the_shipped_model_that_works(name: str)
     attack = load_attack(name)
     assert attack.model_hash == bundled_radar().info.source_sha256
     assert attack.success >= 0.8
-    assert attack.target != attack.mount.sign
-    assert attack.mount.patch_side <= 0.45
+    assert attack.target != attack.placement.sign
+    assert attack.placement.patch_side <= 0.45
     assert attack.picture.shape == (256, 256, 3)
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from taintwatch.sources.camera_model import SimulatedCamera
 from taintwatch.sources.factory import open_source
-from taintwatch.sources.film import Office
 from taintwatch.sources.scene import Scene
 from taintwatch.sources.scene_settings import SceneSettings
 from taintwatch.sources.sim import SIM_KEYS, SimSource, parse_sim
@@ -158,16 +158,16 @@ def test_pictures_follow_one_another() -> None:
     assert [round(float(scene.render(index).mean())) for index in (0, 4, 5, 9, 10)] == [10, 10, 240, 240, 10]
 
 
-def test_the_office_film_is_noisy_and_repeatable_and_keeps_the_picture() -> None:
-    image, office = grey_picture(), Office(seed=3)
-    filmed = office(image, 7)
-    assert np.array_equal(filmed, Office(seed=3)(image, 7))
-    assert not np.array_equal(filmed, office(image, 8))
-    assert np.abs(filmed.astype(float) - image).mean() < 25
-    assert filmed.shape == image.shape
+def test_the_office_camera_is_noisy_and_repeatable_and_keeps_the_picture() -> None:
+    image, office = grey_picture(), SimulatedCamera(seed=3)
+    seen = office(image, 7)
+    assert np.array_equal(seen, SimulatedCamera(seed=3)(image, 7))
+    assert not np.array_equal(seen, office(image, 8))
+    assert np.abs(seen.astype(float) - image).mean() < 25
+    assert seen.shape == image.shape
 
 
-def test_any_function_of_picture_and_index_can_be_the_film() -> None:
+def test_any_function_of_picture_and_index_can_be_the_camera_model() -> None:
     def negative(image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
         return np.asarray(255 - image if index % 2 else image, dtype=np.uint8)
 
@@ -242,7 +242,7 @@ def test_the_loop_option_repeats_the_scene(files: Path) -> None:
         ("position=0.5,2", "position=2 must be between"),
         ("start=5&end=4", "end=4 must be later than start=5"),
         ("start=20&duration=10", "start=20 must be earlier than duration=10"),
-        ("film=noir", "film='noir' must be corridor or dim or office"),
+        ("camera=noir", "camera='noir' must be corridor or dim or office"),
         ("loop=yes", "loop='yes' must be 0 or 1"),
         ("pace=-1", "pace='-1' must be"),
         ("patch={files}/patch.png&profile=/gone.json", "profile=/gone.json: not a readable"),
@@ -260,7 +260,7 @@ def test_a_scene_without_a_usable_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.png").write_text("no picture")
     for spec, words in {
-        "sim:?size=0.5": "the bundled one has attack, duration",
+        "sim:?size=0.5": "the bundled one has attack, camera, duration",
         f"sim:{tmp_path}?attack=both": "for the bundled scene",
         f"sim:{tmp_path}/gone.png": "does not exist",
         f"sim:{tmp_path}/empty": "holds no image",

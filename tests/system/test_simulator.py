@@ -34,9 +34,9 @@ def watch(scene: Path, spec: str) -> list[dict[str, Any]]:
     return records(done.stdout)
 
 
-@pytest.mark.parametrize("film", ["plain", "office"])
-def test_an_attack_is_alerted_within_ten_frames_and_cleared_after_it(scene: Path, film: str) -> None:
-    attack = f"patch={scene / 'patch.png'}&start={START_S}&end={END_S}&size=0.6&film={film}"
+@pytest.mark.parametrize("camera", ["plain", "office"])
+def test_an_attack_is_alerted_within_ten_frames_and_cleared_after_it(scene: Path, camera: str) -> None:
+    attack = f"patch={scene / 'patch.png'}&start={START_S}&end={END_S}&size=0.6&camera={camera}"
     seen = watch(scene, attack)
     raised, *_, cleared = [record for record in seen if record["kind"] == "alert"]
     first, last = round(START_S * FPS), round(END_S * FPS)
@@ -47,8 +47,8 @@ def test_an_attack_is_alerted_within_ten_frames_and_cleared_after_it(scene: Path
     assert (seen[-1]["frames"], seen[-1]["alerts"]) == (round(DURATION_S * FPS), 1)
 
 
-@pytest.mark.parametrize("film", ["plain", "office"])
-def test_a_benign_scene_raises_nothing(scene: Path, film: str) -> None:
-    seen = watch(scene, f"film={film}&motion=0.2")
+@pytest.mark.parametrize("camera", ["plain", "office"])
+def test_a_benign_scene_raises_nothing(scene: Path, camera: str) -> None:
+    seen = watch(scene, f"camera={camera}&motion=0.2")
     assert [record for record in seen if record["kind"] == "alert"] == []
     assert seen[-1]["frames"] == round(DURATION_S * FPS)

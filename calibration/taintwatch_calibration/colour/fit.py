@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.sources.printed import ColourProfile, linear
+from taintwatch.sources.colour_profile import ColourProfile, linear
 from taintwatch_models.errors import UsageError
 
 __all__ = ["differences", "fit_profile", "held_out_differences", "palette_of"]

@@ -124,7 +124,7 @@ def _mount(mount: Any, given: dict[str, Any], count: int, bend: float | None) ->
 
 
 def _filmed(pattern: Any, given: dict[str, Any], side: int) -> Any:
-    from taintwatch.sources.printed import profile_named
+    from taintwatch.sources.colour_profile import profile_named
     from taintwatch_calibration.film.differentiable import FilmSpread
 
     if given["film"] is not None:

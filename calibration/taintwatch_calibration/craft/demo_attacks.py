@@ -20,7 +20,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from taintwatch.demo.attacks import ATTACK_NAMES
-from taintwatch.demo.mount import Mount, mounted_scene
+from taintwatch.demo.placement import SignPlacement, placed_scene
 from taintwatch.sources.scene_settings import SceneSettings
 from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_calibration.craft.mounted import MountedRecipe, Views, craft_mounted
@@ -46,19 +46,19 @@ class Planned:
     """One attack to craft."""
 
     words: str
-    mount: Mount
+    placement: SignPlacement
     recipe: MountedRecipe
 
 
 PLANS: dict[str, Planned] = {
     "on-sign": Planned(
         "a patch stuck on the sign",
-        Mount(14, 0.5, 0.5, 0.74, patch_x=0.5, patch_y=0.61, patch_side=0.25),
+        SignPlacement(14, 0.5, 0.5, 0.74, patch_x=0.5, patch_y=0.61, patch_side=0.25),
         MountedRecipe(target=7, iterations=160, batch=16),
     ),
     "beside": Planned(
         "a patch held beside the sign",
-        Mount(17, 0.305, 0.5, 0.48, patch_x=0.658, patch_y=0.5, patch_side=0.43, motion=0.03),
+        SignPlacement(17, 0.305, 0.5, 0.48, patch_x=0.658, patch_y=0.5, patch_side=0.43, motion=0.03),
         MountedRecipe(target=14, iterations=220, batch=16),
     ),
 }
@@ -67,7 +67,7 @@ PLANS: dict[str, Planned] = {
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What an attack achieves in the simulator, through its film model, in scenes it was not crafted on."""
+    """What an attack achieves in the simulator, through its camera model, in scenes it was not crafted on."""
 
     frames: int
     success: float
@@ -80,13 +80,13 @@ class Measured:
     """Share of the same frames without the patch in which the label is the sign's."""
 
 
-def scene_views(mount: Mount, preprocessing: Preprocessing, seeds: range, each: int) -> Views:
-    """Return `each` frames of the mount's scene for every seed, without the patch, and where it would be."""
+def scene_views(placement: SignPlacement, preprocessing: Preprocessing, seeds: range, each: int) -> Views:
+    """Return `each` frames of the placement's scene for every seed, without the patch, and where it would be."""
     pixels, places = [], []
     for seed in seeds:
         settings = SceneSettings(fps=FPS, duration=60.0, seed=seed)
-        benign = mounted_scene(mount, None, settings)
-        attacked = mounted_scene(mount, np.zeros((64, 64, 3), np.uint8), settings)
+        benign = placed_scene(placement, None, settings)
+        attacked = placed_scene(placement, np.zeros((64, 64, 3), np.uint8), settings)
         for index in np.linspace(0, 60 * FPS - 1, each).astype(int).tolist():
             image = benign.render(index)
             pixels.append(preprocessing.pixels(image))
@@ -103,34 +103,39 @@ def craft_attack(
 ) -> NDArray[np.uint8]:
     """Craft one attack: (PRINTED_PX, PRINTED_PX, 3) uint8 blue-green-red."""
     preprocessing = radar.info.preprocessing
-    views = scene_views(planned.mount, preprocessing, TRAINING_SEEDS, 20)
+    views = scene_views(planned.placement, preprocessing, TRAINING_SEEDS, 20)
     patch = craft_mounted(
-        differentiable(radar), views, planned.mount.sign, preprocessing, planned.recipe, report=report
+        differentiable(radar), views, planned.placement.sign, preprocessing, planned.recipe, report=report
     )
     return _printed(patch)
 
 
 def measure(
-    classifier: Classifier, mount: Mount, picture: NDArray[np.uint8], target: int | None, seeds: range, each: int = 40
+    classifier: Classifier,
+    placement: SignPlacement,
+    picture: NDArray[np.uint8],
+    target: int | None,
+    seeds: range,
+    each: int = 40,
 ) -> Measured:
-    """Play the attack in scenes of these seeds, through the film model, and count. `each` frames of every scene."""
+    """Play the attack in scenes of these seeds, through the camera model, and count. `each` frames of every scene."""
     seen: list[int] = []
     right = 0
     for seed in seeds:
         settings = SceneSettings(fps=FPS, duration=60.0, seed=seed)
-        scenes = (mounted_scene(mount, picture, settings), mounted_scene(mount, None, settings))
+        scenes = (placed_scene(placement, picture, settings), placed_scene(placement, None, settings))
         for index in np.linspace(0, 60 * FPS - 1, each).astype(int).tolist():
             attacked, benign = classifier([Frame("measure", index, scene.render(index), 0, 0) for scene in scenes])
             if isinstance(attacked, Rejected) or isinstance(benign, Rejected):
                 continue
             seen.append(attacked.label)
-            right += benign.label == mount.sign
-    most = Counter(label for label in seen if label != mount.sign).most_common(1)
-    seen_as = target if target is not None else most[0][0] if most else mount.sign
+            right += benign.label == placement.sign
+    most = Counter(label for label in seen if label != placement.sign).most_common(1)
+    seen_as = target if target is not None else most[0][0] if most else placement.sign
     count = len(seen)
     return Measured(
         frames=count,
-        success=round(sum(label != mount.sign for label in seen) / count, 4),
+        success=round(sum(label != placement.sign for label in seen) / count, 4),
         target=round(seen.count(seen_as) / count, 4),
         seen_as=seen_as,
         benign=round(right / count, 4),
@@ -149,17 +154,17 @@ def write_attack(
         "picture": f"{name}.png",
         "sha256": hashlib.sha256(content).hexdigest(),
         "model_sha256": model_hash,
-        "sign_name": SIGN_NAMES[planned.mount.sign],
+        "sign_name": SIGN_NAMES[planned.placement.sign],
         "seen_as_name": (*SIGN_NAMES, "background")[measured.seen_as],
     }
     if planned.recipe.target is not None:
         attack["target"] = planned.recipe.target
-    film = {"film": "office", "training_seeds": list(TRAINING_SEEDS), "held_out_seeds": list(HELD_OUT_SEEDS)}
+    camera = {"camera": "office", "training_seeds": list(TRAINING_SEEDS), "held_out_seeds": list(HELD_OUT_SEEDS)}
     tables = {
         "attack": attack,
-        "mount": dataclasses.asdict(planned.mount),
+        "placement": dataclasses.asdict(planned.placement),
         "recipe": {key: value for key, value in dataclasses.asdict(planned.recipe).items() if value is not None},
-        "measured": dataclasses.asdict(measured) | film,
+        "measured": dataclasses.asdict(measured) | camera,
     }
     text = "# Made by `python -m taintwatch_calibration.craft.demo_attacks`; see docs/demo.md.\n"
     text += "".join(f"\n[{name}]\n{_toml(table)}" for name, table in tables.items())
@@ -185,7 +190,7 @@ def _input_place(
 ) -> tuple[float, float, float]:
     """Return a box in the frame as centre in [-1, 1] and side as a share of the classifier's (square) input."""
     if box is None:
-        raise ValueError("the mount puts its patch outside the picture")
+        raise ValueError("the placement puts its patch outside the picture")
     x, y, width, height = box
     place = preprocessing.place(shape[0], shape[1])
     rows, columns = preprocessing.size
@@ -223,7 +228,7 @@ def main(out: Path, model: str | None, only: str | None, iterations: int | None,
         if iterations is not None:
             planned = dataclasses.replace(planned, recipe=dataclasses.replace(planned.recipe, iterations=iterations))
         picture = _craft_with_progress(name, radar, planned, console)
-        measured = measure(classifier, planned.mount, picture, planned.recipe.target, HELD_OUT_SEEDS)
+        measured = measure(classifier, planned.placement, picture, planned.recipe.target, HELD_OUT_SEEDS)
         recipe = write_attack(out, name, planned, radar.info.source_sha256, picture, measured)
         click.echo(
             f"{recipe}: fools {measured.success:.1%} of {measured.frames} frames, {measured.target:.1%} as meant"

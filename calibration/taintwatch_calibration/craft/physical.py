@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from taintwatch.sources.printed import ColourProfile
+from taintwatch.sources.colour_profile import ColourProfile
 from taintwatch_calibration.craft.losses import CLASSIFIED, DEFAULT_PALETTE, non_printability, total_variation
 from taintwatch_calibration.craft.mount import Mount, lay
 from taintwatch_calibration.craft.optimise import Outcome

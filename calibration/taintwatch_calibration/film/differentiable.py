@@ -1,6 +1,6 @@
 """The film model as Torch draws from it while crafting: the same light, blur and noise, with a gradient; no JPEG.
 
-The simulator's own is `taintwatch.sources.film`; `FilmSpread.of` takes a preset's settings over.
+The simulator's own is `taintwatch.sources.camera_model`; `FilmSpread.of` takes a preset's settings over.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from taintwatch.sources.film import FILMS, CameraFilm
-from taintwatch.sources.printed import ColourProfile
+from taintwatch.sources.camera_model import CAMERA_MODELS, SimulatedCamera
+from taintwatch.sources.colour_profile import ColourProfile
 from taintwatch_models.errors import UsageError
 
 __all__ = ["FilmSpread", "film_like", "printed"]
@@ -38,10 +38,10 @@ class FilmSpread:
     @classmethod
     def of(cls, preset: str, side: int) -> FilmSpread:
         """Return the spread of a preset of `sim:` for a classifier's input of `side` pixels. Raises `UsageError`."""
-        if preset not in FILMS:
-            raise UsageError(f"there is no film {preset!r}; choose one of {', '.join(FILMS)}")
-        film = FILMS[preset](0)
-        if not isinstance(film, CameraFilm):
+        if preset not in CAMERA_MODELS:
+            raise UsageError(f"there is no film {preset!r}; choose one of {', '.join(CAMERA_MODELS)}")
+        film = CAMERA_MODELS[preset](0)
+        if not isinstance(film, SimulatedCamera):
             return cls(light=0.0, blur=0.0, noise=0.0)
         # An even motion blur of length L has the standard deviation L / sqrt(12).
         blur_px = (film.blur_px**2 + film.motion_px**2 / 12) ** 0.5

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.sources.printed import ColourProfile, printed_picture
+from taintwatch.sources.colour_profile import ColourProfile, printed_picture
 from taintwatch_calibration.printing.sidecar import SheetInfo
 from taintwatch_models.errors import UsageError
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.sources.film import Film, plain
+from taintwatch.sources.camera_model import CameraModel, plain
 from taintwatch.sources.scene import Truth
 from taintwatch.sources.scene_pixels import cover
 from taintwatch_calibration.film.lens import Lens, Stand, homography, pose_at, stand_of
@@ -44,13 +44,13 @@ class SheetScene:
 
     def __init__(
         self, sheet: Raster, attacked: Raster | None, background: NDArray[np.uint8], lens: Lens, shot: Shot,
-        film: Film = plain,
+        camera_model: CameraModel = plain,
     ) -> None:  # fmt: skip
         """`background` is (height, width, 3) uint8 blue-green-red of any size; it is far behind and stands still."""
         self.lens, self.shot = lens, shot
         self._sheets = (_shrunk(sheet, lens, shot), None if attacked is None else _shrunk(attacked, lens, shot))
         self._background = cover(background, lens.width, lens.height)
-        self._film = film
+        self._camera_model = camera_model
 
     @property
     def fps(self) -> float:
@@ -79,7 +79,7 @@ class SheetScene:
         alpha = warped[:, :, 3:].astype(np.float32) / 255.0
         # The colours are premultiplied: the border of the warp is black and transparent.
         scene = self._background * (1.0 - alpha) + warped[:, :, :3]
-        return self._film(np.clip(np.rint(scene), 0, 255).astype(np.uint8), index)
+        return self._camera_model(np.clip(np.rint(scene), 0, 255).astype(np.uint8), index)
 
     def ground_truth(self, index: int) -> Truth:
         """Return whether the attack is there."""

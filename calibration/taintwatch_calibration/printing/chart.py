@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taintwatch.sources.printed import chart_colours
+from taintwatch.sources.colour_profile import chart_colours
 from taintwatch_calibration.printing.marks import footer, printable_area
 from taintwatch_calibration.printing.pages import Box, Page
 from taintwatch_calibration.printing.pose_board import draw_marker

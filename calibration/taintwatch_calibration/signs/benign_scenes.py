@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.sources.film import Office
+from taintwatch.sources.camera_model import SimulatedCamera
 from taintwatch.sources.folder import IMAGE_SUFFIXES, read_image
 from taintwatch.sources.scene import Scene
 from taintwatch.sources.scene_pixels import cover
@@ -147,7 +147,7 @@ def _filmed(
     picture: NDArray[np.uint8], label: int, number: int, rng: np.random.Generator, preprocessing: Preprocessing
 ) -> BenignPictures:
     seed = int(rng.integers(2**31))
-    film = Office(seed=seed, noise=float(rng.uniform(1, 6)), jpeg_quality=int(rng.integers(60, 95)))
+    film = SimulatedCamera(seed=seed, noise=float(rng.uniform(1, 6)), jpeg_quality=int(rng.integers(60, 95)))
     settings = SceneSettings(width=_WIDTH, height=_HEIGHT, duration=60.0, each=60.0, motion=0.05, seed=seed)
     scene = Scene([picture], None, settings, film)
     frames = [preprocessing.pixels(scene.render(int(index))) for index in rng.integers(0, 900, _FRAMES)]

@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from taintwatch.sources.printed import linear
+from taintwatch.sources.colour_profile import linear
 from taintwatch_calibration.trial.figures import Rate, Roc
 from taintwatch_calibration.trial.matrix import Cell
 from taintwatch_calibration.trial.scored import ScoredClip

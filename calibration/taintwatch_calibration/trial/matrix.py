@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from taintwatch.sources.film import FILMS
+from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch_models.errors import UsageError
 
 __all__ = ["Cell", "Matrix", "lights", "nearest_cell", "numbers"]
@@ -75,8 +75,8 @@ def lights(words: str) -> tuple[str, ...]:
     """Read `office,dim`: names of films. Raises `UsageError`."""
     found = tuple(dict.fromkeys(part.strip() for part in words.split(",") if part.strip()))
     for name in found:
-        if name not in FILMS:
-            raise UsageError(f"there is no light {name!r}; choose of {', '.join(FILMS)}")
+        if name not in CAMERA_MODELS:
+            raise UsageError(f"there is no light {name!r}; choose of {', '.join(CAMERA_MODELS)}")
     return found
 
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from taintwatch.demo.backdrop import draw_street
 from taintwatch.footage.mapping import Finished, map_resumably
 from taintwatch.footage.tasks import Task
-from taintwatch.sources.film import FILMS
+from taintwatch.sources.camera_model import CAMERA_MODELS
+from taintwatch.sources.colour_profile import profile_named
 from taintwatch.sources.folder import read_image
-from taintwatch.sources.printed import profile_named
 from taintwatch_calibration.film.lens import Lens
 from taintwatch_calibration.film.raster import Raster, Stuck, cut_out, page_raster, with_stuck
 from taintwatch_calibration.film.recording import recording
@@ -123,7 +123,7 @@ def make_scene(setting: Setting, cell: Cell, condition: Condition) -> tuple[Shee
         aim=setting.aim,
     )
     seed = setting.seed + _cell_seed(cell) + CONDITIONS.index(condition)
-    film = FILMS[cell.light](seed)
+    film = CAMERA_MODELS[cell.light](seed)
     background = _background(setting.background, setting.width, setting.height, setting.seed)
     stuck = plain if whole else attacked.get(condition)
     scene = SheetScene(plain, stuck, background, setting.lens, shot, film)

@@ -33,7 +33,7 @@ __all__ = ["demo"]
 @click.option("--seconds", type=float, help="Length of the scene; before a camera: patience for each step.")
 @click.option("--no-pictures", is_flag=True, help="Write no pictures.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Another scene.")
-@click.option("--film", type=click.Choice(["office", "plain"]), default="office", hidden=True)
+@click.option("--camera-model", "camera_model", type=click.Choice(["office", "plain"]), default="office", hidden=True)
 @click.option("--attack", type=click.Choice(["both", "on-sign", "beside", "none"]), default="both", hidden=True)
 @click.option("--calibration", hidden=True, help="Other thresholds.")
 def demo(
@@ -43,7 +43,7 @@ def demo(
     seconds: float | None,
     no_pictures: bool,
     seed: int,
-    film: str,
+    camera_model: str,
     attack: str,
     calibration: str | None,
 ) -> int:
@@ -59,7 +59,7 @@ def demo(
 
     set_up_logging(as_json=False, level=logging.ERROR if as_json else logging.WARNING)
     if camera is None:
-        source, director, total = _drawn(seconds, seed, film, attack)
+        source, director, total = _drawn(seconds, seed, camera_model, attack)
     else:
         source, director, total = camera, _before_camera(camera, seconds), None
     _make(out)
@@ -70,13 +70,13 @@ def demo(
     return _conclude(out, result, director, screen, as_json, pictures=not no_pictures)
 
 
-def _drawn(seconds: float | None, seed: int, film: str, attack: str) -> tuple[str, Director, int | None]:
+def _drawn(seconds: float | None, seed: int, camera_model: str, attack: str) -> tuple[str, Director, int | None]:
     """Return the bundled scene as a source, who knows what is in it, and its number of frames."""
     from taintwatch.demo.director import SimulatedDirector
     from taintwatch.demo.play import parse_play
 
     # pace=0: every frame is given and judged, however slow the machine; `realtime` plays them at their speed.
-    source = f"sim:?attack={attack}&film={film}&seed={seed}&pace=0"
+    source = f"sim:?attack={attack}&camera={camera_model}&seed={seed}&pace=0"
     if seconds is not None:
         source += f"&duration={seconds:g}"
     play = parse_play(source).play

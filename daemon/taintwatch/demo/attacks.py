@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.demo.mount import Mount
+from taintwatch.demo.placement import SignPlacement
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.errors import ModelError
 from taintwatch_models.records import read_only
@@ -30,7 +30,7 @@ class DemoAttack:
     name: str
     words: str
     """What is done to the sign, for people: `a patch stuck on the sign`."""
-    mount: Mount
+    placement: SignPlacement
     target: int | None
     """The label it was crafted for; None: any but the sign's."""
     model_hash: str
@@ -57,7 +57,7 @@ def read_attack(recipe: Path) -> DemoAttack:
         return DemoAttack(
             name=attack["name"],
             words=attack["words"],
-            mount=Mount(**document["mount"]),
+            placement=SignPlacement(**document["placement"]),
             target=attack.get("target"),
             model_hash=attack["model_sha256"],
             picture=_decode(content, recipe),

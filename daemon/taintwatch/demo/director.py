@@ -68,7 +68,7 @@ class SimulatedDirector:
 
     def truth(self, index: int) -> Scenery:
         act, truth = self._play.act(index), self._play.ground_truth(index)
-        return Scenery(SIGN_NAMES[act.attack.mount.sign], act.attack.mount.sign, truth.attacked, truth.box)
+        return Scenery(SIGN_NAMES[act.attack.placement.sign], act.attack.placement.sign, truth.attacked, truth.box)
 
     def see(self, seen: Seen) -> None:
         """The scene goes on by itself."""
@@ -82,7 +82,7 @@ class SimulatedDirector:
                 name=act.attack.name,
                 attacked=act.attacked,
                 frames=range(act.first, act.first + act.frames),
-                sign=act.attack.mount.sign,
+                sign=act.attack.placement.sign,
                 labels=tuple(seen.label for seen in reel.all() if seen.index in act.attacked),
             )
             for act in self._play.acts

@@ -78,7 +78,7 @@ class CameraDirector:
         return self._step is Step.OVER
 
     def script(self, index: int) -> Script:
-        sign = SIGN_NAMES[self._attack.mount.sign]
+        sign = SIGN_NAMES[self._attack.placement.sign]
         left = max(0, BENIGN - (index - self._since))
         instruction = {
             Step.FIND: f"hold the card '{sign}' upright before the camera; let it fill most of the picture's height",
@@ -90,13 +90,13 @@ class CameraDirector:
         return Script(self._attack.words, instruction)
 
     def truth(self, index: int) -> Scenery:
-        mount = self._attack.mount
-        return Scenery(SIGN_NAMES[mount.sign], mount.sign, index in self._attacked(), None)
+        placement = self._attack.placement
+        return Scenery(SIGN_NAMES[placement.sign], placement.sign, index in self._attacked(), None)
 
     def see(self, seen: Seen) -> None:
         """Go on to the next step where this frame, or what was received meanwhile, allows it."""
         self._marks.last = seen.index
-        right = seen.label == self._attack.mount.sign
+        right = seen.label == self._attack.placement.sign
         self._steady = self._steady + 1 if right else 0
         with self._lock:
             raised, cleared = self._raised, self._cleared
@@ -124,7 +124,7 @@ class CameraDirector:
         attacked = self._attacked()
         labels = tuple(seen.label for seen in reel.all() if seen.index in attacked)
         frames = range(self._marks.benign, self._marks.last + 1)
-        return [Chapter(self._attack.name, attacked, frames, self._attack.mount.sign, labels)]
+        return [Chapter(self._attack.name, attacked, frames, self._attack.placement.sign, labels)]
 
     def words(self, chapter: Chapter) -> str:
         return self._attack.words
@@ -148,10 +148,10 @@ class CameraDirector:
 
 
 def _place(attack: DemoAttack) -> str:
-    mount = attack.mount
-    share = mount.patch_side / mount.card_side
-    side = "left" if mount.patch_x < mount.card_x else "right"
-    if abs(mount.patch_x - mount.card_x) > mount.card_side / 2:
+    placement = attack.placement
+    share = placement.patch_side / placement.card_side
+    side = "left" if placement.patch_x < placement.card_x else "right"
+    if abs(placement.patch_x - placement.card_x) > placement.card_side / 2:
         return f"close to the card's {side} edge, at half its height; its side is {share:.0%} of the card's"
-    down = 0.5 + (mount.patch_y - mount.card_y) / mount.card_side
+    down = 0.5 + (placement.patch_y - placement.card_y) / placement.card_side
     return f"its centre {down:.0%} down the card, in the middle; its side is {share:.0%} of the card's"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch.demo.attacks import ATTACK_NAMES, DemoAttack, load_attack
-from taintwatch.demo.mount import mounted_scene
+from taintwatch.demo.placement import placed_scene
 from taintwatch.sources.scene import Scene, Truth
 from taintwatch.sources.scene_settings import SceneSettings
 from taintwatch.sources.sim import split_sim
@@ -21,7 +21,7 @@ __all__ = ["LEAST_S", "Act", "Play", "PlaySpec", "parse_play"]
 LEAST_S = 5.0
 """Seconds of an act: shorter ones leave no time for the vote to clear, and to cool down before the next attack."""
 ENTER, LEAVE = 0.3, 0.7  # when the patch enters and leaves, as shares of an act
-_KEYS = ("attack", "duration", "film", "fps", "height", "loop", "pace", "seed", "width")
+_KEYS = ("attack", "camera", "duration", "fps", "height", "loop", "pace", "seed", "width")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +98,20 @@ def parse_play(spec: str, *, loop: bool = False) -> PlaySpec:
             raise SourceError(f"sim: {key}= is for a scene of yours (sim:PICTURE?...); the bundled one has {_listed()}")
     which = values.pop("attack", "both")
     loop |= values.pop("loop", False)
-    pace, film = values.pop("pace", 1.0), values.pop("film", "office")
+    pace, camera = values.pop("pace", 1.0), values.pop("camera", "office")
     names = (which,) if which in ATTACK_NAMES else ATTACK_NAMES
     act_s = values.pop("duration", 10.0 * len(names)) / len(names)
     if act_s < LEAST_S:
         raise SourceError(f"sim: duration={act_s * len(names):g} is too short; give {LEAST_S * len(names):g} or more")
-    scenes = [_scene(load_attack(name), act_s, which != "none", film, values) for name in names]
+    scenes = [_scene(load_attack(name), act_s, which != "none", camera, values) for name in names]
     return PlaySpec(Play(scenes, loop=loop), pace)
 
 
 def _scene(
-    attack: DemoAttack, act_s: float, armed: bool, film: str, values: dict[str, Any]
+    attack: DemoAttack, act_s: float, armed: bool, camera: str, values: dict[str, Any]
 ) -> tuple[DemoAttack, Scene]:
     settings = SceneSettings(duration=act_s, start=ENTER * act_s, end=LEAVE * act_s, **values)
-    return attack, mounted_scene(attack.mount, attack.picture if armed else None, settings, film=film)
+    return attack, placed_scene(attack.placement, attack.picture if armed else None, settings, camera=camera)
 
 
 def _listed() -> str:

@@ -99,7 +99,7 @@ class Pictures:
     def _image(self, frame: VideoFrame) -> NDArray[np.uint8]:
         # One reformatter for all frames keeps its scaler; `frame.to_ndarray(format=...)` would build one per frame.
         image = np.asarray(self.reformatter.reformat(frame, format="bgr24").to_ndarray(), dtype=np.uint8)
-        # A phone held upright films sideways and says so. (The oldest PyAV that we accept cannot tell.)
+        # A phone held upright records sideways and says so. (The oldest PyAV that we accept cannot tell.)
         turn = _ROTATIONS.get(round(getattr(frame, "rotation", 0)) % 360)
         return image if turn is None else np.asarray(cv2.rotate(image, turn), dtype=np.uint8)
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.sources.film import Film, plain
+from taintwatch.sources.camera_model import CameraModel, plain
 from taintwatch.sources.folder import read_image
 from taintwatch.sources.scene_pixels import composite, cover, premultiplied, warp
 from taintwatch.sources.scene_settings import SceneSettings
@@ -46,14 +46,14 @@ class Scene:
         backgrounds: Sequence[Background],
         patch: NDArray[np.uint8] | None = None,
         settings: SceneSettings | None = None,
-        film: Film = plain,
+        camera_model: CameraModel = plain,
     ) -> None:
         """`patch` is (h, w, 3) or (h, w, 4 with alpha) uint8 blue-green-red. Raises `SourceError`."""
         if not backgrounds:
             raise SourceError("sim: the scene needs at least one picture")
         self.settings = settings or SceneSettings()
         self._backgrounds = tuple(backgrounds)
-        self._film = film
+        self._camera_model = camera_model
         self._patch = None if patch is None else premultiplied(patch)
         self._shown: tuple[int, NDArray[np.uint8]] | None = None
         """The background rendered last, to spare decoding it for every frame."""
@@ -77,7 +77,7 @@ class Scene:
         truth = self.ground_truth(index)
         if self._patch is not None and truth.box is not None:
             composite(image, self._patch, view @ self._placement(chosen), truth.box)
-        return self._film(image, index)
+        return self._camera_model(image, index)
 
     def ground_truth(self, index: int) -> Truth:
         """Return whether frame `index` is attacked, and where."""

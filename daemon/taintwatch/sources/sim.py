@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch.sources.base import Grab
-from taintwatch.sources.film import FILMS
+from taintwatch.sources.camera_model import CAMERA_MODELS
+from taintwatch.sources.colour_profile import printed_picture, profile_named
 from taintwatch.sources.folder import IMAGE_SUFFIXES, files_below, read_image
-from taintwatch.sources.printed import printed_picture, profile_named
 from taintwatch.sources.scene import Scene, Truth
 from taintwatch.sources.scene_settings import Position, SceneSettings
 from taintwatch_models.errors import BadFrame, SourceError, UsageError
@@ -32,7 +32,8 @@ class SimSpec:
 
     background: Path
     patch: Path | None = None
-    film: str = "plain"
+    camera: str = "plain"
+    """A camera model: a key of `CAMERA_MODELS`."""
     profile: str = "none"
     """How the patch is printed: `none` (as it is), `generic`, or a colour profile's path."""
     pace: float = 1.0
@@ -42,7 +43,10 @@ class SimSpec:
     def scene(self) -> Scene:
         """Load the pictures' names and the patch. Raises `SourceError`."""
         return Scene(
-            _backgrounds(self.background), self._read_patch(), self.settings, FILMS[self.film](self.settings.seed)
+            _backgrounds(self.background),
+            self._read_patch(),
+            self.settings,
+            CAMERA_MODELS[self.camera](self.settings.seed),
         )
 
     def _read_patch(self) -> NDArray[np.uint8] | None:
@@ -104,7 +108,7 @@ def parse_sim(spec: str) -> SimSpec:
     background = Path(unquote(place))
     if not background.exists():
         raise SourceError(f"sim: {background} does not exist: give an image or a folder of images")
-    own = {key: values.pop(key) for key in ("film", "patch", "pace", "profile") if key in values}
+    own = {key: values.pop(key) for key in ("camera", "patch", "pace", "profile") if key in values}
     if "duration" not in values:
         values["duration"] = _default_duration(background, values.get("each", SceneSettings().each))
     return SimSpec(background=background, settings=SceneSettings(**values), **own)
@@ -196,8 +200,8 @@ def _flag(text: str) -> bool:
     return {"0": False, "1": True}[text]
 
 
-def _film(text: str) -> str:
-    return {name: name for name in FILMS}[text]
+def _camera(text: str) -> str:
+    return {name: name for name in CAMERA_MODELS}[text]
 
 
 def _pace(text: str) -> float:
@@ -216,10 +220,10 @@ def _attack(text: str) -> str:
 SIM_KEYS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "angle": (float, "degrees from -80 to 80"),
     "attack": (_attack, "on-sign, beside, both or none"),
+    "camera": (_camera, " or ".join(sorted(CAMERA_MODELS))),
     "duration": (float, "a number of seconds"),
     "each": (float, "a number of seconds"),
     "end": (float, "a number of seconds"),
-    "film": (_film, " or ".join(sorted(FILMS))),
     "fps": (float, "a number of frames per second"),
     "height": (int, "a whole number of pixels"),
     "loop": (_flag, "0 or 1"),

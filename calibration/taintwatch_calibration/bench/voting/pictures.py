@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from taintwatch.demo.attacks import ATTACK_NAMES, load_attack
 from taintwatch.demo.backdrop import draw_street
+from taintwatch.sources.colour_profile import GENERIC_PROFILE, printed_picture
 from taintwatch.sources.folder import read_image
-from taintwatch.sources.printed import GENERIC_PROFILE, printed_picture
 from taintwatch.sources.scene_pixels import composite, cover, premultiplied
 from taintwatch_calibration.printing.pictures import CONTROLS, control_picture
 from taintwatch_calibration.signs.benign_scenes import read_photographs

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.sources.film import FILMS
+from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch.sources.scene import Scene
 from taintwatch.sources.scene_settings import SceneSettings
 from taintwatch_calibration.bench.voting.pictures import (
@@ -88,7 +88,7 @@ def benign_stream(
     settings = SceneSettings(
         width=WIDTH, height=HEIGHT, fps=FPS, duration=seconds, each=seconds / _SCENES, motion=_MOTION, seed=own
     )
-    return Scene(shown, None, settings, FILMS[light_of(number)](own))
+    return Scene(shown, None, settings, CAMERA_MODELS[light_of(number)](own))
 
 
 def _benign_picture(place: NDArray[np.uint8], rng: np.random.Generator, prints: Sequence[Patch]) -> NDArray[np.uint8]:
@@ -142,7 +142,7 @@ def _with_print(
         width=WIDTH, height=HEIGHT, fps=FPS, duration=appears / FPS + _ATTACKED_S, each=60.0, start=appears / FPS,
         size=at.side / visible, position=(_seen(at.x, visible), _seen(at.y, visible)), motion=_MOTION, seed=seed,
     )  # fmt: skip
-    return Scene([picture], printed, settings, FILMS[light](seed))
+    return Scene([picture], printed, settings, CAMERA_MODELS[light](seed))
 
 
 def _seen(fraction: float, visible: float) -> float:

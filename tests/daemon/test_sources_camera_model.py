@@ -1,4 +1,4 @@
-"""The film model and the colour profile: what light, blur, noise and ink do to a picture."""
+"""Camera models and the colour profile: what light, blur, noise and ink do to a picture."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from taintwatch.sources.film import FILMS, CameraFilm, dim, street
-from taintwatch.sources.printed import (
+from taintwatch.sources.camera_model import CAMERA_MODELS, SimulatedCamera, dim, street
+from taintwatch.sources.colour_profile import (
     GENERIC_PROFILE,
     ColourProfile,
     chart_colours,
@@ -39,43 +39,43 @@ def sharpness(image: NDArray[np.uint8]) -> float:
     return float(np.abs(np.diff(image[..., 1].astype(float), axis=1)).max())
 
 
-@pytest.mark.parametrize("name", sorted(FILMS))
-def test_every_film_gives_the_same_for_the_same_frame_and_keeps_the_shape(name: str) -> None:
-    first, again = (FILMS[name](5)(checks(), 11) for _ in range(2))
+@pytest.mark.parametrize("name", sorted(CAMERA_MODELS))
+def test_every_camera_model_gives_the_same_for_the_same_frame_and_keeps_the_shape(name: str) -> None:
+    first, again = (CAMERA_MODELS[name](5)(checks(), 11) for _ in range(2))
     assert np.array_equal(first, again)
     assert first.shape == checks().shape
-    assert name == "plain" or not np.array_equal(first, FILMS[name](5)(checks(), 12))
+    assert name == "plain" or not np.array_equal(first, CAMERA_MODELS[name](5)(checks(), 12))
 
 
 def test_dim_is_darker_and_noisier_than_office_and_street_is_brighter() -> None:
     means, spreads = {}, {}
     for name in ("dim", "office", "street"):
-        films = np.stack([FILMS[name](2)(grey(), index) for index in range(90)]).astype(float)
-        means[name] = films.mean()
-        spreads[name] = float(np.diff(films[:, 30:34, 40:44].mean(axis=(1, 2, 3))).std() + films[0].std())
+        frames = np.stack([CAMERA_MODELS[name](2)(grey(), index) for index in range(90)]).astype(float)
+        means[name] = frames.mean()
+        spreads[name] = float(np.diff(frames[:, 30:34, 40:44].mean(axis=(1, 2, 3))).std() + frames[0].std())
     assert means["dim"] < 0.7 * means["office"] < 0.7 * means["street"]
     assert spreads["dim"] > spreads["office"]
 
 
 def test_motion_smears_and_a_camera_that_rests_between_does_not() -> None:
-    still = CameraFilm(noise=0, blur_px=0, jpeg_quality=100)
-    shaken = CameraFilm(noise=0, blur_px=0, jpeg_quality=100, motion_px=9.0)
+    still = SimulatedCamera(noise=0, blur_px=0, jpeg_quality=100)
+    shaken = SimulatedCamera(noise=0, blur_px=0, jpeg_quality=100, motion_px=9.0)
     moving = [sharpness(shaken(checks(), index)) for index in range(23)]
     assert min(moving) < 0.5 * sharpness(still(checks(), 0))
     assert moving[0] == pytest.approx(sharpness(still(checks(), 0)), abs=3)
 
 
 def test_warm_light_is_redder_and_shade_falls_on_one_side() -> None:
-    warm = CameraFilm(noise=0, drift=0, warmth=0.1, jpeg_quality=100)(grey(), 0).mean(axis=(0, 1))
+    warm = SimulatedCamera(noise=0, drift=0, warmth=0.1, jpeg_quality=100)(grey(), 0).mean(axis=(0, 1))
     assert warm[2] > warm[1] + 8 > warm[0] + 16
-    shaded = CameraFilm(noise=0, drift=0, shade=0.4, jpeg_quality=100)(grey(), 0)[..., 1]
+    shaded = SimulatedCamera(noise=0, drift=0, shade=0.4, jpeg_quality=100)(grey(), 0)[..., 1]
     assert float(shaded[:, -4:].mean()) == pytest.approx(0.6 * 120, abs=4)
     assert float(shaded[:, :4].mean()) == pytest.approx(120, abs=4)
 
 
 def test_photon_noise_grows_with_the_light() -> None:
-    film = CameraFilm(noise=0, drift=0, blur_px=0, shot_noise=8.0, jpeg_quality=100)
-    assert film(grey(200), 0).std() > 1.5 * film(grey(30), 0).std()
+    camera = SimulatedCamera(noise=0, drift=0, blur_px=0, shot_noise=8.0, jpeg_quality=100)
+    assert camera(grey(200), 0).std() > 1.5 * camera(grey(30), 0).std()
 
 
 def test_presets_differ_by_their_seed_alone() -> None:

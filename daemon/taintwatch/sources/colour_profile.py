@@ -54,9 +54,9 @@ class ColourProfile:
     matrix: tuple[Triple, Triple, Triple]
     """Mixes the three lights into the camera's."""
     palette: tuple[Triple, ...]
-    """sRGB triples in [0, 1] that print and film well: what a non-printability score measures against."""
+    """sRGB triples in [0, 1] that print and photograph well: what a non-printability score measures against."""
     residual: float | None = None
-    """Mean CIEDE2000 between the chart as filmed and as the profile tells it; None where none was measured."""
+    """Mean CIEDE2000 between the chart as photographed and as the profile tells it; None where none was measured."""
     residual_worst: float | None = None
     chart: str = ""
     """The photo that it was fitted to."""
@@ -76,7 +76,7 @@ def chart_colours(levels: int = 5) -> tuple[Triple, ...]:
 
 
 def printed_picture(image: NDArray[np.uint8], profile: ColourProfile) -> NDArray[np.uint8]:
-    """Return a blue-green-red(-alpha) uint8 picture as it looks once printed and filmed."""
+    """Return a blue-green-red(-alpha) uint8 picture as it looks once printed and photographed."""
     tables = [_light_table(curve) for curve in profile.curves]
     light = np.stack([tables[c][image[..., 2 - c]] for c in range(3)], axis=-1)  # (H, W, 3), red first
     mixed = light @ np.array(profile.matrix, np.float32).T

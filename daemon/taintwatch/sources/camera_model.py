@@ -1,4 +1,4 @@
-"""The film model: what a camera in some light makes of a scene. Each film is a pure function of picture and index."""
+"""Camera models: what a camera in some light makes of a scene. Each is a pure function of picture and index."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FILMS", "CameraFilm", "Film", "Office", "corridor", "dim", "plain", "street"]
+__all__ = ["CAMERA_MODELS", "CameraModel", "SimulatedCamera", "corridor", "dim", "plain", "street"]
 
-Film: TypeAlias = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+CameraModel: TypeAlias = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 """(picture (height, width, 3) uint8 blue-green-red, frame index) -> picture of the same shape."""
 
 
@@ -23,10 +23,10 @@ def plain(image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True, slots=True)
-class CameraFilm:
+class SimulatedCamera:
     """One camera in one light. The defaults are a webcam in an office: light that drifts, a little blur, noise, JPEG.
 
-    Crafting draws from the same settings with `taintwatch_calibration.film.differentiable`. Levels are grey levels of
+    Crafting draws from the same settings with `taintwatch_calibration.camera_model`. Levels are grey levels of
     255, of the encoded (sRGB) picture.
     """
 
@@ -52,13 +52,13 @@ class CameraFilm:
     """Standard deviation of the photon noise in full white, in grey levels; it goes with the light's square root."""
 
     def __call__(self, image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
-        """Return the filmed picture; the same for the same picture, index and settings."""
+        """Return the picture as the camera gives it; the same for the same picture, index and settings."""
         rng = np.random.default_rng([self.seed, index])
         moved = self._motion_blurred(image, index)
         blurred = cv2.GaussianBlur(moved, (0, 0), self.blur_px) if self.blur_px > 0 else moved
-        filmed = self._lit(blurred.astype(np.float32), index)
-        filmed += self._noise(filmed, rng)
-        developed = np.clip(filmed, 0.0, 255.0).astype(np.uint8)
+        lit = self._lit(blurred.astype(np.float32), index)
+        lit += self._noise(lit, rng)
+        developed = np.clip(lit, 0.0, 255.0).astype(np.uint8)
         _, jpeg = cv2.imencode(".jpg", developed, [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality])
         return np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), dtype=np.uint8)
 
@@ -91,29 +91,25 @@ class CameraFilm:
         return np.asarray(grain * np.sqrt(self.noise**2 + self.shot_noise**2 * light), np.float32)
 
 
-Office = CameraFilm
-"""A webcam in an office: the defaults."""
-
-
-def corridor(seed: int) -> CameraFilm:
+def corridor(seed: int) -> SimulatedCamera:
     """Return lamps overhead: warm, one side darker, a person who walks."""
-    return CameraFilm(
+    return SimulatedCamera(
         seed, drift=0.12, drift_frames=60.0, blur_px=0.9, noise=4.0, jpeg_quality=80, brightness=0.82, warmth=0.05,
         shade=0.25, motion_px=2.0, shot_noise=2.0,
     )  # fmt: skip
 
 
-def street(seed: int) -> CameraFilm:
+def street(seed: int) -> SimulatedCamera:
     """Return daylight: bright and cool, clouds passing, a camera on a mast in the wind."""
-    return CameraFilm(
+    return SimulatedCamera(
         seed, drift=0.15, drift_frames=150.0, blur_px=0.8, noise=2.0, jpeg_quality=80, brightness=1.1, warmth=-0.04,
         shade=0.1, motion_px=3.0, shot_noise=1.5,
     )  # fmt: skip
 
 
-def dim(seed: int) -> CameraFilm:
+def dim(seed: int) -> SimulatedCamera:
     """Return too little light: dark, noisy, long exposures, hard compression."""
-    return CameraFilm(
+    return SimulatedCamera(
         seed, drift=0.06, blur_px=1.1, noise=7.0, jpeg_quality=70, brightness=0.5, warmth=0.08, shade=0.2,
         motion_px=4.0, shot_noise=5.0,
     )  # fmt: skip
@@ -130,15 +126,15 @@ def _line_kernel(length: float, angle: float) -> NDArray[np.float32]:
     return np.asarray(kernel / kernel.sum(), np.float32)
 
 
-def _plain(seed: int) -> Film:
+def _plain(seed: int) -> CameraModel:
     return plain
 
 
-FILMS: Mapping[str, Callable[[int], Film]] = {
+CAMERA_MODELS: Mapping[str, Callable[[int], CameraModel]] = {
     "corridor": corridor,
     "dim": dim,
-    "office": CameraFilm,
+    "office": SimulatedCamera,
     "plain": _plain,
     "street": street,
 }
-"""Film models by the name that a `sim:` spec and a trial's matrix use; each is made from the seed."""
+"""Camera models by the name that a `sim:` spec and a trial's matrix use; each is made from the seed."""

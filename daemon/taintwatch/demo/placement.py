@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch.demo.backdrop import CardPlace, street_with_card
-from taintwatch.sources.film import FILMS
+from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch.sources.scene import Scene
 from taintwatch.sources.scene_settings import SceneSettings
 
-__all__ = ["Mount", "mounted_scene"]
+__all__ = ["SignPlacement", "placed_scene"]
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
+class SignPlacement:
     """One composition: a card with a sign, and the place of a patch on or beside it. All are parts of the drawing."""
 
     sign: int
@@ -33,14 +33,14 @@ class Mount:
     """As in `SceneSettings`."""
 
 
-def mounted_scene(
-    mount: Mount, patch: NDArray[np.uint8] | None, settings: SceneSettings, *, film: str = "office"
+def placed_scene(
+    placement: SignPlacement, patch: NDArray[np.uint8] | None, settings: SceneSettings, *, camera: str = "office"
 ) -> Scene:
-    """Return the scene of `mount`; where the patch is, how large and how all moves is the mount's.
+    """Return the scene of `placement`; where the patch is, how large and how all moves is the placement's.
 
     `patch` as in `Scene`; `settings` give time, size of the picture and seed. Raises `SourceError`.
     """
-    visible = (1.0 - mount.motion) ** 2  # share of the drawing that a scene shows at its mean zoom
+    visible = (1.0 - placement.motion) ** 2  # share of the drawing that a scene shows at its mean zoom
     placed = SceneSettings(
         width=settings.width,
         height=settings.height,
@@ -49,12 +49,12 @@ def mounted_scene(
         each=settings.duration,
         start=settings.start,
         end=settings.end,
-        size=mount.patch_side / visible,
-        position=(0.5 + (mount.patch_x - 0.5) / visible, 0.5 + (mount.patch_y - 0.5) / visible),
-        motion=mount.motion,
+        size=placement.patch_side / visible,
+        position=(0.5 + (placement.patch_x - 0.5) / visible, 0.5 + (placement.patch_y - 0.5) / visible),
+        motion=placement.motion,
         seed=settings.seed,
         loop=settings.loop,
     )
-    card = CardPlace(mount.card_x, mount.card_y, mount.card_side)
-    picture = street_with_card(mount.sign, card, settings.width, settings.height, settings.seed)
-    return Scene([picture], patch, placed, FILMS[film](settings.seed))
+    card = CardPlace(placement.card_x, placement.card_y, placement.card_side)
+    picture = street_with_card(placement.sign, card, settings.width, settings.height, settings.seed)
+    return Scene([picture], patch, placed, CAMERA_MODELS[camera](settings.seed))
