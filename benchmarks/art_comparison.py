@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from taintwatch_calibration.craft.digital import art_classifier
-from taintwatch_calibration.craft.heap import keep_heap
+from taintwatch_calibration.craft.engine import Schedule, optimise
 from taintwatch_calibration.craft.materials import (
     Labelled,
     classify,
@@ -32,15 +32,14 @@ from taintwatch_calibration.craft.materials import (
     read_pictures,
     to_pictures,
 )
-from taintwatch_calibration.craft.mount import Mount
-from taintwatch_calibration.craft.optimise import Schedule, optimise
 from taintwatch_calibration.craft.physical import Pattern, PhysicalObjective, start_values
+from taintwatch_calibration.craft.placement import Placement
 from taintwatch_calibration.craft.shapes import shape_mask
-from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.grid.crafting import shown_on
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.scripts import run_script
+from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.storage import write_atomically
@@ -56,7 +55,7 @@ MAKERS: dict[str, tuple[str, float] | None] = {
 def ours(radar: RadarFile, craft: Labelled, target: int, steps: int) -> tuple[NDArray[np.uint8], float, None]:
     """Return our patch, (s, s, 3), and the CPU seconds of a step."""
     mask = shape_mask("square", RESOLUTION)[None]
-    pattern = Pattern(target, Mount(sizes=(SIZE,), rotation_degrees=ROTATION), batch=BATCH)
+    pattern = Pattern(target, Placement(sizes=(SIZE,), rotation_degrees=ROTATION), batch=BATCH)
     pictures = to_pictures(craft, radar.info.preprocessing)
     objective = PhysicalObjective(differentiable(radar), pictures, radar.info.preprocessing, mask, pattern)
     started = time.process_time()
@@ -107,7 +106,7 @@ def _whole(patch: NDArray[Any]) -> NDArray[np.uint8]:
 def main(model: str, images: Path, target: str, steps: int, seed: int, work: Path, document: Path | None) -> None:
     """Craft one patch with each and try all on the same held-out photographs."""
     torch.set_num_threads(1)
-    keep_heap()
+    keep_freed_memory()
     radar = load_classifier(model)
     label = find_label(target, radar.info.labels)
     right = read_pictures(images, radar)
@@ -124,7 +123,9 @@ def main(model: str, images: Path, target: str, steps: int, seed: int, work: Pat
                 )
             patch, seconds, own = made
             preprocessing = radar.info.preprocessing
-            laid = shown_on(victims, patch, Mount(sizes=(SIZE,), rotation_degrees=ROTATION), preprocessing, 1000 + seed)
+            laid = shown_on(
+                victims, patch, Placement(sizes=(SIZE,), rotation_degrees=ROTATION), preprocessing, 1000 + seed
+            )
             wins = int((classify(plain, laid) == label).sum())
             row = {
                 "maker": name, "attempts": len(victims), "successes": wins, "success_rate": wins / len(victims),

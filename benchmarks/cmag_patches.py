@@ -32,11 +32,11 @@ from benchmarks.sign_attacking.specs import attack_specs
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.cmag.frames import measure
 from taintwatch_calibration.cmag.thresholds import calibrate_joint, choose_limits, cmag_scores
-from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.rates import area_under_roc, operate
 from taintwatch_calibration.signs.dataset import load_test
 from taintwatch_calibration.strangeness import fit_strangeness
 from taintwatch_calibration.thresholds import tight_scores
+from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.bundled import bundled_calibration_path
 from taintwatch_models.calibration_file import Calibration, CmagCalibration, TightCalibration, read_calibration
 from taintwatch_models.cmag.detector import CmagDetector

@@ -33,9 +33,9 @@ from taintwatch_calibration.cmag.training import TrainingSettings, train_reconst
 from taintwatch_calibration.cmag.trial_attacks import ATTACKS
 from taintwatch_calibration.cmag.trial_data import DATASETS
 from taintwatch_calibration.cmag.trial_work import TrialWork, save_state
-from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import wilson_interval
+from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.storage import write_atomically
 
 ACCEPTED = 0.05

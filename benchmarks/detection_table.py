@@ -33,9 +33,9 @@ from taintwatch_calibration.craft.patch import (
     normaliser,
     shape_mask,
 )
-from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import area_under_roc, operate
+from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.graph.cut import find_cut
 from taintwatch_models.graph.prepare import prepare

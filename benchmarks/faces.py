@@ -31,10 +31,10 @@ from benchmarks.face_trials.report import (
     recovered,
 )
 from benchmarks.face_trials.videos import Watching, film_all, summary
-from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.faces.face_model import fill_path
 from taintwatch_calibration.faces.identity_fit import fit_identity
 from taintwatch_calibration.machine import machine
+from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.faces.embedder import Embedder
 from taintwatch_models.faces.face_file import FaceFile, settings_path, write_face_file
 from taintwatch_models.faces.loading import load_face_model

@@ -20,8 +20,8 @@ from typing import Any
 import click
 import torch
 
+from taintwatch_calibration.craft.attack_folder import whole
 from taintwatch_calibration.craft.digital import digital_attack
-from taintwatch_calibration.craft.heap import keep_heap
 from taintwatch_calibration.craft.materials import (
     Labelled,
     classify,
@@ -31,12 +31,11 @@ from taintwatch_calibration.craft.materials import (
     to_pictures,
 )
 from taintwatch_calibration.craft.region import RegionRecipe, region_attack
-from taintwatch_calibration.craft.result import whole
 from taintwatch_calibration.craft.single import faintness
-from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.scripts import run_script
+from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.storage import write_atomically
@@ -89,7 +88,7 @@ def together(name: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
 def main(model: str, images: Path, count: int, seed: int, work: Path, document: Path | None) -> None:
     """Attack the same photographs with the region attack and with PGD."""
     torch.set_num_threads(1)
-    keep_heap()
+    keep_freed_memory()
     radar = load_classifier(model)
     right = read_pictures(images, radar, most=round(count * 1.3), seed=seed)
     chosen = right.subset(range(min(count, len(right))))

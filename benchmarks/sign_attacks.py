@@ -30,12 +30,12 @@ from benchmarks.sign_attacking.picture import contact_sheet, draw_roc
 from benchmarks.sign_attacking.scoring import Scores, choose_labels, pool, rates, score, success_rate
 from benchmarks.sign_attacking.specs import AttackSpec, attack_specs, tuning_specs
 from taintwatch_calibration.benign import BenignFrames
-from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import area_under_roc, threshold_for
 from taintwatch_calibration.signs.bundle import STRANGENESS_SHARE, TIGHT
 from taintwatch_calibration.strangeness import fit_strangeness
 from taintwatch_calibration.thresholds import tight_outputs, weigh_strangeness
+from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.errors import TaintwatchError, UsageError
 from taintwatch_models.graph.prepare import prepare

@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from taintwatch.demo.attacks import load_attack
 from taintwatch.demo.backdrop import BORDER, draw_street
 from taintwatch.sources.camera_model import CAMERA_MODELS
+from taintwatch_calibration.camera_model.pinhole_camera import PinholeCamera
+from taintwatch_calibration.camera_model.raster import Raster, page_raster
+from taintwatch_calibration.camera_model.sheet_scene import SheetScene, Shot
 from taintwatch_calibration.cli_print import print_group
-from taintwatch_calibration.film.lens import Lens
-from taintwatch_calibration.film.raster import Raster, page_raster
-from taintwatch_calibration.film.sheet_scene import SheetScene, Shot
-from taintwatch_calibration.printing.sidecar import read_sheet
-from taintwatch_calibration.trial.clips import ClipInfo, Condition
+from taintwatch_calibration.printing.sheet_metadata import read_sheet
+from taintwatch_calibration.trial.clips import ClipMetadata, Condition
 from taintwatch_calibration.trial.matrix import Cell
 from taintwatch_calibration.trial.scored import ScoredClip
 
 __all__ = ["LENS", "PlacedSign", "bundled_placement", "markers_of", "print_sheet", "scene_at", "scored_clip"]
 
-LENS = Lens(640, 480, 55.0)
+LENS = PinholeCamera(640, 480, 55.0)
 SIGN_MM = 120.0
 
 
@@ -61,11 +61,11 @@ def markers_of(pdf: Path) -> dict[str, list[list[float]]]:
     return {str(marker): [list(point) for point in points] for marker, points in corners.items()}
 
 
-def scene_at(raster: Path | Raster, shot: Shot, film: str = "office", lens: Lens = LENS) -> SheetScene:
+def scene_at(raster: Path | Raster, shot: Shot, film: str = "office", camera: PinholeCamera = LENS) -> SheetScene:
     """A sheet (its PDF or raster) before a street."""
     sheet = page_raster(raster, read_sheet(raster)) if isinstance(raster, Path) else raster
-    background: NDArray[np.uint8] = draw_street(lens.width, lens.height, 1)
-    return SheetScene(sheet, None, background, lens, shot, CAMERA_MODELS[film](3))
+    background: NDArray[np.uint8] = draw_street(camera.width, camera.height, 1)
+    return SheetScene(sheet, None, background, camera, shot, CAMERA_MODELS[film](3))
 
 
 def scored_clip(
@@ -81,7 +81,7 @@ def scored_clip(
 ) -> ScoredClip:
     """A clip of 10 frames a second whose detector `tight` gave these scores."""
     cell = cell or Cell("office", 0.3, 0.0)
-    info = ClipInfo(condition, 55.0, truth=14, cell=cell, attack_from_s=from_s)
+    info = ClipMetadata(condition, 55.0, truth=14, cell=cell, attack_from_s=from_s)
     times = [index / 10 for index in range(len(scores))]
     some: list[bool | None] = list(right)
     return ScoredClip(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.progress import bars, read_shown
+from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.calibration_file import Calibration, HeldOut, read_calibration, write_calibration
 from taintwatch_models.errors import UsageError
 from taintwatch_models.loading import ModelSettings, calibration_path, cmag_path, load_radar_file

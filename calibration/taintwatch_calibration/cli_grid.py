@@ -71,12 +71,12 @@ def grid(
     """
     import torch
 
-    from taintwatch_calibration.craft.heap import keep_heap
     from taintwatch_calibration.craft.materials import find_label, load_classifier, pick_device, read_pictures
     from taintwatch_calibration.grid.judging import Judge
     from taintwatch_calibration.grid.parts import split
     from taintwatch_calibration.grid.run import Grid, GridOptions
     from taintwatch_calibration.grid.table import markdown_table
+    from taintwatch_calibration.torch_tuning import keep_freed_memory
     from taintwatch_models.cmag.file import check_fit, read_cmag
 
     for rate in accepted:
@@ -85,7 +85,7 @@ def grid(
     ready = _ready_made(patches)
     started = time.monotonic()
     torch.set_num_threads(threads)
-    keep_heap()
+    keep_freed_memory()
     console = Console(stderr=True)
     radar = load_classifier(model, preprocessing, class_names)
     reconstructors = read_cmag(cmag) if cmag is not None else None

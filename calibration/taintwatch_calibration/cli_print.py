@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from taintwatch_calibration.printing.thing_sheets import Printed
+    from taintwatch_calibration.printing.printable import PrintedSheet
 
 __all__ = ["print_group"]
 
@@ -59,10 +59,10 @@ def patch(picture: str, size_mm: float, board: bool, number: int, page: str, out
     """Make a sheet with PICTURE: a file, or a bundled attack by its name (on-sign, beside)."""
     from taintwatch_calibration.printing.pages import page_named
     from taintwatch_calibration.printing.pictures import read_picture
-    from taintwatch_calibration.printing.thing_sheets import picture_thing, thing_sheet
+    from taintwatch_calibration.printing.printable import picture_printable, printable_sheet
 
-    thing = picture_thing(read_picture(picture), size_mm, Path(picture).name)
-    _write(out, thing_sheet(thing, page_named(page), "patch", board=board, number=number))
+    printable = picture_printable(read_picture(picture), size_mm, Path(picture).name)
+    _write(out, printable_sheet(printable, page_named(page), "patch", board=board, number=number))
 
 
 @print_group.command()
@@ -78,11 +78,11 @@ def control(picture: str, size_mm: float, kind: str, seed: int, board: bool, num
     """Make the benign match of an attack's PICTURE: same size, same colours, nothing that was optimised."""
     from taintwatch_calibration.printing.pages import page_named
     from taintwatch_calibration.printing.pictures import control_picture, read_picture
-    from taintwatch_calibration.printing.thing_sheets import picture_thing, thing_sheet
+    from taintwatch_calibration.printing.printable import picture_printable, printable_sheet
 
     made = control_picture(read_picture(picture), kind, seed)
-    thing = picture_thing(made, size_mm, f"{kind} control of {Path(picture).name}")
-    _write(out, thing_sheet(thing, page_named(page), "control", board=board, number=number))
+    printable = picture_printable(made, size_mm, f"{kind} control of {Path(picture).name}")
+    _write(out, printable_sheet(printable, page_named(page), "control", board=board, number=number))
 
 
 @print_group.command()
@@ -95,10 +95,10 @@ def stickers(pictures: tuple[str, ...], size_mm: float, copies: int, page: str, 
     """Make sheets with many small PICTURES to cut out."""
     from taintwatch_calibration.printing.pages import page_named
     from taintwatch_calibration.printing.pictures import read_picture
-    from taintwatch_calibration.printing.thing_sheets import picture_thing, sticker_sheet
+    from taintwatch_calibration.printing.printable import picture_printable, sticker_sheet
 
-    things = [picture_thing(read_picture(name), size_mm, Path(name).name) for name in pictures]
-    _write(out, sticker_sheet(things, page_named(page), copies))
+    printables = [picture_printable(read_picture(name), size_mm, Path(name).name) for name in pictures]
+    _write(out, sticker_sheet(printables, page_named(page), copies))
 
 
 @print_group.command()
@@ -151,17 +151,22 @@ def board(
     """
     from taintwatch_calibration.printing.pages import page_named
     from taintwatch_calibration.printing.pictures import read_picture
-    from taintwatch_calibration.printing.thing_sheets import board_sheet, picture_thing, sign_thing, thing_sheet
+    from taintwatch_calibration.printing.printable import (
+        board_sheet,
+        picture_printable,
+        printable_sheet,
+        sign_printable,
+    )
     from taintwatch_models.errors import UsageError
 
     if (sign is not None) + (picture is not None) + empty > 1:
         raise UsageError("Give one of --sign, --picture and --empty: a board has one middle.")
     paper = page_named(page)
     if sign is not None:
-        _write(out, thing_sheet(sign_thing(sign, size_mm), paper, "sign", board=True, number=number))
+        _write(out, printable_sheet(sign_printable(sign, size_mm), paper, "sign", board=True, number=number))
     elif picture is not None:
-        thing = picture_thing(read_picture(picture), size_mm, Path(picture).name)
-        _write(out, thing_sheet(thing, paper, "picture", board=True, number=number))
+        printable = picture_printable(read_picture(picture), size_mm, Path(picture).name)
+        _write(out, printable_sheet(printable, paper, "picture", board=True, number=number))
     else:
         hole = (size_mm, size_mm) if empty else None
         _write(out, board_sheet(paper, columns=columns, number=number, hole_mm=hole))
@@ -182,8 +187,8 @@ def floor(distances: str, angles: str, page: str, out: Path) -> None:
     _write(out, floor_sheet(*chosen, page_named(page)))
 
 
-def _write(out: Path, printed: Printed) -> None:
-    from taintwatch_calibration.printing.sidecar import write_sheet
+def _write(out: Path, printed: PrintedSheet) -> None:
+    from taintwatch_calibration.printing.sheet_metadata import write_sheet
 
     write_sheet(out, printed.pdf, printed.info)
     pages = f"{printed.pages} page{'' if printed.pages == 1 else 's'}"

@@ -12,7 +12,7 @@ COMMANDS = {
     "simulate": LazyCommand(
         "taintwatch_calibration.trial.cli_simulate:simulate", "Film printed sheets in simulated scenes."
     ),
-    "lens": LazyCommand("taintwatch_calibration.trial.cli_lens:lens", "Measure the camera's field of view."),
+    "fov": LazyCommand("taintwatch_calibration.trial.cli_fov:fov", "Measure the camera's field of view."),
     "record": LazyCommand("taintwatch_calibration.trial.cli_record:record", "Film the matrix with a camera, guided."),
     "stills": LazyCommand("taintwatch_calibration.trial.cli_stills:stills", "Take pictures to craft on out of clips."),
     "score": LazyCommand("taintwatch_calibration.trial.cli_score:score", "Judge clips: the attack and the detectors."),

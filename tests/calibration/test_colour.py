@@ -13,19 +13,19 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from taintwatch.sources.colour_profile import GENERIC_PROFILE, chart_colours, linear, read_profile
+from taintwatch_calibration.camera_model.pinhole_camera import PinholeCamera
+from taintwatch_calibration.camera_model.raster import Raster, page_raster
+from taintwatch_calibration.camera_model.sheet_scene import Shot
 from taintwatch_calibration.cli_colour import colour
 from taintwatch_calibration.colour.fit import differences, fit_profile, palette_of
 from taintwatch_calibration.colour.photo import read_chart
-from taintwatch_calibration.film.lens import Lens
-from taintwatch_calibration.film.raster import Raster, page_raster
-from taintwatch_calibration.film.sheet_scene import Shot
-from taintwatch_calibration.printing.sidecar import read_sheet
+from taintwatch_calibration.printing.sheet_metadata import read_sheet
 from taintwatch_models.errors import UsageError
 from tests.sheets import needs_pdftoppm
 from tests.trial_scene import print_sheet, scene_at
 
 SENT = np.array(chart_colours())
-CAMERA = Lens(1280, 960, 55.0)
+CAMERA = PinholeCamera(1280, 960, 55.0)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from taintwatch.cli.main import main
-from taintwatch_calibration.craft.result import read_recipe
+from taintwatch_calibration.craft.attack_folder import read_recipe
 from taintwatch_models.errors import UsageError
 from tests.craft_scene import write_classifier, write_pictures
 

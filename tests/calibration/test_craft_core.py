@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from taintwatch_calibration.craft.engine import Checkpoint, Outcome, Schedule, Step, optimise
 from taintwatch_calibration.craft.losses import lead, non_printability, total_variation, wrong_or_wanted
-from taintwatch_calibration.craft.mount import Mount, bent, lay
-from taintwatch_calibration.craft.optimise import Checkpoint, Outcome, Schedule, Step, optimise
+from taintwatch_calibration.craft.placement import Placement, apply_patterns, bent
 from taintwatch_calibration.craft.shapes import glasses_mask, load_mask, shape_mask
 from taintwatch_models.errors import UsageError
 
@@ -96,8 +96,10 @@ def test_printable_colours_score_nothing_and_others_their_distance() -> None:
 
 def test_several_patterns_lie_each_at_its_own_place() -> None:
     patterns = torch.stack([torch.ones(3, 8, 8), torch.full((3, 8, 8), 0.5)])
-    mount = Mount(((0.0, 0.0), (1.0, 1.0)), (0.25,), rotation_degrees=0)
-    shown, covered = lay(torch.zeros(1, 3, 64, 64), patterns, torch.ones(2, 1, 8, 8), mount, torch.Generator())
+    placement = Placement(((0.0, 0.0), (1.0, 1.0)), (0.25,), rotation_degrees=0)
+    shown, covered = apply_patterns(
+        torch.zeros(1, 3, 64, 64), patterns, torch.ones(2, 1, 8, 8), placement, torch.Generator()
+    )
     assert float(shown[0, 0, 8, 8]) == 1
     assert float(shown[0, 0, 56, 56]) == pytest.approx(0.5)
     assert float(covered.mean()) == pytest.approx(2 * 0.0625, abs=0.01)
@@ -106,8 +108,8 @@ def test_several_patterns_lie_each_at_its_own_place() -> None:
 def test_an_overlay_covers_an_oblong_picture_as_its_mask_says() -> None:
     mask = torch.zeros(1, 1, 20, 40)
     mask[..., :10, :20] = 1
-    mount = Mount(sizes=(1.0,), rotation_degrees=0, overlay=True)
-    _, covered = lay(torch.zeros(1, 3, 20, 40), torch.ones(1, 3, 20, 40), mask, mount, torch.Generator())
+    placement = Placement(sizes=(1.0,), rotation_degrees=0, overlay=True)
+    _, covered = apply_patterns(torch.zeros(1, 3, 20, 40), torch.ones(1, 3, 20, 40), mask, placement, torch.Generator())
     assert torch.allclose(covered[0, 0, :9, :19], torch.ones(9, 19))
     assert float(covered[0, 0, 12:].max()) == 0
 
@@ -127,8 +129,10 @@ def test_a_bent_pattern_keeps_its_middle_and_curves_towards_its_ends() -> None:
 def test_no_colour_from_outside_of_the_mask_shows_at_its_edge(bend: float) -> None:
     mask = shape_mask("star", 40)[None]
     pattern = torch.where(mask > 0, 0.25, 1.0).expand(1, 3, 40, 40)
-    mount = Mount(sizes=(0.6,), rotation_degrees=20, bend=bend)
-    shown, covered = lay(torch.zeros(4, 3, 64, 64), pattern, mask, mount, torch.Generator().manual_seed(0))
+    placement = Placement(sizes=(0.6,), rotation_degrees=20, bend=bend)
+    shown, covered = apply_patterns(
+        torch.zeros(4, 3, 64, 64), pattern, mask, placement, torch.Generator().manual_seed(0)
+    )
     assert float(covered.max()) == pytest.approx(1.0)
     assert float(shown.max()) == pytest.approx(0.25, abs=1e-4)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from taintwatch_calibration.craft.patch import (
     PatchRecipe,
-    Placements,
+    PlacementBatch,
     apply_patch,
     craft_patch,
     draw_placements,
@@ -19,8 +19,8 @@ from taintwatch_calibration.craft.patch import (
 from taintwatch_models.preprocessing import Preprocessing
 
 
-def place(x: float, y: float, size: float, degrees: float = 0.0) -> Placements:
-    return Placements(*(torch.tensor([v]) for v in (x, y, size, math.radians(degrees))))
+def place(x: float, y: float, size: float, degrees: float = 0.0) -> PlacementBatch:
+    return PlacementBatch(*(torch.tensor([v]) for v in (x, y, size, math.radians(degrees))))
 
 
 def test_an_upright_patch_covers_its_square_and_nothing_else() -> None:

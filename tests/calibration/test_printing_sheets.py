@@ -17,8 +17,8 @@ from taintwatch_calibration.printing.chart import CHART_MARKERS, chart_boxes, ch
 from taintwatch_calibration.printing.pages import A4, LETTER
 from taintwatch_calibration.printing.pictures import CONTROLS, control_picture, read_picture
 from taintwatch_calibration.printing.pose_board import PoseBoard, board_around, full_board, marker_dictionary
-from taintwatch_calibration.printing.sidecar import read_sheet
-from taintwatch_calibration.printing.thing_sheets import LEAST_MM, picture_thing, thing_sheet
+from taintwatch_calibration.printing.printable import LEAST_MM, picture_printable, printable_sheet
+from taintwatch_calibration.printing.sheet_metadata import read_sheet
 from taintwatch_models.errors import TaintwatchError, UsageError
 from tests.sheets import extent, needs_pdftoppm, page_count, rasterised
 
@@ -62,9 +62,9 @@ def test_a_patch_is_printed_at_its_true_size_where_its_description_says(
     image, info = rasterised(out, pixels_per_mm=PX), read_sheet(out)
     assert image.shape[:2] == pytest.approx(size, abs=1)
     assert extent(is_magenta(image)) == pytest.approx((300, 400), abs=2)
-    assert info.thing is not None
+    assert info.printable is not None
     assert np.argwhere(is_magenta(image)).min(axis=0) == pytest.approx(
-        (info.thing.top_mm * PX, info.thing.left_mm * PX), abs=2
+        (info.printable.top_mm * PX, info.printable.left_mm * PX), abs=2
     )
     square = image[-int((50 + 8) * PX) - 2 : -int(8 * PX) + 2, 8 * PX - 2 : 58 * PX + 2]
     assert extent(square.max(axis=2) < 160) == pytest.approx((50 * PX, 50 * PX), abs=1)
@@ -160,7 +160,7 @@ def test_glasses_have_the_wearers_size_and_holes_for_the_eyes(tmp_path: Path, pi
     height, width = extent(is_magenta(image))
     assert width == pytest.approx(2 * shape.half_width * 60 * PX, abs=3)
     assert height == pytest.approx(2 * shape.half_height * 60 * PX, abs=3)
-    assert info.thing is not None
+    assert info.printable is not None
     x, y = info.centre()
     for side in (-30, 30):  # beside each pupil's little cross
         assert (image[round((y - 1) * PX), round((x + side - 5) * PX)] > 240).all()
@@ -234,10 +234,10 @@ def test_a_shuffled_control_keeps_the_attacks_pieces() -> None:
 def test_a_sticker_in_a_transparent_picture_is_cut_out_and_has_its_size() -> None:
     pixels = np.zeros((64, 64, 4), np.uint8)
     pixels[40:50, 20:40] = 255
-    thing = picture_thing(pixels, 46.0, "sticker")
-    assert (thing.width_mm, thing.height_mm) == (46.0, 23.0)
+    printable = picture_printable(pixels, 46.0, "sticker")
+    assert (printable.width_mm, printable.height_mm) == (46.0, 23.0)
     with pytest.raises(UsageError, match="transparent everywhere"):
-        picture_thing(np.zeros((4, 4, 4), np.uint8), 46.0, "nothing")
+        picture_printable(np.zeros((4, 4, 4), np.uint8), 46.0, "nothing")
 
 
 def test_a_sheet_is_described_beside_it_and_prints_the_same_bytes(tmp_path: Path, picture: Path) -> None:
@@ -254,7 +254,7 @@ def test_bundled_attacks_are_named() -> None:
 
 
 def test_the_sheets_ask_for_true_size_on_one_side() -> None:
-    pdf = thing_sheet(picture_thing(magenta(), 50, "x"), A4, "patch").pdf
+    pdf = printable_sheet(picture_printable(magenta(), 50, "x"), A4, "patch").pdf
     assert b"/PrintScaling /None" in pdf
     assert b"/Duplex /Simplex" in pdf
 
@@ -288,6 +288,6 @@ def test_what_cannot_be_printed_is_said_in_one_sentence(tmp_path: Path, argument
 def test_a_description_that_is_not_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"x\.json: what is on the sheet cannot be read"):
         read_sheet(tmp_path / "x.pdf")
-    (tmp_path / "x.json").write_text('{"format": "taintwatch-sheet/1", "thing": null, "board": {}}')
+    (tmp_path / "x.json").write_text('{"format": "taintwatch-sheet/1", "printable": null, "board": {}}')
     with pytest.raises(UsageError, match="damaged description"):
         read_sheet(tmp_path / "x.pdf")

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from taintwatch_calibration.cli_trial import trial_group
-from taintwatch_calibration.trial.clips import ClipInfo, find_videos, read_clip, read_poses, write_clip_info
+from taintwatch_calibration.trial.clips import ClipMetadata, find_videos, read_clip, read_poses, write_clip_metadata
 from taintwatch_calibration.trial.scored import ScoredClip, read_trial
 from taintwatch_models.errors import TaintwatchError, UsageError
 from tests.sheets import needs_pdftoppm
@@ -77,8 +77,8 @@ def test_the_poses_that_are_scored_are_the_true_ones(clips: Path, scored: Path) 
         truth = read_poses(Path(clip.video).with_suffix(".truth.csv"))
         assert clip.poses_from == "markers"
         for index, distance in enumerate(clip.distance_m):
-            assert distance == pytest.approx(truth[index].stand.distance_m, rel=0.03)
-            assert clip.angle_deg[index] == pytest.approx(truth[index].stand.angle_deg, abs=4)
+            assert distance == pytest.approx(truth[index].pose.distance_m, rel=0.03)
+            assert clip.angle_deg[index] == pytest.approx(truth[index].pose.angle_deg, abs=4)
 
 
 def test_the_object_is_recognised_until_the_attack_comes_and_the_control_changes_nothing(scored: Path) -> None:
@@ -155,7 +155,7 @@ def test_stills_to_craft_on_are_taken_before_the_attack_and_with_their_label(cli
 
 @pytest.fixture
 def grey_video(tmp_path: Path) -> Path:
-    from taintwatch_calibration.film.recording import recording
+    from taintwatch_calibration.camera_model.video_recorder import recording
 
     path = tmp_path / "grey.mp4"
     with recording(path) as recorder:
@@ -222,8 +222,8 @@ def test_bad_input_is_said_in_one_sentence(sheets: Path, grey_video: Path, tmp_p
 
 
 def test_a_damaged_description_of_a_clip_is_refused(grey_video: Path) -> None:
-    write_clip_info(grey_video, ClipInfo("clean", 55.0))
-    assert read_clip(grey_video) == ClipInfo("clean", 55.0)
+    write_clip_metadata(grey_video, ClipMetadata("clean", 55.0))
+    assert read_clip(grey_video) == ClipMetadata("clean", 55.0)
     grey_video.with_suffix(".json").write_text('{"format": "taintwatch-clip/1", "condition": "x", "fov_deg": 5}')
     with pytest.raises(UsageError, match="its condition is 'x'"):
         read_clip(grey_video)

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from taintwatch.sources.base import Grab
 from taintwatch.sources.sim import SimSource
 from taintwatch.sources.video import VideoSource
+from taintwatch_calibration.camera_model.pinhole_camera import CameraPose
+from taintwatch_calibration.camera_model.raster import Raster, page_raster
+from taintwatch_calibration.camera_model.sheet_scene import Shot
 from taintwatch_calibration.cli_trial import trial_group
-from taintwatch_calibration.film.lens import Stand
-from taintwatch_calibration.film.raster import Raster, page_raster
-from taintwatch_calibration.film.sheet_scene import Shot
-from taintwatch_calibration.printing.sidecar import read_sheet
-from taintwatch_calibration.trial.clips import ClipInfo, read_clip
+from taintwatch_calibration.printing.sheet_metadata import read_sheet
+from taintwatch_calibration.trial.clips import ClipMetadata, read_clip
 from taintwatch_calibration.trial.matrix import Cell, Matrix
 from taintwatch_calibration.trial.record import Patience, Progress, advice, record_matrix
 from taintwatch_models.errors import BadFrame, SourceError, TaintwatchError, UsageError
@@ -42,8 +42,8 @@ def raster(sheet: Path) -> Raster:
 
 
 @pytest.fixture(scope="module")
-def clip(sheet: Path) -> ClipInfo:
-    return ClipInfo("attack", LENS.fov_deg, truth=14, light="office", markers_mm=markers_of(sheet))
+def clip(sheet: Path) -> ClipMetadata:
+    return ClipMetadata("attack", LENS.fov_deg, truth=14, light="office", markers_mm=markers_of(sheet))
 
 
 class Walk:
@@ -55,7 +55,7 @@ class Walk:
         still: dict[tuple[float, float] | None, NDArray[np.uint8]] = {None: np.full((480, 640, 3), 90, np.uint8)}
         for place in places:
             if place is not None and place not in still:
-                still[place] = scene_at(raster, Shot(*place, tremble=0.0)).render(0)
+                still[place] = scene_at(raster, Shot(*place, shake=0.0)).render(0)
         self._images = [still[place] for place in places for _ in range(pictures)]
         self._next = 0
         self.closed = False
@@ -84,7 +84,9 @@ class Clock:
         return self.now_s
 
 
-def test_a_walk_through_the_matrix_is_recorded_place_by_place(raster: Raster, clip: ClipInfo, tmp_path: Path) -> None:
+def test_a_walk_through_the_matrix_is_recorded_place_by_place(
+    raster: Raster, clip: ClipMetadata, tmp_path: Path
+) -> None:
     cells = Matrix((0.3, 0.45), (0.0,)).cells
     walk, told = Walk(raster, [(0.6, 30.0), (0.3, 0.0), (0.3, 0.0), (0.45, 0.0)]), list[Progress]()
     filmed = record_matrix(walk, cells, clip, tmp_path, PATIENCE, tell=told.append, clock=Clock())
@@ -104,7 +106,7 @@ def test_a_walk_through_the_matrix_is_recorded_place_by_place(raster: Raster, cl
 
 
 def test_what_was_recorded_is_passed_over_and_what_the_source_did_not_show_is_missing(
-    raster: Raster, clip: ClipInfo, tmp_path: Path
+    raster: Raster, clip: ClipMetadata, tmp_path: Path
 ) -> None:
     cells = Matrix((0.3, 0.45), (0.0,)).cells
     first = record_matrix(Walk(raster, [(0.3, 0.0)]), cells, clip, tmp_path, PATIENCE, clock=Clock())
@@ -120,31 +122,31 @@ def test_what_was_recorded_is_passed_over_and_what_the_source_did_not_show_is_mi
     assert (second.kept, len(second.videos), second.missing) == (1, 1, ())
 
 
-def test_a_simulated_hand_that_trembles_is_still_enough(raster: Raster, clip: ClipInfo, tmp_path: Path) -> None:
+def test_a_simulated_hand_that_trembles_is_still_enough(raster: Raster, clip: ClipMetadata, tmp_path: Path) -> None:
     scene = scene_at(raster, Shot(0.3, 20.0, fps=FPS, duration_s=2.0))
     source = SimSource(scene, pace=0.0)
     filmed = record_matrix(source, [Cell("office", 0.3, 20.0)], clip, tmp_path, PATIENCE)
     assert len(filmed.videos) == 1
 
 
-def test_without_a_marker_it_is_given_up_in_one_sentence(raster: Raster, clip: ClipInfo, tmp_path: Path) -> None:
+def test_without_a_marker_it_is_given_up_in_one_sentence(raster: Raster, clip: ClipMetadata, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no marker was seen for 2 s: is it the sheet of --sheet"):
         record_matrix(Walk(raster, [None] * 5), Matrix((0.3,), (0.0,)).cells, clip, tmp_path, PATIENCE, clock=Clock())
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("stand", "words"),
+    ("pose", "words"),
     [
         (None, "show the markers"),
-        (Stand(0.5, 0.0), "back 50 cm off, move 30 degrees to the right"),
-        (Stand(1.5, 30.0), "come 50 cm closer"),
-        (Stand(1.0, 45.0), "move 15 degrees to the left"),
-        (Stand(1.05, 27.0), "hold still"),
+        (CameraPose(0.5, 0.0), "back 50 cm off, move 30 degrees to the right"),
+        (CameraPose(1.5, 30.0), "come 50 cm closer"),
+        (CameraPose(1.0, 45.0), "move 15 degrees to the left"),
+        (CameraPose(1.05, 27.0), "hold still"),
     ],
 )
-def test_the_advice_says_where_to_go(stand: Stand | None, words: str) -> None:
-    assert advice(Cell("office", 1.0, 30.0), stand).startswith(words)
+def test_the_advice_says_where_to_go(pose: CameraPose | None, words: str) -> None:
+    assert advice(Cell("office", 1.0, 30.0), pose).startswith(words)
 
 
 def run(*arguments: object) -> str:
@@ -157,7 +159,7 @@ def pictures(raster: Raster, tmp_path: Path) -> Path:
     """First from too far away, then from the right place."""
     folder = tmp_path / "pictures"
     folder.mkdir()
-    for name, shot in (("1.png", Shot(0.5, 0.0, tremble=0.0)), ("2.png", Shot(0.3, 0.0, tremble=0.0))):
+    for name, shot in (("1.png", Shot(0.5, 0.0, shake=0.0)), ("2.png", Shot(0.3, 0.0, shake=0.0))):
         cv2.imwrite(str(folder / name), scene_at(raster, shot).render(0))
     return folder
 

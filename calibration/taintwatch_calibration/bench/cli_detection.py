@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from taintwatch_calibration.bench.evaluation import Evaluation
     from taintwatch_calibration.bench.plans import AttackPlan
     from taintwatch_calibration.bench.subjects import Subject
-    from taintwatch_calibration.craft.optimise import Step
+    from taintwatch_calibration.craft.engine import Step
 
 __all__ = ["detection"]
 
@@ -87,7 +87,7 @@ def detection(
 
     from taintwatch_calibration.bench.evaluation import Evaluation, EvaluationOptions
     from taintwatch_calibration.bench.peers import peer_factories
-    from taintwatch_calibration.craft.heap import keep_heap
+    from taintwatch_calibration.torch_tuning import keep_freed_memory
     from taintwatch_models.cmag.file import read_cmag
 
     for rate in accepted:
@@ -98,7 +98,7 @@ def detection(
     _drawing()
     factories = peer_factories(peers, wanted)
     torch.set_num_threads(1)
-    keep_heap()
+    keep_freed_memory()
     started, console = time.monotonic(), Console(stderr=True)
     options = EvaluationOptions(
         accepted, iterations, batch, peer_most=peer_pictures, peer_forwards=peer_forwards, seed=seed

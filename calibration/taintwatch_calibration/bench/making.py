@@ -14,12 +14,12 @@ from torch import Tensor
 
 from taintwatch_calibration.bench.plans import AttackPlan
 from taintwatch_calibration.bench.subjects import Subject
+from taintwatch_calibration.craft.engine import Checkpoint, Step, optimise
 from taintwatch_calibration.craft.kinds import KINDS, masks_of
 from taintwatch_calibration.craft.materials import Labelled, classify, to_pictures
-from taintwatch_calibration.craft.optimise import Checkpoint, Step, optimise
 from taintwatch_calibration.craft.physical import DetectorLoss, Model, PhysicalObjective, start_values
 from taintwatch_calibration.craft.region import RegionRecipe, region_attack
-from taintwatch_calibration.denormals import denormals_flushed
+from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
 

@@ -7,10 +7,10 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from taintwatch_calibration.craft.engine import Schedule
 from taintwatch_calibration.craft.kinds import KINDS
-from taintwatch_calibration.craft.mount import Mount
-from taintwatch_calibration.craft.optimise import Schedule
 from taintwatch_calibration.craft.physical import Pattern
+from taintwatch_calibration.craft.placement import Placement
 
 __all__ = ["FAMILIES", "AttackPlan", "Family", "Way", "attack_plans"]
 
@@ -65,27 +65,27 @@ def attack_plans(
     """
 
     def planned(
-        name: str, family: Family, size: float, mount: Mount, shape: str = "square", *,
+        name: str, family: Family, size: float, placement: Placement, shape: str = "square", *,
         wanted: int | None = target, way: Way = "crafted", evades: str | None = None, steps: float = 1.0,
     ) -> AttackPlan:  # fmt: skip
         schedule = Schedule(iterations=max(1, round(steps * iterations)), seed=seed)
         return AttackPlan(
-            name, family, size, Pattern(wanted, mount, batch=batch), schedule, shape, way=way, evades=evades
+            name, family, size, Pattern(wanted, placement, batch=batch), schedule, shape, way=way, evades=evades
         )
 
-    def anywhere(size: float) -> Mount:
-        return Mount((None,), (size,))
+    def anywhere(size: float) -> Placement:
+        return Placement((None,), (size,))
 
-    two = Mount(((0.22, 0.25), (0.78, 0.72)), (0.25,), shift=0.08)
+    two = Placement(((0.22, 0.25), (0.78, 0.72)), (0.25,), shift=0.08)
     plans = [
         planned("patch 0.25", "patch", 0.25, anywhere(0.25)),
         planned("patch 0.35", "patch", 0.35, anywhere(0.35)),
-        planned("patch 0.4, corner", "patch", 0.4, Mount(_CORNER, (0.4,))),
+        planned("patch 0.4, corner", "patch", 0.4, Placement(_CORNER, (0.4,))),
         planned("circle 0.3", "patch", 0.3, anywhere(0.3), "circle"),
         planned("star 0.4", "patch", 0.4, anywhere(0.4), "star"),
         planned("lightning 0.4", "patch", 0.4, anywhere(0.4), "lightning"),
         planned("two patches 0.25", "patch", 0.35, two),
-        planned("over the object 0.3", "patch", 0.3, Mount(((0.5, 0.5),), (0.3,), shift=0.05)),
+        planned("over the object 0.3", "patch", 0.3, Placement(((0.5, 0.5),), (0.3,), shift=0.05)),
         planned("untargeted 0.3", "patch", 0.3, anywhere(0.3), wanted=None),
         planned("transferred 0.35", "patch", 0.35, anywhere(0.35), way="transferred", wanted=None),
         planned("small 0.2", "small_patch", 0.2, anywhere(0.2)),
@@ -108,7 +108,7 @@ def attack_plans(
 def _overlaid(name: str, kind: str, target: int | None, iterations: int, batch: int, seed: int) -> AttackPlan:
     base = KINDS[kind].pattern
     pattern = Pattern(
-        target, base.mount, batch=batch, smoothness=base.smoothness, printability=base.printability,
+        target, base.placement, batch=batch, smoothness=base.smoothness, printability=base.printability,
         palette=base.palette, film=base.film, ink=base.ink,
     )  # fmt: skip
     family: Family = "glasses" if kind == "glasses" else "sticker"

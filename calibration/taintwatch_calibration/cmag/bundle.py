@@ -16,9 +16,9 @@ from taintwatch_calibration.cmag.sheet import write_sheet
 from taintwatch_calibration.cmag.sign_frames import sign_frames
 from taintwatch_calibration.cmag.thresholds import calibrate_cmag, calibrate_joint, cmag_scores
 from taintwatch_calibration.cmag.training import TrainingSettings
-from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.scripts import run_script
 from taintwatch_calibration.thresholds import tight_scores
+from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.calibration_file import read_calibration, write_calibration
 from taintwatch_models.cmag.file import read_cmag, write_cmag
 from taintwatch_models.loading import ModelSettings, load_radar_file

@@ -29,7 +29,7 @@ def region(
     from taintwatch_calibration.craft.region import RegionRecipe, region_attack
     from taintwatch_calibration.craft.single import finish
     from taintwatch_calibration.craft.watch import watched
-    from taintwatch_calibration.denormals import denormals_flushed
+    from taintwatch_calibration.torch_tuning import denormals_flushed
 
     if given["target"] is not None:
         raise UsageError("the region attack takes no target; leave --target out")
@@ -50,7 +50,7 @@ def digital(attack: str, settings: tuple[str, ...], **given: Any) -> None:
     """Change each picture by an attack of the Adversarial Robustness Toolbox."""
     from taintwatch_calibration.craft.digital import attack_names, digital_attack
     from taintwatch_calibration.craft.single import finish
-    from taintwatch_calibration.denormals import denormals_flushed
+    from taintwatch_calibration.torch_tuning import denormals_flushed
 
     chosen = dict(_setting(text) for text in settings)
     attack_names()  # says so where ART is missing, before anything is loaded

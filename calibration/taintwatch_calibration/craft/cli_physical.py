@@ -80,8 +80,8 @@ def _run(kind: str, given: dict[str, Any], *, count: int = 1, bend: float | None
 
     chosen = KINDS[kind]
     schedule = replace(chosen.schedule, seed=given["seed"], **_given(given, _SCHEDULE))
-    mount = _mount(chosen.pattern.mount, given, count, bend)
-    pattern = replace(chosen.pattern, mount=mount, **_given(given, _PATTERN))
+    placement = _placement(chosen.pattern.placement, given, count, bend)
+    pattern = replace(chosen.pattern, placement=placement, **_given(given, _PATTERN))
     if given["weight"] < 0:
         raise UsageError(f"--lambda must not be below 0, not {given['weight']:g}")
     boxes = tuple(numbers(box, 4, "--box") for box in given.get("boxes", ()))
@@ -107,7 +107,7 @@ def _given(given: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {name: given[name] for name in names if given.get(name) is not None}
 
 
-def _mount(mount: Any, given: dict[str, Any], count: int, bend: float | None) -> Any:
+def _placement(placement: Any, given: dict[str, Any], count: int, bend: float | None) -> Any:
     changes: dict[str, Any] = {}
     if given.get("sizes"):
         changes["sizes"] = tuple(given["sizes"])
@@ -120,15 +120,15 @@ def _mount(mount: Any, given: dict[str, Any], count: int, bend: float | None) ->
         changes["rotation_degrees"] = given["rotation"]
     if bend is not None:
         changes["bend"] = bend
-    return replace(mount, **changes)
+    return replace(placement, **changes)
 
 
 def _filmed(pattern: Any, given: dict[str, Any], side: int) -> Any:
     from taintwatch.sources.colour_profile import profile_named
-    from taintwatch_calibration.film.differentiable import FilmSpread
+    from taintwatch_calibration.camera_model.variation import CameraVariation
 
     if given["film"] is not None:
-        film = None if given["film"] == "none" else FilmSpread.of(given["film"], side)
+        film = None if given["film"] == "none" else CameraVariation.of(given["film"], side)
         pattern = replace(pattern, film=film)
     profile = profile_named(given["profile"])
     return pattern if profile is None else replace(pattern, profile=profile, palette=profile.palette)

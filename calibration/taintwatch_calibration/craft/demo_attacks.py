@@ -24,7 +24,7 @@ from taintwatch.demo.placement import SignPlacement, placed_scene
 from taintwatch.sources.scene_settings import SceneSettings
 from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_calibration.craft.mounted import MountedRecipe, Views, craft_mounted
-from taintwatch_calibration.denormals import denormals_flushed
+from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.classifier import Classifier, Rejected
 from taintwatch_models.loading import ModelSettings, load_model, load_radar_file
 from taintwatch_models.preprocessing import Preprocessing

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from taintwatch_calibration.craft.mount import Mount
-from taintwatch_calibration.craft.optimise import Schedule
+from taintwatch_calibration.camera_model.variation import CameraVariation
+from taintwatch_calibration.craft.engine import Schedule
 from taintwatch_calibration.craft.physical import Pattern
+from taintwatch_calibration.craft.placement import Placement
 from taintwatch_calibration.craft.shapes import glasses_mask, load_mask, shape_mask
-from taintwatch_calibration.film.differentiable import FilmSpread
 from taintwatch_models.errors import UsageError
 
 __all__ = ["KINDS", "Kind", "boxes_mask", "masks_of"]
@@ -29,25 +29,25 @@ class Kind:
     resolution: int = 64
 
 
-_NEAR = Mount(sizes=(1.0,), rotation_degrees=4.0, shift=0.015, scale=0.04, light=0.15, overlay=True)
+_NEAR = Placement(sizes=(1.0,), rotation_degrees=4.0, shift=0.015, scale=0.04, light=0.15, overlay=True)
 
 KINDS: dict[str, Kind] = {
     "patch": Kind("a universal patch (Brown et al., 2017)", Pattern(None), Schedule(iterations=300)),
     "lavan": Kind(
         "a small localised patch off the object (Karmon et al., LaVAN, 2018)",
-        Pattern(None, Mount(((0.12, 0.12),), (0.2,), rotation_degrees=0.0), loss="lavan"),
+        Pattern(None, Placement(((0.12, 0.12),), (0.2,), rotation_degrees=0.0), loss="lavan"),
         Schedule(iterations=300),
     ),
     "sticker": Kind(
         "stickers on an object (Eykholt et al., RP2, 2018)",
-        Pattern(None, _NEAR, printability=0.1, smoothness=0.05, film=FilmSpread(), ink=(0.03, 0.97)),
+        Pattern(None, _NEAR, printability=0.1, smoothness=0.05, film=CameraVariation(), ink=(0.03, 0.97)),
         Schedule(iterations=300),
     ),
     "hat": Kind(
         "a sticker on a hat, bent off the plane (Komkov and Petiushko, AdvHat, 2019)",
         Pattern(
             None,
-            Mount(((0.5, 0.16),), (0.55,), rotation_degrees=4.0, shift=0.02, scale=0.06, light=0.15, bend=0.7),
+            Placement(((0.5, 0.16),), (0.55,), rotation_degrees=4.0, shift=0.02, scale=0.06, light=0.15, bend=0.7),
             smoothness=0.05,
             ink=(0.03, 0.97),
         ),
@@ -78,7 +78,7 @@ def masks_of(
 
     Raises `UsageError` where a mask covers nothing, or stickers are asked for without saying where.
     """
-    overlay = pattern.mount.overlay
+    overlay = pattern.placement.overlay
     extent = size if overlay else (kind.resolution, kind.resolution)
     if mask is not None:
         one = load_mask(mask, extent)
@@ -94,7 +94,7 @@ def masks_of(
         one = shape_mask(shape or kind.shape, kind.resolution)
     if not bool(one.any()):
         raise UsageError("the mask covers nothing: a box or the glasses lie outside of the picture")
-    return one[None].expand(len(pattern.mount.positions), -1, -1, -1).contiguous()
+    return one[None].expand(len(pattern.placement.positions), -1, -1, -1).contiguous()
 
 
 def boxes_mask(boxes: tuple[tuple[float, ...], ...], size: tuple[int, int]) -> Tensor:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from taintwatch_calibration.craft.patch import Placements, apply_patch, normaliser, shape_mask
-from taintwatch_calibration.film.differentiable import FilmSpread, film_like
+from taintwatch_calibration.camera_model.variation import CameraVariation, simulate_camera
+from taintwatch_calibration.craft.patch import PlacementBatch, apply_patch, normaliser, shape_mask
 from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = ["MountedRecipe", "Views", "craft_mounted"]
@@ -81,13 +81,13 @@ def craft_mounted(
     optimiser = torch.optim.Adam([hidden], lr=recipe.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.iterations, recipe.learning_rate / 20)
     normalise = normaliser(preprocessing)
-    film = FilmSpread(recipe.light, recipe.blur, recipe.noise)
+    film = CameraVariation(recipe.light, recipe.blur, recipe.noise)
     for iteration in range(recipe.iterations):
         rows = torch.randint(len(views.pixels), (recipe.batch,), generator=generator)
         patch = _inked(hidden, recipe)
         gain = 1 + _spread(recipe.batch, recipe.light / 2, generator)
         images, _ = apply_patch(views.pixels[rows], patch, mask, _mounts(views, rows, recipe, generator), gain=gain)
-        logits = model(normalise(film_like(images, film, generator)))
+        logits = model(normalise(simulate_camera(images, film, generator)))
         loss, fooled = _objective(logits, source, recipe.target)
         loss = loss + recipe.smoothness * _total_variation(patch)
         optimiser.zero_grad()
@@ -104,12 +104,12 @@ def _inked(hidden: Tensor, recipe: MountedRecipe) -> Tensor:
     return low + (high - low) * torch.sigmoid(2 * hidden)
 
 
-def _mounts(views: Views, rows: Tensor, recipe: MountedRecipe, generator: torch.Generator) -> Placements:
+def _mounts(views: Views, rows: Tensor, recipe: MountedRecipe, generator: torch.Generator) -> PlacementBatch:
     count = len(rows)
     angle = _spread(count, recipe.rotation_degrees * torch.pi / 180, generator)
     x = views.x[rows] + _spread(count, 2 * recipe.shift, generator)
     y = views.y[rows] + _spread(count, 2 * recipe.shift, generator)
-    return Placements(x, y, views.size[rows] * (1 + _spread(count, recipe.scale, generator)), angle)
+    return PlacementBatch(x, y, views.size[rows] * (1 + _spread(count, recipe.scale, generator)), angle)
 
 
 def _objective(logits: Tensor, source: int, target: int | None) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = [
     "PatchRecipe",
-    "Placements",
+    "PlacementBatch",
     "apply_patch",
     "craft_patch",
     "draw_placements",
@@ -47,7 +47,7 @@ class PatchRecipe:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Placements:
+class PlacementBatch:
     """Where a patch lies in each image of a batch: all (B,), float32."""
 
     x: Tensor
@@ -59,7 +59,7 @@ class Placements:
     """Radians."""
 
 
-def draw_placements(count: int, recipe: PatchRecipe, generator: torch.Generator) -> Placements:
+def draw_placements(count: int, recipe: PatchRecipe, generator: torch.Generator) -> PlacementBatch:
     """Draw where the patch lies in `count` square images."""
 
     def uniform(low: float, high: float) -> Tensor:
@@ -73,14 +73,14 @@ def draw_placements(count: int, recipe: PatchRecipe, generator: torch.Generator)
         x = torch.full((count,), recipe.position[0] * 2 - 1).clamp(-room, room)
         y = torch.full((count,), recipe.position[1] * 2 - 1).clamp(-room, room)
     limit = math.radians(recipe.rotation_degrees)
-    return Placements(x, y, sizes, uniform(-limit, limit))
+    return PlacementBatch(x, y, sizes, uniform(-limit, limit))
 
 
 def apply_patch(
     images: Tensor,
     patch: Tensor,
     mask: Tensor,
-    places: Placements,
+    places: PlacementBatch,
     *,
     gain: Tensor | None = None,
     stretch: bool = False,

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from taintwatch.sources.colour_profile import ColourProfile
+from taintwatch_calibration.camera_model.variation import CameraVariation, printed, simulate_camera
+from taintwatch_calibration.craft.engine import Outcome
 from taintwatch_calibration.craft.losses import CLASSIFIED, DEFAULT_PALETTE, non_printability, total_variation
-from taintwatch_calibration.craft.mount import Mount, lay
-from taintwatch_calibration.craft.optimise import Outcome
 from taintwatch_calibration.craft.patch import normaliser
-from taintwatch_calibration.film.differentiable import FilmSpread, film_like, printed
+from taintwatch_calibration.craft.placement import Placement, apply_patterns
 from taintwatch_models.errors import UsageError
 from taintwatch_models.preprocessing import Preprocessing
 
@@ -68,7 +68,7 @@ class Pattern:
 
     target: int | None
     """The label to be seen (impersonation); None: any but the right one (dodging)."""
-    mount: Mount = field(default_factory=Mount)
+    placement: Placement = field(default_factory=Placement)
     batch: int = 16
     """Pictures in each step."""
     loss: str = "softmax"
@@ -80,7 +80,7 @@ class Pattern:
     nps_rule: str = "nearest"
     """`nearest` or the paper's `product`; see `non_printability`."""
     palette: tuple[tuple[float, float, float], ...] = DEFAULT_PALETTE
-    film: FilmSpread | None = None
+    film: CameraVariation | None = None
     """Light, blur and noise of the camera; None: none."""
     profile: ColourProfile | None = None
     """What the printer and the camera make of colours; None: nothing."""
@@ -151,8 +151,8 @@ class PhysicalObjective:
         colours = low + (high - low) * values
         if pattern.profile is not None:
             colours = printed(colours, pattern.profile)
-        shown, covered = lay(pixels, colours, self._masks, pattern.mount, generator)
-        return (shown if pattern.film is None else film_like(shown, pattern.film, generator)), covered
+        shown, covered = apply_patterns(pixels, colours, self._masks, pattern.placement, generator)
+        return (shown if pattern.film is None else simulate_camera(shown, pattern.film, generator)), covered
 
     def _printing(self, values: Tensor) -> Tensor:
         pattern, cost = self._pattern, values.new_zeros(())

@@ -14,7 +14,8 @@ from rich.console import Console
 from torch import Tensor
 
 from taintwatch_calibration.craft.adaptive import against, high_rank_target
-from taintwatch_calibration.craft.heap import keep_heap
+from taintwatch_calibration.craft.attack_folder import Folder, as_picture, whole
+from taintwatch_calibration.craft.engine import Checkpoint, Schedule, optimise
 from taintwatch_calibration.craft.kinds import KINDS
 from taintwatch_calibration.craft.materials import (
     Labelled,
@@ -26,12 +27,10 @@ from taintwatch_calibration.craft.materials import (
     to_pictures,
 )
 from taintwatch_calibration.craft.measure import Measured, held_apart, measure
-from taintwatch_calibration.craft.optimise import Checkpoint, Schedule, optimise
 from taintwatch_calibration.craft.patch import normaliser
 from taintwatch_calibration.craft.physical import Pattern, PhysicalObjective, Pictures, start_values
-from taintwatch_calibration.craft.result import Folder, as_picture, whole
 from taintwatch_calibration.craft.watch import watched
-from taintwatch_calibration.denormals import denormals_flushed
+from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
 from taintwatch_models.errors import UsageError
 from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
 from taintwatch_models.preprocessing import Preprocessing
@@ -77,7 +76,7 @@ class Session:
     def __init__(self, options: SessionOptions) -> None:
         """Raises `UsageError`, `ModelError`, `CalibrationError`."""
         torch.set_num_threads(options.threads)
-        keep_heap()
+        keep_freed_memory()
         self.options = options
         self.device = pick_device(options.device)
         self.radar: RadarFile = load_classifier(options.model, options.preprocessing, options.class_names)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from taintwatch_calibration.cmag.similarity import StructuralSimilarity
+from taintwatch_calibration.craft.attack_folder import as_picture, whole
 from taintwatch_calibration.craft.measure import measure
-from taintwatch_calibration.craft.result import as_picture, whole
 from taintwatch_calibration.craft.session import Session
 
 __all__ = ["Faintness", "faintness", "finish"]

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from taintwatch_calibration.craft.optimise import Step
-from taintwatch_calibration.craft.result import Folder
+from taintwatch_calibration.craft.attack_folder import Folder
+from taintwatch_calibration.craft.engine import Step
 
 __all__ = ["watched"]
 

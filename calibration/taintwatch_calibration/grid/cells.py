@@ -7,9 +7,9 @@ import itertools
 import json
 from dataclasses import asdict, dataclass
 
-from taintwatch_calibration.craft.mount import Mount
-from taintwatch_calibration.craft.optimise import Schedule
+from taintwatch_calibration.craft.engine import Schedule
 from taintwatch_calibration.craft.physical import Pattern
+from taintwatch_calibration.craft.placement import Placement
 
 __all__ = ["BOTTOM_RIGHT", "Cell", "PatchPlan", "all_cells", "plan_of"]
 
@@ -36,9 +36,9 @@ class Cell:
     """`bottom-right` or `random`: where it is crafted and shown."""
 
     @property
-    def mount(self) -> Mount:
+    def placement(self) -> Placement:
         """Where it is shown."""
-        return Mount(self._positions, (self.patch_size,), rotation_degrees=ROTATION_DEGREES)
+        return Placement(self._positions, (self.patch_size,), rotation_degrees=ROTATION_DEGREES)
 
     @property
     def _positions(self) -> tuple[tuple[float, float] | None, ...]:
@@ -72,5 +72,5 @@ def all_cells() -> tuple[Cell, ...]:
 def plan_of(cell: Cell, target: int, iterations: int, seed: int) -> PatchPlan:
     """Return what to craft for a cell; cells of `multiple` that differ in the size shown share their patch."""
     sizes = (cell.patch_size,) if cell.sizes == "single" else MULTIPLE
-    mount = Mount(cell.mount.positions, sizes, rotation_degrees=ROTATION_DEGREES)
-    return PatchPlan(Pattern(target, mount, batch=cell.batch_size), Schedule(iterations=iterations, seed=seed))
+    placement = Placement(cell.placement.positions, sizes, rotation_degrees=ROTATION_DEGREES)
+    return PatchPlan(Pattern(target, placement, batch=cell.batch_size), Schedule(iterations=iterations, seed=seed))

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from taintwatch_calibration.craft.engine import Checkpoint, Step, optimise
 from taintwatch_calibration.craft.materials import Labelled, to_pictures
-from taintwatch_calibration.craft.mount import Mount, lay
-from taintwatch_calibration.craft.optimise import Checkpoint, Step, optimise
 from taintwatch_calibration.craft.physical import Model, PhysicalObjective, Pictures, start_values
+from taintwatch_calibration.craft.placement import Placement, apply_patterns
 from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_calibration.grid.cells import PatchPlan
 from taintwatch_models.errors import UsageError
@@ -48,14 +48,14 @@ def craft_once(
 
 
 def shown_on(
-    victims: Labelled, patch: NDArray[np.uint8], mount: Mount, preprocessing: Preprocessing, seed: int
+    victims: Labelled, patch: NDArray[np.uint8], placement: Placement, preprocessing: Preprocessing, seed: int
 ) -> NDArray[np.uint8]:
     """Return the victims' pixels with the patch at one place each, (N, height, width, 3), in the model's order."""
     generator = torch.Generator().manual_seed(seed)
     values = torch.from_numpy(patch.astype(np.float32) / 255).permute(2, 0, 1)[None]
     mask = torch.ones(1, 1, *patch.shape[:2])
     pixels = to_pictures(victims, preprocessing).pixels
-    laid, _ = lay(pixels, values, mask, mount, generator)
+    laid, _ = apply_patterns(pixels, values, mask, placement, generator)
     if preprocessing.order == "bgr":
         laid = laid.flip(1)
     return np.asarray((laid.permute(0, 2, 3, 1).numpy() * 255).round(), np.uint8)

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from taintwatch_calibration.craft.engine import Step
 from taintwatch_calibration.craft.materials import Labelled, classify, differentiable, to_pictures
-from taintwatch_calibration.craft.optimise import Step
 from taintwatch_calibration.craft.physical import Model, Pictures
-from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.grid.cells import Cell, plan_of
 from taintwatch_calibration.grid.crafting import craft_once, decode_patch, shown_on
 from taintwatch_calibration.grid.judging import Judge
 from taintwatch_calibration.grid.parts import Parts
 from taintwatch_calibration.rates import wilson_interval
+from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.storage import write_atomically
@@ -100,7 +100,7 @@ class Grid:
 
     def _shown(self, patch: NDArray[np.uint8], cell: Cell, turn: int) -> NDArray[np.uint8]:
         seed = 1000 + 17 * turn + self._options.seed
-        return shown_on(self._parts.victims, patch, cell.mount, self._radar.info.preprocessing, seed)
+        return shown_on(self._parts.victims, patch, cell.placement, self._radar.info.preprocessing, seed)
 
     def _differentiable(self) -> Model:
         if self._model is None:

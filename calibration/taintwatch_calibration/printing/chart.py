@@ -6,9 +6,9 @@ from taintwatch.sources.colour_profile import chart_colours
 from taintwatch_calibration.printing.marks import footer, printable_area
 from taintwatch_calibration.printing.pages import Box, Page
 from taintwatch_calibration.printing.pose_board import draw_marker
+from taintwatch_calibration.printing.printable import PrintedSheet
 from taintwatch_calibration.printing.sheet import Sheet
-from taintwatch_calibration.printing.sidecar import SheetInfo, sheet_id
-from taintwatch_calibration.printing.thing_sheets import Printed
+from taintwatch_calibration.printing.sheet_metadata import SheetMetadata, sheet_id
 
 __all__ = ["CHART_MARKERS", "COLUMNS", "PATCH_MM", "chart_boxes", "chart_marker_boxes", "chart_sheet"]
 
@@ -36,7 +36,7 @@ def chart_marker_boxes() -> dict[int, Box]:
     return {marker: Box(x, y, _MARKER_MM, _MARKER_MM) for marker, (x, y) in zip(CHART_MARKERS, corners, strict=True)}
 
 
-def chart_sheet(page: Page) -> Printed:
+def chart_sheet(page: Page) -> PrintedSheet:
     """Return the chart on one page."""
     area = printable_area(page)
     markers = chart_marker_boxes()
@@ -52,5 +52,5 @@ def chart_sheet(page: Page) -> Printed:
     for marker, box in markers.items():
         draw_marker(sheet, marker, Box(left + box.left_mm, top + box.top_mm, box.width_mm, box.height_mm))
     footer(sheet, f"Taintwatch colour chart {name}: photograph it flat, evenly lit, without flash")
-    info = SheetInfo("chart", name, page.name, page.width_mm, page.height_mm)
-    return Printed(sheet.pdf(), info, 1)
+    info = SheetMetadata("chart", name, page.name, page.width_mm, page.height_mm)
+    return PrintedSheet(sheet.pdf(), info, 1)

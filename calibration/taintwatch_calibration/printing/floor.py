@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from taintwatch_calibration.printing.marks import cut_lines, footer, printable_area
 from taintwatch_calibration.printing.pages import Page, fit_grid
+from taintwatch_calibration.printing.printable import PrintedSheet
 from taintwatch_calibration.printing.sheet import Sheet
-from taintwatch_calibration.printing.sidecar import SheetInfo, sheet_id
-from taintwatch_calibration.printing.thing_sheets import Printed
+from taintwatch_calibration.printing.sheet_metadata import SheetMetadata, sheet_id
 from taintwatch_models.errors import UsageError
 
 __all__ = ["floor_sheet"]
@@ -19,7 +19,7 @@ _CARD_MM = (60.0, 34.0)
 _GREY = (150, 150, 150)
 
 
-def floor_sheet(distances_m: Sequence[float], angles_deg: Sequence[float], page: Page) -> Printed:
+def floor_sheet(distances_m: Sequence[float], angles_deg: Sequence[float], page: Page) -> PrintedSheet:
     """Return a protractor for the object's foot, then a card for every place. Raises `UsageError`."""
     if not distances_m or not angles_deg:
         raise UsageError("Floor marks need at least one distance and one angle.")
@@ -44,8 +44,8 @@ def floor_sheet(distances_m: Sequence[float], angles_deg: Sequence[float], page:
         sheet.text(f"{100 * ahead:.0f} cm ahead,", x + 10, y + 5, height_mm=3.2)
         side = "right" if aside >= 0 else "left"
         sheet.text(f"{100 * abs(aside):.0f} cm {side} (facing it)", x + 10, y + 10, height_mm=3.2)
-    info = SheetInfo("floor", name, page.name, page.width_mm, page.height_mm)
-    return Printed(sheet.pdf(), info, 1 + math.ceil(len(places) / len(boxes)))
+    info = SheetMetadata("floor", name, page.name, page.width_mm, page.height_mm)
+    return PrintedSheet(sheet.pdf(), info, 1 + math.ceil(len(places) / len(boxes)))
 
 
 def _protractor(sheet: Sheet, angles_deg: Sequence[float]) -> None:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from taintwatch_calibration.faces.glasses_shape import GlassesShape
 from taintwatch_calibration.printing.marks import footer, printable_area
 from taintwatch_calibration.printing.pages import Box, Page
+from taintwatch_calibration.printing.printable import PrintedSheet
 from taintwatch_calibration.printing.sheet import Sheet
-from taintwatch_calibration.printing.sidecar import SheetInfo, sheet_id
-from taintwatch_calibration.printing.thing_sheets import Printed
+from taintwatch_calibration.printing.sheet_metadata import SheetMetadata, sheet_id
 from taintwatch_models.errors import UsageError
 
 __all__ = ["glasses_sheet"]
@@ -25,7 +25,7 @@ _GREY = (120, 120, 120)
 
 def glasses_sheet(
     picture: NDArray[np.uint8] | None, ipd_mm: float, page: Page, shape: GlassesShape | None = None
-) -> Printed:
+) -> PrintedSheet:
     """Return the sheet; `picture` (H, W, 3 or 4) RGB covers the frame's bounding box, None leaves it white.
 
     The box is that of `GlassesShape.mask`. Of a picture with transparent parts, as crafting writes it for a whole face,
@@ -47,8 +47,8 @@ def glasses_sheet(
     _front(sheet, picture, box, shape, ipd_mm)
     _temples(sheet, box, shape.hinge_height * ipd_mm, area)
     footer(sheet, f"Taintwatch glasses {name}: for pupils {ipd_mm:g} mm apart")
-    info = SheetInfo("glasses", name, page.name, page.width_mm, page.height_mm, box, words=f"{ipd_mm:g} mm")
-    return Printed(sheet.pdf(), info, 1)
+    info = SheetMetadata("glasses", name, page.name, page.width_mm, page.height_mm, box, words=f"{ipd_mm:g} mm")
+    return PrintedSheet(sheet.pdf(), info, 1)
 
 
 def _front(sheet: Sheet, picture: NDArray[np.uint8] | None, box: Box, shape: GlassesShape, ipd_mm: float) -> None:

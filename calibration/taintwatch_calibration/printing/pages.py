@@ -1,4 +1,4 @@
-"""Paper sizes and where things fit on them. All lengths are millimetres from the page's top left corner."""
+"""Paper sizes and where printables fit on them. All lengths are millimetres from the page's top left corner."""
 
 from __future__ import annotations
 

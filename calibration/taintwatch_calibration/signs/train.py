@@ -11,10 +11,10 @@ from pathlib import Path
 import click
 import torch
 
-from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.scripts import run_script
 from taintwatch_calibration.signs.material import load_material
 from taintwatch_calibration.signs.run import Settings, TrainingRun
+from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.errors import UsageError
 
 __all__ = ["main"]

@@ -10,8 +10,8 @@ from rich.live import Live
 from rich.text import Text
 
 from taintwatch.sources.factory import open_source
-from taintwatch_calibration.printing.sidecar import read_sheet
-from taintwatch_calibration.trial.clips import CONDITIONS, ClipInfo
+from taintwatch_calibration.printing.sheet_metadata import read_sheet
+from taintwatch_calibration.trial.clips import CONDITIONS, ClipMetadata
 from taintwatch_calibration.trial.matrix import Matrix, numbers
 from taintwatch_calibration.trial.record import Patience, Progress, advice, record_matrix
 from taintwatch_models.errors import SourceError, UsageError
@@ -46,7 +46,7 @@ def record(
         raise UsageError(f"{sheet}: there are no markers on this sheet; make one with `taintwatch print board`")
     named = next(known for known in CONDITIONS if known == condition)
     label = truth if truth is not None else info.label
-    clip = ClipInfo(
+    clip = ClipMetadata(
         named, fov, truth=_label(label), target=_label(target) if named == "attack" else None, light=light,
         markers_mm={str(i): [[x, y] for x, y in c] for i, c in corners.items()},
     )  # fmt: skip
@@ -68,12 +68,12 @@ def record(
 
 
 def _shown(progress: Progress) -> Text:
-    cell, stand = progress.cell, progress.stand
+    cell, pose = progress.cell, progress.pose
     text = Text(f"{progress.number} of {progress.total}: {cell.words}   ", style="bold")
     if progress.recorded_s is not None:
         return text.append(f"recording, {progress.recorded_s:.1f} s", style="red")
-    where = "no markers" if stand is None else f"you are at {stand.distance_m:.2f} m, {stand.angle_deg:.0f} degrees"
-    what = advice(cell, stand)
+    where = "no markers" if pose is None else f"you are at {pose.distance_m:.2f} m, {pose.angle_deg:.0f} degrees"
+    what = advice(cell, pose)
     return text.append(f"{where}: ").append(what, style="green" if what == "hold still" else "yellow")
 
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from taintwatch.footage.mapping import ENGINES
-from taintwatch_calibration.printing.sidecar import read_sheet
+from taintwatch_calibration.printing.sheet_metadata import read_sheet
 from taintwatch_calibration.progress import counted
-from taintwatch_calibration.trial.clips import CONDITIONS, ClipInfo, find_videos, read_poses
+from taintwatch_calibration.trial.clips import CONDITIONS, ClipMetadata, find_videos, read_poses
 from taintwatch_calibration.trial.figures import Rate, figures_of
 from taintwatch_calibration.trial.score import Judging, score_clips
 from taintwatch_calibration.trial.scored import SCORES, write_trial
@@ -82,7 +82,7 @@ def _shown(rate: Rate) -> tuple[str, str]:
 
 def _defaults(
     condition: str | None, sheet: Path | None, truth: str | None, target: str | None, light: str, fov: float
-) -> ClipInfo | None:
+) -> ClipMetadata | None:
     if condition is None:
         return None
     named = next(known for known in CONDITIONS if known == condition)
@@ -91,7 +91,7 @@ def _defaults(
     if info is not None and not corners:
         raise UsageError(f"{sheet}: there are no markers on this sheet; print it with a board, or give --poses")
     label = truth if truth is not None else None if info is None else info.label
-    return ClipInfo(
+    return ClipMetadata(
         named, fov, truth=_label(label), target=_label(target) if named == "attack" else None, light=light,
         markers_mm={str(i): [[x, y] for x, y in c] for i, c in corners.items()} or None, source="filmed",
     )  # fmt: skip

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from taintwatch_calibration.progress import counted
 from taintwatch_calibration.trial.matrix import Matrix, lights, numbers
-from taintwatch_calibration.trial.simulate import Setting, film_matrix
+from taintwatch_calibration.trial.simulate import Setting, simulate_matrix
 from taintwatch_models.errors import UsageError
 
 __all__ = ["simulate"]
@@ -65,7 +65,7 @@ def simulate(
     )  # fmt: skip
     matrix = Matrix(numbers(distances, "--distances"), numbers(angles, "--angles"), lights(films))
     with counted(Console(stderr=True), "filming") as progress:
-        videos = film_matrix(setting, matrix, out, workers=workers, progress=progress)
+        videos = simulate_matrix(setting, matrix, out, workers=workers, progress=progress)
     click.echo(f"{out}: {len(videos)} clips of {len(matrix.cells)} places; score them with `taintwatch trial score`")
 
 

@@ -10,13 +10,22 @@ from typing import Any, Literal, get_args
 
 from taintwatch.sources.folder import files_below
 from taintwatch.sources.video import VIDEO_SUFFIXES
-from taintwatch_calibration.film.lens import Stand
+from taintwatch_calibration.camera_model.pinhole_camera import CameraPose
 from taintwatch_calibration.trial.matrix import Cell
 from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["CONDITIONS", "ClipInfo", "Condition", "PoseRow", "find_videos", "pose_during", "read_clip", "read_poses",
-           "write_clip_info"]  # fmt: skip
+__all__ = [
+    "CONDITIONS",
+    "ClipMetadata",
+    "Condition",
+    "PoseRow",
+    "find_videos",
+    "pose_during",
+    "read_clip",
+    "read_poses",
+    "write_clip_metadata",
+]
 
 FORMAT = "taintwatch-clip/1"
 Condition = Literal["attack", "control", "clean"]
@@ -25,7 +34,7 @@ COLUMNS = ("from_s", "to_s", "distance_m", "angle_deg")
 
 
 @dataclass(frozen=True, slots=True)
-class ClipInfo:
+class ClipMetadata:
     """One clip of a trial. JSON-ready."""
 
     condition: Condition
@@ -60,12 +69,12 @@ class PoseRow:
 
     from_s: float
     to_s: float
-    stand: Stand
+    pose: CameraPose
     video: str | None = None
     """The file's name it is about; None: any."""
 
 
-def write_clip_info(video: Path, info: ClipInfo) -> None:
+def write_clip_metadata(video: Path, info: ClipMetadata) -> None:
     """Write NAME.json beside NAME.mp4, whole or not at all. Raises `UsageError`."""
     try:
         text = json.dumps({"format": FORMAT, **asdict(info)}, indent=1) + "\n"
@@ -74,7 +83,7 @@ def write_clip_info(video: Path, info: ClipInfo) -> None:
         raise UsageError(f"{video.with_suffix('.json')} cannot be written ({error.strerror or error})") from error
 
 
-def read_clip(video: Path) -> ClipInfo | None:
+def read_clip(video: Path) -> ClipMetadata | None:
     """Read the JSON beside a video; None where there is none. Raises `UsageError` for a damaged one."""
     path = video.with_suffix(".json")
     if not path.is_file():
@@ -83,7 +92,7 @@ def read_clip(video: Path) -> ClipInfo | None:
         document: Any = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
             raise ValueError(f"its format is not '{FORMAT}'")
-        info = ClipInfo(**document)
+        info = ClipMetadata(**document)
         if info.condition not in CONDITIONS:
             raise ValueError(f"its condition is {info.condition!r}, not one of {', '.join(CONDITIONS)}")
         return info if info.cell is None else replace(info, cell=Cell(**document["cell"]))
@@ -103,11 +112,11 @@ def read_poses(path: Path) -> tuple[PoseRow, ...]:
     return tuple(_row(path, number, row) for number, row in enumerate(rows, 2))
 
 
-def pose_during(rows: tuple[PoseRow, ...], video: str, time_s: float) -> Stand | None:
+def pose_during(rows: tuple[PoseRow, ...], video: str, time_s: float) -> CameraPose | None:
     """Return the pose that a CSV gives for this moment of a video."""
     for row in rows:
         if row.video in (None, "", video) and row.from_s - 1e-6 <= time_s < row.to_s:
-            return row.stand
+            return row.pose
     return None
 
 
@@ -137,4 +146,4 @@ def _row(path: Path, number: int, row: dict[str, str]) -> PoseRow:
         raise UsageError(f"{path}, line {number}: {', '.join(COLUMNS)} must be numbers") from None
     if not (start < end and 0 < distance <= 1000 and abs(angle) < 90):
         raise UsageError(f"{path}, line {number}: from_s must be before to_s, distance_m above 0, angle_deg below 90")
-    return PoseRow(start, end, Stand(distance, angle), row.get("video"))
+    return PoseRow(start, end, CameraPose(distance, angle), row.get("video"))

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_calibration.film.lens import Lens, solve, stand_of
+from taintwatch_calibration.camera_model.pinhole_camera import PinholeCamera, camera_pose_of, estimate_pose
 from taintwatch_calibration.trial.markers import MarkerFinder
 from taintwatch_models.errors import UsageError
 
-__all__ = ["LensFit", "fit_fov"]
+__all__ = ["FovFit", "fit_fov"]
 
 _LEAST_MARKERS = 4
 _LEAST_VIEWS = 4
@@ -24,7 +24,7 @@ Points = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class LensFit:
+class FovFit:
     """What was found. JSON-ready."""
 
     fov_deg: float
@@ -36,7 +36,7 @@ class LensFit:
     """The largest angle that the sheet was seen at."""
 
 
-def fit_fov(images: Iterable[NDArray[np.uint8]], markers_mm: Mapping[str, list[list[float]]]) -> LensFit:
+def fit_fov(images: Iterable[NDArray[np.uint8]], markers_mm: Mapping[str, list[list[float]]]) -> FovFit:
     """Fit the focal length, with the axis in the picture's middle, square pixels and no distortion.
 
     Raises `UsageError`: too few pictures with markers, or all from straight ahead, where a near camera with a wide lens
@@ -62,9 +62,9 @@ def fit_fov(images: Iterable[NDArray[np.uint8]], markers_mm: Mapping[str, list[l
     return _fitted(_thinned(views), size)
 
 
-def _fitted(views: list[tuple[Points, Points]], size: tuple[int, int]) -> LensFit:
+def _fitted(views: list[tuple[Points, Points]], size: tuple[int, int]) -> FovFit:
     height, width = size
-    guess = Lens(width, height, 60.0).matrix
+    guess = PinholeCamera(width, height, 60.0).matrix
     flags = (
         cv2.CALIB_USE_INTRINSIC_GUESS | cv2.CALIB_FIX_PRINCIPAL_POINT | cv2.CALIB_FIX_ASPECT_RATIO
         | cv2.CALIB_ZERO_TANGENT_DIST | cv2.CALIB_FIX_K1 | cv2.CALIB_FIX_K2 | cv2.CALIB_FIX_K3
@@ -76,21 +76,21 @@ def _fitted(views: list[tuple[Points, Points]], size: tuple[int, int]) -> LensFi
         raise UsageError(
             f"these pictures would mean a field of view of {fov:.0f} degrees; film the sheet at more of a slant"
         )
-    slant = _largest_slant(views, Lens(width, height, fov))
+    slant = _largest_slant(views, PinholeCamera(width, height, fov))
     if slant < _SLANT_DEG:
         raise UsageError(
             f"the sheet is seen at {slant:.0f} degrees at most, which does not tell a field of view; go round it to "
             f"{_SLANT_DEG:.0f} degrees or more"
         )
-    return LensFit(round(fov, 2), round(float(error), 3), len(views), round(slant, 1))
+    return FovFit(round(fov, 2), round(float(error), 3), len(views), round(slant, 1))
 
 
-def _largest_slant(views: list[tuple[Points, Points]], lens: Lens) -> float:
+def _largest_slant(views: list[tuple[Points, Points]], camera: PinholeCamera) -> float:
     angles = [0.0]
     for points, pixels in views:
-        pose = solve(lens, points[:, :2].astype(np.float64), pixels.astype(np.float64))
+        pose = estimate_pose(camera, points[:, :2].astype(np.float64), pixels.astype(np.float64))
         if pose is not None:
-            angles.append(abs(stand_of(*pose).angle_deg))
+            angles.append(abs(camera_pose_of(*pose).angle_deg))
     return max(angles)
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_calibration.film.lens import Lens, Stand, solve, stand_of
+from taintwatch_calibration.camera_model.pinhole_camera import CameraPose, PinholeCamera, camera_pose_of, estimate_pose
 from taintwatch_calibration.printing.pose_board import marker_dictionary
 from taintwatch_models.errors import UsageError
 
@@ -22,7 +22,7 @@ class MarkerFinder:
     """Finds a sheet's markers in pictures of one camera."""
 
     def __init__(self, markers_mm: Mapping[str, list[list[float]]], fov_deg: float) -> None:
-        """`markers_mm` as in `ClipInfo`. Raises `UsageError` for what cannot be markers."""
+        """`markers_mm` as in `ClipMetadata`. Raises `UsageError` for what cannot be markers."""
         self._fov_deg = fov_deg
         try:
             self._markers = {int(i): np.array(c, np.float64).reshape(4, 2) for i, c in markers_mm.items()}
@@ -40,13 +40,13 @@ class MarkerFinder:
         pairs = zip(np.ravel(ids).tolist(), found, strict=True)
         return {i: np.asarray(c, np.float64).reshape(4, 2) for i, c in pairs if i in self._markers}
 
-    def stand(self, image: NDArray[np.uint8]) -> Stand | None:
+    def pose(self, image: NDArray[np.uint8]) -> CameraPose | None:
         """Return where the camera stands; None where too few markers are seen."""
         seen = self.corners(image)
         if len(seen) < LEAST_MARKERS:
             return None
         sheet = np.concatenate([self._markers[i] for i in seen])
         pixels = np.concatenate(list(seen.values()))
-        lens = Lens(image.shape[1], image.shape[0], self._fov_deg)
-        pose = solve(lens, sheet, pixels)
-        return None if pose is None else stand_of(*pose)
+        camera = PinholeCamera(image.shape[1], image.shape[0], self._fov_deg)
+        pose = estimate_pose(camera, sheet, pixels)
+        return None if pose is None else camera_pose_of(*pose)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch.demo.drawing import AMBER, GREEN, GREY, INK, RED, WHITE, canvas, text
-from taintwatch_calibration.film.lens import Stand
+from taintwatch_calibration.camera_model.pinhole_camera import CameraPose
 from taintwatch_models.records import Prediction, Verdict
 
 __all__ = ["as_data_uri", "draw_example"]
@@ -20,7 +20,7 @@ _FOOTER = 58
 
 
 def draw_example(
-    prediction: Prediction, verdicts: Sequence[Verdict], stand: Stand | None, *, fooled: bool | None, attacked: bool
+    prediction: Prediction, verdicts: Sequence[Verdict], pose: CameraPose | None, *, fooled: bool | None, attacked: bool
 ) -> NDArray[np.uint8]:
     """Return the frame with the detectors' regions, and facts under it: (height, 400, 3) blue-green-red."""
     frame = prediction.frame.image
@@ -41,7 +41,7 @@ def draw_example(
             f"{verdict.detector} {verdict.score:.2g}{' > ' if verdict.suspicious else ' <= '}{verdict.threshold:.2g}"
         )
         left = text(foot, words + "   ", left, 36, 9, (110, 110, 255) if verdict.suspicious else GREEN)
-    place = "no pose" if stand is None else f"{stand.distance_m:.2f} m, {stand.angle_deg:.0f} degrees"
+    place = "no pose" if pose is None else f"{pose.distance_m:.2f} m, {pose.angle_deg:.0f} degrees"
     end = text(foot, place + "   ", 8, 52, 9, GREY)
     if attacked:
         text(foot, "attack in the picture", end, 52, 9, AMBER)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from taintwatch.sources.base import Grab, Source
 from taintwatch.sources.reading import grabs_of
-from taintwatch_calibration.film.lens import Stand
-from taintwatch_calibration.film.recording import recording
-from taintwatch_calibration.trial.clips import ClipInfo, read_clip, write_clip_info
+from taintwatch_calibration.camera_model.pinhole_camera import CameraPose
+from taintwatch_calibration.camera_model.video_recorder import recording
+from taintwatch_calibration.trial.clips import ClipMetadata, read_clip, write_clip_metadata
 from taintwatch_calibration.trial.markers import MarkerFinder
 from taintwatch_calibration.trial.matrix import Cell
 from taintwatch_models.errors import UsageError
@@ -41,7 +41,7 @@ class Progress:
     cell: Cell
     number: int
     total: int
-    stand: Stand | None
+    pose: CameraPose | None
     """None: too few markers are seen."""
     recorded_s: float | None
     """None while one does not stand right."""
@@ -59,22 +59,22 @@ class Filmed:
     """Not recorded, because the source ended."""
 
 
-def advice(cell: Cell, stand: Stand | None) -> str:
+def advice(cell: Cell, pose: CameraPose | None) -> str:
     """Return what to do to get to the cell, in a few words; `hold still` where one is there."""
-    if stand is None:
+    if pose is None:
         return "show the markers: too few are seen"
     words = []
-    off = cell.distance_m - stand.distance_m
+    off = cell.distance_m - pose.distance_m
     if abs(off) > CLOSE * cell.distance_m:
         words.append(f"{'back' if off > 0 else 'come'} {100 * abs(off):.0f} cm {'off' if off > 0 else 'closer'}")
-    turn = cell.angle_deg - stand.angle_deg
+    turn = cell.angle_deg - pose.angle_deg
     if abs(turn) > CLOSE_DEG:
         words.append(f"move {abs(turn):.0f} degrees to the {'right' if turn > 0 else 'left'}")
     return ", ".join(words) or "hold still"
 
 
 def record_matrix(
-    source: Source, cells: Sequence[Cell], clip: ClipInfo, out: Path, patience: Patience, *,
+    source: Source, cells: Sequence[Cell], clip: ClipMetadata, out: Path, patience: Patience, *,
     tell: Callable[[Progress], None] = lambda progress: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Filmed:  # fmt: skip
@@ -98,7 +98,7 @@ def record_matrix(
             told = _Teller(tell, cell, number, len(wanted))
             if not _wait(pictures, finder, patience, told) or not _take(pictures, finder, patience, told, video):
                 break
-            write_clip_info(video, replace(clip, cell=cell, source=f"filmed with {source.description}"))
+            write_clip_metadata(video, replace(clip, cell=cell, source=f"filmed with {source.description}"))
             done.append(video)
     finally:
         source.close()
@@ -112,13 +112,13 @@ class _Teller:
     number: int
     total: int
 
-    def __call__(self, stand: Stand | None, recorded_s: float | None) -> bool:
+    def __call__(self, pose: CameraPose | None, recorded_s: float | None) -> bool:
         """Tell of a picture; return whether one stands right."""
-        self.tell(Progress(self.cell, self.number, self.total, stand, recorded_s))
-        return advice(self.cell, stand) == "hold still"
+        self.tell(Progress(self.cell, self.number, self.total, pose, recorded_s))
+        return advice(self.cell, pose) == "hold still"
 
 
-def _video(out: Path, clip: ClipInfo, cell: Cell) -> Path:
+def _video(out: Path, clip: ClipMetadata, cell: Cell) -> Path:
     return out / f"{clip.condition}-{cell.slug}.mp4"
 
 
@@ -139,14 +139,14 @@ def _wait(
     right_since: float | None = None
     seen_at: float | None = None
     for grab, time_s in pictures:
-        stand = finder.stand(grab.image)
-        seen_at = time_s if seen_at is None or stand is not None else seen_at
+        pose = finder.pose(grab.image)
+        seen_at = time_s if seen_at is None or pose is not None else seen_at
         if time_s - seen_at > patience.no_markers_s:
             raise UsageError(
                 f"no marker was seen for {patience.no_markers_s:g} s: is it the sheet of --sheet, in the picture, "
                 "sharp and large enough (a marker takes about 15 pixels)?"
             )
-        if not told(stand, None):
+        if not told(pose, None):
             right_since = None
         elif right_since is None:
             right_since = time_s
@@ -165,7 +165,7 @@ def _take(
             for grab, time_s in pictures:
                 start = time_s if start is None else start
                 recorder.add(grab.image, time_s - start)
-                told(finder.stand(grab.image), time_s - start)
+                told(finder.pose(grab.image), time_s - start)
                 if time_s - start >= patience.clip_s - 1e-9:
                     return True
             raise _SourceEnded

@@ -15,9 +15,9 @@ from taintwatch.sources.reading import read_through
 from taintwatch.sources.video import VideoSource
 from taintwatch.vote.voter import Voter
 from taintwatch.vote.window import KofN
-from taintwatch_calibration.film.lens import Stand
+from taintwatch_calibration.camera_model.pinhole_camera import CameraPose
 from taintwatch_calibration.machine import machine
-from taintwatch_calibration.trial.clips import ClipInfo, PoseRow, pose_during, read_clip
+from taintwatch_calibration.trial.clips import ClipMetadata, PoseRow, pose_during, read_clip
 from taintwatch_calibration.trial.markers import MarkerFinder
 from taintwatch_calibration.trial.overlay import as_data_uri, draw_example
 from taintwatch_calibration.trial.scored import ScoredClip, Trial, clip_from_json
@@ -43,7 +43,7 @@ class Judging:
 
 def score_clips(
     videos: Sequence[Path], judging: Judging, done: Path | None, *,
-    poses: tuple[PoseRow, ...] = (), defaults: ClipInfo | None = None, workers: int = 0, engine: str = "processes",
+    poses: tuple[PoseRow, ...] = (), defaults: ClipMetadata | None = None, workers: int = 0, engine: str = "processes",
     progress: Callable[[Finished], None] = lambda finished: None,
 ) -> Trial:  # fmt: skip
     """Score every video; what is in the folder `done` is not scored again.
@@ -92,7 +92,7 @@ def label_of(label: str | int | None, model: LoadedModel) -> int | None:
     raise UsageError(f"the model has no label {label!r}; give its name, or a number from 0 to {len(names) - 1}")
 
 
-def _info(video: Path, defaults: ClipInfo | None) -> ClipInfo:
+def _info(video: Path, defaults: ClipMetadata | None) -> ClipMetadata:
     found = read_clip(video)
     if found is not None:
         return found
@@ -109,7 +109,7 @@ def _model(settings: ModelSettings) -> LoadedModel:
     return load_model(settings)
 
 
-def _score_one(argument: tuple[str, ClipInfo, Judging, tuple[PoseRow, ...]]) -> dict[str, Any]:
+def _score_one(argument: tuple[str, ClipMetadata, Judging, tuple[PoseRow, ...]]) -> dict[str, Any]:
     """Score one clip in a worker; return a `ScoredClip` as JSON."""
     name, info, judging, rows = argument
     video, model = Path(name), _model(judging.model)
@@ -129,23 +129,23 @@ def _score_one(argument: tuple[str, ClipInfo, Judging, tuple[PoseRow, ...]]) -> 
                 continue
             verdicts = tuple(detector(outcome) for detector in model.detectors)
             right = None if truth is None else outcome.label == truth
-            stand = placed(outcome.frame)
-            _append(clip, outcome, verdicts, stand, right, None if target is None else outcome.label == target)
+            pose = placed(outcome.frame)
+            _append(clip, outcome, verdicts, pose, right, None if target is None else outcome.label == target)
             clip.raised.append(voter(outcome.frame, verdicts)[-1].raised)
-            gallery.look(outcome, verdicts, stand, right)
+            gallery.look(outcome, verdicts, pose, right)
     placed.check()
     return asdict(replace(clip, rejected=rejected, examples=gallery.pictures()))
 
 
 def _append(
-    clip: ScoredClip, outcome: Prediction, verdicts: Sequence[Verdict], stand: Stand | None,
+    clip: ScoredClip, outcome: Prediction, verdicts: Sequence[Verdict], pose: CameraPose | None,
     right: bool | None, hit: bool | None,
 ) -> None:  # fmt: skip
     time_s = float(outcome.frame.media_s or 0.0)
     clip.time_s.append(round(time_s, 4))
     clip.attacked.append(clip.info.attacked(time_s))
-    clip.distance_m.append(None if stand is None else round(stand.distance_m, 4))
-    clip.angle_deg.append(None if stand is None else round(stand.angle_deg, 2))
+    clip.distance_m.append(None if pose is None else round(pose.distance_m, 4))
+    clip.angle_deg.append(None if pose is None else round(pose.angle_deg, 2))
     clip.labels.append(outcome.label_name)
     clip.right.append(right)
     clip.hit.append(hit)
@@ -168,22 +168,22 @@ def _batches(video: Path) -> Iterator[list[Frame]]:
 class _Placing:
     """Where the camera stands in each frame: by the CSV, the markers, or as planned."""
 
-    def __init__(self, video: Path, info: ClipInfo, rows: tuple[PoseRow, ...]) -> None:
+    def __init__(self, video: Path, info: ClipMetadata, rows: tuple[PoseRow, ...]) -> None:
         self._video, self._info, self._rows = video, info, rows
         self._finder = None if info.markers_mm is None else MarkerFinder(info.markers_mm, info.fov_deg)
         self.how = "csv" if rows else "markers" if self._finder is not None else "plan"
         self._placed = 0
 
-    def __call__(self, frame: Frame) -> Stand | None:
+    def __call__(self, frame: Frame) -> CameraPose | None:
         if self._rows:
-            stand = pose_during(self._rows, self._video.name, frame.media_s or 0.0)
+            pose = pose_during(self._rows, self._video.name, frame.media_s or 0.0)
         elif self._finder is not None:
-            stand = self._finder.stand(frame.image)
+            pose = self._finder.pose(frame.image)
         else:
             cell = self._info.cell
-            stand = None if cell is None else Stand(cell.distance_m, cell.angle_deg)
-        self._placed += stand is not None
-        return stand
+            pose = None if cell is None else CameraPose(cell.distance_m, cell.angle_deg)
+        self._placed += pose is not None
+        return pose
 
     def check(self) -> None:
         """Raises `UsageError` where no frame had a pose."""
@@ -201,11 +201,11 @@ class _Placing:
 class _Gallery:
     """Keeps the most telling frames of a clip: the first one fooled, and the middle one; before them the first."""
 
-    def __init__(self, info: ClipInfo) -> None:
+    def __init__(self, info: ClipMetadata) -> None:
         self._info = info
         self._kept: dict[str, tuple[float, Any]] = {}
 
-    def look(self, p: Prediction, verdicts: Sequence[Verdict], stand: Stand | None, right: bool | None) -> None:
+    def look(self, p: Prediction, verdicts: Sequence[Verdict], pose: CameraPose | None, right: bool | None) -> None:
         time_s = float(p.frame.media_s or 0.0)
         attacked = self._info.attacked(time_s)
         told = any(verdict.suspicious for verdict in verdicts[:1])
@@ -217,7 +217,7 @@ class _Gallery:
         for name, is_one in wanted.items():
             if is_one and name not in self._kept:
                 fooled = None if right is None else not right
-                picture = draw_example(p, verdicts, stand, fooled=fooled, attacked=attacked)
+                picture = draw_example(p, verdicts, pose, fooled=fooled, attacked=attacked)
                 self._kept[name] = (round(time_s, 3), as_data_uri(picture))
 
     def pictures(self) -> list[tuple[float, str]]:

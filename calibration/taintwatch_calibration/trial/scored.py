@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from taintwatch_calibration.trial.clips import ClipInfo
+from taintwatch_calibration.trial.clips import ClipMetadata
 from taintwatch_calibration.trial.matrix import Cell
 from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
@@ -25,7 +25,7 @@ class ScoredClip:
 
     video: str
     sha256: str
-    info: ClipInfo
+    info: ClipMetadata
     time_s: list[float]
     attacked: list[bool]
     distance_m: list[float | None]
@@ -95,7 +95,7 @@ def read_trial(path: Path) -> Trial:
 
 def clip_from_json(values: dict[str, Any]) -> ScoredClip:
     """Build a clip from `asdict`'s JSON. Raises `KeyError`, `TypeError`."""
-    info = ClipInfo(**values["info"])
+    info = ClipMetadata(**values["info"])
     if info.cell is not None:
         info = replace(info, cell=Cell(**values["info"]["cell"]))
     examples = [(float(time_s), str(picture)) for time_s, picture in values["examples"]]

@@ -21,17 +21,24 @@ from taintwatch.footage.tasks import Task
 from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch.sources.colour_profile import profile_named
 from taintwatch.sources.folder import read_image
-from taintwatch_calibration.film.lens import Lens
-from taintwatch_calibration.film.raster import Raster, Stuck, cut_out, page_raster, with_stuck
-from taintwatch_calibration.film.recording import recording
-from taintwatch_calibration.film.sheet_scene import SheetScene, Shot
-from taintwatch_calibration.printing.sidecar import SheetInfo, read_sheet
-from taintwatch_calibration.trial.clips import COLUMNS, CONDITIONS, ClipInfo, Condition, read_clip, write_clip_info
+from taintwatch_calibration.camera_model.pinhole_camera import PinholeCamera
+from taintwatch_calibration.camera_model.raster import Cutout, Raster, cut_out, page_raster, paste_cutout
+from taintwatch_calibration.camera_model.sheet_scene import SheetScene, Shot
+from taintwatch_calibration.camera_model.video_recorder import recording
+from taintwatch_calibration.printing.sheet_metadata import SheetMetadata, read_sheet
+from taintwatch_calibration.trial.clips import (
+    COLUMNS,
+    CONDITIONS,
+    ClipMetadata,
+    Condition,
+    read_clip,
+    write_clip_metadata,
+)
 from taintwatch_calibration.trial.matrix import Cell, Matrix
 from taintwatch_models.errors import BadFrame, UsageError
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["Setting", "film_matrix", "make_scene", "sheet_condition"]
+__all__ = ["Setting", "make_scene", "sheet_condition", "simulate_matrix"]
 
 _SHEETS_OF_ATTACKS = ("patch", "picture", "stickers", "glasses")
 
@@ -43,7 +50,7 @@ class Setting:
     sheet: str
     """PDF of the object, with a board of markers."""
     attack: str | None = None
-    """PDF whose thing is cut out and stuck on the object; None: the sheet alone."""
+    """PDF whose printable is cut out and stuck on the object; None: the sheet alone."""
     control: str | None = None
     at: tuple[float, float] = (0.5, 0.5)
     """Where its middle goes, in the object's width and height."""
@@ -63,9 +70,9 @@ class Setting:
     seed: int = 0
 
     @property
-    def lens(self) -> Lens:
+    def camera(self) -> PinholeCamera:
         """The camera. Raises `UsageError`."""
-        return Lens(self.width, self.height, self.fov_deg)
+        return PinholeCamera(self.width, self.height, self.fov_deg)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -76,14 +83,14 @@ class Setting:
         return tuple(condition for condition in CONDITIONS if given[condition])
 
 
-def sheet_condition(info: SheetInfo) -> Condition:
+def sheet_condition(info: SheetMetadata) -> Condition:
     """Return what a sheet alone is: an attack, a control or a clean object."""
     if info.kind in _SHEETS_OF_ATTACKS:
         return "attack"
     return "control" if info.kind == "control" else "clean"
 
 
-def film_matrix(
+def simulate_matrix(
     setting: Setting, matrix: Matrix, out: Path, *, workers: int = 0,
     progress: Callable[[Finished], None] = lambda finished: None,
 ) -> list[Path]:  # fmt: skip
@@ -108,7 +115,7 @@ def film_matrix(
     return videos
 
 
-def make_scene(setting: Setting, cell: Cell, condition: Condition) -> tuple[SheetScene, ClipInfo]:
+def make_scene(setting: Setting, cell: Cell, condition: Condition) -> tuple[SheetScene, ClipMetadata]:
     """Return a clip's scene and what its JSON says. Raises `UsageError`."""
     info, plain, attacked = _rasters(setting.sheet, setting.attack, setting.control, setting.at, setting.profile)
     whole = setting.attack is None and setting.control is None
@@ -126,8 +133,8 @@ def make_scene(setting: Setting, cell: Cell, condition: Condition) -> tuple[Shee
     film = CAMERA_MODELS[cell.light](seed)
     background = _background(setting.background, setting.width, setting.height, setting.seed)
     stuck = plain if whole else attacked.get(condition)
-    scene = SheetScene(plain, stuck, background, setting.lens, shot, film)
-    clip = ClipInfo(
+    scene = SheetScene(plain, stuck, background, setting.camera, shot, film)
+    clip = ClipMetadata(
         condition,
         setting.fov_deg,
         truth=info.label if setting.truth is None else setting.truth,
@@ -172,7 +179,7 @@ def _film_clip(argument: tuple[dict[str, Any], dict[str, Any], Condition, str, s
         for index in range(scene.frame_count):
             recorder.add(scene.render(index), index / scene.fps)
     _write_truth(video.with_suffix(".truth.csv"), scene)
-    write_clip_info(video, replace(clip, made_of=made_of))  # last: with it the clip is there
+    write_clip_metadata(video, replace(clip, made_of=made_of))  # last: with it the clip is there
     return scene.frame_count
 
 
@@ -181,16 +188,16 @@ def _write_truth(path: Path, scene: SheetScene) -> None:
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for index in range(scene.frame_count):
-        stand = scene.stand(index)
+        pose = scene.pose(index)
         times = index / scene.fps, (index + 1) / scene.fps
-        writer.writerow([f"{value:.5f}" for value in (*times, stand.distance_m, stand.angle_deg)])
+        writer.writerow([f"{value:.5f}" for value in (*times, pose.distance_m, pose.angle_deg)])
     write_atomically(path, text.getvalue().encode())
 
 
 @lru_cache(maxsize=1)
 def _rasters(
     sheet: str, attack: str | None, control: str | None, at: tuple[float, float], profile: str
-) -> tuple[SheetInfo, Raster, dict[Condition, Raster]]:
+) -> tuple[SheetMetadata, Raster, dict[Condition, Raster]]:
     """Return the sheet's description, its raster, and what it looks like with each piece stuck on."""
     printed, pdf = profile_named(profile), Path(sheet)
     info = read_sheet(pdf)
@@ -200,7 +207,7 @@ def _rasters(
     for condition, piece in pieces:
         if piece is not None:
             path = Path(piece)
-            found[condition] = with_stuck(plain, info, Stuck(cut_out(path, read_sheet(path), printed), *at))
+            found[condition] = paste_cutout(plain, info, Cutout(cut_out(path, read_sheet(path), printed), *at))
     return info, plain, found
 
 
@@ -216,7 +223,7 @@ def _background(name: str | None, width: int, height: int, seed: int) -> NDArray
 
 def _check(setting: Setting) -> None:
     """Say at once what would fail in every worker. Raises `UsageError`."""
-    _ = setting.lens
+    _ = setting.camera
     if not 0 < setting.fps <= 240 or not 0 < setting.seconds <= 3600 or not 0 <= setting.lead_s <= 3600:
         raise UsageError("clips have up to 240 frames a second and last up to an hour")
     if not all(math.isfinite(value) and -5 <= value <= 6 for value in setting.at):

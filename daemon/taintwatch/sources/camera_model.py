@@ -26,7 +26,7 @@ def plain(image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
 class SimulatedCamera:
     """One camera in one light. The defaults are a webcam in an office: light that drifts, a little blur, noise, JPEG.
 
-    Crafting draws from the same settings with `taintwatch_calibration.camera_model`. Levels are grey levels of
+    Crafting draws from the same settings (`taintwatch_calibration.camera_model.variation`). Levels are grey levels of
     255, of the encoded (sRGB) picture.
     """
 

@@ -18,10 +18,10 @@ from taintwatch_calibration.bench.zoo.recipes import Recipe
 from taintwatch_calibration.bench.zoo.store import trigger_path
 from taintwatch_calibration.bench.zoo.training import Report, ZooTraining
 from taintwatch_calibration.bench.zoo.trigger import TRIGGER, trigger_picture
-from taintwatch_calibration.denormals import denormals_flushed
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.signs.evaluate import predict
 from taintwatch_calibration.signs.export import preprocessing_toml, write_json, write_onnx
+from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.verify import autograd_difference, check_inputs
 from taintwatch_models.preprocessing import read_description

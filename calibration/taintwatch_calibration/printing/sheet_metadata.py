@@ -13,7 +13,7 @@ from taintwatch_calibration.printing.pose_board import PoseBoard
 from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["BoardPlace", "SheetInfo", "read_sheet", "sheet_id", "write_sheet"]
+__all__ = ["BoardPlace", "SheetMetadata", "read_sheet", "sheet_id", "write_sheet"]
 
 FORMAT = "taintwatch-sheet/1"
 
@@ -28,7 +28,7 @@ class BoardPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class SheetInfo:
+class SheetMetadata:
     """One printed sheet, its first page; lengths in millimetres from the page's top left corner."""
 
     kind: str
@@ -38,7 +38,7 @@ class SheetInfo:
     page: str
     page_width_mm: float
     page_height_mm: float
-    thing: Box | None = None
+    printable: Box | None = None
     """The object that is filmed or cut out."""
     board: BoardPlace | None = None
     words: str = ""
@@ -58,8 +58,11 @@ class SheetInfo:
 
     def centre(self) -> tuple[float, float]:
         """Return the middle of the object, of the board where there is none, else of the page."""
-        if self.thing is not None:
-            return self.thing.left_mm + self.thing.width_mm / 2, self.thing.top_mm + self.thing.height_mm / 2
+        if self.printable is not None:
+            return (
+                self.printable.left_mm + self.printable.width_mm / 2,
+                self.printable.top_mm + self.printable.height_mm / 2,
+            )
         if self.board is not None:
             board = self.board.board
             return self.board.left_mm + board.width_mm / 2, self.board.top_mm + board.height_mm / 2
@@ -74,7 +77,7 @@ def sheet_id(kind: str, page: Page, *parts: object) -> str:
     return digest.hexdigest()[:8]
 
 
-def write_sheet(pdf: Path, content: bytes, info: SheetInfo) -> None:
+def write_sheet(pdf: Path, content: bytes, info: SheetMetadata) -> None:
     """Write the PDF and, beside it, its JSON; each whole or not at all. Raises `UsageError`."""
     document = {"format": FORMAT, **asdict(info)}
     beside = pdf.with_suffix(".json")
@@ -87,7 +90,7 @@ def write_sheet(pdf: Path, content: bytes, info: SheetInfo) -> None:
         raise UsageError(f"{pdf} cannot be written ({error.strerror or error}): choose another --out.") from error
 
 
-def read_sheet(path: Path) -> SheetInfo:
+def read_sheet(path: Path) -> SheetMetadata:
     """Read the JSON beside a PDF (either path will do). Raises `UsageError`."""
     beside = path.with_suffix(".json")
     try:
@@ -105,11 +108,11 @@ def read_sheet(path: Path) -> SheetInfo:
         raise UsageError(f"{beside}: a damaged description of a sheet ({error}); print the sheet anew") from None
 
 
-def _built(document: dict[str, Any]) -> SheetInfo:
-    thing, place = document.pop("thing"), document.pop("board")
-    info = SheetInfo(**document)
-    if thing is not None:
-        info = replace(info, thing=Box(**thing))
+def _built(document: dict[str, Any]) -> SheetMetadata:
+    printable, place = document.pop("printable"), document.pop("board")
+    info = SheetMetadata(**document)
+    if printable is not None:
+        info = replace(info, printable=Box(**printable))
     if place is not None:
         board = PoseBoard.from_json(place["board"])
         info = replace(info, board=BoardPlace(board, float(place["left_mm"]), float(place["top_mm"])))

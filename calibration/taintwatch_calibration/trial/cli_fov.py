@@ -1,4 +1,4 @@
-"""`taintwatch trial lens`: the camera's field of view."""
+"""`taintwatch trial fov`: the camera's field of view."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import click
 
 from taintwatch.sources.factory import open_source
 from taintwatch.sources.reading import read_through
-from taintwatch_calibration.printing.sidecar import read_sheet
+from taintwatch_calibration.printing.sheet_metadata import read_sheet
 from taintwatch_calibration.trial.fov import fit_fov
 from taintwatch_models.errors import UsageError
 
-__all__ = ["lens"]
+__all__ = ["fov"]
 
 
 @click.command()
@@ -24,7 +24,7 @@ __all__ = ["lens"]
 @click.option("--sheet", required=True, type=click.Path(path_type=Path), help="PDF of a sheet with a board.")
 @click.option("--frames", default=200, show_default=True, type=click.IntRange(4), help="Look at so many at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as one line of JSON.")
-def lens(source: str, sheet: Path, frames: int, as_json: bool) -> None:
+def fov(source: str, sheet: Path, frames: int, as_json: bool) -> None:
     """Measure the horizontal field of view from SOURCE (a video, pictures, a webcam) of a sheet with markers.
 
     Carry the camera round the sheet meanwhile. `trial record` and `trial score` take the result as --fov.

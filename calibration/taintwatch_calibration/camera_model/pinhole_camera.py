@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from taintwatch_models.errors import UsageError
 
-__all__ = ["Lens", "Stand", "homography", "pose_at", "solve", "stand_of"]
+__all__ = ["CameraPose", "PinholeCamera", "camera_pose_of", "estimate_pose", "homography", "pose_at"]
 
 Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Lens:
+class PinholeCamera:
     """A pinhole camera without distortion whose axis meets the picture's middle."""
 
     width: int
@@ -45,7 +45,7 @@ class Lens:
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class CameraPose:
     """Where the camera stands before a sheet."""
 
     distance_m: float
@@ -69,26 +69,26 @@ def pose_at(
     return around_z @ around_x @ around_y, np.array([aside[0] * distance_mm, aside[1] * distance_mm, distance_mm])
 
 
-def stand_of(R: Vector, t: Vector) -> Stand:
+def camera_pose_of(R: Vector, t: Vector) -> CameraPose:
     """Return where the camera of such a pose stands."""
-    camera = -R.T @ t
-    distance = float(np.linalg.norm(camera))
-    angle = math.degrees(math.acos(min(1.0, max(-1.0, -camera[2] / distance))))
-    return Stand(distance / 1000.0, math.copysign(angle, camera[0]) if abs(camera[0]) > 1e-9 else angle)
+    place = -R.T @ t
+    distance = float(np.linalg.norm(place))
+    angle = math.degrees(math.acos(min(1.0, max(-1.0, -place[2] / distance))))
+    return CameraPose(distance / 1000.0, math.copysign(angle, place[0]) if abs(place[0]) > 1e-9 else angle)
 
 
-def homography(lens: Lens, R: Vector, t: Vector) -> Vector:
+def homography(camera: PinholeCamera, R: Vector, t: Vector) -> Vector:
     """Return the (3, 3) map from sheet millimetres to pixels."""
-    return lens.matrix @ np.column_stack([R[:, 0], R[:, 1], t])
+    return camera.matrix @ np.column_stack([R[:, 0], R[:, 1], t])
 
 
-def solve(lens: Lens, sheet_mm: Vector, pixels: Vector) -> tuple[Vector, Vector] | None:
+def estimate_pose(camera: PinholeCamera, sheet_mm: Vector, pixels: Vector) -> tuple[Vector, Vector] | None:
     """Return the pose that takes sheet points (N, 2) to pixels (N, 2), N >= 4; None where there is none."""
     points = np.column_stack([sheet_mm, np.zeros(len(sheet_mm))])
     for method in (cv2.SOLVEPNP_IPPE, cv2.SOLVEPNP_SQPNP):  # the first, made for planes, fails exactly from the front
-        good, rvec, tvec = cv2.solvePnP(points, pixels, lens.matrix, None, flags=method)
+        good, rvec, tvec = cv2.solvePnP(points, pixels, camera.matrix, None, flags=method)
         if good and np.isfinite(tvec).all():
-            rvec, tvec = cv2.solvePnPRefineLM(points, pixels, lens.matrix, None, rvec, tvec)
+            rvec, tvec = cv2.solvePnPRefineLM(points, pixels, camera.matrix, None, rvec, tvec)
             R, _ = cv2.Rodrigues(rvec)
             t = np.asarray(tvec, np.float64).ravel()
             if np.isfinite(t).all() and t[2] > 0:

@@ -1,6 +1,6 @@
 """The film model as Torch draws from it while crafting: the same light, blur and noise, with a gradient; no JPEG.
 
-The simulator's own is `taintwatch.sources.camera_model`; `FilmSpread.of` takes a preset's settings over.
+The simulator's own is `taintwatch.sources.camera_model`; `CameraVariation.of` takes a preset's settings over.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from taintwatch.sources.camera_model import CAMERA_MODELS, SimulatedCamera
 from taintwatch.sources.colour_profile import ColourProfile
 from taintwatch_models.errors import UsageError
 
-__all__ = ["FilmSpread", "film_like", "printed"]
+__all__ = ["CameraVariation", "printed", "simulate_camera"]
 
 _FRAME_PX = 480  # height of the frame that the presets' pixels are meant for
 
 
 @dataclass(frozen=True, slots=True)
-class FilmSpread:
+class CameraVariation:
     """How far one step's film may be from the next; each is drawn evenly from 0 (or minus it) to it."""
 
     light: float = 0.2
@@ -36,7 +36,7 @@ class FilmSpread:
     """Red is raised and blue lowered by up to this share."""
 
     @classmethod
-    def of(cls, preset: str, side: int) -> FilmSpread:
+    def of(cls, preset: str, side: int) -> CameraVariation:
         """Return the spread of a preset of `sim:` for a classifier's input of `side` pixels. Raises `UsageError`."""
         if preset not in CAMERA_MODELS:
             raise UsageError(f"there is no film {preset!r}; choose one of {', '.join(CAMERA_MODELS)}")
@@ -55,7 +55,7 @@ class FilmSpread:
         )
 
 
-def film_like(images: Tensor, spread: FilmSpread, generator: torch.Generator) -> Tensor:
+def simulate_camera(images: Tensor, spread: CameraVariation, generator: torch.Generator) -> Tensor:
     """Return pictures (B, 3, H, W), RGB in [0, 1], as a camera may show them: another light, a little blur, noise.
 
     `generator` is a CPU one; the pictures may lie on any device. The gradient goes through (but for the clamp).

@@ -8,14 +8,14 @@ import torch
 
 from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch.sources.colour_profile import GENERIC_PROFILE, chart_colours
-from taintwatch_calibration.film.differentiable import FilmSpread, film_like, printed
+from taintwatch_calibration.camera_model.variation import CameraVariation, printed, simulate_camera
 from taintwatch_models.errors import UsageError
 
 
 def test_film_changes_light_and_sharpness_and_nothing_leaves_the_range() -> None:
     images = torch.zeros(8, 3, 24, 24)
     images[:, :, 8:16, 8:16] = 1.0
-    filmed = film_like(images, FilmSpread(light=0.3, blur=1.0, noise=0.0), torch.Generator().manual_seed(0))
+    filmed = simulate_camera(images, CameraVariation(light=0.3, blur=1.0, noise=0.0), torch.Generator().manual_seed(0))
     assert float(filmed.min()) >= 0.0
     assert float(filmed.max()) <= 1.0
     centres = filmed[:, 0, 11, 11]
@@ -28,9 +28,9 @@ def test_a_preset_in_torch_has_the_light_and_the_noise_of_the_simulators(preset:
     grey = np.full((48, 64, 3), 110, np.uint8)
     film = CAMERA_MODELS[preset](0)
     filmed = np.stack([film(grey, index) for index in range(0, 300, 10)]).astype(np.float64) / 255
-    spread = FilmSpread.of(preset, 64)
+    spread = CameraVariation.of(preset, 64)
     generator = torch.Generator().manual_seed(1)
-    ours = film_like(torch.full((400, 3, 8, 8), 110 / 255), spread, generator)
+    ours = simulate_camera(torch.full((400, 3, 8, 8), 110 / 255), spread, generator)
     middle = filmed[:, :, 28:36]  # the shade's middle
     assert float(ours.mean()) == pytest.approx(float(middle.mean()), rel=0.15)
     lights = ours.mean((1, 2, 3))
@@ -40,13 +40,13 @@ def test_a_preset_in_torch_has_the_light_and_the_noise_of_the_simulators(preset:
 
 def test_a_perfect_camera_changes_next_to_nothing() -> None:
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    filmed = film_like(images, FilmSpread.of("plain", 64), torch.Generator().manual_seed(0))
+    filmed = simulate_camera(images, CameraVariation.of("plain", 64), torch.Generator().manual_seed(0))
     assert torch.allclose(filmed, images, atol=1e-4)
 
 
 def test_an_unknown_film_names_the_known_ones() -> None:
     with pytest.raises(UsageError, match="no film 'moonlight'; choose one of corridor"):
-        FilmSpread.of("moonlight", 64)
+        CameraVariation.of("moonlight", 64)
 
 
 def test_printing_in_torch_is_the_profiles_own() -> None:
@@ -58,7 +58,9 @@ def test_printing_in_torch_is_the_profiles_own() -> None:
 def test_print_and_film_pass_a_finite_gradient_also_at_black_and_white() -> None:
     colours = torch.tensor([0.0, 0.5, 1.0]).repeat(3, 1).view(1, 3, 1, 3).expand(2, 3, 12, 3).clone()
     colours.requires_grad_(True)
-    film_like(printed(colours, GENERIC_PROFILE), FilmSpread(), torch.Generator().manual_seed(0)).sum().backward()  # type: ignore[no-untyped-call]
+    simulate_camera(
+        printed(colours, GENERIC_PROFILE), CameraVariation(), torch.Generator().manual_seed(0)
+    ).sum().backward()  # type: ignore[no-untyped-call]
     assert colours.grad is not None
     assert bool(torch.isfinite(colours.grad).all())
     assert float(colours.grad.abs().sum()) > 1.0

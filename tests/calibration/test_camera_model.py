@@ -12,12 +12,18 @@ from hypothesis import strategies as st
 
 from taintwatch.sources.colour_profile import GENERIC_PROFILE
 from taintwatch.sources.video import VideoSource
-from taintwatch_calibration.film.lens import Lens, homography, pose_at, solve, stand_of
-from taintwatch_calibration.film.raster import PIXELS_PER_MM, Raster, Stuck, cut_out, page_raster, with_stuck
-from taintwatch_calibration.film.recording import Recorder, recording
-from taintwatch_calibration.film.sheet_scene import SheetScene, Shot
+from taintwatch_calibration.camera_model.pinhole_camera import (
+    PinholeCamera,
+    camera_pose_of,
+    estimate_pose,
+    homography,
+    pose_at,
+)
+from taintwatch_calibration.camera_model.raster import PIXELS_PER_MM, Cutout, Raster, cut_out, page_raster, paste_cutout
+from taintwatch_calibration.camera_model.sheet_scene import SheetScene, Shot
+from taintwatch_calibration.camera_model.video_recorder import Recorder, recording
 from taintwatch_calibration.printing.pages import Box
-from taintwatch_calibration.printing.sidecar import SheetInfo, read_sheet
+from taintwatch_calibration.printing.sheet_metadata import SheetMetadata, read_sheet
 from taintwatch_calibration.trial.markers import MarkerFinder
 from taintwatch_models.errors import TaintwatchError, UsageError
 from tests.sheets import needs_pdftoppm
@@ -50,22 +56,22 @@ def test_a_pose_is_found_again_from_where_points_are_seen(
     R, t = pose_at(distance, yaw, pitch_deg=pitch, roll_deg=roll, aside=aside)
     points = np.array([[x, y] for x in (-80.0, 0, 80) for y in (-90.0, 10, 95)])
     seen = cv2.perspectiveTransform(points[None], homography(LENS, R, t))[0]
-    found = solve(LENS, points, seen)
+    found = estimate_pose(LENS, points, seen)
     assert found is not None
-    stand, wanted = stand_of(*found), stand_of(R, t)
-    assert stand.distance_m == pytest.approx(wanted.distance_m, rel=1e-3)
-    assert abs(stand.angle_deg) == pytest.approx(abs(wanted.angle_deg), abs=0.5)
-    assert abs(yaw) < 3 or stand.angle_deg * wanted.angle_deg > 0
+    pose, wanted = camera_pose_of(*found), camera_pose_of(R, t)
+    assert pose.distance_m == pytest.approx(wanted.distance_m, rel=1e-3)
+    assert abs(pose.angle_deg) == pytest.approx(abs(wanted.angle_deg), abs=0.5)
+    assert abs(yaw) < 3 or pose.angle_deg * wanted.angle_deg > 0
 
 
 def test_the_camera_stands_where_it_was_put() -> None:
-    assert stand_of(*pose_at(500, 0)).distance_m == pytest.approx(0.5)
-    assert stand_of(*pose_at(500, 30)).angle_deg == pytest.approx(30)
-    assert stand_of(*pose_at(500, -30)).angle_deg == pytest.approx(-30)
+    assert camera_pose_of(*pose_at(500, 0)).distance_m == pytest.approx(0.5)
+    assert camera_pose_of(*pose_at(500, 30)).angle_deg == pytest.approx(30)
+    assert camera_pose_of(*pose_at(500, -30)).angle_deg == pytest.approx(-30)
 
 
 def test_a_square_is_as_large_in_the_picture_as_a_pinhole_shows_it() -> None:
-    scene = scene_at(blue_square(100), Shot(0.5, 0.0, tremble=0.0), film="plain")
+    scene = scene_at(blue_square(100), Shot(0.5, 0.0, shake=0.0), film="plain")
     image = scene.render(0).astype(int)
     blue = (image[..., 0] > 200) & (image[..., 2] < 60)
     wanted = 100 * LENS.focal_px / 500
@@ -76,16 +82,16 @@ def test_a_square_is_as_large_in_the_picture_as_a_pinhole_shows_it() -> None:
 
 @pytest.mark.parametrize("angle", [-20.0, 0.0, 30.0])
 def test_an_object_beside_the_middle_is_seen_from_where_the_camera_stands(angle: float) -> None:
-    scene = scene_at(blue_square(40), Shot(0.4, angle, tremble=0.0, aim=(0.3, 0.6)), film="plain")
-    assert scene.stand(0).distance_m == pytest.approx(0.4, rel=0.01)
-    assert abs(scene.stand(0).angle_deg - angle) < 6  # it is also seen from a little above
+    scene = scene_at(blue_square(40), Shot(0.4, angle, shake=0.0, aim=(0.3, 0.6)), film="plain")
+    assert scene.pose(0).distance_m == pytest.approx(0.4, rel=0.01)
+    assert abs(scene.pose(0).angle_deg - angle) < 6  # it is also seen from a little above
     image = scene.render(0).astype(int)
     blue = (image[..., 0] > 200) & (image[..., 2] < 60)
     assert np.argwhere(blue).mean(axis=0)[::-1] == pytest.approx((0.3 * 640, 0.6 * 480), abs=4)
 
 
 def test_from_the_right_the_right_edge_is_nearer_and_all_is_narrower() -> None:
-    image = scene_at(blue_square(100), Shot(0.3, 40.0, tremble=0.0), film="plain").render(0).astype(int)
+    image = scene_at(blue_square(100), Shot(0.3, 40.0, shake=0.0), film="plain").render(0).astype(int)
     blue = (image[..., 0] > 200) & (image[..., 2] < 60)
     heights = blue.sum(axis=0)[blue.any(axis=0)]
     assert heights[-3] > 1.2 * heights[2]
@@ -102,7 +108,7 @@ def test_the_markers_tell_the_pose_of_a_filmed_sheet(
 ) -> None:
     scene, finder = scene_at(raster, Shot(distance, angle), film), MarkerFinder(markers_of(sheet), LENS.fov_deg)
     for index in (0, 11, 25):
-        found, wanted = finder.stand(scene.render(index)), scene.stand(index)
+        found, wanted = finder.pose(scene.render(index)), scene.pose(index)
         assert found is not None
         assert found.distance_m == pytest.approx(wanted.distance_m, rel=0.03)
         assert found.angle_deg == pytest.approx(wanted.angle_deg, abs=3.5)
@@ -111,7 +117,7 @@ def test_the_markers_tell_the_pose_of_a_filmed_sheet(
 @needs_pdftoppm
 def test_where_no_markers_are_there_is_no_pose(sheet: Path) -> None:
     finder = MarkerFinder(markers_of(sheet), 55.0)
-    assert finder.stand(np.full((480, 640, 3), 128, np.uint8)) is None
+    assert finder.pose(np.full((480, 640, 3), 128, np.uint8)) is None
     with pytest.raises(UsageError, match="markers are damaged"):
         MarkerFinder({"x": [[0.0, 0.0]]}, 55.0)
 
@@ -120,14 +126,14 @@ def test_where_no_markers_are_there_is_no_pose(sheet: Path) -> None:
 def test_a_scene_is_the_same_for_the_same_shot_and_trembles_with_the_seed(raster: Raster) -> None:
     one, same = scene_at(raster, Shot(0.3, 10.0, seed=1)), scene_at(raster, Shot(0.3, 10.0, seed=1))
     assert np.array_equal(one.render(5), same.render(5))
-    assert one.stand(5) != scene_at(raster, Shot(0.3, 10.0, seed=2)).stand(5)
-    assert one.stand(5) != one.stand(20)
+    assert one.pose(5) != scene_at(raster, Shot(0.3, 10.0, seed=2)).pose(5)
+    assert one.pose(5) != one.pose(20)
 
 
 @needs_pdftoppm
 def test_the_attack_comes_and_goes_at_its_time(raster: Raster) -> None:
     attacked = Raster(255 - raster.image | np.array([0, 0, 0, 255], np.uint8), raster.left_mm, raster.top_mm)
-    shot = Shot(0.3, 0.0, fps=10, duration_s=3, start_s=1, end_s=2, tremble=0.0)
+    shot = Shot(0.3, 0.0, fps=10, duration_s=3, start_s=1, end_s=2, shake=0.0)
     scene = SheetScene(raster, attacked, np.zeros((480, 640, 3), np.uint8), LENS, shot)
     dark = [float(scene.render(index)[60:80, 300:340].mean()) for index in (0, 9, 10, 19, 20)]
     truth = [scene.ground_truth(index).attacked for index in (0, 9, 10, 19, 20)]
@@ -146,7 +152,7 @@ def test_a_piece_is_cut_along_its_lines_and_stuck_where_it_is_wanted(tmp_path: P
     assert piece.shape[:2] == pytest.approx((40 * PIXELS_PER_MM,) * 2, abs=6)
     assert np.abs(piece.astype(int) - (255, 0, 255)).max() <= 3
     info = read_sheet(sheet)
-    whole = with_stuck(page_raster(sheet, info), info, Stuck(piece, 0.5, 0.75))
+    whole = paste_cutout(page_raster(sheet, info), info, Cutout(piece, 0.5, 0.75))
     magenta = (whole.image[..., 0] > 200) & (whole.image[..., 1] < 60) & (whole.image[..., 2] > 200)
     middle = (whole.to_mm @ np.array([*np.argwhere(magenta).mean(axis=0)[::-1], 1.0]))[:2]
     assert middle == pytest.approx((0.0, 0.25 * 120), abs=0.3)
@@ -155,13 +161,13 @@ def test_a_piece_is_cut_along_its_lines_and_stuck_where_it_is_wanted(tmp_path: P
 
 
 def test_a_piece_beside_the_sheet_makes_the_raster_grow_and_leaves_the_middle_where_it_was() -> None:
-    info = SheetInfo("sign", "0" * 8, "A4", 210, 297, thing=Box(0, 0, 100, 100))
+    info = SheetMetadata("sign", "0" * 8, "A4", 210, 297, printable=Box(0, 0, 100, 100))
     piece = np.full((80, 80, 3), 200, np.uint8)
-    grown = with_stuck(blue_square(100), info, Stuck(piece, 1.5, 0.5))
+    grown = paste_cutout(blue_square(100), info, Cutout(piece, 1.5, 0.5))
     assert grown.image.shape[1] > blue_square(100).image.shape[1]
     assert grown.left_mm == pytest.approx(-50)
     assert grown.image[2, -2].tolist() == [0, 0, 0, 0]
-    left = with_stuck(blue_square(100), info, Stuck(piece, -0.5, 0.5))
+    left = paste_cutout(blue_square(100), info, Cutout(piece, -0.5, 0.5))
     assert left.left_mm == pytest.approx(-105, abs=0.2)
 
 
@@ -198,11 +204,11 @@ def test_a_recording_that_fails_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("fov", "size"), [(0.0, (640, 480)), (200.0, (640, 480)), (60.0, (8, 8))])
 def test_what_is_no_camera_is_refused(fov: float, size: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="is no camera's"):
-        Lens(*size, fov)
+        PinholeCamera(*size, fov)
 
 
 def test_a_sheet_that_is_not_there_is_said(tmp_path: Path) -> None:
-    info = SheetInfo("sign", "0" * 8, "A4", 210, 297)
+    info = SheetMetadata("sign", "0" * 8, "A4", 210, 297)
     with pytest.raises(UsageError, match="no such sheet"):
         page_raster(tmp_path / "gone.pdf", info)
     (tmp_path / "bad.pdf").write_bytes(b"not a pdf")
@@ -214,4 +220,4 @@ def test_a_sheet_that_is_not_there_is_said(tmp_path: Path) -> None:
 def test_a_damaged_sheet_is_said(tmp_path: Path) -> None:
     (tmp_path / "bad.pdf").write_bytes(b"not a pdf")
     with pytest.raises(UsageError, match="cannot be rasterised"):
-        page_raster(tmp_path / "bad.pdf", SheetInfo("sign", "0" * 8, "A4", 210, 297))
+        page_raster(tmp_path / "bad.pdf", SheetMetadata("sign", "0" * 8, "A4", 210, 297))

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch.sources.colour_profile import ColourProfile, printed_picture
-from taintwatch_calibration.printing.sidecar import SheetInfo
+from taintwatch_calibration.printing.sheet_metadata import SheetMetadata
 from taintwatch_models.errors import UsageError
 
-__all__ = ["PIXELS_PER_MM", "Raster", "Stuck", "cut_out", "page_raster", "with_stuck"]
+__all__ = ["PIXELS_PER_MM", "Cutout", "Raster", "cut_out", "page_raster", "paste_cutout"]
 
 PIXELS_PER_MM = 8.0
 _MARGIN_PX = 2
@@ -40,7 +40,7 @@ class Raster:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stuck:
+class Cutout:
     """A piece cut out of a sheet, to be stuck at a place of another."""
 
     image: NDArray[np.uint8]
@@ -50,7 +50,7 @@ class Stuck:
     """Its middle in the object's width and height: (0, 0) its top left, (1, 1) its bottom right; may lie outside."""
 
 
-def page_raster(pdf: Path, info: SheetInfo, profile: ColourProfile | None = None) -> Raster:
+def page_raster(pdf: Path, info: SheetMetadata, profile: ColourProfile | None = None) -> Raster:
     """Rasterise a sheet's first page with pdftoppm, printed with `profile`. Raises `UsageError`."""
     image = _rasterised(pdf)
     if profile is not None:
@@ -60,25 +60,25 @@ def page_raster(pdf: Path, info: SheetInfo, profile: ColourProfile | None = None
     return Raster(np.concatenate([image, opaque], axis=2), -x, -y)
 
 
-def cut_out(pdf: Path, info: SheetInfo, profile: ColourProfile | None = None) -> NDArray[np.uint8]:
-    """Return the sheet's thing, cut along its lines: (H, W, 3). Raises `UsageError`: a sheet without one."""
-    if info.thing is None:
+def cut_out(pdf: Path, info: SheetMetadata, profile: ColourProfile | None = None) -> NDArray[np.uint8]:
+    """Return the sheet's printable, cut along its lines: (H, W, 3). Raises `UsageError`: a sheet without one."""
+    if info.printable is None:
         raise UsageError(f"{pdf}: there is nothing on this sheet to cut out; give a patch, control or sticker sheet")
     image = _rasterised(pdf)
-    edges = (info.thing.left_mm, info.thing.top_mm, info.thing.right_mm, info.thing.bottom_mm)
+    edges = (info.printable.left_mm, info.printable.top_mm, info.printable.right_mm, info.printable.bottom_mm)
     x0, y0, x1, y1 = (round(edge * PIXELS_PER_MM) for edge in edges)
     # A pixel or two inside, where the line to cut along is not.
     piece = np.ascontiguousarray(image[y0 + _MARGIN_PX : y1 - _MARGIN_PX, x0 + _MARGIN_PX : x1 - _MARGIN_PX])
     return piece if profile is None else printed_picture(piece, profile)
 
 
-def with_stuck(raster: Raster, info: SheetInfo, stuck: Stuck) -> Raster:
+def paste_cutout(raster: Raster, info: SheetMetadata, stuck: Cutout) -> Raster:
     """Return the raster with a piece laid over it; it grows where the piece lies beyond the page."""
-    if info.thing is None:
+    if info.printable is None:
         raise UsageError("there is nothing on this sheet to stick a piece on or beside")
     height, width = stuck.image.shape[:2]
-    left = round((stuck.x - 0.5) * info.thing.width_mm * PIXELS_PER_MM - width / 2 - raster.left_mm * PIXELS_PER_MM)
-    top = round((stuck.y - 0.5) * info.thing.height_mm * PIXELS_PER_MM - height / 2 - raster.top_mm * PIXELS_PER_MM)
+    left = round((stuck.x - 0.5) * info.printable.width_mm * PIXELS_PER_MM - width / 2 - raster.left_mm * PIXELS_PER_MM)
+    top = round((stuck.y - 0.5) * info.printable.height_mm * PIXELS_PER_MM - height / 2 - raster.top_mm * PIXELS_PER_MM)
     have_h, have_w = raster.image.shape[:2]
     before_x, before_y = max(0, -left), max(0, -top)
     after_x, after_y = max(0, left + width - have_w), max(0, top + height - have_h)

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from taintwatch_calibration.denormals import denormals_flushed
+from taintwatch_calibration.torch_tuning import denormals_flushed
 
 
 def a_denormal_counts() -> bool:

@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from taintwatch_calibration.craft.patch import Placements, apply_patch
+from taintwatch_calibration.craft.patch import PlacementBatch, apply_patch
 from taintwatch_models.errors import UsageError
 
-__all__ = ["Mount", "bent", "lay"]
+__all__ = ["Placement", "apply_patterns", "bent"]
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
+class Placement:
     """Where patterns lie in each picture. The defaults are those of a universal patch (Brown et al., 2017)."""
 
     positions: tuple[tuple[float, float] | None, ...] = (None,)
@@ -47,21 +47,21 @@ class Mount:
             raise UsageError(f"bend goes from 0 (flat) to 1, not {self.bend:g}")
 
 
-def lay(
-    images: Tensor, patterns: Tensor, masks: Tensor, mount: Mount, generator: torch.Generator
+def apply_patterns(
+    images: Tensor, patterns: Tensor, masks: Tensor, placement: Placement, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Lay patterns (P, 3, h, w) with masks (P, 1, h, w) on images (B, 3, H, W), all RGB in [0, 1].
 
     Returns the images and what is covered, (B, 1, H, W) in [0, 1]. Later patterns cover earlier ones.
     """
     covered = torch.zeros_like(images[:, :1])
-    for pattern, mask, position in zip(patterns, masks, mount.positions, strict=True):
-        places = _draw(len(images), mount, position, generator)
-        gain = 1 + _spread(len(images), mount.light, generator) if mount.light else None
-        if mount.bend:
+    for pattern, mask, position in zip(patterns, masks, placement.positions, strict=True):
+        places = _draw(len(images), placement, position, generator)
+        gain = 1 + _spread(len(images), placement.light, generator) if placement.light else None
+        if placement.bend:
             curve, pitch = torch.rand(len(images), generator=generator), _spread(len(images), 1.0, generator)
-            pattern, mask = bent(pattern, mask, curve * mount.bend, pitch * mount.bend)
-        images, coverage = apply_patch(images, pattern, mask, places, gain=gain, stretch=mount.overlay)
+            pattern, mask = bent(pattern, mask, curve * placement.bend, pitch * placement.bend)
+        images, coverage = apply_patch(images, pattern, mask, places, gain=gain, stretch=placement.overlay)
         covered = torch.maximum(covered, coverage)
     return images.clamp(0, 1), covered
 
@@ -85,19 +85,21 @@ def bent(pattern: Tensor, mask: Tensor, curve: Tensor, pitch: Tensor) -> tuple[T
     return seen[:, :3] / seen[:, 3:].clamp_min(1e-3), seen[:, 3:]
 
 
-def _draw(count: int, mount: Mount, position: tuple[float, float] | None, generator: torch.Generator) -> Placements:
-    sizes = torch.tensor(mount.sizes)[torch.randint(len(mount.sizes), (count,), generator=generator)]
-    sizes = sizes * (1 + _spread(count, mount.scale, generator))
+def _draw(
+    count: int, placement: Placement, position: tuple[float, float] | None, generator: torch.Generator
+) -> PlacementBatch:
+    sizes = torch.tensor(placement.sizes)[torch.randint(len(placement.sizes), (count,), generator=generator)]
+    sizes = sizes * (1 + _spread(count, placement.scale, generator))
     room = (1.0 - sizes).clamp_min(0)
-    if mount.overlay:
+    if placement.overlay:
         x, y = torch.zeros(count), torch.zeros(count)
     elif position is None:
         x, y = _spread(count, 1.0, generator) * room, _spread(count, 1.0, generator) * room
     else:
         x, y = ((2 * share - 1) * torch.ones(count) for share in position)
         x, y = x.clamp(-room, room), y.clamp(-room, room)
-    x, y = x + _spread(count, 2 * mount.shift, generator), y + _spread(count, 2 * mount.shift, generator)
-    return Placements(x, y, sizes, _spread(count, math.radians(mount.rotation_degrees), generator))
+    x, y = x + _spread(count, 2 * placement.shift, generator), y + _spread(count, 2 * placement.shift, generator)
+    return PlacementBatch(x, y, sizes, _spread(count, math.radians(placement.rotation_degrees), generator))
 
 
 def _spread(count: int, limit: float, generator: torch.Generator) -> Tensor:

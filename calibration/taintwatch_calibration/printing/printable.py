@@ -1,4 +1,4 @@
-"""Sheets with one thing at true size (a patch, its control, a sign), with a board of markers round it or without.
+"""Sheets with one printable at true size (a patch, its control, a sign), with a board of markers round it or without.
 
 What is larger than a page goes over several that are glued together.
 """
@@ -16,13 +16,21 @@ from taintwatch_calibration.printing.marks import cut_lines, footer, printable_a
 from taintwatch_calibration.printing.pages import Box, Page, fit_grid
 from taintwatch_calibration.printing.pose_board import PoseBoard, board_around, draw_board, full_board
 from taintwatch_calibration.printing.sheet import Sheet
-from taintwatch_calibration.printing.sidecar import BoardPlace, SheetInfo, sheet_id
+from taintwatch_calibration.printing.sheet_metadata import BoardPlace, SheetMetadata, sheet_id
 from taintwatch_calibration.printing.sign_cards import draw_vector
 from taintwatch_models.errors import UsageError
 from taintwatch_models.signs import SIGN_NAMES, draw_sign
 from taintwatch_models.signs.geometry import Drawing
 
-__all__ = ["Printed", "Thing", "board_sheet", "picture_thing", "sign_thing", "sticker_sheet", "thing_sheet"]
+__all__ = [
+    "Printable",
+    "PrintedSheet",
+    "board_sheet",
+    "picture_printable",
+    "printable_sheet",
+    "sign_printable",
+    "sticker_sheet",
+]
 
 LEAST_MM, MOST_MM = 5.0, 2000.0
 GLUE_MM = 10.0
@@ -30,7 +38,7 @@ GLUE_MM = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Thing:
+class Printable:
     """What is printed at true size."""
 
     words: str
@@ -48,15 +56,15 @@ class Thing:
 
 
 @dataclass(frozen=True, slots=True)
-class Printed:
+class PrintedSheet:
     """A PDF and what is on it."""
 
     pdf: bytes
-    info: SheetInfo
+    info: SheetMetadata
     pages: int
 
 
-def picture_thing(pixels: NDArray[np.uint8], width_mm: float, words: str) -> Thing:
+def picture_printable(pixels: NDArray[np.uint8], width_mm: float, words: str) -> Printable:
     """Return a picture (H, W, 3 or 4) whose visible part has this width; what is transparent is left white.
 
     Raises `UsageError`.
@@ -68,7 +76,7 @@ def picture_thing(pixels: NDArray[np.uint8], width_mm: float, words: str) -> Thi
     if pixels.shape[2] == 4:
         alpha = pixels[..., 3:].astype(np.float32) / 255.0
         flat = np.round(alpha * flat + (1 - alpha) * 255.0).astype(np.uint8)
-    return Thing(words, width_mm, width_mm * pixels.shape[0] / pixels.shape[1], np.ascontiguousarray(flat))
+    return Printable(words, width_mm, width_mm * pixels.shape[0] / pixels.shape[1], np.ascontiguousarray(flat))
 
 
 def _visible(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -81,35 +89,39 @@ def _visible(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def sign_thing(index: int, size_mm: float) -> Thing:
+def sign_printable(index: int, size_mm: float) -> Printable:
     """Return a drawn sign. Raises `UsageError` for an unknown class or a size that cannot be printed."""
     if not LEAST_MM <= size_mm <= MOST_MM:
         raise UsageError(f"{size_mm:g} mm cannot be printed: choose {LEAST_MM:g} to {MOST_MM:g} mm.")
     drawing = draw_sign(index)  # refuses an unknown class with its own sentence
-    return Thing(SIGN_NAMES[index], size_mm, size_mm, drawing=drawing, label=index)
+    return Printable(SIGN_NAMES[index], size_mm, size_mm, drawing=drawing, label=index)
 
 
-def thing_sheet(thing: Thing, page: Page, kind: str, *, board: bool = False, number: int = 0) -> Printed:
-    """Return one thing on a page, in the middle, or in tiles over several where it is larger.
+def printable_sheet(
+    printable: Printable, page: Page, kind: str, *, board: bool = False, number: int = 0
+) -> PrintedSheet:
+    """Return one printable on a page, in the middle, or in tiles over several where it is larger.
 
     Raises `UsageError` where a board of markers has no room round it.
     """
     area = printable_area(page)
-    name = sheet_id(kind, page, thing.digest, thing.width_mm, board, number)
-    note = f"Taintwatch {kind} {name}: {thing.words}, {thing.width_mm:g} x {thing.height_mm:g} mm"
+    name = sheet_id(kind, page, printable.digest, printable.width_mm, board, number)
+    note = f"Taintwatch {kind} {name}: {printable.words}, {printable.width_mm:g} x {printable.height_mm:g} mm"
     if board:
-        return _with_board(thing, page, kind, name, note, number)
-    if thing.width_mm > area.width_mm or thing.height_mm > area.height_mm:
-        return _tiled(thing, page, kind, name, note)
+        return _with_board(printable, page, kind, name, note, number)
+    if printable.width_mm > area.width_mm or printable.height_mm > area.height_mm:
+        return _tiled(printable, page, kind, name, note)
     sheet = Sheet(page, f"Taintwatch {kind} {name}")
-    box = _centred(area, thing.width_mm, thing.height_mm)
-    _draw(sheet, thing, box)
+    box = _centred(area, printable.width_mm, printable.height_mm)
+    _draw(sheet, printable, box)
     cut_lines(sheet, box)
     footer(sheet, note)
-    return Printed(sheet.pdf(), _info(kind, name, page, thing, box), 1)
+    return PrintedSheet(sheet.pdf(), _info(kind, name, page, printable, box), 1)
 
 
-def board_sheet(page: Page, *, columns: int, number: int = 0, hole_mm: tuple[float, float] | None = None) -> Printed:
+def board_sheet(
+    page: Page, *, columns: int, number: int = 0, hole_mm: tuple[float, float] | None = None
+) -> PrintedSheet:
     """Return a whole board, to stand beside an object, or one with an empty hole to put an object in."""
     area = printable_area(page)
     board = full_board(area, columns, number) if hole_mm is None else board_around(*hole_mm, area, number)
@@ -118,57 +130,59 @@ def board_sheet(page: Page, *, columns: int, number: int = 0, hole_mm: tuple[flo
     place = _board_place(area, board)
     draw_board(sheet, board, place.left_mm, place.top_mm)
     footer(sheet, f"Taintwatch board {name}: ChArUco, squares of {board.square_mm:g} mm, board {number}")
-    thing = None
+    printable = None
     if hole_mm is not None:
         middle = Box(place.left_mm, place.top_mm, board.width_mm, board.height_mm)
-        thing = _centred(middle, *hole_mm)
-        cut_lines(sheet, thing)
-    info = SheetInfo("board", name, page.name, page.width_mm, page.height_mm, thing, place)
-    return Printed(sheet.pdf(), info, 1)
+        printable = _centred(middle, *hole_mm)
+        cut_lines(sheet, printable)
+    info = SheetMetadata("board", name, page.name, page.width_mm, page.height_mm, printable, place)
+    return PrintedSheet(sheet.pdf(), info, 1)
 
 
-def sticker_sheet(things: Sequence[Thing], page: Page, copies: int = 1) -> Printed:
-    """Return many small things on as few pages as they take, each within its cut lines. Raises `UsageError`."""
+def sticker_sheet(printables: Sequence[Printable], page: Page, copies: int = 1) -> PrintedSheet:
+    """Return many small printables on as few pages as they take, each within its cut lines. Raises `UsageError`."""
     area = printable_area(page)
-    wanted = [thing for thing in things for _ in range(copies)]
-    width, height = max(t.width_mm for t in things), max(t.height_mm for t in things)
+    wanted = [printable for printable in printables for _ in range(copies)]
+    width, height = max(t.width_mm for t in printables), max(t.height_mm for t in printables)
     boxes = fit_grid(area, width, height, 4.0)
     if not boxes:
         raise UsageError(f"A sticker of {width:g} x {height:g} mm does not fit on {page.name}: print it as a patch.")
-    name = sheet_id("stickers", page, *(thing.digest for thing in things), width, copies)
+    name = sheet_id("stickers", page, *(printable.digest for printable in printables), width, copies)
     sheet = Sheet(page, f"Taintwatch stickers {name}")
     for start in range(0, len(wanted), len(boxes)):
         if start:
             sheet.next_page()
-        for thing, box in zip(wanted[start : start + len(boxes)], boxes, strict=False):
-            own = _centred(box, thing.width_mm, thing.height_mm)
-            _draw(sheet, thing, own)
+        for printable, box in zip(wanted[start : start + len(boxes)], boxes, strict=False):
+            own = _centred(box, printable.width_mm, printable.height_mm)
+            _draw(sheet, printable, own)
             cut_lines(sheet, own)
         footer(sheet, f"Taintwatch stickers {name}: {width:g} mm wide")
-    first = _centred(boxes[0], things[0].width_mm, things[0].height_mm)
+    first = _centred(boxes[0], printables[0].width_mm, printables[0].height_mm)
     pages = math.ceil(len(wanted) / len(boxes))
-    return Printed(sheet.pdf(), _info("stickers", name, page, things[0], first), pages)
+    return PrintedSheet(sheet.pdf(), _info("stickers", name, page, printables[0], first), pages)
 
 
-def _with_board(thing: Thing, page: Page, kind: str, name: str, note: str, number: int) -> Printed:
+def _with_board(printable: Printable, page: Page, kind: str, name: str, note: str, number: int) -> PrintedSheet:
     area = printable_area(page)
-    board = board_around(thing.width_mm, thing.height_mm, area, number)
+    board = board_around(printable.width_mm, printable.height_mm, area, number)
     place = _board_place(area, board)
     sheet = Sheet(page, f"Taintwatch {kind} {name}")
     draw_board(sheet, board, place.left_mm, place.top_mm)
-    box = _centred(Box(place.left_mm, place.top_mm, board.width_mm, board.height_mm), thing.width_mm, thing.height_mm)
-    _draw(sheet, thing, box)
+    box = _centred(
+        Box(place.left_mm, place.top_mm, board.width_mm, board.height_mm), printable.width_mm, printable.height_mm
+    )
+    _draw(sheet, printable, box)
     footer(sheet, note)
-    return Printed(sheet.pdf(), _info(kind, name, page, thing, box, place), 1)
+    return PrintedSheet(sheet.pdf(), _info(kind, name, page, printable, box, place), 1)
 
 
-def _tiled(thing: Thing, page: Page, kind: str, name: str, note: str) -> Printed:
-    """Lay the thing over pages: each shows its part, and a strip of the next to glue under it."""
+def _tiled(printable: Printable, page: Page, kind: str, name: str, note: str) -> PrintedSheet:
+    """Lay the printable over pages: each shows its part, and a strip of the next to glue under it."""
     area = printable_area(page)
     part_w, part_h = area.width_mm - GLUE_MM, area.height_mm - GLUE_MM
-    columns, rows = math.ceil(thing.width_mm / part_w), math.ceil(thing.height_mm / part_h)
+    columns, rows = math.ceil(printable.width_mm / part_w), math.ceil(printable.height_mm / part_h)
     sheet = Sheet(page, f"Taintwatch {kind} {name}")
-    first = Box(area.left_mm, area.top_mm, min(part_w, thing.width_mm), min(part_h, thing.height_mm))
+    first = Box(area.left_mm, area.top_mm, min(part_w, printable.width_mm), min(part_h, printable.height_mm))
     for tile in range(rows * columns):
         if tile:
             sheet.next_page()
@@ -176,20 +190,25 @@ def _tiled(thing: Thing, page: Page, kind: str, name: str, note: str) -> Printed
         left, top = column * part_w, row * part_h
         shown = Box(
             area.left_mm, area.top_mm,
-            min(area.width_mm, thing.width_mm - left), min(area.height_mm, thing.height_mm - top),
+            min(area.width_mm, printable.width_mm - left), min(area.height_mm, printable.height_mm - top),
         )  # fmt: skip
-        _draw_part(sheet, thing, Box(area.left_mm - left, area.top_mm - top, thing.width_mm, thing.height_mm), shown)
+        _draw_part(
+            sheet,
+            printable,
+            Box(area.left_mm - left, area.top_mm - top, printable.width_mm, printable.height_mm),
+            shown,
+        )
         _tile_marks(sheet, shown, column < columns - 1, row < rows - 1, part_w, part_h)
         footer(sheet, f"{note}; row {row + 1} of {rows}, column {column + 1} of {columns}")
-    info = _info(kind, name, page, thing, first)
-    return Printed(sheet.pdf(), info, rows * columns)
+    info = _info(kind, name, page, printable, first)
+    return PrintedSheet(sheet.pdf(), info, rows * columns)
 
 
-def _draw_part(sheet: Sheet, thing: Thing, whole: Box, shown: Box) -> None:
+def _draw_part(sheet: Sheet, printable: Printable, whole: Box, shown: Box) -> None:
     corners = [(shown.left_mm, shown.top_mm), (shown.right_mm, shown.top_mm)]
     corners += [(shown.right_mm, shown.bottom_mm), (shown.left_mm, shown.bottom_mm)]
     with sheet.within([corners]):
-        _draw(sheet, thing, whole)
+        _draw(sheet, printable, whole)
 
 
 def _tile_marks(sheet: Sheet, shown: Box, right: bool, below: bool, part_w: float, part_h: float) -> None:
@@ -205,11 +224,11 @@ def _tile_marks(sheet: Sheet, shown: Box, right: bool, below: bool, part_w: floa
         sheet.line((shown.right_mm, y), (shown.right_mm + 3, y), width_mm=0.3)
 
 
-def _draw(sheet: Sheet, thing: Thing, box: Box) -> None:
-    if thing.pixels is not None:
-        sheet.image(thing.pixels, box)
+def _draw(sheet: Sheet, printable: Printable, box: Box) -> None:
+    if printable.pixels is not None:
+        sheet.image(printable.pixels, box)
     else:
-        draw_vector(sheet, thing.drawing, box.left_mm, box.top_mm, box.width_mm)
+        draw_vector(sheet, printable.drawing, box.left_mm, box.top_mm, box.width_mm)
 
 
 def _centred(area: Box, width_mm: float, height_mm: float) -> Box:
@@ -222,7 +241,9 @@ def _board_place(area: Box, board: PoseBoard) -> BoardPlace:
     return BoardPlace(board, box.left_mm, box.top_mm)
 
 
-def _info(kind: str, name: str, page: Page, thing: Thing, box: Box, place: BoardPlace | None = None) -> SheetInfo:
-    return SheetInfo(
-        kind, name, page.name, page.width_mm, page.height_mm, box, place, words=thing.words, label=thing.label
+def _info(
+    kind: str, name: str, page: Page, printable: Printable, box: Box, place: BoardPlace | None = None
+) -> SheetMetadata:
+    return SheetMetadata(
+        kind, name, page.name, page.width_mm, page.height_mm, box, place, words=printable.words, label=printable.label
     )  # fmt: skip
