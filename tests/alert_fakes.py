@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from taintwatch.alerts.bodies import CameraState, CameraStatus, Heartbeat
-from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.messages import Message
+from taintwatch.alerts.outbox import Identity
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.subscriber import Event, Subscriber
-from taintwatch.alerts.writer import Identity
 from taintwatch.records import Alert, AlertState, Vote
 from taintwatch.vote.voter import COMBINED
 from tests.fakes import a_frame, a_prediction, a_verdict
@@ -39,10 +39,10 @@ def an_identity(instance: str = "first", site: str = "lab") -> Identity:
 
 
 def an_alert(camera: str = "door", event_id: str = "e1", state: AlertState = AlertState.RAISED) -> Alert:
-    """An alert as the book raises it for one suspicious frame, in the state that is asked for."""
+    """An alert as the tracker raises it for one suspicious frame, in the state that is asked for."""
     prediction = a_prediction(a_frame(7, camera), label=1)
     votes = (Vote(camera, 7, "tight", True, 1.0), Vote(camera, 7, COMBINED, True, 1.0))
-    alert = AlertBook(new_id=lambda: event_id)(prediction, (a_verdict(prediction, True),), votes)
+    alert = AlertTracker(new_id=lambda: event_id)(prediction, (a_verdict(prediction, True),), votes)
     assert alert is not None
     return replace(alert, state=state)
 

@@ -1,4 +1,4 @@
-"""A page on real sockets beside a board that a test writes to, and small clients of it."""
+"""A page on real sockets beside a live that a test writes to, and small clients of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from taintwatch.alerts.bodies import CameraState, CameraStatus
-from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.config.load import parse_config
 from taintwatch.config.sections import Config
 from taintwatch.pipeline import Step
@@ -21,7 +21,7 @@ from taintwatch.records import Vote
 from taintwatch.runtime import DetectionStack
 from taintwatch.status import RunStatus
 from taintwatch.vote.voter import COMBINED, Voter
-from taintwatch.web.board import Board
+from taintwatch.web.live import LiveState
 from taintwatch.web.server import WebServer
 from taintwatch_models.records import Frame, read_only
 from tests.fakes import FakeClassifier, FakeDetector, a_prediction, a_verdict
@@ -46,7 +46,7 @@ class Answer:
 
 def detection() -> DetectionStack:
     """Fakes that say `toaster` of bright frames."""
-    return DetectionStack(FakeClassifier(), (FakeDetector(),), Voter(), AlertBook())
+    return DetectionStack(FakeClassifier(), (FakeDetector(),), Voter(), AlertTracker())
 
 
 def web_config(text: str = "", **web: Any) -> Config:
@@ -72,9 +72,9 @@ def a_status(*cameras: str) -> RunStatus:
 
 
 @contextmanager
-def serving(config: Config, board: Board | None = None, **more: Any) -> Iterator[WebServer]:
+def serving(config: Config, live: LiveState | None = None, **more: Any) -> Iterator[WebServer]:
     """Serve a page until the end."""
-    with WebServer(lambda: config, detection, board or Board(), **more) as server:
+    with WebServer(lambda: config, detection, live or LiveState(), **more) as server:
         yield server
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.speed.timing import percentiles
-from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.cameras import Camera, CameraSet
 from taintwatch.pipeline import watch
 from taintwatch.sources.base import Grab
@@ -58,7 +58,7 @@ def watched(
     supply = CameraSet(
         [Camera(f"camera{index}", source) for index, source in enumerate(sources)], gather_s=gather_ms / 1e3
     )
-    voter, book = Voter(KofN(3, 5), detectors=settings.variants), AlertBook()
+    voter, tracker = Voter(KofN(3, 5), detectors=settings.variants), AlertTracker()
     delays: list[float] = []
     batches: list[int] = []
     start, half, before = time.monotonic(), 0.0, 0.0
@@ -66,7 +66,7 @@ def watched(
     spent = _processor_s()
     try:
         for steps in watch(
-            supply, loaded.classifier, loaded.detectors, voter, book, max_batch=max_batch, wait_s=0.2,
+            supply, loaded.classifier, loaded.detectors, voter, tracker, max_batch=max_batch, wait_s=0.2,
             stopping=lambda: time.monotonic() - start > seconds,
         ):  # fmt: skip
             now = time.monotonic()

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from benchmarks.speed.timing import interleaved, percentiles
-from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.alerts.incidents import AlertTracker
+from taintwatch.alerts.outbox import Identity, new_instance_id
 from taintwatch.alerts.publisher import Publisher
-from taintwatch.alerts.writer import Identity, new_instance_id
 from taintwatch.records import Alert, AlertState
 from taintwatch.sources.video import VideoSource
 from taintwatch.vote.voter import Voter
@@ -131,7 +131,7 @@ def around_ms(radar: RadarFile, video: Path, count: int) -> dict[str, Any]:
     pictures, decoding = frames_of(video, count)
     run = OnnxRadar(radar, ("tight",), threads=1, device="cpu")
     detectors = make_detectors(("tight",), Calibration(), info.labels, info.preprocessing)
-    voter, book = Voter(KofN(3, 5), detectors=("tight",)), AlertBook()
+    voter, tracker = Voter(KofN(3, 5), detectors=("tight",)), AlertTracker()
     identity = Identity("bench", info.source_sha256, "", "CPUExecutionProvider", False, new_instance_id())
     stages: dict[str, list[float]] = {"preprocess": [], "detect": [], "vote": [], "publish": []}
     publisher = Publisher(identity, "tcp://127.0.0.1:*", cameras=["bench"])
@@ -149,7 +149,7 @@ def around_ms(radar: RadarFile, video: Path, count: int) -> dict[str, Any]:
             verdicts = tuple(detector(prediction) for detector in detectors)
             judged = time.perf_counter()
             votes = voter(frame, verdicts)
-            alert = book(prediction, verdicts, votes)
+            alert = tracker(prediction, verdicts, votes)
             voted = time.perf_counter()
             publisher.publish_alert(alert or _alert(frame, index))  # one for every frame: far more than ever happens
             stages["preprocess"].append((marks[1] - marks[0]) * 1e3)

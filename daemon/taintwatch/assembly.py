@@ -6,10 +6,10 @@ import logging
 from contextlib import ExitStack
 from dataclasses import replace
 
-from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.alerts.incidents import AlertTracker
+from taintwatch.alerts.outbox import Identity, new_instance_id
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.security import Security
-from taintwatch.alerts.writer import Identity, new_instance_id
 from taintwatch.cameras import Camera, CameraSet
 from taintwatch.config.digest import config_hash
 from taintwatch.config.sections import CameraSection, Config, VoteSection
@@ -71,7 +71,7 @@ def make_detection(config: Config, deadlines: Deadlines) -> tuple[LoadedModel, D
             raise ConfigError("the detector 'face' needs every face checked; switch [gate] off")
         return make_face_detection(config, model_settings(config), deadlines)
     voter = make_voter(config.vote, config.detect.detectors)
-    book = AlertBook(update_every_s=config.publish.update_s)
+    tracker = AlertTracker(update_every_s=config.publish.update_s)
     settings = model_settings(config)
     model = load_model(settings)
     deadline = deadlines.add("model")
@@ -87,7 +87,7 @@ def make_detection(config: Config, deadlines: Deadlines) -> tuple[LoadedModel, D
         classifier.close()
         deadlines.remove(deadline)
 
-    return model, DetectionStack(classifier, model.detectors, voter, book, classifier.degraded, release, model)
+    return model, DetectionStack(classifier, model.detectors, voter, tracker, classifier.degraded, release, model)
 
 
 def identity_of(config: Config, model: LoadedModel, instance: str) -> Identity:

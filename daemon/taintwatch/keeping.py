@@ -22,7 +22,7 @@ def security_of(config: Config) -> Security:
     curve = config.publish.curve
     if curve.key is None or curve.clients is None:
         return LoopbackOnly()
-    from taintwatch.alerts.curve import CurveServer  # with its asyncio, which nobody else needs
+    from taintwatch.alerts.security import CurveServer  # with its asyncio, which nobody else needs
 
     return CurveServer.from_files(Path(curve.key), Path(curve.clients))
 

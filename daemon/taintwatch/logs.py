@@ -6,20 +6,23 @@ Records come from the standard logging module, ours and those of libraries; stru
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from taintwatch.logs_redact import redact
-from taintwatch.logs_repeats import RepeatFilter
+from taintwatch.sources.url import describe_url
 
-__all__ = ["CurrentStderrHandler", "failed_threads_to_log", "set_up_logging"]
+__all__ = ["CurrentStderrHandler", "RepeatFilter", "failed_threads_to_log", "redact", "set_up_logging"]
 
 OURS = ("taintwatch", "taintwatch_models", "taintwatch_calibration")
 
@@ -106,3 +109,75 @@ def _as_people_read(_: WrappedLogger, __: str, event: EventDict) -> str:
     at = datetime.fromtimestamp(record.created).astimezone()
     line = f"{at:%H:%M:%S} {record.levelname} {event['event']}"
     return f"{line}\n{event['exception']}" if "exception" in event else line
+
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]*")
+_STREAMS = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps")
+_TRAILING = ".,;:!)]}"
+
+
+def redact(text: str) -> str:
+    """Return `text` with every address in it shown as `describe_url` shows it: without user, password and query.
+
+    Addresses that are not streams (tcp://, ipc://) are left as they are unless they hold an `@`. Never raises.
+    """
+    return _ADDRESS.sub(_shown, text)
+
+
+def _shown(match: re.Match[str]) -> str:
+    address = match[0].rstrip(_TRAILING)
+    rest = match[0][len(address) :]
+    if address.partition("://")[0].lower() not in _STREAMS and "@" not in address:
+        return match[0]
+    return describe_url(address) + rest
+
+
+BURST = 5  # of one kind are told ...
+WINDOW_S = 60.0  # ... in so many seconds
+KINDS = 1000  # that are remembered, the latest
+
+
+@dataclass(slots=True)
+class _Kind:
+    since_s: float
+    told: int = 0
+    left_out: int = 0
+
+
+class RepeatFilter(logging.Filter):
+    """Lets at most `BURST` records of one kind through in `WINDOW_S`; the next that passes says how many did not.
+
+    Of one kind are records of one logger and level, with the same text before its arguments are put in and the same
+    first argument (by which ours name the camera). Below WARNING everything passes. Called while the handler is locked.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._kinds: OrderedDict[tuple[object, ...], _Kind] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is to be told."""
+        if record.levelno < logging.WARNING:
+            return True
+        now = self._clock()
+        kind = self._kind(record, now)
+        if now - kind.since_s >= WINDOW_S:
+            if kind.left_out:
+                record.msg = f"{record.getMessage()} ({kind.left_out} more like this were left out)"
+                record.args = None
+            kind.since_s, kind.told, kind.left_out = now, 0, 0
+        if kind.told >= BURST:
+            kind.left_out += 1
+            return False
+        kind.told += 1
+        return True
+
+    def _kind(self, record: logging.LogRecord, now: float) -> _Kind:
+        first = record.args[0] if isinstance(record.args, tuple) and record.args else None
+        key = (record.name, record.levelno, str(record.msg), str(first))
+        kind = self._kinds.pop(key, None) or _Kind(now)
+        self._kinds[key] = kind
+        if len(self._kinds) > KINDS:
+            self._kinds.popitem(last=False)
+        return kind

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.records import Alert, Vote
 from taintwatch.vote.voter import Voter
 from taintwatch_models.classifier import Classifier, Rejected
@@ -45,7 +45,7 @@ def watch(
     classifier: Classifier,
     detectors: Sequence[Detector],
     voter: Voter,
-    book: AlertBook,
+    tracker: AlertTracker,
     *,
     max_batch: int,
     wait_s: float,
@@ -58,7 +58,7 @@ def watch(
     """
     while not stopping() and not cameras.finished:
         frames = cameras.next_batch(max_batch, wait_s)
-        yield tuple(_judge(outcome, detectors, voter, book) for outcome in _classify(classifier, frames))
+        yield tuple(_judge(outcome, detectors, voter, tracker) for outcome in _classify(classifier, frames))
 
 
 def _classify(classifier: Classifier, frames: list[Frame]) -> list[Prediction | Rejected]:
@@ -71,10 +71,10 @@ def _classify(classifier: Classifier, frames: list[Frame]) -> list[Prediction | 
         return [Rejected(frame, str(error)) for frame in frames]
 
 
-def _judge(outcome: Prediction | Rejected, detectors: Sequence[Detector], voter: Voter, book: AlertBook) -> Step:
+def _judge(outcome: Prediction | Rejected, detectors: Sequence[Detector], voter: Voter, tracker: AlertTracker) -> Step:
     """Judge one classified frame. A rejected one has no vote: it neither raises an alert nor clears one."""
     if isinstance(outcome, Rejected):
         return Step(outcome.frame, outcome)
     verdicts = tuple(detector(outcome) for detector in detectors)
     votes = voter(outcome.frame, verdicts)
-    return Step(outcome.frame, outcome, verdicts, votes, book(outcome, verdicts, votes))
+    return Step(outcome.frame, outcome, verdicts, votes, tracker(outcome, verdicts, votes))

@@ -9,9 +9,9 @@ from typing import Any
 
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadline
-from taintwatch.notify import Notifier
 from taintwatch.recovery import LOAD_LIMIT_S
 from taintwatch.runtime import ConfigurationChange
+from taintwatch.service_manager import Notifier
 from taintwatch_models.errors import ConfigError, TaintwatchError
 
 __all__ = ["Reloader", "refuse_what_takes_a_restart"]

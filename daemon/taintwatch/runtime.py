@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.alerts.incidents import AlertTracker
+from taintwatch.alerts.outbox import Identity
 from taintwatch.alerts.publisher import Publisher
-from taintwatch.alerts.writer import Identity
 from taintwatch.cameras import Camera, CameraSet
 from taintwatch.evidence.evidence import Evidence
 from taintwatch.pipeline import Step, watch
@@ -34,7 +34,7 @@ class DetectionStack:
     classifier: Classifier
     detectors: tuple[Detector, ...]
     voter: Voter
-    book: AlertBook
+    tracker: AlertTracker
     degraded: Callable[[], str | None] = _never
     """Why the classifier does not run as it should, as one sentence; None while it does."""
     release: Callable[[], None] = _nothing

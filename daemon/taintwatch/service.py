@@ -128,7 +128,7 @@ class Service:
             detection.classifier,
             detection.detectors,
             detection.voter,
-            detection.book,
+            detection.tracker,
             max_batch=self._plan.max_batch,
             wait_s=WAIT_S,
             stopping=self._stopping,
@@ -189,7 +189,7 @@ class Service:
         if change is None or self._swaps is None:
             return False
         if change.detection is not None:
-            for alert in self._runtime.detection.book.close_all():
+            for alert in self._runtime.detection.tracker.close_all():
                 self._tell(alert)
             self._runtime.detection.release()
             self._runtime = replace(self._runtime, detection=change.detection)
@@ -224,7 +224,7 @@ class Service:
         self._identify()
         detection = self._runtime.detection
         provider = detection.classifier.card.provider
-        status = self._meter.status(cameras, len(detection.book.open_alerts()), provider, detection.degraded())
+        status = self._meter.status(cameras, len(detection.tracker.open_alerts()), provider, detection.degraded())
         self._reporter.progress(status)
         if now >= self._next_status:
             self._next_status = now + self._plan.status_s
@@ -243,7 +243,7 @@ class Service:
 
     def _end_alert(self, camera: str) -> None:
         """Clear the alerts of a camera that gives nothing more (each face may have one), and forget its votes."""
-        while (alert := self._runtime.detection.book.close(camera)) is not None:
+        while (alert := self._runtime.detection.tracker.close(camera)) is not None:
             self._tell(alert)
         self._runtime.detection.voter.forget(camera)
 
@@ -265,7 +265,7 @@ class Service:
             closing.callback(self._close_evidence)
             closing.callback(self._close_publisher, give_up)
             closing.callback(self._stop_cameras)
-            for alert in self._runtime.detection.book.close_all():
+            for alert in self._runtime.detection.tracker.close_all():
                 self._tell(alert)
 
     def _stop_cameras(self) -> None:

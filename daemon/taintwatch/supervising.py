@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from taintwatch.alerts.bodies import CameraState
 from taintwatch.cameras import CameraStatus
 from taintwatch.config.sections import MetricsSection
-from taintwatch.notify import Notifier
 from taintwatch.pipeline import Step
 from taintwatch.records import Alert
 from taintwatch.runtime import Runtime
 from taintwatch.service import Reporter
+from taintwatch.service_manager import Notifier, Watchdog
 from taintwatch.status import RunStatus, Summary
-from taintwatch.watchdog import Watchdog
 from taintwatch_models.classifier import ModelCard
 
 if TYPE_CHECKING:

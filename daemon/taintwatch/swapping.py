@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from taintwatch.alerts.writer import Identity
+from taintwatch.alerts.outbox import Identity
 from taintwatch.assembly import identity_of, limits_of, make_camera, make_detection
 from taintwatch.config.digest import config_hash
 from taintwatch.config.sections import Config

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from taintwatch.alerts.lifecycle import AlertBook, new_event_id
+from taintwatch.alerts.incidents import AlertTracker, new_event_id
 from taintwatch.records import Alert, AlertState, Vote
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.voter import COMBINED, Voter
@@ -19,12 +19,12 @@ TOASTER, STOP = 1, 0
 
 
 class Scene:
-    """A voter and a book, fed one frame after the other at 25 frames/s."""
+    """A voter and a tracker, fed one frame after the other at 25 frames/s."""
 
     def __init__(self, update_every_s: float = 1.0) -> None:
         self.voter = Voter(KofN(3, 5), hold=Hold(0, 0))
         ids = itertools.count(1)
-        self.book = AlertBook(update_every_s=update_every_s, new_id=lambda: f"e{next(ids)}")
+        self.tracker = AlertTracker(update_every_s=update_every_s, new_id=lambda: f"e{next(ids)}")
         self.index = 0
 
     def frame(
@@ -37,7 +37,7 @@ class Scene:
 
     def see(self, prediction: Prediction, suspicious: bool, score: float = 2.0) -> Alert | None:
         verdicts = (replace(a_verdict(prediction, suspicious), score=score if suspicious else -2.0),)
-        return self.book(prediction, verdicts, self.voter(prediction.frame, verdicts))
+        return self.tracker(prediction, verdicts, self.voter(prediction.frame, verdicts))
 
     def walk(self, frames: str, camera: str = "door") -> list[tuple[int, AlertState]]:
         """The records of `frames` (x: suspicious), each with the number of its frame."""
@@ -113,13 +113,13 @@ def test_another_label_under_attack_is_an_update() -> None:
 
 
 def test_a_second_detector_is_an_update_and_the_first_that_stands_gives_the_score() -> None:
-    book = AlertBook(update_every_s=0, new_id=lambda: "e1")
+    tracker = AlertTracker(update_every_s=0, new_id=lambda: "e1")
     voter = Voter({"paper": KofN(3, 3), "tight": KofN(1, 1)}, hold=Hold(0, 0))
     seen = []
     for index in range(3):
         prediction = a_prediction(a_frame(index), TOASTER)
         verdicts = (replace(a_verdict(prediction, True, "paper"), score=7.0), a_verdict(prediction, True, "tight"))
-        alert = book(prediction, verdicts, voter(prediction.frame, verdicts))
+        alert = tracker(prediction, verdicts, voter(prediction.frame, verdicts))
         seen.append(None if alert is None else (alert.state, alert.detectors, alert.score))
     assert seen == [
         (AlertState.RAISED, ("tight",), 2.0),
@@ -154,13 +154,13 @@ def test_open_alerts_are_listed_and_closed_at_the_end() -> None:
     scene.walk("xxx", "door")
     scene.walk("xxx", "gate")
     scene.walk("x", "yard")
-    assert [alert.camera for alert in scene.book.open_alerts()] == ["door", "gate"]
-    closed = scene.book.close("door")
+    assert [alert.camera for alert in scene.tracker.open_alerts()] == ["door", "gate"]
+    closed = scene.tracker.close("door")
     assert closed is not None
     assert (closed.state, closed.camera, closed.frame_index) == (AlertState.CLEARED, "door", 2)
-    assert scene.book.close("door") is None
-    assert [alert.camera for alert in scene.book.close_all()] == ["gate"]
-    assert scene.book.open_alerts() == ()
+    assert scene.tracker.close("door") is None
+    assert [alert.camera for alert in scene.tracker.close_all()] == ["gate"]
+    assert scene.tracker.open_alerts() == ()
 
 
 def test_cameras_have_alerts_of_their_own() -> None:
@@ -173,10 +173,10 @@ def test_cameras_have_alerts_of_their_own() -> None:
 
 
 def test_a_detector_without_a_vote_does_not_show_in_the_alert() -> None:
-    book = AlertBook()
+    tracker = AlertTracker()
     prediction = a_prediction(a_frame(), TOASTER)
     verdicts = (a_verdict(prediction, True, "ignored"), a_verdict(prediction, True, "tight"))
-    alert = book(prediction, verdicts, Voter(KofN(1, 1), detectors=["tight"])(prediction.frame, verdicts))
+    alert = tracker(prediction, verdicts, Voter(KofN(1, 1), detectors=["tight"])(prediction.frame, verdicts))
     assert alert is not None
     assert alert.detectors == ("tight",)
 
@@ -184,4 +184,4 @@ def test_a_detector_without_a_vote_does_not_show_in_the_alert() -> None:
 def test_a_frame_without_a_combined_vote_is_a_mistake() -> None:
     prediction = a_prediction(a_frame())
     with pytest.raises(ValueError, match=COMBINED):
-        AlertBook()(prediction, (), (Vote("door", 0, "tight", False, 0.0),))
+        AlertTracker()(prediction, (), (Vote("door", 0, "tight", False, 0.0),))

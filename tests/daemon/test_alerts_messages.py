@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from taintwatch.alerts.bodies import Body, Heartbeat
 from taintwatch.alerts.messages import Message, MessageError, decode, encode
+from taintwatch.alerts.outbox import Identity, MessageWriter
 from taintwatch.alerts.topics import DAEMON, Kind, check_name, companion_topics, topic_of
-from taintwatch.alerts.writer import Identity, MessageWriter
 from taintwatch.records import AlertState
 from taintwatch_models.errors import ConfigError
 from tests.alert_fakes import a_status, an_alert, an_identity

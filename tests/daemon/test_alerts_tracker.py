@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taintwatch.alerts.bodies import Heartbeat
+from taintwatch.alerts.gaps import GapTracker, Missed, Notice, Restarted
 from taintwatch.alerts.messages import Message
-from taintwatch.alerts.tracker import GapTracker, Missed, Notice, Restarted
-from taintwatch.alerts.writer import MessageWriter
+from taintwatch.alerts.outbox import MessageWriter
 from tests.alert_fakes import an_alert, an_identity
 
 ALERTS = "taintwatch/v1/lab/door/alert/"

@@ -11,15 +11,13 @@ from pathlib import Path
 import pytest
 import zmq
 
-from taintwatch.alerts.allowed import AllowedClients
 from taintwatch.alerts.bodies import Heartbeat
-from taintwatch.alerts.curve import CurveClient, CurveServer
-from taintwatch.alerts.keys import load_public, load_secret, make_key_pair
+from taintwatch.alerts.keys import AllowedClients, load_public, load_secret, make_key_pair
 from taintwatch.alerts.link import Refused
 from taintwatch.alerts.messages import Message
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.replay_server import ReplayServer
-from taintwatch.alerts.security import LoopbackOnly
+from taintwatch.alerts.security import CurveClient, CurveServer, LoopbackOnly
 from taintwatch.alerts.subscriber import Subscriber
 from taintwatch_models.errors import ConfigError, PublishError, UsageError
 from tests.alert_fakes import an_alert, an_identity

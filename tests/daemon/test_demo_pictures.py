@@ -13,7 +13,7 @@ from taintwatch.demo.contact_sheet import Panel, Row, contact_sheet
 from taintwatch.demo.drawing import AMBER, GREEN, RED, text_width
 from taintwatch.demo.observed import Judgement, Reel, Seen
 from taintwatch.demo.verdict import ActResult
-from taintwatch.evidence.pictures import encode_jpeg
+from taintwatch.evidence.media import encode_jpeg
 from taintwatch_models.records import Region
 
 GREY = np.full((240, 320, 3), 128, np.uint8)

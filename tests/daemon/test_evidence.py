@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from taintwatch.alerts.messages import Message
-from taintwatch.alerts.writer import MessageWriter
+from taintwatch.alerts.outbox import MessageWriter
 from taintwatch.evidence import recorder as recorder_module
 from taintwatch.evidence.evidence import Evidence, EvidenceSettings
 from taintwatch.evidence.reader import AlertReader
@@ -122,7 +122,7 @@ def test_the_clip_of_a_camera_that_is_lost_meanwhile_is_written_all_the_same(fol
     wait(lambda: a_second_later() and evidence._recorder.stats().clips)
     with av.open(str(evidence.folder.of("e1") / "clip.mp4")) as container:
         assert len(list(container.decode(video=0))) > 3
-    wait(lambda: a_second_later() and not evidence._recorder._tapes)  # what was seen last is let go
+    wait(lambda: a_second_later() and not evidence._recorder._clip_buffers)  # what was seen last is let go
     evidence.close()
 
 
@@ -277,7 +277,7 @@ def test_old_alerts_go_with_their_pictures_but_never_an_open_one(folder: Path) -
     save(evidence, "new", AlertState.RAISED, AlertState.CLEARED, at_ns=now - 29 * DAY_NS)
     for event_id in ("old", "old-open", "new"):
         put(evidence, event_id, 1000)
-    evidence._keeper.tidy()
+    evidence._retention.tidy()
     assert {alert.event_id for alert in AlertReader(evidence.folder.database).alerts()} == {"old-open", "new"}
     assert {media.event_id for media in evidence.folder.all_media()} == {"old-open", "new"}
     stats = evidence.stats()
@@ -298,7 +298,7 @@ def test_beyond_the_bytes_the_oldest_pictures_go_first_and_records_stay(folder: 
     for number in range(5):
         save(evidence, f"e{number}", AlertState.RAISED, AlertState.CLEARED, at_ns=number)
         put(evidence, f"e{number}", 600_000)
-    evidence._keeper.tidy()
+    evidence._retention.tidy()
     left = {media.event_id for media in evidence.folder.all_media()}
     assert left < {"e2", "e3", "e4"} | left
     assert "e4" in left

@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner
 
 from taintwatch.alerts.messages import as_json
-from taintwatch.alerts.writer import MessageWriter
+from taintwatch.alerts.outbox import MessageWriter
 from taintwatch.cli.alerts import alerts_group
 from taintwatch.evidence.evidence import DAY_NS, Evidence, EvidenceSettings
-from taintwatch.evidence.listing import moment_ns
+from taintwatch.evidence.export import moment_ns
 from taintwatch.evidence.reader import AlertReader
 from taintwatch.records import AlertState
 from taintwatch_models.errors import UsageError

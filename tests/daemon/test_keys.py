@@ -14,8 +14,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taintwatch.alerts.allowed import AllowedClients
-from taintwatch.alerts.keys import KeyPair, load_public, load_secret, make_key_pair
+from taintwatch.alerts.keys import AllowedClients, KeyPair, load_public, load_secret, make_key_pair
 from taintwatch.cli.keys import keys_group
 from taintwatch_models.errors import ConfigError, UsageError
 

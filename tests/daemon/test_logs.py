@@ -12,9 +12,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taintwatch.logs import failed_threads_to_log, set_up_logging
-from taintwatch.logs_redact import redact
-from taintwatch.logs_repeats import BURST, KINDS, WINDOW_S, RepeatFilter
+from taintwatch.logs import BURST, KINDS, WINDOW_S, RepeatFilter, failed_threads_to_log, redact, set_up_logging
 
 SECRET = "hunter2"  # noqa: S105 - what must never be seen
 

@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from taintwatch.alerts.publisher import PublisherStats
 from taintwatch.cameras import CameraState, CameraStatus
 from taintwatch.evidence.evidence import EvidenceStats
-from taintwatch.evidence.keeper import Holdings
 from taintwatch.evidence.recorder import RecorderStats
+from taintwatch.evidence.retention import Holdings
 from taintwatch.metrics.collector import Snapshot
 from taintwatch.metrics.instruments import Instruments
 from taintwatch.metrics.server import AT_ONCE, MetricsServer, Page

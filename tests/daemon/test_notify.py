@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from taintwatch.notify import LONGEST_STATUS, Notifier, Supervision, supervision
+from taintwatch.service_manager import LONGEST_STATUS, Notifier, Supervision, supervision
 from taintwatch_models.errors import UsageError
 from tests.daemon.notify_socket import NotifySocket
 

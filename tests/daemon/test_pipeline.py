@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.pipeline import Step, watch
 from taintwatch.records import AlertState
 from taintwatch.vote.hold import Hold
@@ -25,7 +25,7 @@ def run(batches: Sequence[Sequence[Frame]], classifier: FakeClassifier | None = 
             classifier or FakeClassifier(),
             [FakeDetector()],
             voter,
-            AlertBook(),
+            AlertTracker(),
             max_batch=8,
             wait_s=0,
             stopping=lambda: False,
@@ -82,7 +82,7 @@ def test_it_stops_when_told_to() -> None:
         FakeClassifier(),
         [FakeDetector()],
         Voter(),
-        AlertBook(),
+        AlertTracker(),
         max_batch=1,
         wait_s=0,
         stopping=lambda: next(told),

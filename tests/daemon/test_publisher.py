@@ -13,13 +13,12 @@ import pytest
 import zmq
 
 from taintwatch.alerts.bodies import CameraStatus, Heartbeat
+from taintwatch.alerts.gaps import Missed
 from taintwatch.alerts.messages import Message, MessageError, decode
-from taintwatch.alerts.outbox import Outbox
+from taintwatch.alerts.outbox import MessageWriter, Outbox
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.subscriber import Subscriber
 from taintwatch.alerts.topics import DAEMON
-from taintwatch.alerts.tracker import Missed
-from taintwatch.alerts.writer import MessageWriter
 from taintwatch.records import Alert, AlertState
 from taintwatch_models.errors import PublishError, TaintwatchError
 from tests.alert_fakes import (
@@ -175,11 +174,11 @@ def test_a_full_queue_drops_the_newest_counts_it_and_still_knows_the_last_value(
     parcels = [writer.write("door", a_status(frames=frames)) for frames in range(5)]
     assert [outbox.put(parcel) for parcel in parcels] == [True, True, False, False, False]
     snapshot = outbox.take()
-    assert snapshot.parcels == tuple(parcels[:2])
+    assert snapshot.waiting == tuple(parcels[:2])
     assert (snapshot.dropped, dict(snapshot.last_sequences)) == (3, {f"{DOOR}status/": 5})
     assert snapshot.current == (parcels[4].message,)
     assert outbox.put(parcels[0])
-    assert outbox.take().parcels == (parcels[0],)
+    assert outbox.take().waiting == (parcels[0],)
 
 
 def test_a_drop_in_the_queue_is_missed_by_the_subscriber_and_told_by_the_heartbeat(

@@ -7,10 +7,10 @@ import time
 import pytest
 import zmq
 
+from taintwatch.alerts.gaps import Missed, Restarted
 from taintwatch.alerts.messages import Message
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.subscriber import Malformed, Subscriber
-from taintwatch.alerts.tracker import Missed, Restarted
 from taintwatch_models.errors import UsageError
 from tests.alert_fakes import PATIENCE_S, a_status, an_alert, an_identity, events_until, next_event, until_sent
 

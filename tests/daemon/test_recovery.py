@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.messages import Message
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.subscriber import Subscriber
@@ -196,7 +196,7 @@ def test_capture_goes_on_and_every_alert_says_what_it_was_made_with(tmp_path: Pa
     publisher = Publisher(identity, f"ipc://{tmp_path}/alerts")
     voter = Voter(KofN(2, 3, clear_at=0), hold=Hold(0, 0))
     detection = DetectionStack(
-        classifier, (FakeDetector(),), voter, AlertBook(update_every_s=0), classifier.degraded, classifier.close
+        classifier, (FakeDetector(),), voter, AlertTracker(update_every_s=0), classifier.degraded, classifier.close
     )
     runtime = Runtime(CameraSet([Camera("door", Attack())]), detection, publisher, identity)
     reporter = FakeReporter()

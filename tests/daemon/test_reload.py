@@ -14,11 +14,11 @@ from taintwatch.assembly import assemble, limits_of
 from taintwatch.config.load import load_config, parse_config
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
-from taintwatch.notify import Notifier
 from taintwatch.records import Alert, AlertState
 from taintwatch.reload import Reloader, refuse_what_takes_a_restart
 from taintwatch.runtime import ConfigurationChange, RunLimits
 from taintwatch.service import Service
+from taintwatch.service_manager import Notifier
 from taintwatch.status import RunStatus
 from taintwatch.swapping import Preparer
 from taintwatch_models.errors import ConfigError, SourceError, TaintwatchError

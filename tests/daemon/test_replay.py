@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taintwatch.alerts import replay as protocol
-from taintwatch.alerts.curve import CurveClient, CurveServer
+from taintwatch.alerts.gaps import Missed, Restarted
 from taintwatch.alerts.keys import load_public, make_key_pair
 from taintwatch.alerts.messages import Message, MessageError, as_json
+from taintwatch.alerts.outbox import MessageWriter
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.replay import (
     Request,
@@ -29,9 +30,8 @@ from taintwatch.alerts.replay import (
     replay_endpoint,
 )
 from taintwatch.alerts.replay_server import ReplayServer
+from taintwatch.alerts.security import CurveClient, CurveServer
 from taintwatch.alerts.subscriber import Event, Subscriber
-from taintwatch.alerts.tracker import Missed, Restarted
-from taintwatch.alerts.writer import MessageWriter
 from taintwatch.evidence.reader import AlertReader
 from taintwatch.evidence.store import AlertStore
 from taintwatch.keeping import replay_beside
@@ -234,7 +234,7 @@ def test_keys_are_wanted_for_replay_too(tmp_path: Path, store: AlertStore) -> No
 
 
 def _allow(folder: Path, name: str) -> Path:
-    from taintwatch.alerts.allowed import AllowedClients
+    from taintwatch.alerts.keys import AllowedClients
 
     AllowedClients(folder / "clients").allow(name, load_public(folder / f"{name}.key"))
     return folder / "clients"

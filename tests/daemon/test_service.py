@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.cameras import Camera, CameraSet, CameraStatus
 from taintwatch.records import Alert, AlertState
@@ -97,7 +97,7 @@ def service(
     model = classifier or FakeClassifier()
     runtime = Runtime(
         cameras=CameraSet([Camera(name, source) for name, source in sources.items()]),
-        detection=DetectionStack(model, (FakeDetector(),), Voter(KofN(2, 3), hold=Hold(0, 0)), AlertBook()),
+        detection=DetectionStack(model, (FakeDetector(),), Voter(KofN(2, 3), hold=Hold(0, 0)), AlertTracker()),
         publisher=cast(Publisher, publisher),
     )
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from taintwatch.alerts.messages import Message
+from taintwatch.alerts.outbox import MessageWriter
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.subscriber import Subscriber
-from taintwatch.alerts.writer import MessageWriter
 from taintwatch.evidence.reader import AlertReader, Filter
 from taintwatch.evidence.store import AlertStore, StoreError
 from taintwatch.records import AlertState
@@ -256,7 +256,7 @@ def test_what_was_written_is_flushed_in_the_background_and_the_journal_stays_sma
     for number in range(300):
         store.save(a_life(writer, f"e{number}")[0])
         if number % 10 == 9:
-            store.settle()
+            store.flush()
             sizes.append(journal.stat().st_size)
     assert max(sizes) < 1_000_000  # without it there would be more than 5 MB
     assert len(AlertReader(path).alerts()) == 300
@@ -270,7 +270,7 @@ def test_looking_after_it_leaves_no_more_descriptors_behind_the_longer_it_runs(
     for number, large in enumerate([4_000_000, 4_000_000, 0, 4_000_000, 0, 0]):
         monkeypatch.setattr("taintwatch.evidence.database.LARGE_JOURNAL", large)
         store.save(a_life(writer, f"e{number}")[0])
-        store.settle()
+        store.flush()
         AlertReader(path).alerts()
         held.append(sum(each.resolve().name == path.name for each in Path("/proc/self/fd").iterdir()))
     assert held == held[:1] * len(held)

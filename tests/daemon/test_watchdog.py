@@ -12,18 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.cameras import Backoff, Camera, CameraSet
 from taintwatch.deadlines import Deadline, Deadlines
-from taintwatch.notify import Notifier
 from taintwatch.service import DetectionStack, RunLimits, Runtime, Service
+from taintwatch.service_manager import Notifier, Watchdog, look_every_s
 from taintwatch.sources.base import Grab
 from taintwatch.supervising import ServiceManagerReporter
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.voter import Voter
 from taintwatch.vote.window import KofN
-from taintwatch.watchdog import Watchdog, look_every_s
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.errors import SourceError
 from taintwatch_models.records import Frame, Prediction
@@ -151,7 +150,7 @@ def _runtime(run: Running, source: LiveSource, deadlines: Deadlines) -> Runtime:
 
     publisher._sender.beat_if_due = hanging_beat  # type: ignore[method-assign,assignment]
     detection = DetectionStack(
-        HangingClassifier(run.inference), (FakeDetector(),), Voter(KofN(2, 3), hold=Hold(0, 0)), AlertBook()
+        HangingClassifier(run.inference), (FakeDetector(),), Voter(KofN(2, 3), hold=Hold(0, 0)), AlertTracker()
     )
     return Runtime(CameraSet([camera]), detection, publisher)
 

@@ -18,15 +18,15 @@ from typing import Any
 
 import pytest
 
-from taintwatch.alerts.writer import MessageWriter
+from taintwatch.alerts.outbox import MessageWriter
+from taintwatch.evidence.annotations import LONGEST_NOTE, Annotation, Annotations
 from taintwatch.evidence.folder import EvidenceFolder, write_private
-from taintwatch.evidence.marks import LONGEST_NOTE, Mark, Marks
 from taintwatch.evidence.reader import Filter
 from taintwatch.evidence.store import AlertStore
 from taintwatch.records import AlertState
-from taintwatch.web.board import Board
+from taintwatch.web.live import LiveState
+from taintwatch.web.repository import AlertRepository
 from taintwatch.web.server import WebServer
-from taintwatch.web.shelf import Shelf
 from taintwatch_models.errors import UsageError
 from tests.alert_fakes import an_alert, an_identity
 from tests.web_scene import PATIENCE_S, Answer, ask, serving, web_config
@@ -124,11 +124,11 @@ def test_acknowledging_and_a_note_are_kept_in_the_store(server: WebServer, folde
     shown = ask(server, "/api/alerts").json()[-1]
     assert shown["note"] == note
     assert shown["acknowledged_ms"] > 0
-    kept = Marks(folder.database).of(["event0", "event1"])
+    kept = Annotations(folder.database).of(["event0", "event1"])
     assert kept["event0"].note == note
     assert "event1" not in kept
     assert write(server, "/api/alerts/event0/acknowledge", {"acknowledged": False}).status == 200
-    assert Marks(folder.database).of(["event0"]) == {"event0": Mark(None, note)}
+    assert Annotations(folder.database).of(["event0"]) == {"event0": Annotation(None, note)}
 
 
 @pytest.mark.parametrize(
@@ -142,22 +142,22 @@ def test_nonsense_is_refused_and_changes_nothing(
     answer = write(server, f"/api/alerts/event0/{what}", told)
     assert answer.status == 400
     assert answer.json()["problem"].endswith(".")
-    assert Marks(folder.database).of(["event0"]) == {}
+    assert Annotations(folder.database).of(["event0"]) == {}
 
 
-def test_marks_go_with_their_alert_and_the_store_goes_on_writing(folder: EvidenceFolder) -> None:
-    marks = Marks(folder.database)
-    marks.note("event0", "gone soon")
-    marks.acknowledge("event1", 7)
+def test_annotations_go_with_their_alert_and_the_store_goes_on_writing(folder: EvidenceFolder) -> None:
+    annotations = Annotations(folder.database)
+    annotations.note("event0", "gone soon")
+    annotations.acknowledge("event1", 7)
     store, writer = AlertStore(folder.database), MessageWriter(an_identity("second"))
     store.forget(["event0"])
     store.save(writer.write("door", an_alert("door", "event3")).message)
     store.close()
     with closing(sqlite3.connect(folder.database)) as connection:
-        assert connection.execute("SELECT event_id FROM marks").fetchall() == [("event1",)]
+        assert connection.execute("SELECT event_id FROM annotations").fetchall() == [("event1",)]
     with pytest.raises(UsageError, match="There is no alert event0"):
-        marks.note("event0", "too late")
-    marks.note("event3", "here")
+        annotations.note("event0", "too late")
+    annotations.note("event3", "here")
 
 
 def test_the_export_holds_the_alerts_asked_for_with_pictures_and_notes(server: WebServer) -> None:
@@ -172,10 +172,10 @@ def test_the_export_holds_the_alerts_asked_for_with_pictures_and_notes(server: W
 
 
 def test_without_an_evidence_folder_alerts_are_shown_from_memory_and_not_marked() -> None:
-    board = Board()
-    board.alert(an_alert(event_id="e1"))
-    board.alert(an_alert(event_id="e1", state=AlertState.CLEARED))
-    with serving(web_config(), board) as server:
+    live = LiveState()
+    live.alert(an_alert(event_id="e1"))
+    live.alert(an_alert(event_id="e1", state=AlertState.CLEARED))
+    with serving(web_config(), live) as server:
         (alert,) = ask(server, "/api/alerts").json()
         assert (alert["event_id"], alert["state"]) == ("e1", "cleared")
         assert len(ask(server, "/api/alerts/e1").json()["records"]) == 2
@@ -203,13 +203,13 @@ def test_only_a_few_exports_are_made_at_once_and_none_is_left_on_the_disk(
     scratch, go_on = tmp_path / "scratch", threading.Event()
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    export = Shelf.export
+    export = AlertRepository.export
 
-    def slow(shelf: Shelf, wanted: Filter, folder: Path) -> Path:
+    def slow(repository: AlertRepository, wanted: Filter, folder: Path) -> Path:
         assert go_on.wait(30)
-        return export(shelf, wanted, folder)
+        return export(repository, wanted, folder)
 
-    monkeypatch.setattr(Shelf, "export", slow)
+    monkeypatch.setattr(AlertRepository, "export", slow)
     with ThreadPoolExecutor(2) as askers:
         answers = [askers.submit(ask, server, "/export.zip") for _ in range(2)]
         until(lambda: len(list(scratch.iterdir())) == 2)

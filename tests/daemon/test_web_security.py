@@ -14,8 +14,8 @@ from starlette.datastructures import Headers
 
 from taintwatch.tokens import read_token
 from taintwatch.web.address import is_known_host, parse_address
-from taintwatch.web.board import Board
-from taintwatch.web.gate import COOKIE, CSRF_HEADER, SESSION_S, Keys
+from taintwatch.web.authentication import COOKIE, CSRF_HEADER, SESSION_S, Sessions
+from taintwatch.web.live import LiveState
 from taintwatch.web.server import WebServer
 from taintwatch_models.errors import ConfigError
 from tests.web_scene import PATIENCE_S, TOKEN, a_status, ask, detection, records_of, serving, watching, web_config
@@ -57,7 +57,7 @@ def wait_for_hanging_up(client: socket.socket) -> None:
 
 @pytest.mark.parametrize("said", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
 def test_a_connection_on_which_no_whole_request_comes_is_closed(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
-    monkeypatch.setattr("taintwatch.web.patience.REQUEST_S", 0.3)
+    monkeypatch.setattr("taintwatch.web.server.REQUEST_S", 0.3)
     with serving(web_config()) as server, socket.create_connection(server.address) as client:
         client.sendall(said)
         wait_for_hanging_up(client)
@@ -66,7 +66,7 @@ def test_a_connection_on_which_no_whole_request_comes_is_closed(monkeypatch: pyt
 def test_the_next_request_on_a_connection_is_not_waited_for_without_end_either(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("taintwatch.web.patience.REQUEST_S", 1.0)
+    monkeypatch.setattr("taintwatch.web.server.REQUEST_S", 1.0)
     with serving(web_config()) as server, socket.create_connection(server.address, timeout=PATIENCE_S) as client:
         for _ in range(2):
             client.sendall(b"GET /static/icon.svg HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -79,10 +79,10 @@ def test_the_next_request_on_a_connection_is_not_waited_for_without_end_either(
 
 
 def test_an_answer_that_takes_longer_than_a_request_may_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taintwatch.web.patience.REQUEST_S", 1.5)
-    board = Board()
-    board.progress(a_status())
-    with serving(web_config(), board) as server, watching(server, "pictures=0") as stream:
+    monkeypatch.setattr("taintwatch.web.server.REQUEST_S", 1.5)
+    live = LiveState()
+    live.progress(a_status())
+    with serving(web_config(), live) as server, watching(server, "pictures=0") as stream:
         beats = (told for told, _ in records_of(stream) if told["kind"] == "beat")
         assert next(beats)  # the first comes after two seconds
 
@@ -125,7 +125,7 @@ def test_a_program_may_give_the_token_itself(guarded: WebServer) -> None:
 
 def test_a_session_ends() -> None:
     now = [0.0]
-    keys = Keys(TOKEN, clock=lambda: now[0])
+    keys = Sessions(TOKEN, clock=lambda: now[0])
     secret = keys.open_session()
     headers = Headers({"cookie": f"{COOKIE}={secret}"})
     assert keys.admits(headers)
@@ -200,7 +200,7 @@ def test_no_path_leads_out(path: str, tmp_path: Path) -> None:
 
 def test_beyond_loopback_a_token_is_needed() -> None:
     with pytest.raises(ConfigError, match=r"0\.0\.0\.0, which other machines may reach; set web\.token_file"):
-        WebServer(lambda: web_config(bind="0.0.0.0:0"), detection, Board())
+        WebServer(lambda: web_config(bind="0.0.0.0:0"), detection, LiveState())
 
 
 @pytest.mark.parametrize("bind", ["8080", "localhost", ":80", "127.0.0.1:99999", "http://x:80", "[::1"])
@@ -213,7 +213,7 @@ def test_a_port_that_is_taken_is_named() -> None:
     with serving(web_config()) as server:
         taken = web_config(bind=f"127.0.0.1:{server.address[1]}")
         with pytest.raises(ConfigError, match=r"web\.bind is .* cannot be used"):
-            WebServer(lambda: taken, detection, Board())
+            WebServer(lambda: taken, detection, LiveState())
 
 
 def test_a_token_that_others_may_read_is_refused(token_file: Path) -> None:
@@ -232,4 +232,4 @@ def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "c").write_text("not a certificate")
     config = web_config(certificate=str(tmp_path / "c"), private_key=str(tmp_path / "c"))
     with pytest.raises(ConfigError, match=r"web\.certificate and web\.private_key cannot be used"):
-        WebServer(lambda: config, detection, Board())
+        WebServer(lambda: config, detection, LiveState())

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from taintwatch.records import AlertState
-from taintwatch.web.board import Board
+from taintwatch.web.live import LiveState
 from taintwatch.web.server import WebServer
 from tests.alert_fakes import an_alert
 from tests.web_scene import a_status, a_step, ask, records_of, serving, watching, web_config
@@ -28,18 +28,18 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def a_board() -> Board:
-    board = Board()
-    board.progress(a_status())
-    return board
+def a_board() -> LiveState:
+    live = LiveState()
+    live.progress(a_status())
+    return live
 
 
 def test_a_viewer_gets_the_newest_picture_with_what_is_drawn_over_it() -> None:
-    board = a_board()
+    live = a_board()
     for index in range(5):
-        board.observe(a_step(index))
-    board.observe(a_step(5, attack=True))
-    with serving(web_config(), board) as server, watching(server) as stream:
+        live.observe(a_step(index))
+    live.observe(a_step(5, attack=True))
+    with serving(web_config(), live) as server, watching(server) as stream:
         told, jpeg = next((told, jpeg) for told, jpeg in records_of(stream) if told["kind"] == "picture")
     assert (told["camera"], told["frame"], told["width"], told["height"]) == ("door", 5, 64, 48)
     assert told["top"][0][0] == "toaster"
@@ -53,9 +53,9 @@ def test_a_viewer_gets_the_newest_picture_with_what_is_drawn_over_it() -> None:
 
 
 def test_wide_pictures_are_made_smaller() -> None:
-    board = a_board()
-    board.observe(a_step(size=(480, 640)))
-    with serving(web_config(width=320), board) as server, watching(server) as stream:
+    live = a_board()
+    live.observe(a_step(size=(480, 640)))
+    with serving(web_config(width=320), live) as server, watching(server) as stream:
         jpeg = next(jpeg for told, jpeg in records_of(stream) if told["kind"] == "picture")
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
@@ -63,10 +63,10 @@ def test_wide_pictures_are_made_smaller() -> None:
 
 
 def test_nothing_is_encoded_while_nobody_looks_and_once_however_many_do() -> None:
-    board = a_board()
+    live = a_board()
     for index in range(50):
-        board.observe(a_step(index))
-    with serving(web_config(fps=50), board) as server, ExitStack() as stack:
+        live.observe(a_step(index))
+    with serving(web_config(fps=50), live) as server, ExitStack() as stack:
         assert server.stats().encoded == 0
         streams = [stack.enter_context(watching(server)) for _ in range(5)]
         for stream in streams:
@@ -75,13 +75,13 @@ def test_nothing_is_encoded_while_nobody_looks_and_once_however_many_do() -> Non
 
 
 def test_frames_that_a_viewer_was_not_shown_are_counted() -> None:
-    board = a_board()
-    board.observe(a_step(0))
-    with serving(web_config(fps=50), board) as server, watching(server) as stream:
+    live = a_board()
+    live.observe(a_step(0))
+    with serving(web_config(fps=50), live) as server, watching(server) as stream:
         frames = (told["frame"] for told, _ in records_of(stream) if told["kind"] == "picture")
         assert next(frames) == 0
         for index in range(1, 5):
-            board.observe(a_step(index))
+            live.observe(a_step(index))
         shown = [next(frames)]
         while shown[-1] < 4:
             shown.append(next(frames))
@@ -91,14 +91,14 @@ def test_frames_that_a_viewer_was_not_shown_are_counted() -> None:
 
 
 def test_every_viewer_hears_of_every_alert_in_order() -> None:
-    board = a_board()
-    with serving(web_config(fps=50), board) as server, ExitStack() as stack:
+    live = a_board()
+    with serving(web_config(fps=50), live) as server, ExitStack() as stack:
         streams = [stack.enter_context(watching(server, "pictures=0")) for _ in range(4)]
         until(lambda: server.stats().viewers == 4)
         for stream in streams:
             next(records_of(stream))  # the status: it listens
         for state in (AlertState.RAISED, AlertState.UPDATED, AlertState.CLEARED):
-            board.alert(an_alert(state=state))
+            live.alert(an_alert(state=state))
         for stream in streams:
             alerts = (told["alert"] for told, _ in records_of(stream) if told["kind"] == "alert")
             assert [next(alerts)["state"] for _ in range(3)] == ["raised", "updated", "cleared"]
@@ -131,7 +131,7 @@ def stuck_viewer(server: WebServer) -> socket.socket:
 
 
 def test_a_stuck_viewer_is_let_go_and_counted_while_others_go_on() -> None:
-    board = a_board()
+    live = a_board()
     done = threading.Event()
 
     def film() -> None:
@@ -139,14 +139,14 @@ def test_a_stuck_viewer_is_let_go_and_counted_while_others_go_on() -> None:
         while not done.is_set():
             step = a_step(index)
             noise = rng.integers(0, 255, (480, 640, 3), np.uint8)  # noise makes large pictures
-            board.observe(replace(step, frame=replace(step.frame, image=noise)))
+            live.observe(replace(step, frame=replace(step.frame, image=noise)))
             index += 1
             time.sleep(0.01)
 
     filming = threading.Thread(target=film)
     filming.start()
     try:
-        with serving(web_config(fps=60), board, stuck_s=2.0) as server, watching(server) as good:
+        with serving(web_config(fps=60), live, stuck_s=2.0) as server, watching(server) as good:
             pictures = (told["frame"] for told, _ in records_of(good) if told["kind"] == "picture")
             first = next(pictures)
             with stuck_viewer(server):
@@ -160,21 +160,21 @@ def test_a_stuck_viewer_is_let_go_and_counted_while_others_go_on() -> None:
 
 def test_showing_a_step_never_waits_whoever_looks() -> None:
     """With a viewer that takes nothing, the pipeline's side still only leaves a reference."""
-    board = a_board()
-    with serving(web_config(), board) as server, stuck_viewer(server):
+    live = a_board()
+    with serving(web_config(), live) as server, stuck_viewer(server):
         until(lambda: server.stats().viewers == 1)
         for index in range(2000):
-            board.observe(a_step(index))
-    newest = board.newest("door")
+            live.observe(a_step(index))
+    newest = live.newest("door")
     assert newest is not None
     assert newest.frame.index == 1999
-    assert len(board.points_since("door", 0)) == 600
+    assert len(live.points_since("door", 0)) == 600
 
 
 def test_closing_lets_every_viewer_go() -> None:
-    board = a_board()
+    live = a_board()
     with ExitStack() as stack:
-        with serving(web_config(), board) as server:
+        with serving(web_config(), live) as server:
             stream = stack.enter_context(watching(server))
             records = records_of(stream)
             assert next(records)[0]["kind"] == "status"
@@ -183,9 +183,9 @@ def test_closing_lets_every_viewer_go() -> None:
 
 
 def test_a_camera_that_was_taken_away_is_forgotten() -> None:
-    board = Board()
+    live = LiveState()
     for name in ("door", "hall"):
-        board.observe(a_step(camera=name))
-    board.progress(a_status("hall"))
-    assert board.newest("door") is None
-    assert board.newest("hall") is not None
+        live.observe(a_step(camera=name))
+    live.progress(a_status("hall"))
+    assert live.newest("door") is None
+    assert live.newest("hall") is not None

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from taintwatch.web.board import Board
-from taintwatch.web.drift import AlarmRates, wilson_interval
+from taintwatch.web.live import AlarmRates, LiveState, wilson_interval
 from tests.fakes import a_frame, a_prediction, a_verdict
 from tests.web_scene import a_step, ask, serving, web_config
 
@@ -74,11 +73,11 @@ def test_the_configuration_is_shown_without_its_secrets(tmp_path: Path) -> None:
 
 
 def test_the_calibration_says_how_often_frames_without_an_alert_are_suspected() -> None:
-    board = Board()
+    live = LiveState()
     for index in range(10):
-        board.observe(a_step(index))
-    board.observe(a_step(10, attack=True))  # the vote stands: an attack, no false alarm
-    with serving(web_config(), board) as server:
+        live.observe(a_step(index))
+    live.observe(a_step(10, attack=True))  # the vote stands: an attack, no false alarm
+    with serving(web_config(), live) as server:
         told = ask(server, "/api/calibration").json()
     (tight,) = told["detectors"]
     assert told["calibrated"] is False

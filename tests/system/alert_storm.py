@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from taintwatch.alerts.outbox import new_instance_id
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.replay_server import ReplayServer
-from taintwatch.alerts.writer import new_instance_id
 from taintwatch.evidence.evidence import Evidence, EvidenceSettings
 from taintwatch.evidence.reader import AlertReader
 from taintwatch.evidence.recorder import ClipSettings

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from taintwatch.alerts.allowed import AllowedClients
-from taintwatch.alerts.curve import CurveClient
-from taintwatch.alerts.keys import load_public, load_secret, make_key_pair
+from taintwatch.alerts.keys import AllowedClients, load_public, load_secret, make_key_pair
 from taintwatch.alerts.link import Refused
 from taintwatch.alerts.messages import Message
+from taintwatch.alerts.security import CurveClient
 from taintwatch.alerts.subscriber import Subscriber
 from tests.system.program import PATIENCE_S, finish, start, taintwatch
 from tests.tiny_model import footage, write_model, write_video

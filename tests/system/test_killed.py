@@ -19,9 +19,9 @@ import av
 import cv2
 import pytest
 
+from taintwatch.alerts.gaps import Missed
 from taintwatch.alerts.messages import Message
 from taintwatch.alerts.subscriber import Event, Malformed, Subscriber
-from taintwatch.alerts.tracker import Missed
 from taintwatch.records import Alert
 from tests.ports import free_port
 from tests.system.program import finish, records, start, taintwatch

@@ -17,7 +17,7 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from taintwatch.web.board import Board
+from taintwatch.web.live import LiveState
 from tests.ports import free_port
 from tests.system.browser import MISSING, PATIENCE_S, chromium, errors_of, until
 from tests.system.program import start
@@ -248,10 +248,10 @@ def test_a_stranger_is_asked_for_the_token_and_then_let_in(browser: webdriver.Ch
     token = tmp_path / "token"
     token.write_text(TOKEN)
     token.chmod(0o600)
-    board = Board()
-    board.observe(a_step())
-    board.progress(a_status())
-    with serving(web_config(token_file=str(token)), board) as server:
+    live = LiveState()
+    live.observe(a_step())
+    live.progress(a_status())
+    with serving(web_config(token_file=str(token)), live) as server:
         browser.get("http://{}:{}/".format(*server.address))
         assert "toaster" not in browser.page_source
         assert browser.find_elements(By.TAG_NAME, "script") == []

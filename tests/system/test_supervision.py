@@ -186,7 +186,7 @@ def test_a_wrong_configuration_ends_it_with_the_status_that_is_not_restarted(man
 
 def test_the_notification_socket_is_not_left_to_children() -> None:
     code = (
-        "import os; from taintwatch.notify import supervision\n"
+        "import os; from taintwatch.service_manager import supervision\n"
         "supervision(os.environ, os.getpid()); assert 'NOTIFY_SOCKET' not in os.environ"
     )
     environment = os.environ | {"NOTIFY_SOCKET": "/run/none"}

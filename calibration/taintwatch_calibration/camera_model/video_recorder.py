@@ -11,7 +11,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.evidence.clip import CODECS
+from taintwatch.evidence.media import CODECS
 from taintwatch_models.errors import TaintwatchError, UsageError
 
 __all__ = ["Recorder", "recording"]

@@ -14,15 +14,12 @@ from typing import Any
 
 import zmq
 
-from taintwatch.alerts.binding import bind_again
 from taintwatch.alerts.bodies import CameraStatus
 from taintwatch.alerts.messages import DEFAULT_ENDPOINT, Message
-from taintwatch.alerts.outbox import Outbox, Parcel
-from taintwatch.alerts.security import LoopbackOnly, Security
+from taintwatch.alerts.outbox import Identity, MessageWriter, NullStore, Outbox, OutgoingMessage, Store
+from taintwatch.alerts.security import LoopbackOnly, Security, bind_again
 from taintwatch.alerts.sender import Sender, bind
-from taintwatch.alerts.store import NullStore, Store
 from taintwatch.alerts.topics import check_name
-from taintwatch.alerts.writer import Identity, MessageWriter
 from taintwatch.deadlines import Deadline
 from taintwatch.records import Alert
 from taintwatch_models.errors import ConfigError, PublishError, TaintwatchError
@@ -155,7 +152,7 @@ class Publisher:
             heartbeats=sender.heartbeats,
             replayed=sender.replayed,
             store_failures=self._store_failures,
-            waiting=len(snapshot.parcels),
+            waiting=len(snapshot.waiting),
             alive=self._thread.is_alive(),
         )
 
@@ -189,16 +186,16 @@ class Publisher:
                 raise PublishError(
                     f"Nothing more can be published on {self.endpoint}: the publisher is closed or has failed."
                 )
-            parcel = self._writer.write(camera, body, jpeg)
+            outgoing = self._writer.write(camera, body, jpeg)
             if isinstance(body, Alert):
-                self._save(parcel)
-            if self._outbox.put(parcel):
+                self._save(outgoing)
+            if self._outbox.put(outgoing):
                 self._wake()
-        return parcel.message
+        return outgoing.message
 
-    def _save(self, parcel: Parcel) -> None:
+    def _save(self, outgoing: OutgoingMessage) -> None:
         try:
-            self._store.save(parcel.message)
+            self._store.save(outgoing.message)
         except (TaintwatchError, OSError):
             self._store_failures += 1  # a full disk must never stop an alert
 

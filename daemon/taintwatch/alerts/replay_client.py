@@ -11,10 +11,10 @@ from typing import Any
 import zmq
 
 from taintwatch.alerts.endpoints import parse_endpoint
+from taintwatch.alerts.gaps import Missed
 from taintwatch.alerts.messages import Message
 from taintwatch.alerts.replay import MOST_BYTES, SCHEMA, Answer, Request, decode_answer, encode_request
 from taintwatch.alerts.security import Security
-from taintwatch.alerts.tracker import Missed
 from taintwatch_models.errors import ConfigError
 
 __all__ = ["ReplayClient"]

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import zmq
 
-from taintwatch.alerts.binding import bind_again, bind_socket
 from taintwatch.alerts.messages import MessageError
 from taintwatch.alerts.replay import (
     LARGEST_REQUEST,
@@ -22,7 +21,7 @@ from taintwatch.alerts.replay import (
     encode_answer,
     encode_failure,
 )
-from taintwatch.alerts.security import LoopbackOnly, Security
+from taintwatch.alerts.security import LoopbackOnly, Security, bind_again, bind_socket
 from taintwatch_models.errors import TaintwatchError
 
 __all__ = ["Archive", "ReplayServer"]

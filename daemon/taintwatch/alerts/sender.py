@@ -7,13 +7,11 @@ from typing import Any
 
 import zmq
 
-from taintwatch.alerts.binding import bind_socket
 from taintwatch.alerts.bodies import Heartbeat
 from taintwatch.alerts.messages import Message, encode
-from taintwatch.alerts.outbox import Outbox, Snapshot
-from taintwatch.alerts.security import Security
+from taintwatch.alerts.outbox import MessageWriter, Outbox, OutboxState
+from taintwatch.alerts.security import Security, bind_socket
 from taintwatch.alerts.topics import DAEMON, Kind
-from taintwatch.alerts.writer import MessageWriter
 from taintwatch.records import Alert
 
 __all__ = ["Sender", "bind"]
@@ -50,11 +48,11 @@ class Sender:
         """Return the milliseconds to the next heartbeat, rounded up."""
         return max(0, int((self._next_beat_s - now_s) * 1000) + 1)
 
-    def send_waiting(self, socket: zmq.Socket[bytes]) -> Snapshot:
+    def send_waiting(self, socket: zmq.Socket[bytes]) -> OutboxState:
         """Send everything that waits; return the state that holds once it is sent."""
         snapshot = self._outbox.take()
-        for parcel in snapshot.parcels:
-            socket.send_multipart(parcel.frames)  # an XPUB socket drops for a slow subscriber, it never blocks
+        for outgoing in snapshot.waiting:
+            socket.send_multipart(outgoing.frames)  # an XPUB socket drops for a slow subscriber, it never blocks
             self.sent += 1
         return snapshot
 
@@ -85,7 +83,7 @@ class Sender:
         self._send_heartbeats(socket, snapshot, now_s, prefixes)
 
     def _send_heartbeats(
-        self, socket: zmq.Socket[bytes], snapshot: Snapshot, now_s: float, prefixes: tuple[bytes, ...]
+        self, socket: zmq.Socket[bytes], snapshot: OutboxState, now_s: float, prefixes: tuple[bytes, ...]
     ) -> None:
         for camera in self._known_cameras(snapshot):
             if self._writer.topic(camera, Kind.HEARTBEAT).encode().startswith(prefixes):
@@ -93,11 +91,11 @@ class Sender:
                 socket.send_multipart(self._writer.write(camera, heartbeat).frames)
                 self.heartbeats += 1
 
-    def _known_cameras(self, snapshot: Snapshot) -> list[str]:
+    def _known_cameras(self, snapshot: OutboxState) -> list[str]:
         published = (topic.split("/")[3] for topic in snapshot.last_sequences)
         return list(dict.fromkeys((*self.cameras, *published))) or [DAEMON]
 
-    def _heartbeat(self, camera: str, snapshot: Snapshot, uptime_s: float) -> Heartbeat:
+    def _heartbeat(self, camera: str, snapshot: OutboxState, uptime_s: float) -> Heartbeat:
         sequences = snapshot.last_sequences
         alerts = (message.body for message in snapshot.current)
         return Heartbeat(

@@ -13,13 +13,13 @@ import zmq
 
 from taintwatch.alerts.bodies import Heartbeat
 from taintwatch.alerts.endpoints import parse_endpoint
+from taintwatch.alerts.gaps import GapTracker, Missed, Restarted
 from taintwatch.alerts.link import Link, Refused
 from taintwatch.alerts.messages import DEFAULT_ENDPOINT, Envelope, Message, MessageError, decode
 from taintwatch.alerts.replay import replay_endpoint
 from taintwatch.alerts.replay_client import ReplayClient
 from taintwatch.alerts.security import Security, Unprotected
 from taintwatch.alerts.topics import ROOT, Kind, companion_topics, topic_of
-from taintwatch.alerts.tracker import GapTracker, Missed, Restarted
 from taintwatch_models.errors import UsageError
 
 __all__ = ["Event", "Malformed", "Subscriber"]

@@ -11,7 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from taintwatch.evidence.folder import EvidenceFolder
-    from taintwatch.evidence.reader import Filter, Kept
+    from taintwatch.evidence.reader import Filter, StoredAlert
 
 __all__ = ["alerts_group"]
 
@@ -53,7 +53,7 @@ def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 def list_alerts(folder: Path | None, config: Path | None, as_json: bool, **filters: Any) -> None:
     """List alerts, one on a line, oldest first."""
-    from taintwatch.evidence.listing import as_object, one_line
+    from taintwatch.evidence.export import as_object, one_line
     from taintwatch.evidence.reader import AlertReader
 
     place = _folder(folder, config)
@@ -68,7 +68,7 @@ def list_alerts(folder: Path | None, config: Path | None, as_json: bool, **filte
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the alert, its files and all its records.")
 def show(event_id: str, folder: Path | None, config: Path | None, as_json: bool) -> None:
     """Show one alert: all its records and its files. The first characters of its id are enough."""
-    from taintwatch.evidence.listing import as_object, record_lines
+    from taintwatch.evidence.export import as_object, record_lines
     from taintwatch.evidence.reader import AlertReader
 
     place = _folder(folder, config)
@@ -110,8 +110,7 @@ def export(target: Path, event_ids: tuple[str, ...], folder: Path | None, config
 def prune(folder: Path | None, config: Path | None, keep_days: float | None, max_mb: float | None, yes: bool) -> None:
     """Remove old alerts, oldest first, never one that is open. Without --yes nothing is removed."""
     from taintwatch.evidence.evidence import DAY_NS
-    from taintwatch.evidence.keeper import Keeper
-    from taintwatch.evidence.retention import Limits
+    from taintwatch.evidence.retention import Limits, RetentionJob
     from taintwatch.evidence.store import AlertStore
     from taintwatch_models.errors import UsageError
 
@@ -125,8 +124,8 @@ def prune(folder: Path | None, config: Path | None, keep_days: float | None, max
     )
     store = AlertStore(place.database)
     try:
-        keeper = Keeper(place, store, limits)
-        removal = keeper.tidy() if yes else keeper.plan()
+        retention = RetentionJob(place, store, limits)
+        removal = retention.tidy() if yes else retention.plan()
     finally:
         store.close()
     verb = "removed" if yes else "would be removed"
@@ -138,12 +137,12 @@ def prune(folder: Path | None, config: Path | None, keep_days: float | None, max
     click.echo(f"{removal.bytes / MEGABYTE:.1f} MB {verb}{hint}")
 
 
-def _count(kept: list[Kept]) -> str:
+def _count(kept: list[StoredAlert]) -> str:
     return f"{len(kept)} alert{'' if len(kept) == 1 else 's'}"
 
 
 def _filter(camera: str | None, since: str | None, until: str | None, state: str | None, limit: int | None) -> Filter:
-    from taintwatch.evidence.listing import moment_ns
+    from taintwatch.evidence.export import moment_ns
     from taintwatch.evidence.reader import MOST, Filter
 
     return Filter(

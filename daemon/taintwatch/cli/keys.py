@@ -49,7 +49,7 @@ def new(name: str, folder: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_clients(clients: Path | None, config: Path | None, as_json: bool) -> None:
     """List the clients that may connect: name and public key."""
-    from taintwatch.alerts.allowed import AllowedClients
+    from taintwatch.alerts.keys import AllowedClients
 
     allowed = AllowedClients(_folder(clients, config))
     allowed.check()
@@ -69,8 +69,7 @@ def list_clients(clients: Path | None, config: Path | None, as_json: bool) -> No
 @_clients_options
 def allow(key: str, name: str | None, clients: Path | None, config: Path | None) -> None:
     """Let a client in. KEY is its .key file, or the public key itself (then with --name)."""
-    from taintwatch.alerts.allowed import AllowedClients
-    from taintwatch.alerts.keys import check_public, load_public
+    from taintwatch.alerts.keys import AllowedClients, check_public, load_public
     from taintwatch_models.errors import UsageError
 
     file = Path(key)
@@ -92,7 +91,7 @@ def allow(key: str, name: str | None, clients: Path | None, config: Path | None)
 @_clients_options
 def revoke(name: str, clients: Path | None, config: Path | None) -> None:
     """Let a client in no more: a running daemon ends its connection within about a second."""
-    from taintwatch.alerts.allowed import AllowedClients
+    from taintwatch.alerts.keys import AllowedClients
 
     folder = _folder(clients, config)
     AllowedClients(folder).revoke(name)

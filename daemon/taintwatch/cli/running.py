@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from taintwatch.alerts.writer import new_instance_id
+from taintwatch.alerts.outbox import new_instance_id
 from taintwatch.assembly import assemble, identity_of, limits_of, make_detection, make_publisher
 from taintwatch.cli.extent import Extent, extent_of, videos_extent
 from taintwatch.cli.report_human import HumanReporter
@@ -25,16 +25,15 @@ from taintwatch.footage.running import FootageRun, footage_of
 from taintwatch.keeping import security_of
 from taintwatch.logs import failed_threads_to_log, set_up_logging
 from taintwatch.memory import MemoryKeeper
-from taintwatch.notify import Notifier, supervision
 from taintwatch.pipeline import Step
 from taintwatch.recovery import LOAD_LIMIT_S
 from taintwatch.reload import Reloader
 from taintwatch.runtime import Runtime
 from taintwatch.service import Reporter, Service
+from taintwatch.service_manager import Notifier, Watchdog, look_every_s, supervision
 from taintwatch.status import Summary
 from taintwatch.supervising import Monitoring, Reporters, ServiceManagerReporter
 from taintwatch.swapping import Preparer
-from taintwatch.watchdog import Watchdog, look_every_s
 from taintwatch.web.page import Page
 
 __all__ = ["reload_on_hangup", "run_config", "stop_on_signals"]

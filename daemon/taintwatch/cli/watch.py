@@ -84,7 +84,7 @@ def _security(key: Path | None, server_key: Path | None) -> Security | None:
         return None
     if key is None or server_key is None:
         raise UsageError("Give both --key (your .key_secret file) and --server-key (the daemon's .key file).")
-    from taintwatch.alerts.curve import CurveClient
+    from taintwatch.alerts.security import CurveClient
 
     return CurveClient(key, server_key)
 

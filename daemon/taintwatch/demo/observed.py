@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.evidence.pictures import encode_jpeg
+from taintwatch.evidence.media import encode_jpeg
 from taintwatch.pipeline import Step
 from taintwatch.vote.voter import COMBINED
 from taintwatch_models.classifier import Rejected

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from taintwatch_models.errors import ConfigError
 
-__all__ = ["BUSY_MS", "connect", "connect_read_only", "is_damage", "set_aside", "settle"]
+__all__ = ["BUSY_MS", "connect", "connect_read_only", "flush", "is_damage", "set_aside"]
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def settle(path: Path) -> None:
+def flush(path: Path) -> None:
     """Flush the journal to the disk, and move what it holds into the database once it is large.
 
     For a background thread: whoever writes meanwhile does not wait. Raises `sqlite3.Error`, `OSError`.
@@ -128,7 +128,7 @@ def _connect(path: Path, power_safe: bool, check: bool) -> sqlite3.Connection:
         if version == 0:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of no effect once there is a table
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {LARGEST_JOURNAL_PAGES}")  # `settle` comes long before
+        connection.execute(f"PRAGMA wal_autocheckpoint = {LARGEST_JOURNAL_PAGES}")  # `flush` comes long before
         connection.execute(f"PRAGMA synchronous = {'FULL' if power_safe else 'NORMAL'}")
         if version == 0:
             connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from taintwatch.alerts.replay_server import ReplayServer
 from taintwatch.evidence.folder import EvidenceFolder
-from taintwatch.evidence.keeper import Holdings, Keeper
 from taintwatch.evidence.reader import AlertReader
 from taintwatch.evidence.recorder import ClipSettings, Recorder, RecorderStats
-from taintwatch.evidence.retention import Limits
+from taintwatch.evidence.retention import Holdings, Limits, RetentionJob
 from taintwatch.evidence.store import AlertStore
 from taintwatch.records import Alert, AlertState
 from taintwatch_models.errors import TaintwatchError
@@ -91,12 +90,12 @@ class Evidence:
             self._clock = clock
             self._next_tidy = clock()
             self._tidy_failed = False
-            self._keeper = Keeper(
+            self._retention = RetentionJob(
                 self.folder, self.store, settings.limits(), busy=self._busy, free_bytes=free_bytes, wall_ns=wall_ns
             )
             clips = settings.clips if settings.images else ClipSettings(0, 0)
             self._images = settings.images
-            self._recorder = Recorder(self.folder, self._keeper, clips, tick=self._look_after, clock=clock)
+            self._recorder = Recorder(self.folder, self._retention, clips, tick=self._look_after, clock=clock)
         except BaseException:
             os.close(self._lock)
             raise
@@ -133,9 +132,9 @@ class Evidence:
             waiting=store.waiting,
             lost=store.lost,
             trouble=store.trouble,
-            removed=self._keeper.removed,
+            removed=self._retention.removed,
             recorder=self._recorder.stats() if self._images else None,
-            holdings=self._keeper.holdings,
+            holdings=self._retention.holdings,
         )
 
     def close(self, timeout_s: float = 2.0) -> None:
@@ -155,12 +154,12 @@ class Evidence:
 
     def _look_after(self) -> None:
         """In the recorder's thread, now and then: write what waits, and remove what is beyond the limits."""
-        self.store.settle()
+        self.store.flush()
         if self._clock() < self._next_tidy:
             return
         self._next_tidy = self._clock() + TIDY_S
         try:
-            self._keeper.tidy()
+            self._retention.tidy()
             self._tidy_failed = False
         except (TaintwatchError, OSError) as error:
             if not self._tidy_failed:

@@ -12,7 +12,7 @@ from taintwatch.alerts.messages import Message, MessageError, decode
 from taintwatch.evidence.database import connect_read_only
 from taintwatch_models.errors import TaintwatchError, UsageError
 
-__all__ = ["MOST", "AlertReader", "Filter", "Kept"]
+__all__ = ["MOST", "AlertReader", "Filter", "StoredAlert"]
 
 MOST = 10_000_000
 SUMMARY = """
@@ -45,7 +45,7 @@ ORDER BY id LIMIT :limit
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredAlert:
     """One alert as the database sums it up. JSON-ready."""
 
     event_id: str
@@ -107,7 +107,7 @@ class AlertReader:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def alerts(self, wanted: Filter | None = None) -> list[Kept]:
+    def alerts(self, wanted: Filter | None = None) -> list[StoredAlert]:
         """Return what is kept, oldest first. Raises `TaintwatchError` where the database cannot be read."""
         wanted = wanted or Filter()
         where, values = wanted.where()
@@ -115,9 +115,9 @@ class AlertReader:
         query = f"{SUMMARY} WHERE {where} ORDER BY raised_wall_ns DESC, event_id DESC LIMIT ?"
         with self._reading() as connection:
             rows = connection.execute(query, [*values, wanted.limit]).fetchall()
-        return [Kept(**dict(row) | {"record_bytes": row["record_bytes"] or 0}) for row in reversed(rows)]
+        return [StoredAlert(**dict(row) | {"record_bytes": row["record_bytes"] or 0}) for row in reversed(rows)]
 
-    def find(self, start: str) -> Kept:
+    def find(self, start: str) -> StoredAlert:
         """Return the one alert whose id starts so. Raises `UsageError` where there is none, or more than one."""
         found = [alert for alert in self.alerts() if alert.event_id.startswith(start)] if start else []
         if len(found) != 1:

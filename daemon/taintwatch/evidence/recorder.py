@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from taintwatch.evidence.clip import Tape, write_clip
 from taintwatch.evidence.folder import CLIP, FRAME, OVERLAY, EvidenceFolder, write_private
-from taintwatch.evidence.keeper import Keeper
-from taintwatch.evidence.pictures import PictureError, encode_jpeg, overlay
+from taintwatch.evidence.media import ClipBuffer, PictureError, encode_jpeg, overlay, write_clip
+from taintwatch.evidence.retention import RetentionJob
 from taintwatch.records import Alert, AlertState
 from taintwatch.vote.clock import Moment, elapsed_ns, moment_of
 from taintwatch_models.records import Frame
@@ -73,7 +72,7 @@ class Recorder:
     def __init__(
         self,
         folder: EvidenceFolder,
-        keeper: Keeper,
+        retention: RetentionJob,
         clips: ClipSettings,
         *,
         tick: Callable[[], None] = lambda: None,
@@ -81,7 +80,7 @@ class Recorder:
     ) -> None:
         """`tick` is called in the worker about twice a second; `clock` is monotonic, in seconds."""
         self._folder = folder
-        self._keeper = keeper
+        self._retention = retention
         self._settings = clips
         self._tick = tick
         self._clock = clock
@@ -91,7 +90,7 @@ class Recorder:
         self._changed = threading.Condition()
         self._stopping = False
         self._give_up: float | None = None
-        self._tapes: dict[str, Tape] = {}
+        self._clip_buffers: dict[str, ClipBuffer] = {}
         self._heard: dict[str, float] = {}
         self._pictures = self._clips = self._dropped = self._lost = self._failures = self._without_room = 0
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -111,7 +110,7 @@ class Recorder:
 
     def busy(self) -> frozenset[str]:
         """Return the ids of the alerts whose clip is being taken."""
-        return frozenset(tape.event_id for tape in tuple(self._tapes.values()) if tape.event_id is not None)
+        return frozenset(clip.event_id for clip in tuple(self._clip_buffers.values()) if clip.event_id is not None)
 
     def stats(self) -> RecorderStats:
         """Return the counts so far. Any thread may ask."""
@@ -164,9 +163,9 @@ class Recorder:
                 self._next_tick = self._clock() + TICK_S
                 self._end_silent()
                 self._tick()
-        for tape in self._tapes.values():
-            if tape.event_id is not None and not self._late():
-                self._guarded(self._finish, tape)
+        for clip in self._clip_buffers.values():
+            if clip.event_id is not None and not self._late():
+                self._guarded(self._finish, clip)
 
     def _next(self) -> _Item | None:
         with self._changed:
@@ -177,7 +176,7 @@ class Recorder:
     def _late(self) -> bool:
         return self._give_up is not None and self._clock() > self._give_up
 
-    def _guarded(self, action: Callable[[Any], None], argument: _Item | Tape) -> None:
+    def _guarded(self, action: Callable[[Any], None], argument: _Item | ClipBuffer) -> None:
         try:
             action(argument)
         except (OSError, PictureError, ValueError) as error:
@@ -188,50 +187,50 @@ class Recorder:
     def _end_silent(self) -> None:
         """Write the clips of cameras that were lost or taken away meanwhile: perhaps because of what is on them."""
         now = self._clock()
-        for camera, tape in tuple(self._tapes.items()):
+        for camera, clip in tuple(self._clip_buffers.items()):
             silent_s = now - self._heard[camera]
-            if tape.event_id is not None and silent_s > self._settings.after_s + SILENT_S:
-                self._guarded(self._finish, tape)
-            elif tape.event_id is None and silent_s > FORGET_S:
-                del self._tapes[camera], self._heard[camera]
+            if clip.event_id is not None and silent_s > self._settings.after_s + SILENT_S:
+                self._guarded(self._finish, clip)
+            elif clip.event_id is None and silent_s > FORGET_S:
+                del self._clip_buffers[camera], self._heard[camera]
 
     def _take(self, item: _Item) -> None:
         frame = item.frame
         moment = moment_of(frame)
         self._heard[frame.camera] = self._clock()
         settings = self._settings
-        tape = self._tapes.get(frame.camera)
-        if tape is None:
-            tape = Tape(settings.before_s, settings.after_s, settings.width, settings.fps)
-            self._tapes[frame.camera] = tape
+        clip = self._clip_buffers.get(frame.camera)
+        if clip is None:
+            clip = ClipBuffer(settings.before_s, settings.after_s, settings.width, settings.fps)
+            self._clip_buffers[frame.camera] = clip
         if settings.wanted:
-            tape.add(moment, frame.image)
+            clip.add(moment, frame.image)
         if item.alert is not None:
-            if tape.event_id is not None:
-                self._finish(tape)  # a new attack: the clip of the last one ends here
+            if clip.event_id is not None:
+                self._finish(clip)  # a new attack: the clip of the last one ends here
             if settings.wanted:
-                tape.begin(item.alert.event_id, moment)
+                clip.begin(item.alert.event_id, moment)
             self._write_pictures(frame, item.alert)
-        if tape.finished(moment):
-            self._finish(tape)
+        if clip.finished(moment):
+            self._finish(clip)
 
     def _write_pictures(self, frame: Frame, alert: Alert) -> None:
         folder = self._folder.of(alert.event_id)
         pictures = {FRAME: encode_jpeg(frame.image), OVERLAY: encode_jpeg(overlay(frame.image, alert))}
-        if not self._keeper.has_room(sum(map(len, pictures.values()))):
+        if not self._retention.has_room(sum(map(len, pictures.values()))):
             self._without_room += 1
             return
         for name, jpeg in pictures.items():
             write_private(folder / name, jpeg)
         self._pictures += 1
 
-    def _finish(self, tape: Tape) -> None:
-        if tape.event_id is None:
+    def _finish(self, clip: ClipBuffer) -> None:
+        if clip.event_id is None:
             return
-        path = self._folder.of(tape.event_id) / CLIP
-        snapshots = tape.end()
-        if not self._keeper.has_room(sum(len(snapshot.jpeg) for snapshot in snapshots)):
+        path = self._folder.of(clip.event_id) / CLIP
+        pictures = clip.end()
+        if not self._retention.has_room(sum(len(picture.jpeg) for picture in pictures)):
             self._without_room += 1
             return
-        write_clip(path, snapshots)
+        write_clip(path, pictures)
         self._clips += 1

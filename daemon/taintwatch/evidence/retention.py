@@ -1,14 +1,19 @@
-"""What is removed when: by age, by bytes and by free space, oldest first, never an open alert's. Pure functions."""
+"""What is removed when: by age, by bytes and by free space, oldest first, never an open alert's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from taintwatch.evidence.folder import Media
-from taintwatch.evidence.reader import Kept
+from taintwatch.evidence.folder import EvidenceFolder, Media
+from taintwatch.evidence.reader import AlertReader, StoredAlert
+from taintwatch.evidence.store import AlertStore
+from taintwatch_models.errors import TaintwatchError
 
-__all__ = ["Item", "Limits", "Removal", "items_of", "plan_removal"]
+__all__ = ["Holdings", "Item", "Limits", "Removal", "RetentionJob", "items_of", "plan_removal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class Removal:
         return sum(item.media_bytes for item in (*self.media, *self.whole)) + sum(i.record_bytes for i in self.whole)
 
 
-def items_of(kept: Iterable[Kept], media: Iterable[Media], busy: frozenset[str] = frozenset()) -> list[Item]:
+def items_of(kept: Iterable[StoredAlert], media: Iterable[Media], busy: frozenset[str] = frozenset()) -> list[Item]:
     """Return every alert that has a record or pictures, oldest first. `busy`: ids whose clip is being taken."""
     bytes_of = {each.event_id: each for each in media}
     items = []
@@ -91,3 +96,106 @@ def plan_removal(items: Sequence[Item], limits: Limits, *, now_ns: int, used_byt
         gone.discard(item.event_id)
     both = {item.event_id for item in whole}
     return Removal(tuple(item for item in media if item.event_id not in both), tuple(whole))
+
+
+_log = logging.getLogger(__name__)
+
+AT_ONCE = 50  # alerts in one transaction: a record that is to be published waits for it
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What was kept when it was last looked."""
+
+    alerts: int = 0
+    """Alerts that have a record or pictures."""
+    bytes: int = 0
+    """Of the database, the pictures and the clips together."""
+    free_bytes: int = 0
+    """On the disk."""
+
+
+class RetentionJob:
+    """Plans and does removals. `busy`: the alerts whose clip is being taken. Used by one thread at a time."""
+
+    def __init__(
+        self,
+        folder: EvidenceFolder,
+        store: AlertStore,
+        limits: Limits,
+        *,
+        busy: Callable[[], frozenset[str]] = frozenset,
+        free_bytes: Callable[[], int] | None = None,
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._folder = folder
+        self._store = store
+        self._limits = limits
+        self._busy = busy
+        self._free_bytes = free_bytes or (lambda: shutil.disk_usage(folder.root).free)
+        self._wall_ns = wall_ns
+        self._told_full = False
+        self.removed = 0
+        """Alerts whose pictures, or all, were removed."""
+        self.holdings: Holdings | None = None
+        """None before the first look. Replaced as a whole: any thread may read it."""
+
+    def plan(self) -> Removal:
+        """Return what is beyond the limits now. Raises `TaintwatchError` or `OSError` where it cannot be read."""
+        kept = AlertReader(self._folder.database).alerts() if self._folder.database.is_file() else []
+        items = items_of(kept, self._folder.all_media(), self._busy())
+        held = self.holdings = Holdings(len(items), self._folder.bytes_used(), self._free_bytes())
+        return plan_removal(
+            items, self._limits, now_ns=self._wall_ns(), used_bytes=held.bytes, free_bytes=held.free_bytes
+        )
+
+    def tidy(self) -> Removal:
+        """Remove what is beyond the limits, and return it. Raises `TaintwatchError` or `OSError`."""
+        removal = self.plan()
+        whole = [item.event_id for item in removal.whole]
+        for start in range(0, len(whole), AT_ONCE):
+            self._store.forget(whole[start : start + AT_ONCE])
+        for item in (*removal.whole, *removal.media):
+            self._folder.remove_media(item.event_id)
+            self.removed += 1
+        if removal.whole or removal.media:
+            self._look_again(len(removal.whole))
+            _log.info(
+                "removed %d old alerts and the pictures of %d more: %d bytes",
+                len(removal.whole),
+                len(removal.media),
+                removal.bytes,
+            )
+        return removal
+
+    def has_room(self, needed_bytes: int) -> bool:
+        """Whether so much may be written; makes room where that helps. Says once when it does not. Raises `OSError`."""
+        if self._fits(needed_bytes):
+            return True
+        try:
+            self.tidy()
+        except TaintwatchError as error:
+            _log.warning("no room could be made: %s", error)
+        if self._fits(needed_bytes):
+            return True
+        if not self._told_full:
+            self._told_full = True
+            _log.error(
+                "pictures are left out: less than %d MB are free for %s",
+                self._limits.min_free_bytes // 1_000_000,
+                self._folder.root,
+            )
+        return False
+
+    def _look_again(self, fewer: int) -> None:
+        """Note what is held after a removal."""
+        before = self.holdings or Holdings()
+        self.holdings = Holdings(before.alerts - fewer, self._folder.bytes_used(), self._free_bytes())
+
+    def _fits(self, needed_bytes: int) -> bool:
+        free_bytes = self._free_bytes()
+        if self.holdings is not None:
+            self.holdings = replace(self.holdings, free_bytes=free_bytes)
+        fits = free_bytes - needed_bytes >= self._limits.min_free_bytes
+        self._told_full = self._told_full and not fits
+        return fits

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from taintwatch.alerts.messages import Message, as_json
-from taintwatch.evidence.database import connect, is_damage, set_aside, settle
+from taintwatch.evidence.database import connect, flush, is_damage, set_aside
 from taintwatch.records import Alert
 from taintwatch_models.errors import TaintwatchError
 
@@ -48,7 +48,7 @@ class AlertStore:
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
         self._backlog: deque[Message] = deque(maxlen=backlog)
-        self._settled = 0
+        self._flushed = 0
         self.saved = 0
         self.failures = 0
         """Attempts to write that failed."""
@@ -73,7 +73,7 @@ class AlertStore:
             except (sqlite3.Error, OSError) as error:
                 self._failed(error)
         with contextlib.suppress(sqlite3.Error, OSError):  # what it opens is there from the start on
-            settle(self._path)
+            flush(self._path)
 
     def save(self, message: Message) -> None:
         """Write an alert's record. Raises `StoreError` where that has to wait. Messages that are no alerts are left."""
@@ -93,19 +93,19 @@ class AlertStore:
                 except StoreError:
                     return
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """In a background thread, now and then: write what waits, and flush what was written. Never raises.
 
         Flushing takes the disk's time, for which an alert should not wait: without `power_safe` a power cut can take
         what came since the last call; the end of the process alone, however sudden, never takes anything.
         """
         self.retry()
-        if self.saved == self._settled:
+        if self.saved == self._flushed:
             return
         saved = self.saved
         try:
-            settle(self._path)
-            self._settled = saved
+            flush(self._path)
+            self._flushed = saved
         except (sqlite3.Error, OSError) as error:
             _log.debug("%s was not flushed: %s", self._path, error)  # it is tried again
 

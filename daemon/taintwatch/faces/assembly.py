@@ -57,8 +57,10 @@ def make_face_detection(
         classifier.close()
         deadlines.remove(deadline)
 
-    book = FaceBook(update_every_s=config.publish.update_s)
-    return model, DetectionStack(classifier, model.detectors, voter, book, classifier.degraded, release, model, watch)
+    tracker = FaceBook(update_every_s=config.publish.update_s)
+    return model, DetectionStack(
+        classifier, model.detectors, voter, tracker, classifier.degraded, release, model, watch
+    )
 
 
 def _voter(config: Config) -> FaceVoter:

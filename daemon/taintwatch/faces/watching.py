@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.faces.tracking import FaceTracker
 from taintwatch.pipeline import FrameSupply, Step
 from taintwatch.records import Alert, Vote
@@ -57,7 +57,7 @@ class FaceVoter(Voter):
         return tuple(name for name in self._cameras if camera in (name, camera_of(name)))
 
 
-class FaceBook(AlertBook):
+class FaceBook(AlertTracker):
     """Holds at most one open alert for each face. Its alerts name the camera."""
 
     def __call__(self, prediction: Prediction, verdicts: Sequence[Verdict], votes: Sequence[Vote]) -> Alert | None:
@@ -68,7 +68,7 @@ class FaceBook(AlertBook):
 
     def close(self, camera: str) -> Alert | None:
         """End what is known of one face, or of one face after the other of a camera: None once nothing is open."""
-        for subject in tuple(self._cases):
+        for subject in tuple(self._incidents):
             if camera in (subject, camera_of(subject)):
                 alert = super().close(subject)
                 if alert is not None:
@@ -116,7 +116,7 @@ class FaceWatch:
         classifier: Classifier,
         detectors: Sequence[Detector],
         voter: Voter,
-        book: AlertBook,
+        tracker: AlertTracker,
         *,
         max_batch: int,
         wait_s: float,
@@ -126,11 +126,11 @@ class FaceWatch:
         while not stopping() and not cameras.finished:
             steps: list[Step] = []
             for frame in cameras.next_batch(max_batch, wait_s):
-                steps += self._watch_frame(frame, classifier, detectors, voter, book)
+                steps += self._watch_frame(frame, classifier, detectors, voter, tracker)
             yield tuple(steps)
 
     def _watch_frame(
-        self, frame: Frame, classifier: Classifier, detectors: Sequence[Detector], voter: Voter, book: AlertBook
+        self, frame: Frame, classifier: Classifier, detectors: Sequence[Detector], voter: Voter, tracker: AlertTracker
     ) -> list[Step]:
         try:
             seen, ended = self._look(frame)
@@ -139,12 +139,12 @@ class FaceWatch:
         steps = []
         for track in ended:  # whoever has left is no longer attacking
             subject = subject_of(frame.camera, track)
-            alert = book.close(subject)
+            alert = tracker.close(subject)
             voter.forget(subject)
             if alert is not None:
                 steps.append(Step(frame, self._nobody(frame), alert=alert))
         for each, outcome in zip(seen, _classify(classifier, seen), strict=True):
-            steps.append(self._judge(each, outcome, detectors, voter, book))
+            steps.append(self._judge(each, outcome, detectors, voter, tracker))
         return steps or [Step(frame, self._nobody(frame))]
 
     def _look(self, frame: Frame) -> tuple[list[_Seen], tuple[int, ...]]:
@@ -169,14 +169,14 @@ class FaceWatch:
         outcome: Prediction | Rejected,
         detectors: Sequence[Detector],
         voter: Voter,
-        book: AlertBook,
+        tracker: AlertTracker,
     ) -> Step:
         if isinstance(outcome, Rejected):
             return Step(seen.frame, Rejected(seen.frame, outcome.reason))
         outcome = self._named(outcome)
         verdicts = tuple(self._verdict(detector, outcome, seen) for detector in detectors)
         votes = voter(seen.face, verdicts)
-        alert = book(outcome, verdicts, votes)
+        alert = tracker(outcome, verdicts, votes)
         shown = replace(outcome, frame=seen.frame, evidence=None, features=None, pixels=None)
         camera = seen.frame.camera
         return Step(

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.assembly import make_voter, model_settings
 from taintwatch.cameras.pictures import RateLimit, as_bgr
 from taintwatch.config.sections import Config
@@ -113,7 +113,7 @@ def watch_file(job: FileJob) -> dict[str, Any]:
     section = config.camera[0]
     model = _model(job.config)
     supply = FilmedFile(section.name, Path(job.path), fps=section.fps)
-    book = AlertBook(update_every_s=config.publish.update_s)
+    tracker = AlertTracker(update_every_s=config.publish.update_s)
     meter, alerts = Meter(), list[Alert]()
     supply.open()
     try:
@@ -122,7 +122,7 @@ def watch_file(job: FileJob) -> dict[str, Any]:
             model.classifier,
             model.detectors,
             make_voter(config.vote, config.detect.detectors),
-            book,
+            tracker,
             max_batch=config.limits.max_batch,
             wait_s=0.0,
             stopping=lambda: False,
@@ -132,7 +132,7 @@ def watch_file(job: FileJob) -> dict[str, Any]:
                 alerts += [] if step.alert is None else [step.alert]
     finally:
         supply.close()
-    alerts += book.close_all()
+    alerts += tracker.close_all()
     card = model.classifier.card
     return {
         "path": job.path,

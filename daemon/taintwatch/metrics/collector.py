@@ -14,8 +14,8 @@ from prometheus_client.registry import Collector
 from taintwatch.alerts.bodies import CameraState, CameraStatus
 from taintwatch.alerts.publisher import PublisherStats
 from taintwatch.evidence.evidence import EvidenceStats
-from taintwatch.evidence.keeper import Holdings
 from taintwatch.evidence.recorder import RecorderStats
+from taintwatch.evidence.retention import Holdings
 from taintwatch.status import RunStatus
 from taintwatch_models.classifier import ModelCard
 

@@ -24,16 +24,14 @@ from starlette.types import ASGIApp
 
 from taintwatch.config.sections import WebSection
 from taintwatch.evidence.reader import Filter
-from taintwatch.web.exports import Exports
-from taintwatch.web.gate import COOKIE, SESSION_S, Gate, Keys
-from taintwatch.web.login import login_page
-from taintwatch.web.shelf import Shelf
-from taintwatch.web.state import State
+from taintwatch.web.authentication import COOKIE, SESSION_S, AuthenticationMiddleware, Sessions, login_page
+from taintwatch.web.description import Description
+from taintwatch.web.repository import AlertRepository, Exports
 from taintwatch.web.stream import Audience
 from taintwatch.web.trials import POLICY, Trials
 from taintwatch_models.errors import TaintwatchError, UsageError
 
-__all__ = ["Desk", "make_app"]
+__all__ = ["Context", "make_app"]
 
 STATIC = Path(__file__).with_name("static")
 KINDS = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -47,39 +45,43 @@ Call = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Desk:
+class Context:
     """What answers are made from."""
 
-    shelf: Shelf
-    state: State
+    repository: AlertRepository
+    description: Description
     trials: Trials
     audience: Audience
-    keys: Keys
+    sessions: Sessions
     web: WebSection
 
 
-def make_app(desk: Desk, names: frozenset[str]) -> ASGIApp:
+def make_app(context: Context, names: frozenset[str]) -> ASGIApp:
     """Return the page behind its gate. `names`: host names by which browsers may call it."""
     static = {path.name: (path.read_bytes(), KINDS[path.suffix]) for path in STATIC.iterdir() if path.suffix in KINDS}
     calls: list[tuple[str, str, Call]] = [
         ("/", "GET", partial(_static, static, "index.html")),
         ("/static/{name}", "GET", partial(_static, static, None)),
-        ("/login", "POST", partial(_login, desk)),
-        ("/api/about", "GET", partial(_about, desk)),
-        ("/api/config", "GET", _answer(lambda request: desk.state.config())),
-        ("/api/calibration", "GET", _answer(lambda request: desk.state.calibration())),
-        ("/api/trials", "GET", _answer(lambda request: [asdict(trial) for trial in desk.trials.all()])),
-        ("/api/alerts", "GET", _answer(lambda request: desk.shelf.alerts(filter_of(request.query_params, LIST_LIMIT)))),
-        ("/api/alerts/{event_id}", "GET", _answer(lambda request: desk.shelf.alert(_event(request)))),
-        ("/api/alerts/{event_id}/acknowledge", "POST", partial(_acknowledge, desk)),
-        ("/api/alerts/{event_id}/note", "POST", partial(_note, desk)),
-        ("/alerts/{event_id}/{kind}", "GET", partial(_evidence, desk)),
-        ("/export.zip", "GET", partial(_export, Exports(desk.shelf))),
-        ("/trials/{name}/{path:path}", "GET", partial(_trial, desk)),
+        ("/login", "POST", partial(_login, context)),
+        ("/api/about", "GET", partial(_about, context)),
+        ("/api/config", "GET", _answer(lambda request: context.description.config())),
+        ("/api/calibration", "GET", _answer(lambda request: context.description.calibration())),
+        ("/api/trials", "GET", _answer(lambda request: [asdict(trial) for trial in context.trials.all()])),
+        (
+            "/api/alerts",
+            "GET",
+            _answer(lambda request: context.repository.alerts(filter_of(request.query_params, LIST_LIMIT))),
+        ),
+        ("/api/alerts/{event_id}", "GET", _answer(lambda request: context.repository.alert(_event(request)))),
+        ("/api/alerts/{event_id}/acknowledge", "POST", partial(_acknowledge, context)),
+        ("/api/alerts/{event_id}/note", "POST", partial(_note, context)),
+        ("/alerts/{event_id}/{kind}", "GET", partial(_evidence, context)),
+        ("/export.zip", "GET", partial(_export, Exports(context.repository))),
+        ("/trials/{name}/{path:path}", "GET", partial(_trial, context)),
     ]
     routes = [Route(path, _guarded(call), methods=[method]) for path, method, call in calls]
-    routes.append(Route("/stream", desk.audience))
-    return Gate(Starlette(routes=routes), desk.keys, names)
+    routes.append(Route("/stream", context.audience))
+    return AuthenticationMiddleware(Starlette(routes=routes), context.sessions, names)
 
 
 def filter_of(query: QueryParams, most: int) -> Filter:
@@ -143,50 +145,55 @@ async def _static(files: dict[str, tuple[bytes, str]], name: str | None, request
     return Response(found[0], media_type=found[1], headers={"cache-control": "no-cache"})
 
 
-async def _login(desk: Desk, request: Request) -> Response:
+async def _login(context: Context, request: Request) -> Response:
     """Open a session for whoever gives the token."""
     given = parse_qs((await _body(request)).decode("utf-8", "replace")).get("token", [""])[0]
-    if not desk.keys.needed:
+    if not context.sessions.needed:
         return RedirectResponse("/", 303)
-    if not desk.keys.fits(given.strip()):
+    if not context.sessions.fits(given.strip()):
         return login_page(401, "That is not the token.")
     answer = RedirectResponse("/", 303)
     secure = request.url.scheme == "https"
     answer.set_cookie(
-        COOKIE, desk.keys.open_session(), max_age=round(SESSION_S), httponly=True, samesite="strict", secure=secure
+        COOKIE,
+        context.sessions.open_session(),
+        max_age=round(SESSION_S),
+        httponly=True,
+        samesite="strict",
+        secure=secure,
     )
     return answer
 
 
-async def _about(desk: Desk, request: Request) -> Response:
-    told = desk.state.about() | {
-        "csrf": desk.keys.csrf,
-        "kept": desk.shelf.kept,
-        "trials": bool(await run_in_threadpool(desk.trials.all)),
-        "audience": asdict(desk.audience.stats()),
+async def _about(context: Context, request: Request) -> Response:
+    told = context.description.about() | {
+        "csrf": context.sessions.csrf,
+        "kept": context.repository.kept,
+        "trials": bool(await run_in_threadpool(context.trials.all)),
+        "audience": asdict(context.audience.stats()),
     }
     return JSONResponse(told)
 
 
-async def _acknowledge(desk: Desk, request: Request) -> Response:
+async def _acknowledge(context: Context, request: Request) -> Response:
     told = await _json(request)
     wanted = told.get("acknowledged")
     if not isinstance(wanted, bool):
         raise UsageError("acknowledged must be true or false.")
     event_id = _event(request)
-    mark = await run_in_threadpool(desk.shelf.acknowledge, event_id, time.time_ns() if wanted else None)
-    return JSONResponse(asdict(mark))
+    annotation = await run_in_threadpool(context.repository.acknowledge, event_id, time.time_ns() if wanted else None)
+    return JSONResponse(asdict(annotation))
 
 
-async def _note(desk: Desk, request: Request) -> Response:
+async def _note(context: Context, request: Request) -> Response:
     text = (await _json(request)).get("note")
     if not isinstance(text, str):
         raise UsageError("note must be a text.")
-    return JSONResponse(asdict(await run_in_threadpool(desk.shelf.note, _event(request), text)))
+    return JSONResponse(asdict(await run_in_threadpool(context.repository.note, _event(request), text)))
 
 
-async def _evidence(desk: Desk, request: Request) -> Response:
-    path = desk.shelf.file(_event(request), request.path_params["kind"])
+async def _evidence(context: Context, request: Request) -> Response:
+    path = context.repository.file(_event(request), request.path_params["kind"])
     if path is None:
         return _nothing()
     return FileResponse(path, media_type="video/mp4" if path.suffix == ".mp4" else "image/jpeg")
@@ -196,9 +203,9 @@ async def _export(exports: Exports, request: Request) -> Response:
     return await exports.answer(filter_of(request.query_params, EXPORT_LIMIT))
 
 
-async def _trial(desk: Desk, request: Request) -> Response:
+async def _trial(context: Context, request: Request) -> Response:
     name, path = request.path_params["name"], request.path_params["path"]
-    file = await run_in_threadpool(desk.trials.file, name, path)
+    file = await run_in_threadpool(context.trials.file, name, path)
     return _nothing() if file is None else FileResponse(file, headers={"content-security-policy": POLICY})
 
 

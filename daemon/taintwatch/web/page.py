@@ -12,7 +12,7 @@ from taintwatch.runtime import ConfigurationChange, Runtime
 
 if TYPE_CHECKING:
     from taintwatch.service import Changes, Reporter
-    from taintwatch.web.board import Board
+    from taintwatch.web.live import LiveState
     from taintwatch.web.server import WebServer
     from taintwatch.web.stream import AudienceStats
 
@@ -25,7 +25,7 @@ class Page:
     def __init__(self, config: Config, runtime: Runtime) -> None:
         self._wanted = config.web.bind is not None
         self._detection = runtime.detection
-        self._board: Board | None = None
+        self._live: LiveState | None = None
         self._server: WebServer | None = None
         self.address: tuple[str, int] | None = None
         """Host and port that it is bound to."""
@@ -35,16 +35,16 @@ class Page:
         if not self._wanted:
             return
         # Imported here: a run without a page needs none of it.
-        from taintwatch.web.board import Board
+        from taintwatch.web.live import LiveState
         from taintwatch.web.server import WebServer
 
-        self._board = Board()
-        self._server = stack.enter_context(WebServer(config, lambda: self._detection, self._board))
+        self._live = LiveState()
+        self._server = stack.enter_context(WebServer(config, lambda: self._detection, self._live))
         self.address = self._server.address
 
     def reporters(self) -> tuple[Reporter, ...]:
         """Return the reporter that keeps the page told, where there is one."""
-        return () if self._board is None else (self._board,)
+        return () if self._live is None else (self._live,)
 
     def stats(self) -> AudienceStats | None:
         """Return how many look, and what they cost; None where nothing is served. Any thread may ask."""
@@ -52,8 +52,8 @@ class Page:
 
     def observe(self, step: Step) -> None:
         """Show one step."""
-        if self._board is not None:
-            self._board.observe(step)
+        if self._live is not None:
+            self._live.observe(step)
 
     def following(self, changes: Changes) -> Changes:
         """Return `changes`, watched: the page speaks of the stack that a reload brings."""

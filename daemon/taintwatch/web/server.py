@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -14,24 +15,24 @@ from pathlib import Path
 from types import TracebackType
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from taintwatch.config.sections import Config
 from taintwatch.evidence.folder import EvidenceFolder
 from taintwatch.runtime import DetectionStack
 from taintwatch.tokens import read_token
 from taintwatch.web.address import Address, parse_address
-from taintwatch.web.app import Desk, make_app
-from taintwatch.web.board import Board
-from taintwatch.web.gate import Keys
-from taintwatch.web.patience import Impatient
-from taintwatch.web.pictures import Pictures
-from taintwatch.web.shelf import Shelf
-from taintwatch.web.state import State
+from taintwatch.web.app import Context, make_app
+from taintwatch.web.authentication import Sessions
+from taintwatch.web.description import Description
+from taintwatch.web.live import LiveState
+from taintwatch.web.previews import Previews
+from taintwatch.web.repository import AlertRepository
 from taintwatch.web.stream import Audience, AudienceStats
 from taintwatch.web.trials import Trials
 from taintwatch_models.errors import ConfigError
 
-__all__ = ["WebServer"]
+__all__ = ["REQUEST_S", "RequestTimeout", "WebServer"]
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class WebServer:
         self,
         config: Callable[[], Config],
         detection: Callable[[], DetectionStack],
-        board: Board,
+        live: LiveState,
         *,
         stuck_s: float | None = None,
     ) -> None:
@@ -61,23 +62,23 @@ class WebServer:
         self._socket = _listen(address, str(web.bind))
         self._worker = ThreadPoolExecutor(1, "web-pictures")
         folder = config().evidence.folder if config().publish.enabled else None
-        pictures = Pictures(board.newest, detection, web.width)
+        pictures = Previews(live.newest, detection, web.width)
         extra = {} if stuck_s is None else {"stuck_s": stuck_s}
         self._audience = Audience(
-            board, pictures, self._worker, fps=web.fps, most=web.viewers, stopping=self._is_stopping, **extra
+            live, pictures, self._worker, fps=web.fps, most=web.viewers, stopping=self._is_stopping, **extra
         )
-        desk = Desk(
-            Shelf(board, None if folder is None else EvidenceFolder(Path(folder))),
-            State(config, detection, board),
+        context = Context(
+            AlertRepository(live, None if folder is None else EvidenceFolder(Path(folder))),
+            Description(config, detection, live),
             Trials(None if web.trials is None else Path(web.trials)),
             self._audience,
-            Keys(token),
+            Sessions(token),
             web,
         )
         names = frozenset({address.host.lower(), *(name.lower() for name in web.hosts)})
         try:
             self._server = uvicorn.Server(
-                _settings(make_app(desk, names), web.certificate, web.private_key, web.viewers)
+                _settings(make_app(context, names), web.certificate, web.private_key, web.viewers)
             )
             self._server.config.load()
         except (OSError, ssl.SSLError) as error:
@@ -160,7 +161,7 @@ def _settings(app: object, certificate: str | None, key: str | None, viewers: in
         logger.addFilter(_Dropped())
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
-        http=Impatient,
+        http=RequestTimeout,
         ws="none",
         lifespan="off",
         loop="asyncio",
@@ -175,3 +176,52 @@ def _settings(app: object, certificate: str | None, key: str | None, viewers: in
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )
+
+
+REQUEST_S = 10.0
+
+
+class RequestTimeout(H11Protocol):
+    """uvicorn's protocol, which by itself bounds only the time between two requests, and only while nothing comes.
+
+    Somebody who connects and says nothing, or sends one header a minute, would hold one of the connections that are
+    allowed. Here the first line and all headers of a request must have come `REQUEST_S` after the connection was made,
+    or after the answer before.
+    """
+
+    _due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._expect_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        super().connection_lost(exc)
+        self._stop_waiting()
+
+    def data_received(self, data: bytes) -> None:
+        """Take data; a request that is whole is one that came in time."""
+        super().data_received(data)
+        if self._answering():
+            self._stop_waiting()
+
+    def on_response_complete(self) -> None:
+        """Begin to wait for the next request, where that is not there already."""
+        super().on_response_complete()
+        if not self._answering():
+            self._expect_request()
+
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _expect_request(self) -> None:
+        self._stop_waiting()
+        if not self.transport.is_closing():
+            self._due = self.loop.call_later(REQUEST_S, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None

@@ -19,11 +19,11 @@ from starlette.datastructures import QueryParams
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from taintwatch.evidence.pictures import PictureError
+from taintwatch.evidence.media import PictureError
 from taintwatch.status import RunStatus
-from taintwatch.web.board import Board, Point
-from taintwatch.web.pictures import Picture, Pictures
-from taintwatch.web.shelf import summary_of
+from taintwatch.web.live import LiveState, Point
+from taintwatch.web.previews import Preview, Previews
+from taintwatch.web.repository import summary_of
 from taintwatch_models.errors import TaintwatchError
 
 __all__ = ["Audience", "AudienceStats", "pack"]
@@ -46,7 +46,7 @@ class AudienceStats:
     dropped: int
     """Let go because they took nothing."""
     sent: int
-    """Pictures sent."""
+    """Previews sent."""
     skipped: int
     """Frames that a viewer was not shown, summed over viewers: a newer one came first."""
     encoded: int
@@ -70,8 +70,8 @@ class Audience:
 
     def __init__(
         self,
-        board: Board,
-        pictures: Pictures,
+        live: LiveState,
+        pictures: Previews,
         worker: ThreadPoolExecutor,
         *,
         fps: float,
@@ -80,7 +80,7 @@ class Audience:
         stuck_s: float = STUCK_S,
     ) -> None:
         """`worker` has one thread: pictures are made there. `fps`, `most`: pictures a second, viewers."""
-        self._board, self._pictures, self._worker = board, pictures, worker
+        self._live, self._pictures, self._worker = live, pictures, worker
         self._fps, self._most, self._stopping, self._stuck_s = fps, most, stopping, stuck_s
         self._status_record: tuple[int, bytes] = (0, b"")
         self._picture_records: dict[str, tuple[object, bytes]] = {}
@@ -103,7 +103,7 @@ class Audience:
         try:
             headers = [(b"content-type", b"application/octet-stream"), (b"x-accel-buffering", b"no")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await self._show(_viewer(QueryParams(scope["query_string"]), self._board), send, gone)
+            await self._show(_viewer(QueryParams(scope["query_string"]), self._live), send, gone)
         except (TimeoutError, OSError):
             self._dropped += 1
             _log.info("a viewer took nothing for %.0f s and was let go", self._stuck_s)
@@ -133,10 +133,10 @@ class Audience:
     async def _news(self, viewer: _Viewer) -> bytes:
         """Return everything that this viewer has not been sent yet."""
         parts = []
-        for number, alert in self._board.alerts_since(viewer.alert):
+        for number, alert in self._live.alerts_since(viewer.alert):
             viewer.alert = number
             parts.append(pack({"kind": "alert", "alert": summary_of(alert)}))
-        number, status = self._board.status
+        number, status = self._live.status
         if status is not None and number != viewer.status:
             viewer.status = number
             parts.append(self._pack_status(number, status))
@@ -147,7 +147,7 @@ class Audience:
         return b"".join(parts)
 
     async def _picture(self, viewer: _Viewer, camera: str) -> bytes:
-        step = self._board.newest(camera)
+        step = self._live.newest(camera)
         if step is None or viewer.seen.get(camera) == step.frame.captured_ns:
             return b""
         try:
@@ -161,13 +161,13 @@ class Audience:
         viewer.seen[camera] = picture.step.frame.captured_ns
         self._sent += 1
         before = viewer.points.get(camera, 0)
-        points = self._board.points_since(camera, before)
+        points = self._live.points_since(camera, before)
         if points:
             viewer.points[camera] = points[-1].number
             self._skipped += points[-1].number - before - 1 if before else 0
         return self._pack_picture(camera, picture, rebuilt, points)
 
-    async def _made(self, camera: str, reconstruction: bool) -> tuple[Picture | None, str | None]:
+    async def _made(self, camera: str, reconstruction: bool) -> tuple[Preview | None, str | None]:
         return await asyncio.get_running_loop().run_in_executor(self._worker, self._make, camera, reconstruction)
 
     def _pack_status(self, number: int, status: RunStatus) -> bytes:
@@ -179,7 +179,7 @@ class Audience:
             self._status_record = number, pack(told)
         return self._status_record[1]
 
-    def _pack_picture(self, camera: str, picture: Picture, rebuilt: str | None, points: list[Point]) -> bytes:
+    def _pack_picture(self, camera: str, picture: Preview, rebuilt: str | None, points: list[Point]) -> bytes:
         of = (picture, rebuilt, points[0].number if points else 0, len(points))
         known = self._picture_records.get(camera)
         if known is None or known[0] != of:
@@ -188,7 +188,7 @@ class Audience:
             known = self._picture_records[camera] = of, pack(told, picture.jpeg)
         return known[1]
 
-    def _make(self, camera: str, reconstruction: bool) -> tuple[Picture | None, str | None]:
+    def _make(self, camera: str, reconstruction: bool) -> tuple[Preview | None, str | None]:
         picture = self._pictures.of(camera)
         return picture, self._pictures.reconstruction(picture) if reconstruction and picture is not None else None
 
@@ -203,14 +203,14 @@ def _row(point: Point) -> list[Any]:
     return [point.frame, point.wall_ms, point.scores, round(point.level, 3), point.raised]
 
 
-def _viewer(query: QueryParams, board: Board) -> _Viewer:
+def _viewer(query: QueryParams, live: LiveState) -> _Viewer:
     """Read what a viewer wants. Alerts are told from now on; those before are asked for by themselves."""
     camera = query.get("camera")
     return _Viewer(
         cameras=None if camera is None else frozenset([camera]),
         pictures=query.get("pictures") != "0",
         reconstruction=query.get("reconstruction") == "1",
-        alert=board.alert_number,
+        alert=live.alert_number,
     )
 
 

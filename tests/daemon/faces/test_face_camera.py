@@ -65,7 +65,7 @@ def seen_in(text: str, numbers: Sequence[int | None]) -> list[Step]:
             detection.classifier,
             detection.detectors,
             detection.voter,
-            detection.book,
+            detection.tracker,
             max_batch=2,
             wait_s=0,
             stopping=lambda: False,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from taintwatch.alerts.lifecycle import AlertBook
+from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.faces.watching import NOBODY, FaceBook, FaceVoter, FaceWatch
 from taintwatch.pipeline import Step
 from taintwatch.records import AlertState
@@ -43,7 +43,7 @@ def run(
     faces: Callable[[int], Sequence[int]] = lambda index: (LEFT, RIGHT),
     classifier: FakeClassifier | None = None,
     voter: Voter | None = None,
-    book: AlertBook | None = None,
+    tracker: AlertTracker | None = None,
 ) -> list[Step]:
     found = iter([tuple(a_face(x) for x in faces(frame.index)) for frame in frames])
 
@@ -56,7 +56,7 @@ def run(
         classifier or FakeClassifier(),
         [FakeDetector("face")],
         voter or FaceVoter(KofN(2, 3), hold=Hold(0, 0)),
-        book or FaceBook(),
+        tracker or FaceBook(),
         max_batch=4,
         wait_s=0,
         stopping=lambda: False,
@@ -90,11 +90,11 @@ def test_two_people_who_look_strange_once_each_are_no_attack() -> None:
 
 
 def test_the_alert_of_a_face_that_leaves_is_cleared() -> None:
-    book = FaceBook()
+    tracker = FaceBook()
     frames = [a_frame(index, attacked=[LEFT]) for index in range(2)] + [a_frame(index) for index in (2, 14)]
-    steps = run(frames, lambda index: (LEFT,) if index < 2 else (), book=book)
+    steps = run(frames, lambda index: (LEFT,) if index < 2 else (), tracker=tracker)
     assert [step.alert.state for step in steps if step.alert] == [AlertState.RAISED, AlertState.CLEARED]
-    assert book.open_alerts() == ()
+    assert tracker.open_alerts() == ()
 
 
 def test_the_region_is_told_in_the_cameras_pixels() -> None:
@@ -107,14 +107,14 @@ def test_the_region_is_told_in_the_cameras_pixels() -> None:
 
 
 def test_a_camera_that_is_gone_ends_the_alerts_of_all_its_faces() -> None:
-    book, voter = FaceBook(), FaceVoter(KofN(2, 3), hold=Hold(0, 0))
-    run([a_frame(index, attacked=[LEFT, RIGHT]) for index in range(2)], voter=voter, book=book)
-    assert [alert.camera for alert in book.open_alerts()] == ["door", "door"]
+    tracker, voter = FaceBook(), FaceVoter(KofN(2, 3), hold=Hold(0, 0))
+    run([a_frame(index, attacked=[LEFT, RIGHT]) for index in range(2)], voter=voter, tracker=tracker)
+    assert [alert.camera for alert in tracker.open_alerts()] == ["door", "door"]
     closed = []
-    while (alert := book.close("door")) is not None:
+    while (alert := tracker.close("door")) is not None:
         closed.append(alert)
     assert [(alert.camera, alert.state) for alert in closed] == [("door", AlertState.CLEARED)] * 2
-    assert book.close("yard") is None
+    assert tracker.close("yard") is None
     voter.gap("door")
     voter.forget("door")
 

@@ -1,4 +1,4 @@
-"""What people said of an alert: seen, and a note. Kept in the alerts' database, and gone with the alert."""
+"""What people said of an alert: seen, and a note. In the alerts' database, and gone with the alert."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ from pathlib import Path
 from taintwatch.evidence.database import BUSY_MS, connect_read_only
 from taintwatch_models.errors import TaintwatchError, UsageError
 
-__all__ = ["LONGEST_NOTE", "Mark", "Marks"]
+__all__ = ["LONGEST_NOTE", "Annotation", "Annotations"]
 
 LONGEST_NOTE = 4000  # characters
 
-# Made when somebody first marks an alert. The trigger keeps `marks` from outliving their alerts, whoever removes those.
+# Made when somebody first annotates an alert. The trigger keeps annotations from outliving their alerts, whoever
+# removes those.
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS marks (
+CREATE TABLE IF NOT EXISTS annotations (
     event_id TEXT PRIMARY KEY,
     acknowledged_wall_ns INTEGER,
     note TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
-CREATE TRIGGER IF NOT EXISTS forget_marks AFTER DELETE ON alerts
-    BEGIN DELETE FROM marks WHERE event_id = old.event_id; END;
+CREATE TRIGGER IF NOT EXISTS forget_annotations AFTER DELETE ON alerts
+    BEGIN DELETE FROM annotations WHERE event_id = old.event_id; END;
 """
 IS_KEPT = "SELECT 1 FROM alerts WHERE event_id = ?"
 ACKNOWLEDGE = """
-INSERT INTO marks (event_id, acknowledged_wall_ns) VALUES (:id, :value)
+INSERT INTO annotations (event_id, acknowledged_wall_ns) VALUES (:id, :value)
 ON CONFLICT (event_id) DO UPDATE SET acknowledged_wall_ns = excluded.acknowledged_wall_ns
 """
 NOTE = """
-INSERT INTO marks (event_id, note) VALUES (:id, :value)
+INSERT INTO annotations (event_id, note) VALUES (:id, :value)
 ON CONFLICT (event_id) DO UPDATE SET note = excluded.note
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Annotation:
     """What was said of one alert. JSON-ready."""
 
     acknowledged_wall_ns: int | None = None
@@ -45,25 +46,27 @@ class Mark:
     note: str = ""
 
 
-class Marks:
-    """Reads and writes marks beside a running daemon. Each call opens the file anew; any thread may call."""
+class Annotations:
+    """Reads and writes annotations beside a running daemon. Each call opens the file anew; any thread may call."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def of(self, event_ids: Iterable[str]) -> dict[str, Mark]:
-        """Return the marks of these alerts, where there are any. Raises `TaintwatchError`."""
+    def of(self, event_ids: Iterable[str]) -> dict[str, Annotation]:
+        """Return the annotations of these alerts, where there are any. Raises `TaintwatchError`."""
         wanted = set(event_ids)
         if not wanted or not self._path.is_file():
             return {}
         try:
             with closing(connect_read_only(self._path)) as connection:
-                if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'marks'").fetchone() is None:
+                if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'annotations'").fetchone() is None:
                     return {}
-                rows = connection.execute("SELECT event_id, acknowledged_wall_ns, note FROM marks").fetchall()
+                rows = connection.execute("SELECT event_id, acknowledged_wall_ns, note FROM annotations").fetchall()
         except sqlite3.Error as error:
             raise TaintwatchError(f"{self._path} cannot be read: {error}.") from error
-        return {row["event_id"]: Mark(row["acknowledged_wall_ns"], row["note"]) for row in rows if row[0] in wanted}
+        return {
+            row["event_id"]: Annotation(row["acknowledged_wall_ns"], row["note"]) for row in rows if row[0] in wanted
+        }
 
     def acknowledge(self, event_id: str, wall_ns: int | None) -> None:
         """Note when an alert was acknowledged; None takes it back. Raises `UsageError`, `TaintwatchError`."""

@@ -1,8 +1,9 @@
-"""Alerts as the page shows them: from the store where one is kept, else those since the start, from memory."""
+"""Alerts as the page shows them and sends them: from the store where there is one, else from memory."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import tempfile
 import zipfile
@@ -12,17 +13,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, Response
+from starlette.types import Receive, Scope, Send
+
 from taintwatch.alerts.messages import MessageError, as_json, decode
+from taintwatch.evidence.annotations import Annotation, Annotations
 from taintwatch.evidence.database import connect_read_only
 from taintwatch.evidence.export import export_alerts
 from taintwatch.evidence.folder import CLIP, FRAME, OVERLAY, EvidenceFolder
-from taintwatch.evidence.marks import Mark, Marks
-from taintwatch.evidence.reader import AlertReader, Filter, Kept
+from taintwatch.evidence.reader import AlertReader, Filter, StoredAlert
 from taintwatch.records import Alert, AlertState
-from taintwatch.web.board import Board, finite
+from taintwatch.web.live import LiveState, finite
 from taintwatch_models.errors import TaintwatchError, UsageError
 
-__all__ = ["FILES", "Shelf", "summary_of"]
+__all__ = ["FILES", "AlertRepository", "Exports", "summary_of"]
 
 FILES = {"clip": CLIP, "frame": FRAME, "overlay": OVERLAY}
 LATEST = """
@@ -32,14 +37,14 @@ SELECT topic, json FROM records WHERE id IN (
 """
 
 
-class Shelf:
+class AlertRepository:
     """Reads alerts, and writes what people say of them. Any thread may call."""
 
-    def __init__(self, board: Board, folder: EvidenceFolder | None) -> None:
+    def __init__(self, live: LiveState, folder: EvidenceFolder | None) -> None:
         """`folder` None: no alert is kept, so that only those of this start are known."""
-        self._board = board
+        self._live = live
         self._folder = folder
-        self._marks = None if folder is None else Marks(folder.database)
+        self._annotations = None if folder is None else Annotations(folder.database)
 
     @property
     def kept(self) -> bool:
@@ -52,13 +57,13 @@ class Shelf:
             return [summary_of(alert) for alert in reversed(self._remembered(wanted))]
         kept = AlertReader(self._folder.database).alerts(wanted)
         ids = [one.event_id for one in kept]
-        latest, marks = self._latest(ids), self._marks_of(ids)
-        return [_summary(one, latest.get(one.event_id), marks.get(one.event_id)) for one in reversed(kept)]
+        latest, annotations = self._latest(ids), self._annotations_of(ids)
+        return [_summary(one, latest.get(one.event_id), annotations.get(one.event_id)) for one in reversed(kept)]
 
     def alert(self, event_id: str) -> dict[str, Any]:
         """Return all of one alert: its summary, its records and which files there are. Raises `UsageError`."""
         if self._folder is None:
-            records = [alert for _, alert in self._board.alerts_since(0) if alert.event_id == event_id]
+            records = [alert for _, alert in self._live.alerts_since(0) if alert.event_id == event_id]
             if not records:
                 raise _unknown(event_id)
             return summary_of(records[-1]) | {"records": [{"body": asdict(alert)} for alert in records], "files": []}
@@ -67,8 +72,8 @@ class Shelf:
             raise _unknown(event_id)
         media = self._folder.media_of(event_id)
         names = {path.name for path in (() if media is None else media.files)}
-        mark = self._marks_of([event_id]).get(event_id)
-        return summary_of(messages[-1].body, mark) | {
+        annotation = self._annotations_of([event_id]).get(event_id)
+        return summary_of(messages[-1].body, annotation) | {
             "records": [json.loads(as_json(message)) for message in messages],
             "files": [kind for kind, name in FILES.items() if name in names],
         }
@@ -83,17 +88,17 @@ class Shelf:
             return None
         return path if path.is_file() and not path.is_symlink() else None
 
-    def acknowledge(self, event_id: str, wall_ns: int | None) -> Mark:
+    def acknowledge(self, event_id: str, wall_ns: int | None) -> Annotation:
         """Note that somebody saw an alert (None: take it back). Raises `UsageError`, `TaintwatchError`."""
-        marks = self._writable()
-        marks.acknowledge(event_id, wall_ns)
-        return marks.of([event_id]).get(event_id, Mark())
+        annotations = self._writable()
+        annotations.acknowledge(event_id, wall_ns)
+        return annotations.of([event_id]).get(event_id, Annotation())
 
-    def note(self, event_id: str, text: str) -> Mark:
+    def note(self, event_id: str, text: str) -> Annotation:
         """Set an alert's note. Raises `UsageError`, `TaintwatchError`."""
-        marks = self._writable()
-        marks.note(event_id, text)
-        return marks.of([event_id]).get(event_id, Mark())
+        annotations = self._writable()
+        annotations.note(event_id, text)
+        return annotations.of([event_id]).get(event_id, Annotation())
 
     def export(self, wanted: Filter, scratch: Path) -> Path:
         """Write the alerts with their evidence and notes as a zip file below `scratch`. Raises `TaintwatchError`."""
@@ -102,18 +107,20 @@ class Shelf:
         kept = AlertReader(self._folder.database).alerts(wanted)
         target = Path(tempfile.mkdtemp(dir=scratch)) / "alerts.zip"
         export_alerts(self._folder, kept, target)
-        marks = self._marks_of([one.event_id for one in kept])
+        annotations = self._annotations_of([one.event_id for one in kept])
         with zipfile.ZipFile(target, "a") as archive:
-            archive.writestr("notes.json", json.dumps({key: asdict(mark) for key, mark in marks.items()}, indent=1))
+            archive.writestr(
+                "notes.json", json.dumps({key: asdict(annotation) for key, annotation in annotations.items()}, indent=1)
+            )
         return target
 
-    def _writable(self) -> Marks:
-        if self._marks is None:
+    def _writable(self) -> Annotations:
+        if self._annotations is None:
             raise UsageError("Alerts are not kept, so nothing can be said of them: give [evidence] a folder.")
-        return self._marks
+        return self._annotations
 
-    def _marks_of(self, ids: Iterable[str]) -> dict[str, Mark]:
-        return {} if self._marks is None else self._marks.of(ids)
+    def _annotations_of(self, ids: Iterable[str]) -> dict[str, Annotation]:
+        return {} if self._annotations is None else self._annotations.of(ids)
 
     def _latest(self, ids: Sequence[str]) -> dict[str, Alert]:
         """Return the last record of each of these alerts; a damaged one is left out."""
@@ -135,14 +142,14 @@ class Shelf:
         return found
 
     def _remembered(self, wanted: Filter) -> list[Alert]:
-        latest = {alert.event_id: alert for _, alert in self._board.alerts_since(0)}
+        latest = {alert.event_id: alert for _, alert in self._live.alerts_since(0)}
         found = [alert for alert in latest.values() if _is_wanted(alert, wanted)]
         return sorted(found, key=lambda alert: alert.raised_wall_ns)[-wanted.limit :]
 
 
-def summary_of(alert: Alert, mark: Mark | None = None) -> dict[str, Any]:
+def summary_of(alert: Alert, annotation: Annotation | None = None) -> dict[str, Any]:
     """Return what the list and the timeline say of an alert. JSON-ready; times in milliseconds."""
-    mark = mark or Mark()
+    annotation = annotation or Annotation()
     ended = alert.state in (AlertState.CLEARED, AlertState.INTERRUPTED)
     return {
         "event_id": alert.event_id,
@@ -156,20 +163,22 @@ def summary_of(alert: Alert, mark: Mark | None = None) -> dict[str, Any]:
         "score": finite(alert.score),
         "threshold": finite(alert.threshold),
         "detectors": list(alert.detectors),
-        "acknowledged_ms": None if mark.acknowledged_wall_ns is None else mark.acknowledged_wall_ns // 1_000_000,
-        "note": mark.note,
+        "acknowledged_ms": None
+        if annotation.acknowledged_wall_ns is None
+        else annotation.acknowledged_wall_ns // 1_000_000,
+        "note": annotation.note,
     }
 
 
-def _summary(kept: Kept, alert: Alert | None, mark: Mark | None) -> dict[str, Any]:
+def _summary(kept: StoredAlert, alert: Alert | None, annotation: Annotation | None) -> dict[str, Any]:
     if alert is not None:
-        return summary_of(alert, mark)
+        return summary_of(alert, annotation)
     state = AlertState(kept.state)
     bare = Alert(
         kept.event_id, state, kept.camera, (), kept.raised_wall_ns, kept.wall_ns, 0, 0, 0, None, 0, 0, kept.label_name,
         None, None, 0.0, kept.score, 0.0, None,
     )  # fmt: skip
-    return summary_of(bare, mark) | {"confidence": None, "threshold": None}
+    return summary_of(bare, annotation) | {"confidence": None, "threshold": None}
 
 
 def _is_wanted(alert: Alert, wanted: Filter) -> bool:
@@ -184,3 +193,45 @@ def _is_wanted(alert: Alert, wanted: Filter) -> bool:
 
 def _unknown(event_id: str) -> UsageError:
     return UsageError(f"There is no alert {event_id[:64]}.")
+
+
+MOST = 2  # at once: each may be as large as all the evidence
+
+
+class Exports:
+    """Makes them. Used by the page's event loop alone."""
+
+    def __init__(self, repository: AlertRepository) -> None:
+        self._repository = repository
+        self._under_way = 0
+
+    async def answer(self, wanted: Filter) -> Response:
+        """Return an answer that sends the alerts and then removes the file. Raises `TaintwatchError`."""
+        if self._under_way >= MOST:
+            raise TaintwatchError("Other exports are on their way; try again later.")
+        self._under_way += 1
+        scratch = Path(tempfile.mkdtemp(prefix="taintwatch-export-"))
+        try:
+            target = await run_in_threadpool(self._repository.export, wanted, scratch)
+        except BaseException:
+            self._end(scratch)
+            raise
+        return _Passing(target, self, scratch)
+
+    def _end(self, scratch: Path) -> None:
+        self._under_way -= 1
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+class _Passing(FileResponse):
+    """A file that goes once it was sent, or once that broke off."""
+
+    def __init__(self, target: Path, exports: Exports, scratch: Path) -> None:
+        super().__init__(target, filename="taintwatch-alerts.zip")
+        self._exports, self._scratch = exports, scratch
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._exports._end(self._scratch)

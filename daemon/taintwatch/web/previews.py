@@ -1,4 +1,4 @@
-"""Pictures for viewers: each frame is encoded at most once, and only when somebody asks for it."""
+"""Previews for viewers: each frame is encoded at most once, and only when somebody asks for it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.evidence.pictures import encode_jpeg, shrink
+from taintwatch.evidence.media import encode_jpeg, shrink
 from taintwatch.pipeline import Step
 from taintwatch.runtime import DetectionStack
-from taintwatch.web.board import finite
+from taintwatch.web.live import finite
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Prediction, Region
 from taintwatch_models.regions import region_of
 
-__all__ = ["Picture", "Pictures", "Reconstructor"]
+__all__ = ["Preview", "Previews", "Reconstructor"]
 
 QUALITY = 75
 TOP = 3  # labels shown
@@ -34,7 +34,7 @@ class Reconstructor(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class Preview:
     """One frame as viewers get it."""
 
     step: Step
@@ -43,7 +43,7 @@ class Picture:
     jpeg: bytes
 
 
-class Pictures:
+class Previews:
     """The newest picture of each camera. Made by one worker thread; what is made already may be asked for by others."""
 
     def __init__(
@@ -53,12 +53,12 @@ class Pictures:
         self._newest = newest
         self._detection = detection
         self._width = width
-        self._made: dict[str, Picture] = {}
+        self._made: dict[str, Preview] = {}
         self._rebuilt: dict[str, tuple[Step, str | None]] = {}
         self.encoded = 0
-        """Pictures encoded so far."""
+        """Previews encoded so far."""
 
-    def made(self, camera: str, step: Step, reconstruction: bool) -> tuple[Picture, str | None] | None:
+    def made(self, camera: str, step: Step, reconstruction: bool) -> tuple[Preview, str | None] | None:
         """Return the picture of this step, and its reconstruction where that is wanted, if they are made already."""
         picture, rebuilt = self._made.get(camera), self._rebuilt.get(camera)
         if picture is None or picture.step is not step:
@@ -73,7 +73,7 @@ class Pictures:
             for name in set(known) - names:
                 known.pop(name, None)
 
-    def of(self, camera: str) -> Picture | None:
+    def of(self, camera: str) -> Preview | None:
         """Return the picture of a camera's newest frame: the one made before, where it is still the newest.
 
         Raises `PictureError`.
@@ -83,11 +83,11 @@ class Pictures:
             return None
         if made is None or made.step is not step:
             jpeg = encode_jpeg(shrink(step.frame.image, self._width), QUALITY)
-            made = self._made[camera] = Picture(step, _told(step, self._detection()), jpeg)
+            made = self._made[camera] = Preview(step, _told(step, self._detection()), jpeg)
             self.encoded += 1
         return made
 
-    def reconstruction(self, picture: Picture) -> str | None:
+    def reconstruction(self, picture: Preview) -> str | None:
         """Return what CMAG believes the classifier sees, as base64 JPEG; None where it is not at work."""
         camera = picture.step.frame.camera
         known = self._rebuilt.get(camera)

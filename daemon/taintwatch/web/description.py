@@ -1,4 +1,4 @@
-"""What the page says of the daemon itself: what runs, the configuration without secrets, the calibration."""
+"""What the page says of the daemon itself: configuration, calibration, alarm rates."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 from taintwatch.config.digest import canonical, config_hash
 from taintwatch.config.sections import Config
-from taintwatch.logs_redact import redact
+from taintwatch.logs import redact
 from taintwatch.runtime import DetectionStack
-from taintwatch.web.board import Board
+from taintwatch.web.live import LiveState
 from taintwatch_models.calibration_file import Calibration, HeldOut
 
-__all__ = ["State"]
+__all__ = ["Description"]
 
 
-class State:
+class Description:
     """Answers for the settings view. Any thread may ask."""
 
-    def __init__(self, config: Callable[[], Config], detection: Callable[[], DetectionStack], board: Board) -> None:
+    def __init__(self, config: Callable[[], Config], detection: Callable[[], DetectionStack], live: LiveState) -> None:
         self._config = config
         self._detection = detection
-        self._board = board
+        self._live = live
 
     def about(self) -> dict[str, Any]:
         """Return what the page needs to draw anything at all."""
@@ -50,7 +50,7 @@ class State:
         """Return when and on what the thresholds were chosen, and how often each detector alarms then and now."""
         model = self._detection().model
         calibration = Calibration() if model is None else model.calibration
-        now = {rate.detector: rate for rate in self._board.rates.now()}
+        now = {rate.detector: rate for rate in self._live.rates.now()}
         detectors = []
         for name in self._config().detect.detectors:
             accepted, then = _rates(calibration, name)

@@ -1,7 +1,8 @@
-"""The gate before every page: the name asked for, who asks, forged requests, and what browsers are told to refuse."""
+"""Who may see the page: the host name asked for, token and sessions, forged requests, the log-in form."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -12,13 +13,12 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taintwatch.web.address import host_of, is_known_host
-from taintwatch.web.login import login_page
 
-__all__ = ["COOKIE", "CSRF_HEADER", "Gate", "Keys"]
+__all__ = ["COOKIE", "CSRF_HEADER", "AuthenticationMiddleware", "Sessions", "login_page"]
 
 COOKIE = "taintwatch_session"
 CSRF_HEADER = "x-taintwatch-csrf"
@@ -40,7 +40,7 @@ HEADERS = {
 }
 
 
-class Keys:
+class Sessions:
     """The token and what it opens: sessions, held in memory only. Used by the page's event loop alone."""
 
     def __init__(self, token: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -79,10 +79,10 @@ class Keys:
         return until is not None and self._clock() < until
 
 
-class Gate:
+class AuthenticationMiddleware:
     """ASGI middleware. Order: the name that was asked for, the token, the forgery check; then the page itself."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, names: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, keys: Sessions, names: frozenset[str]) -> None:
         """`names`: host names, beside localhost and addresses, by which browsers may call us."""
         self._app = app
         self._keys = keys
@@ -138,3 +138,27 @@ def _session_of(headers: Headers) -> str:
 
 def _digest(text: bytes) -> bytes:
     return hashlib.sha256(text).digest()
+
+
+STYLE = (
+    ":root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:24rem;margin:15vh auto;"
+    "padding:0 1rem}input,button{font:inherit;padding:.5rem;width:100%;box-sizing:border-box;margin-top:.5rem}"
+)
+PAGE = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Taintwatch: token needed</title><style>{STYLE}</style></head>
+<body><main><h1>Taintwatch</h1><p>@@PROBLEM@@</p>
+<form method="post" action="/login"><label for="token">Token</label>
+<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
+<button type="submit">Show the page</button></form></main></body></html>
+"""
+_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+LOGIN_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def login_page(status: int, problem: str = "A token is needed to see this page.") -> HTMLResponse:
+    """Return the form. `problem`: one fixed sentence, not escaped."""
+    headers = {"content-security-policy": LOGIN_POLICY, "www-authenticate": 'Bearer realm="taintwatch"'}
+    return HTMLResponse(PAGE.replace("@@PROBLEM@@", problem), status, headers)
