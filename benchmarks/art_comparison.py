@@ -64,9 +64,9 @@ def ours(radar: RadarFile, craft: Labelled, target: int, steps: int) -> tuple[ND
 
 
 def arts(
-    radar: RadarFile, craft: Labelled, target: int, steps: int, how: tuple[str, float], victims: Labelled
+    radar: RadarFile, craft: Labelled, target: int, steps: int, how: tuple[str, float], test_images: Labelled
 ) -> tuple[NDArray[np.uint8], float, float]:
-    """Return ART's patch, the CPU seconds of a step, and its success by ART's own placing on the victims."""
+    """Return ART's patch, the CPU seconds of a step, and its success by ART's own placing on the test images."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from art.attacks.evasion import AdversarialPatchPyTorch
@@ -86,7 +86,7 @@ def arts(
         started = time.process_time()
         patch, _ = made.generate(x=x, y=y)
         seconds = (time.process_time() - started) / (max(1, round(steps / each)) * each)
-        shown = made.apply_patch(to_pictures(victims, info.preprocessing).pixels.numpy(), scale=SIZE)
+        shown = made.apply_patch(to_pictures(test_images, info.preprocessing).pixels.numpy(), scale=SIZE)
         seen = wrapped.predict(shown, batch_size=32).argmax(1)
     return _whole(patch.transpose(1, 2, 0)), seconds, float((seen == target).mean())
 
@@ -111,7 +111,7 @@ def main(model: str, images: Path, target: str, steps: int, seed: int, work: Pat
     label = find_label(target, radar.info.labels)
     right = read_pictures(images, radar)
     order = np.random.default_rng(seed).permutation(np.flatnonzero(right.labels != label))
-    craft, victims = right.subset(order[:128]), right.subset(order[128:])
+    craft, test_images = right.subset(order[:128]), right.subset(order[128:])
     plain, rows = OnnxRadar(radar, (), threads=1), []
     work.mkdir(parents=True, exist_ok=True)
     for name, how in MAKERS.items():
@@ -119,17 +119,19 @@ def main(model: str, images: Path, target: str, steps: int, seed: int, work: Pat
         if not kept.is_file():
             with denormals_flushed():
                 made = (
-                    ours(radar, craft, label, steps) if how is None else arts(radar, craft, label, steps, how, victims)
+                    ours(radar, craft, label, steps)
+                    if how is None
+                    else arts(radar, craft, label, steps, how, test_images)
                 )
             patch, seconds, own = made
             preprocessing = radar.info.preprocessing
             laid = shown_on(
-                victims, patch, Placement(sizes=(SIZE,), rotation_degrees=ROTATION), preprocessing, 1000 + seed
+                test_images, patch, Placement(sizes=(SIZE,), rotation_degrees=ROTATION), preprocessing, 1000 + seed
             )
             wins = int((classify(plain, laid) == label).sum())
             row = {
-                "maker": name, "attempts": len(victims), "successes": wins, "success_rate": wins / len(victims),
-                "success_interval": wilson_interval(wins, len(victims)), "success_by_its_own_placing": own,
+                "maker": name, "attempts": len(test_images), "successes": wins, "success_rate": wins / len(test_images),
+                "success_interval": wilson_interval(wins, len(test_images)), "success_by_its_own_placing": own,
                 "cpu_seconds_per_step": round(seconds, 3),
             }  # fmt: skip
             write_atomically(kept, json.dumps(row).encode())

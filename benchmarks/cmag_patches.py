@@ -5,7 +5,7 @@
         --json docs/results/cmag_patches.json
 
 The pictures and the patches are those of the detection table, kept in --attacks: one part chooses all thresholds at the
-same accepted false-positive rate (of the two detectors together, where they are joined), another counts false alarms
+same target false-positive rate (of the two detectors together, where they are joined), another counts false alarms
 and carries the patches; only pictures on which a patch succeeds count. `--cost` measures time alone: the same frames
 through `tight`, and through `tight` and `cmag`, in turns, in one run.
 """
@@ -32,7 +32,7 @@ from benchmarks.sign_attacking.specs import attack_specs
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.cmag.frames import measure
 from taintwatch_calibration.cmag.thresholds import calibrate_joint, choose_limits, cmag_scores
-from taintwatch_calibration.rates import area_under_roc, operate
+from taintwatch_calibration.rates import area_under_roc, operating_point
 from taintwatch_calibration.signs.dataset import load_test
 from taintwatch_calibration.strangeness import fit_strangeness
 from taintwatch_calibration.thresholds import tight_scores
@@ -51,7 +51,7 @@ from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Frame, Prediction
 
 SETS = {"ssim+l2": ("ssim", "l2"), "novelty": ("novelty",), "distance": ("distance",),
-        "contradiction": ("contradiction",), "distance+contradiction": ("distance", "contradiction")}  # fmt: skip
+        "disagreement": ("disagreement",), "distance+disagreement": ("distance", "disagreement")}  # fmt: skip
 
 
 def frames(pixels: NDArray[np.uint8]) -> BenignFrames:
@@ -101,21 +101,21 @@ def detection(
     rows = []
     for name, pixels in attacked(options, radar).items():
         hit = scores(pixels)
-        rows.append(row(name, "tight", "", operate(first[0], second[0], hit[0], options.fpr),
+        rows.append(row(name, "tight", "", operating_point(first[0], second[0], hit[0], options.fpr),
                         area_under_roc(second[0], hit[0])))  # fmt: skip
         for label, used in SETS.items():
             limits = choose_limits(first[1], options.fpr, used)
             ours = [cmag_scores(part[1], limits) for part in (first, second, hit)]
-            rows.append(row(name, "cmag", label, operate(ours[0], ours[1], ours[2], options.fpr),
+            rows.append(row(name, "cmag", label, operating_point(ours[0], ours[1], ours[2], options.fpr),
                             area_under_roc(ours[1], ours[2])))  # fmt: skip
             for rule in ("either", "score"):
                 # All of the first part chooses here; the second measures, as for the detectors alone.
-                joint = calibrate_joint(first[0], ours[0], choosing, accepted=options.fpr, rule=rule)
+                joint = calibrate_joint(first[0], ours[0], choosing, target_fpr=options.fpr, rule=rule)
                 both = [
                     np.array([joint_score(joint, t, c) for t, c in zip(part[0], mine, strict=True)])
                     for part, mine in zip((first, second, hit), ours, strict=True)
                 ]
-                rows.append(row(name, f"joint-{rule}", label, operate(both[0], both[1], both[2], options.fpr),
+                rows.append(row(name, f"joint-{rule}", label, operating_point(both[0], both[1], both[2], options.fpr),
                                 area_under_roc(both[1], both[2])))  # fmt: skip
     return rows
 
@@ -212,7 +212,7 @@ def main() -> None:
     calibration = Calibration() if known is None else read_calibration(known, model_hash=radar.info.source_sha256)
     document: dict[str, Any] = {"model": radar.info.name, "model_sha256": radar.info.source_sha256,
                                 "machine": platform.processor() or platform.machine(), "seed": options.seed,
-                                "date": time.strftime("%Y-%m-%d"), "accepted_fpr": options.fpr}  # fmt: skip
+                                "date": time.strftime("%Y-%m-%d"), "target_fpr": options.fpr}  # fmt: skip
     document["cost"] = cost(options, radar, cmag, calibration)
     if not options.cost:
         document["rows"] = detection(options, radar, cmag, calibration.tight)

@@ -3,7 +3,7 @@
     python -m benchmarks.cmag_tables --data ../shared/data --work /tmp/cmag --json docs/results/cmag_tables.json
 
 Per data set: a small classifier, the reconstructors, and MagNet's autoencoder are trained on the same training
-pictures. The test pictures are halved: thresholds are chosen on one half at an accepted false-positive rate of 5%,
+pictures. The test pictures are halved: thresholds are chosen on one half at a target false-positive rate of 5%,
 false alarms counted on the other; attacked are correctly classified pictures of the other half, and only attacks that
 succeeded count. All benign test pictures count as benign, those that are classified wrongly included. What was made is
 kept in --work, so that a run goes on where it was stopped.
@@ -74,7 +74,7 @@ JUDGES = (
     Judge("cmag-texture", "plain", ("texture",)),
     Judge("cmag-surprise", "plain", ("surprise",)),
     Judge("cmag-distance", "plain", ("distance",)),
-    Judge("cmag-contradiction", "plain", ("contradiction",)),
+    Judge("cmag-disagreement", "plain", ("disagreement",)),
     Judge("cmag-margin", "plain", ("ssim", "l2", "margin")),
     Judge("cmag", "plain", ("novelty",)),
     Judge("magnet", "magnet", MAGNET_STATISTICS),
@@ -240,7 +240,7 @@ def main() -> None:
 
 def write(options: argparse.Namespace, about: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
     document = {
-        **machine(), "accepted_fpr": ACCEPTED, "seed": options.seed, "epochs": options.epochs,
+        **machine(), "target_fpr": ACCEPTED, "seed": options.seed, "epochs": options.epochs,
         "variants": [asdict(v) for v in VARIANTS if v.name in options.variants], "datasets": about, "rows": rows,
     }  # fmt: skip
     options.json.parent.mkdir(parents=True, exist_ok=True)

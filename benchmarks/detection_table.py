@@ -34,7 +34,7 @@ from taintwatch_calibration.craft.patch import (
     shape_mask,
 )
 from taintwatch_calibration.machine import machine
-from taintwatch_calibration.rates import area_under_roc, operate
+from taintwatch_calibration.rates import area_under_roc, operating_point
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.graph.cut import find_cut
@@ -121,9 +121,9 @@ def main() -> None:
     inputs = preprocessing.normalise(pictures)
     said = np.concatenate([plain(inputs[i : i + 16])["label"] for i in range(0, len(inputs), 16)])
     rest = rest[(said[rest] == truth[rest]) & (truth[rest] != target)]
-    calibrate, held, victims = np.array_split(rest, 3)
+    calibrate, held, test_images = np.array_split(rest, 3)
     print(f"{info.name}: {np.mean(said == truth):.1%} right; {len(crafting)} photographs to craft on, "
-          f"{len(calibrate)} to calibrate, {len(held)} held out, {len(victims)} to attack", flush=True)  # fmt: skip
+          f"{len(calibrate)} to calibrate, {len(held)} held out, {len(test_images)} to attack", flush=True)  # fmt: skip
     model = TorchGraph(prepared.plain, find_cut(prepared.plain))
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
     recipes = {
@@ -135,8 +135,8 @@ def main() -> None:
     for name, recipe in recipes.items():
         patch = _patch(model, pixels[crafting], preprocessing, recipe, name, options.patches)
         generator = torch.Generator().manual_seed(1000 + recipe.seed)
-        places = draw_placements(len(victims), recipe, generator)
-        images, _ = apply_patch(pixels[victims], patch, shape_mask(recipe.shape, recipe.resolution), places)
+        places = draw_placements(len(test_images), recipe, generator)
+        images, _ = apply_patch(pixels[test_images], patch, shape_mask(recipe.shape, recipe.resolution), places)
         batch = normaliser(preprocessing)(images.clamp(0, 1)).numpy()
         fooled = np.concatenate([plain(batch[i : i + 16])["label"] for i in range(0, len(batch), 16)]) == target
         attacked[name] = batch[fooled]
@@ -154,8 +154,8 @@ def main() -> None:
                 line: dict[str, Any] = {"settings": row.name, "statistic": statistic, "patch": name}
                 scores = (benign["calibrate"][statistic], benign["held"][statistic], found[statistic])
                 line["auc"] = area_under_roc(np.concatenate(scores[:2]), scores[2])
-                for accepted in (0.06, 0.02):
-                    line[f"at_{accepted:.0%}"] = asdict(operate(*scores, accepted))
+                for target_fpr in (0.06, 0.02):
+                    line[f"at_{target_fpr:.0%}"] = asdict(operating_point(*scores, target_fpr))
                 table.append(line)
         _print(table, row)
     if options.json:

@@ -50,10 +50,10 @@ def main() -> None:
         "craft": rng.permutation(people.rows(TRAINING))[:_TO_CRAFT_ON],
         "calibrate": people.rows(CALIBRATION),
         "held_out": test[: len(test) * 2 // 3],
-        "victims": test[len(test) * 2 // 3 :],
+        "test_images": test[len(test) * 2 // 3 :],
     }
     write_pictures(out, {name: _seen(people, chosen, embed) for name, chosen in rows.items()})
-    target = people.names[_nearest(layer(clean[rows["victims"]]), people.labels[rows["victims"]])]
+    target = people.names[_nearest(layer(clean[rows["test_images"]]), people.labels[rows["test_images"]])]
     description: dict[str, str | float | bool] = {
         "name": "faces", "model": path.name, "target": target, "about": _ABOUT, "cut": _CUT,
         "fill": fill_path(out).name, "swing_weight": 0.0, "faces": True,

@@ -77,9 +77,9 @@ class Judge:
         return Judged(np.concatenate(tight), scores_of_pixels(self._scorer, pixels, self._gate))
 
 
-def loss_table(choosing: Judged, held: Judged, attacks: dict[str, Judged], accepted: float) -> dict[str, Any]:
+def loss_table(choosing: Judged, held: Judged, attacks: dict[str, Judged], target_fpr: float) -> dict[str, Any]:
     """Return, for each share, what is checked and what is detected with and without the gate; JSON-ready."""
-    threshold = threshold_for(choosing.tight, accepted)
+    threshold = threshold_for(choosing.tight, target_fpr)
     detected = {name: judged.tight > threshold for name, judged in attacks.items()}
     rows = []
     for share in SHARES:
@@ -95,7 +95,7 @@ def loss_table(choosing: Judged, held: Judged, attacks: dict[str, Judged], accep
         })  # fmt: skip
     hits = sum(int(found.sum()) for found in detected.values())
     return {
-        "accepted_fpr": accepted,
+        "target_fpr": target_fpr,
         "tight_threshold": threshold,
         "held_out_fpr": float((held.tight > threshold).mean()),
         "tpr_without_gate": hits / sum(len(found) for found in detected.values()),
@@ -147,15 +147,15 @@ def photograph_sets(options: argparse.Namespace, radar: RadarFile) -> tuple[Pixe
         )
 
     rest = rest[(said(pictures[rest]) == truth[rest]) & (truth[rest] != target)]
-    choose, held, victims = np.array_split(rest, 3)
-    planes, attacks = torch.from_numpy(pictures[victims]).permute(0, 3, 1, 2).float() / 255, {}
+    choose, held, test_images = np.array_split(rest, 3)
+    planes, attacks = torch.from_numpy(pictures[test_images]).permute(0, 3, 1, 2).float() / 255, {}
     for kept in sorted(options.patches.glob("*.pt")):
         named = _PATCH.fullmatch(kept.stem)
         if named is None:
             continue
         steps = np.arange(float(named[1]), float(named[2] or named[1]) + 0.01, 0.05).round(2)
         recipe = PatchRecipe(target, tuple(steps.tolist()), seed=int(named[3]))
-        places = draw_placements(len(victims), recipe, torch.Generator().manual_seed(1000 + recipe.seed))
+        places = draw_placements(len(test_images), recipe, torch.Generator().manual_seed(1000 + recipe.seed))
         patch = torch.load(kept, weights_only=True)
         images, _ = apply_patch(planes, patch, shape_mask(recipe.shape, recipe.resolution), places)
         pixels = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
@@ -188,7 +188,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     on_photographs.add_argument("--patches", type=Path, required=True, help="--patches of benchmarks.detection_table")
     on_photographs.add_argument("--target", default="toaster")
     for each in (on_signs, on_photographs):
-        each.add_argument("--fpr", type=float, default=0.02, help="accepted by `tight`")
+        each.add_argument("--fpr", type=float, default=0.02, help="target of `tight`")
         each.add_argument("--json", type=Path)
     return parser.parse_args(arguments)
 

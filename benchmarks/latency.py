@@ -125,7 +125,7 @@ def gated(options: argparse.Namespace, radar: RadarFile, plain: Call) -> dict[st
         "plain_ms": percentiles(plain_ms),
         "footage": options.footage.name,
         "frames_timed": len(gated_ms),
-        "share_accepted": options.share,
+        "target_share": options.share,
         "random_share": options.random_share,
         "share_checked": round(checked / len(spent["gated"]), 4),
     }

@@ -69,7 +69,7 @@ class Bench:
         if kept.is_file():
             return load_attack(kept)
         source = _radar(self.plain) if spec.transferred and self.plain is not None else self.radar
-        victims = self.parts.tuning if tuning else self.parts.reporting
+        test_images = self.parts.tuning if tuning else self.parts.reporting
         judge = Judge(self.radar)
         start = time.process_time()
 
@@ -80,17 +80,17 @@ class Bench:
                       file=sys.stderr, flush=True)  # fmt: skip
 
         attack = make_attack(
-            spec, differentiable(source), judge, self.parts.crafting, victims, judge.preprocessing,
+            spec, differentiable(source), judge, self.parts.crafting, test_images, judge.preprocessing,
             attempts=self.attempts, report=report,
         )  # fmt: skip
         save_attack(attack, kept)
         return attack
 
 
-def measure(bench: Bench, accepted: float) -> tuple[dict[str, Any], tuple[Scores, Scores]]:
+def measure(bench: Bench, target_fpr: float) -> tuple[dict[str, Any], tuple[Scores, Scores]]:
     """Make all attacks on one model; return what is reported, and (held-out benign, successful strong attacks)."""
     choosing, held = bench.parts.tuning.pixels, bench.parts.reporting.pixels
-    paper = choose_labels(bench.radar, choosing[:: max(1, len(choosing) // 600)], accepted)
+    paper = choose_labels(bench.radar, choosing[:: max(1, len(choosing) // 600)], target_fpr)
     learnt = BenignFrames(np.concatenate([choosing, bench.parts.further.pixels]), False, 0, "tuning pictures")
     # As the bundle's is, on none of the reported pictures.
     fitted = fit_strangeness(bench.radar, learnt, local=False, threads=1)
@@ -108,7 +108,7 @@ def measure(bench: Bench, accepted: float) -> tuple[dict[str, Any], tuple[Scores
         line: dict[str, Any] = {**asdict(spec), "strong": spec.strong, **success_rate(attack.success)}
         if attack.success.any():
             scores = score(radar, attack.pixels[attack.success], tight, paper)
-            line["detectors"] = rates(chosen, checked, scores, accepted)
+            line["detectors"] = rates(chosen, checked, scores, target_fpr)
             _keep_misses(bench, spec, attack, scores, line)
             if spec.strong:
                 strong.append(scores)
@@ -121,7 +121,7 @@ def measure(bench: Bench, accepted: float) -> tuple[dict[str, Any], tuple[Scores
         "right_on_held_out": float(seen.mean()),
         "tight": asdict(tight),
         "paper": asdict(paper),
-        "strong_attacks": rates(chosen, checked, pooled, accepted) if pooled else None,
+        "strong_attacks": rates(chosen, checked, pooled, target_fpr) if pooled else None,
         "attacks": lines,
     }
     return found, (checked, pooled)
@@ -141,7 +141,7 @@ def _print_line(line: dict[str, Any]) -> None:
     print(f"{head}  {tail}", flush=True)
 
 
-def tune(bench: Bench, accepted: float) -> list[dict[str, Any]]:
+def tune(bench: Bench, target_fpr: float) -> list[dict[str, Any]]:
     """Try settings of `tight` on the tuning patches; return the table, the worst attack's TPR deciding."""
     rows = np.random.default_rng(0).permutation(len(bench.parts.tuning))[:1500]
     sets = {"benign": bench.parts.tuning.pixels[rows]}
@@ -162,7 +162,7 @@ def tune(bench: Bench, accepted: float) -> list[dict[str, Any]]:
                 for name, s in found.items()
             }
             benign = weighed.pop("benign")
-            threshold = threshold_for(benign, accepted)
+            threshold = threshold_for(benign, target_fpr)
             hits = {name: float((values > threshold).mean()) for name, values in weighed.items()}
             areas = [area_under_roc(benign, values) for values in weighed.values()]
             table.append({"cut": cut, "fill": fill, "swing_weight": swing, "heat_weight": heat, "tpr": hits,
@@ -195,7 +195,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scenes", type=Path, help="photographs without signs: a folder or a tar")
     parser.add_argument("--model", default="bundled", help="the bundled one, or an ONNX file")
     parser.add_argument("--plain", type=Path, help="the model trained without occlusion: to compare, to transfer from")
-    parser.add_argument("--fpr", type=float, default=0.02, help="accepted on the choosing half")
+    parser.add_argument("--fpr", type=float, default=0.02, help="target on the choosing half")
     parser.add_argument("--attempts", type=int, default=300, help="placements of each patch")
     parser.add_argument("--work", type=Path, default=Path("build/sign_attacks"), help="what is kept between runs")
     parser.add_argument("--json", type=Path, default=Path("docs/results/sign_attacks.json"))
@@ -210,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     torch.set_num_threads(1)
     start, spent = time.monotonic(), time.process_time()
-    document: dict[str, Any] = {**machine(), "accepted_fpr": options.fpr, "tight": asdict(TIGHT), "models": {}}
+    document: dict[str, Any] = {**machine(), "target_fpr": options.fpr, "tight": asdict(TIGHT), "models": {}}
     if options.tune:
         document["table"] = tune(_bench(options.model, options, None), options.fpr)
         for row in document["table"][:10]:

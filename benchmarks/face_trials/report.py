@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.face_trials.attacks import TARGET, Attacks
 from benchmarks.face_trials.people import CALIBRATION, TEST, UNKNOWN, People
 from taintwatch_calibration.faces.face_thresholds import JUDGED, fit_scales, scores, stranger_threshold
-from taintwatch_calibration.rates import area_under_roc, operate, threshold_for, wilson_interval
+from taintwatch_calibration.rates import area_under_roc, operating_point, threshold_for, wilson_interval
 from taintwatch_models.faces.face_file import Scale
 
 __all__ = ["ACCEPTED", "PUBLISHED", "attacking", "detecting", "product", "real_glasses", "recognition", "recovered"]
@@ -90,8 +90,8 @@ def detecting(
         scales = fit_scales(accepted["calibration"], ACCEPTED, judged)
         calibration, test = (scores(accepted[part], scales) for part in ("calibration", "test"))
         found = {kind: scores(table, scales) for kind, table in hits.items()}
-        at = operate(calibration, test, found["impersonation"], ACCEPTED)
-        strict = operate(calibration, test, found["impersonation"], 0.02)
+        at = operating_point(calibration, test, found["impersonation"], ACCEPTED)
+        strict = operating_point(calibration, test, found["impersonation"], 0.02)
         rows.append(
             {
                 "name": name,

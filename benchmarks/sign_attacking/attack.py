@@ -62,18 +62,18 @@ def make_attack(
     model: Callable[[Tensor], Tensor],
     classify: Classify,
     crafting: BenignPictures,
-    victims: BenignPictures,
+    test_images: BenignPictures,
     preprocessing: Preprocessing,
     *,
     attempts: int,
     report: Callable[[int, float, float], None] | None = None,
 ) -> Attack:
-    """Craft on `crafting`, try on those `victims` that `classify` sees rightly without the patch.
+    """Craft on `crafting`, try on those `test_images` that `classify` sees rightly without the patch.
 
     `model` maps inputs to logits with Torch, `classify` pixels (N, 64, 64, 3) to labels: the product's own.
     """
-    scenes = [p.subset(p.labels == BACKGROUND).pixels for p in (crafting, victims)]
-    own, others = sources_of(crafting, spec), sources_of(victims, spec)
+    scenes = [p.subset(p.labels == BACKGROUND).pixels for p in (crafting, test_images)]
+    own, others = sources_of(crafting, spec), sources_of(test_images, spec)
     learn, show = own.pixels, others.pixels
     if spec.place == "beside":
         learn, show = scaled_beside(learn, scenes[0], spec.seed), scaled_beside(show, scenes[1], spec.seed)

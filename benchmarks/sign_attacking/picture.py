@@ -17,7 +17,7 @@ from taintwatch_models.storage import write_atomically
 __all__ = ["contact_sheet", "draw_roc"]
 
 
-def draw_roc(path: Path, models: Mapping[str, tuple[Scores, Scores]], accepted: float) -> None:
+def draw_roc(path: Path, models: Mapping[str, tuple[Scores, Scores]], target_fpr: float) -> None:
     """Draw (held-out benign, successful attacks) of each model, false alarms from 0 to 20%."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt
@@ -28,7 +28,7 @@ def draw_roc(path: Path, models: Mapping[str, tuple[Scores, Scores]], accepted: 
             false, true = roc(benign[detector], attacked[detector])
             width = 2.4 if detector == "tight" else 1.2
             panel.step(false, true, where="post", label=detector, linewidth=width)
-        panel.axvline(accepted, color="grey", linestyle=":", linewidth=1)
+        panel.axvline(target_fpr, color="grey", linestyle=":", linewidth=1)
         panel.set(title=name, xlim=(0, 0.2), ylim=(0, 1.01), xlabel="false-positive rate per frame (held out)")
         panel.grid(alpha=0.3)
     axes[0][0].set_ylabel("true-positive rate on successful attacks")

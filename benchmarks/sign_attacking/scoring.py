@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames
-from taintwatch_calibration.rates import area_under_roc, operate, wilson_interval
+from taintwatch_calibration.rates import area_under_roc, operating_point, wilson_interval
 from taintwatch_calibration.thresholds import LABEL_COUNTS, choose_paper, paper_ranks, scalar_outputs
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.detectors import tight_scores_of
@@ -56,12 +56,12 @@ def score(
     return scores
 
 
-def choose_labels(radar: RadarFile, pixels: NDArray[np.uint8], accepted: float) -> PaperCalibration:
+def choose_labels(radar: RadarFile, pixels: NDArray[np.uint8], target_fpr: float) -> PaperCalibration:
     """Choose the paper's K (and dR) on benign pixels."""
     frames = BenignFrames(pixels, False, 0, "benign")
     counts = [count for count in LABEL_COUNTS if count <= radar.info.classes]
     ranks = paper_ranks(radar, frames, PaperCalibration(), counts, threads=1, progress=lambda what, done, total: None)
-    return choose_paper(ranks, accepted, PaperCalibration()).chosen
+    return choose_paper(ranks, target_fpr, PaperCalibration()).chosen
 
 
 def pool(scores: Sequence[Scores]) -> Scores:
@@ -69,13 +69,13 @@ def pool(scores: Sequence[Scores]) -> Scores:
     return {name: np.concatenate([s[name] for s in scores]) for name in scores[0]} if scores else {}
 
 
-def rates(choosing: Scores, held_out: Scores, attacked: Scores, accepted: float) -> dict[str, Any]:
+def rates(choosing: Scores, held_out: Scores, attacked: Scores, target_fpr: float) -> dict[str, Any]:
     """Return for each detector its rates at the threshold chosen on `choosing`, and its AUC; JSON-ready."""
     found = {}
     for name in (n for n in DETECTORS if n in choosing):
         benign = np.concatenate([choosing[name], held_out[name]])
         found[name] = {
-            **asdict(operate(choosing[name], held_out[name], attacked[name], accepted)),
+            **asdict(operating_point(choosing[name], held_out[name], attacked[name], target_fpr)),
             "auc": area_under_roc(benign, attacked[name]),
         }
     return found

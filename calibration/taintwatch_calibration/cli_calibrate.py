@@ -74,7 +74,7 @@ def thresholds(
     threads: int,
     as_json: bool,
 ) -> None:
-    """Choose the thresholds of both TaintRadar variants from BENIGN frames and an accepted false-positive rate.
+    """Choose the thresholds of both TaintRadar variants from BENIGN frames and a target false-positive rate.
 
     Half of the frames choose the thresholds; the false-positive rate is measured on the other half. With --learn,
     tight also weighs how strange the layers' maps are for the label (give at least 20 frames of each thing seen).
@@ -103,7 +103,7 @@ def thresholds(
         calibration, curve = calibrate(
             radar,
             frames,
-            accepted=fpr,
+            target_fpr=fpr,
             tight=TightCalibration(cut=cut, fill=fill, swing_weight=swing_weight, heat_weight=heat_weight),
             paper=PaperCalibration(fill=paper_fill),
             variants=tuple(tasks),

@@ -40,7 +40,7 @@ def check(
 ) -> None:
     """Say whether a model's thresholds still hold on new BENIGN footage; it exits with 1 where they do not.
 
-    The false alarms are counted with their 95% Wilson interval; where even its lower end is above the accepted rate,
+    The false alarms are counted with their 95% Wilson interval; where even its lower end is above the target rate,
     the footage differs from what was calibrated on: another lens, light, season or scene.
     """
     settings = ModelSettings(
@@ -69,17 +69,17 @@ def _run(loaded: LoadedModel, benign: str, most: int) -> tuple[Drift, ...]:
 
 def _row(one: Drift) -> dict[str, object]:
     return {
-        "detector": one.detector, "accepted_fpr": one.accepted, "frames": one.frames, "alarms": one.alarms,
+        "detector": one.detector, "target_fpr": one.target_fpr, "frames": one.frames, "alarms": one.alarms,
         "rate": one.rate, "low": one.low, "high": one.high, "holds": one.holds,
     }  # fmt: skip
 
 
 def _show(found: tuple[Drift, ...]) -> None:
-    table = Table("detector", "accepted", "false alarms", "95% interval (Wilson)", "the thresholds")
+    table = Table("detector", "target FPR", "false alarms", "95% interval (Wilson)", "the thresholds")
     for one in found:
         table.add_row(
             one.detector,
-            f"{one.accepted:.2%}",
+            f"{one.target_fpr:.2%}",
             f"{one.rate:.2%} ({one.alarms} of {one.frames})",
             f"{one.low:.2%} to {one.high:.2%}",
             one.conclusion,

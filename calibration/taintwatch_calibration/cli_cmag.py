@@ -119,12 +119,12 @@ def train(
 @click.option("--benign", required=True, help="Folder of images, video, or any source, with no attack in it.")
 @click.option("--fpr", default=0.02, show_default=True, help="False-positive rate per frame that you accept.")
 @click.option("--statistic", "statistics", multiple=True, help="Default: ssim and l2. Also novelty, error, "
-              "texture, surprise, distance, contradiction, margin.")  # fmt: skip
+              "texture, surprise, distance, disagreement, margin.")  # fmt: skip
 @click.option("--rule", type=click.Choice(["quantile", "extreme"]), default="quantile", show_default=True,
               help="extreme: the most extreme benign value, as in the paper; it ignores --fpr.")  # fmt: skip
 @click.option("--by-class", is_flag=True, help="Labels with enough frames have thresholds of their own.")
 @click.option("--combine", type=click.Choice(["either", "both", "score"]),
-              help="Calibrate `joint` too: tight and cmag together at the accepted rate.")  # fmt: skip
+              help="Calibrate `joint` too: tight and cmag together at the target rate.")  # fmt: skip
 @click.option("--calibration", "given", type=click.Path(path_type=Path), help="Default: the one beside the model.")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: the calibration itself is extended.")
 @click.option("--max-frames", default=2000, show_default=True, help="A longer source is thinned evenly.")
@@ -149,7 +149,7 @@ def calibrate(
     threads: int,
     as_json: bool,
 ) -> None:
-    """Choose CMAG's thresholds from BENIGN frames and an accepted false-positive rate.
+    """Choose CMAG's thresholds from BENIGN frames and a target false-positive rate.
 
     Half of the frames choose the thresholds, the rate is measured on the other half. The model's calibration is
     extended: make it first with `taintwatch calibrate thresholds`.
@@ -177,7 +177,7 @@ def calibrate(
         chosen = calibrate_cmag(
             values,
             frames,
-            accepted=fpr,
+            target_fpr=fpr,
             statistics=statistics or ("ssim", "l2"),
             rule=rule,
             by_class=by_class,
@@ -194,7 +194,7 @@ def calibrate(
                 progress=lambda what, n, of: bar.update(filling, completed=n),
             )
             both = calibrate_joint(
-                tight, cmag_scores(values, chosen.limits), frames, accepted=fpr, rule=combine, seed=seed
+                tight, cmag_scores(values, chosen.limits), frames, target_fpr=fpr, rule=combine, seed=seed
             )
             after = replace(after, combination=both)
     target = out or source

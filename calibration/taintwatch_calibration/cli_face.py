@@ -111,7 +111,7 @@ def train(fpr: float, threads: int, as_json: bool, folder: Path) -> None:
     report = train_faces(
         store,
         _embedder(store, None, None, threads),
-        accepted=fpr,
+        target_fpr=fpr,
         threads=threads,
         progress=lambda what: click.echo(f"{what} ...", err=True),
     )
@@ -124,7 +124,7 @@ def train(fpr: float, threads: int, as_json: bool, folder: Path) -> None:
     click.echo(f"held-out accuracy {report.accuracy:.1%}, {report.known_rejected:.1%} taken for strangers")
     if not math.isnan(report.stranger_rejection):
         click.echo(f"strangers rejected: {report.stranger_rejection:.1%} (everybody left out in turn)")
-    click.echo(f"false alarms: {report.held_out_fpr:.1%} of held-out photographs (accepted: {report.accepted_fpr:.1%})")
+    click.echo(f"false alarms: {report.held_out_fpr:.1%} of held-out photographs (target: {report.target_fpr:.1%})")
     if math.isnan(report.stranger_rejection) or report.stranger_rejection < 0.9:
         click.echo("few people are enrolled: strangers may be taken for one of them", err=True)
 

@@ -32,10 +32,12 @@ _PATCHES = (".npy", ".png")
 @click.option(
     "--patches", type=click.Path(path_type=Path), help="Folder of ready-made patches (PNG, NPY), not crafted."
 )
-@click.option("--fpr", "accepted", multiple=True, type=float, default=(0.06, 0.02), show_default=True,
-              help="Accepted false-positive rates; the first is the table's.")  # fmt: skip
+@click.option("--fpr", "target_fpr", multiple=True, type=float, default=(0.06, 0.02), show_default=True,
+              help="Target false-positive rates; the first is the table's.")  # fmt: skip
 @click.option("--iterations", default=300, show_default=True, type=click.IntRange(min=1), help="Steps for each patch.")
-@click.option("--placements", default=1, show_default=True, type=click.IntRange(min=1), help="Attacks on each victim.")
+@click.option(
+    "--placements", default=1, show_default=True, type=click.IntRange(min=1), help="Attacks on each test image."
+)
 @click.option("--cmag", type=click.Path(path_type=Path), help="CMAG's reconstructors, to judge by them too.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder that is resumed.")
 @click.option("--json", "document", type=click.Path(path_type=Path, dir_okay=False), help="Also write the table here.")
@@ -52,7 +54,7 @@ def grid(
     target: str,
     attack: str,
     patches: Path | None,
-    accepted: tuple[float, ...],
+    target_fpr: tuple[float, ...],
     iterations: int,
     placements: int,
     cmag: Path | None,
@@ -79,7 +81,7 @@ def grid(
     from taintwatch_calibration.torch_tuning import keep_freed_memory
     from taintwatch_models.cmag.file import check_fit, read_cmag
 
-    for rate in accepted:
+    for rate in target_fpr:
         if not 0 < rate <= 0.5:
             raise UsageError(f"--fpr must be above 0 and at most 0.5, not {rate:g}")
     ready = _ready_made(patches)
@@ -96,14 +98,15 @@ def grid(
     parts = split(pictures, label, seed)
     console.print(
         f"{radar.info.name}: {len(pictures)} pictures right, {pictures.wrong} wrong and skipped; {len(parts.craft)} to "
-        f"craft on, {len(parts.calibrate)} to calibrate, {len(parts.held_out)} held out, {len(parts.victims)} to attack"
+        f"craft on, {len(parts.calibrate)} to calibrate, {len(parts.held_out)} held out, "
+        f"{len(parts.test_images)} to attack"
     )
-    judge = Judge.of(radar, parts, accepted, cmag=reconstructors, threads=threads, progress=console.print)
+    judge = Judge.of(radar, parts, target_fpr, cmag=reconstructors, threads=threads, progress=console.print)
     options = GridOptions(label, iterations, placements, seed, pick_device(device))
     records = _records(Grid(radar, parts, judge, options, out), ready, console)
     names = list(judge.held_out)
     result = _document(
-        radar.info, options, judge, parts, pictures, records, names, accepted, time.monotonic() - started
+        radar.info, options, judge, parts, pictures, records, names, target_fpr, time.monotonic() - started
     )
     text = (json.dumps(result, indent=1) + "\n").encode()
     for path in (out / "grid.json", *([document] if document else [])):
@@ -112,7 +115,7 @@ def grid(
     if markdown is not None:
         markdown.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(markdown, markdown_table(result["cells"], names).encode())
-    _show(Console(), records, names, accepted[0])
+    _show(Console(), records, names, target_fpr[0])
     click.echo(f"written to {document or out / 'grid.json'}")
 
 
@@ -157,7 +160,7 @@ def _records(grid: Any, ready: list[Path], console: Console) -> list[dict[str, A
 
 def _document(
     info: Any, options: Any, judge: Any, parts: Any, pictures: Any, records: list[dict[str, Any]], names: list[str],
-    accepted: tuple[float, ...], seconds: float,
+    target_fpr: tuple[float, ...], seconds: float,
 ) -> dict[str, Any]:  # fmt: skip
     from taintwatch_calibration.grid.cells import MULTIPLE, RESOLUTION, ROTATION_DEGREES
     from taintwatch_calibration.grid.run import rows_of
@@ -167,20 +170,20 @@ def _document(
         **machine(),
         "model": info.name,
         "model_sha256": info.source_sha256,
-        "options": {**asdict(options), "target_name": info.labels[options.target], "accepted": list(accepted)},
+        "options": {**asdict(options), "target_name": info.labels[options.target], "target_fpr": list(target_fpr)},
         "crafting": {"multiple_sizes": MULTIPLE, "resolution": RESOLUTION, "rotation_degrees": ROTATION_DEGREES},
         "calibration": {"tight": asdict(judge.calibration.tight), "paper": asdict(judge.calibration.paper)},
         "pictures": {
             "right": len(pictures), "wrong_skipped": pictures.wrong, "unreadable": pictures.unreadable,
             "craft": len(parts.craft), "calibrate": len(parts.calibrate), "held_out": len(parts.held_out),
-            "victims": len(parts.victims),
+            "test_images": len(parts.test_images),
         },
         "seconds_of_the_last_run": round(seconds, 1),
-        "cells": rows_of(records, names, accepted[0]),
+        "cells": rows_of(records, names, target_fpr[0]),
     }  # fmt: skip
 
 
-def _show(console: Console, records: list[dict[str, Any]], names: list[str], accepted: float) -> None:
+def _show(console: Console, records: list[dict[str, Any]], names: list[str], target_fpr: float) -> None:
     heads = [f"{name}: TPR (FPR)" for name in names]
     table = Table("patch", "size", "position", "success", *heads)
     for record in records:
@@ -188,7 +191,7 @@ def _show(console: Console, records: list[dict[str, Any]], names: list[str], acc
         row = [patch, f"{record['patch_size']:g}", record["position"], f"{record['success_rate']:.1%}"]
         for name in names:
             found = record["detectors"].get(name)
-            at = found["at"][f"{accepted:g}"] if found else None
+            at = found["at"][f"{target_fpr:g}"] if found else None
             row.append(f"{at['tpr']:.3f} ({at['fpr']:.3f})" if at else "none succeeds")
         table.add_row(*row)
     console.print(table)

@@ -1,4 +1,4 @@
-"""Whether a calibration still holds: its detectors on new benign footage, their alarms against the accepted rate."""
+"""Whether a calibration still holds: its detectors on new benign footage, their alarms against the target rate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taintwatch_models.errors import CalibrationError
 from taintwatch_models.loading import LoadedModel
 from taintwatch_models.records import Frame, read_only
 
-__all__ = ["Drift", "accepted_rates", "check_drift"]
+__all__ = ["Drift", "check_drift", "target_rates"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Drift:
     """One detector on new benign frames."""
 
     detector: str
-    accepted: float
+    target_fpr: float
     frames: int
     alarms: int
     low: float
@@ -36,31 +36,31 @@ class Drift:
 
     @property
     def holds(self) -> bool:
-        """False where even the interval's lower end is above the accepted rate."""
-        return self.low <= self.accepted
+        """False where even the interval's lower end is above the target rate."""
+        return self.low <= self.target_fpr
 
     @property
     def conclusion(self) -> str:
         """One sentence for people."""
         if not self.holds:
-            return "no longer holds: more false alarms than accepted; calibrate again on footage like this"
-        if self.high > 2 * self.accepted and self.low < self.accepted:
+            return "no longer holds: more false alarms than the target; calibrate again on footage like this"
+        if self.high > 2 * self.target_fpr and self.low < self.target_fpr:
             return "not contradicted, but the interval is wide: give more frames to be sure"
-        if self.high < self.accepted:
-            return "holds, with fewer false alarms than accepted"
+        if self.high < self.target_fpr:
+            return "holds, with fewer false alarms than the target"
         return "holds"
 
 
-def accepted_rates(model: LoadedModel) -> Mapping[str, float]:
-    """Return the accepted false-positive rate of each detector that was calibrated."""
+def target_rates(model: LoadedModel) -> Mapping[str, float]:
+    """Return the target false-positive rate of each detector that was calibrated."""
     calibration = model.calibration
     rates = {}
-    if calibration.accepted_fpr is not None:
-        rates = {"tight": calibration.accepted_fpr, "paper": calibration.accepted_fpr}
+    if calibration.target_fpr is not None:
+        rates = {"tight": calibration.target_fpr, "paper": calibration.target_fpr}
     if calibration.cmag is not None:
-        rates["cmag"] = calibration.cmag.accepted_fpr
+        rates["cmag"] = calibration.cmag.target_fpr
     if calibration.combination is not None:
-        rates["joint"] = calibration.combination.accepted_fpr
+        rates["joint"] = calibration.combination.target_fpr
     return rates
 
 
@@ -68,7 +68,7 @@ def check_drift(
     model: LoadedModel, frames: BenignFrames, *, batch: int = 16, progress: Callable[[int], None] = lambda done: None
 ) -> tuple[Drift, ...]:
     """Run the model's detectors on benign frames as the daemon does. Raises `CalibrationError` where none is usable."""
-    rates = accepted_rates(model)
+    rates = target_rates(model)
     detectors = [detector for detector in model.detectors if detector.name in rates]
     if not detectors:
         raise CalibrationError("this model was never calibrated; run `taintwatch calibrate thresholds` first")

@@ -1,4 +1,4 @@
-"""The gate's threshold from benign frames: so that only the accepted share of them is checked."""
+"""The gate's threshold from benign frames: so that only the target share of them is checked."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def calibrate_gate(
         )
     gate = GateCalibration(
         threshold=0.0,
-        accepted_share=share,
+        target_share=share,
         swing_weight=tight.swing_weight,
         strangeness_weight=tight.strangeness_weight,
         benign=frames.description,

@@ -1,4 +1,4 @@
-"""Rates with their uncertainty: Wilson intervals, ROC areas, true-positive rates at an accepted false-positive rate."""
+"""Rates with their uncertainty: Wilson intervals, ROC areas, true-positive rates at a target false-positive rate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Operating", "area_under_roc", "operate", "roc", "threshold_for", "wilson_interval"]
+__all__ = ["OperatingPoint", "area_under_roc", "operating_point", "roc", "threshold_for", "wilson_interval"]
 
 _Z95 = 1.959963984540054
 
@@ -25,8 +25,8 @@ def wilson_interval(count: int, total: int, z: float = _Z95) -> tuple[float, flo
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
-def threshold_for(benign: ArrayLike, accepted: float) -> float:
-    """Return the smallest threshold that at most a share `accepted` of benign scores lies above.
+def threshold_for(benign: ArrayLike, target_fpr: float) -> float:
+    """Return the smallest threshold that at most a share `target_fpr` of benign scores lies above.
 
     It is put halfway to the next larger score (or just above the largest), so that a score on the threshold does not
     depend on rounding. Raises `ValueError` for no scores.
@@ -34,7 +34,7 @@ def threshold_for(benign: ArrayLike, accepted: float) -> float:
     scores = np.sort(np.asarray(benign, np.float64))
     if not len(scores):
         raise ValueError("a threshold needs at least one benign score")
-    allowed = math.floor(accepted * len(scores) + 1e-9)
+    allowed = math.floor(target_fpr * len(scores) + 1e-9)
     if allowed >= len(scores):
         return float(np.nextafter(scores[0], -np.inf))
     highest = scores[len(scores) - 1 - allowed]
@@ -62,10 +62,10 @@ def roc(benign: NDArray[np.float64], attacked: NDArray[np.float64]) -> tuple[NDA
 
 
 @dataclass(frozen=True, slots=True)
-class Operating:
+class OperatingPoint:
     """A detector at one threshold: rates on held-out benign frames and on attacks, each with its 95% interval."""
 
-    accepted: float
+    target_fpr: float
     threshold: float
     fpr: float
     fpr_interval: tuple[float, float]
@@ -75,19 +75,19 @@ class Operating:
     attacks: int
 
 
-def operate(
+def operating_point(
     calibration: Sequence[float] | NDArray[np.float64],
     held_out: Sequence[float] | NDArray[np.float64],
     attacked: Sequence[float] | NDArray[np.float64],
-    accepted: float,
-) -> Operating:
+    target_fpr: float,
+) -> OperatingPoint:
     """Choose the threshold on `calibration`, measure false alarms on `held_out` and detections on `attacked`."""
-    threshold = threshold_for(calibration, accepted)
+    threshold = threshold_for(calibration, target_fpr)
     alarms = int((np.asarray(held_out) > threshold).sum())
     hits = int((np.asarray(attacked) > threshold).sum())
     benign, attacks = len(held_out), len(attacked)
-    return Operating(
-        accepted,
+    return OperatingPoint(
+        target_fpr,
         threshold,
         alarms / benign if benign else math.nan,
         wilson_interval(alarms, benign),

@@ -1,4 +1,4 @@
-"""Thresholds from benign frames and an accepted false-positive rate: no attack is needed to calibrate."""
+"""Thresholds from benign frames and a target false-positive rate: no attack is needed to calibrate."""
 
 from __future__ import annotations
 
@@ -135,20 +135,20 @@ def paper_ranks(
     return {count: np.concatenate(parts) for count, parts in ranks.items()}
 
 
-def choose_paper(ranks: dict[int, NDArray[np.int64]], accepted: float, settings: PaperCalibration) -> LabelCurve:
+def choose_paper(ranks: dict[int, NDArray[np.int64]], target_fpr: float, settings: PaperCalibration) -> LabelCurve:
     """Choose K and dR from benign rank changes.
 
     The more labels, the smaller their masks' intersection, so the share of benign frames whose rank changes falls with
-    K. K is the largest one (the paper's k_max) at which that share is still above the accepted rate, so that the
-    accepted rate is used up; where it never is, the K with the largest share. dR is then the smallest rank change that
-    keeps the share above it within the accepted rate. The paper gives the curve and its outcome (6% -> K = 9, dR = 2
+    K. K is the largest one (the paper's k_max) at which that share is still above the target rate, so that the
+    target rate is used up; where it never is, the K with the largest share. dR is then the smallest rank change that
+    keeps the share above it within the target rate. The paper gives the curve and its outcome (6% -> K = 9, dR = 2
     for VGG16), not this rule word for word: it is our reading.
     """
     curve = {count: float((rank > 0).mean()) for count, rank in sorted(ranks.items())}
-    above = [count for count, rate in curve.items() if rate > accepted]
+    above = [count for count, rate in curve.items() if rate > target_fpr]
     labels = max(above) if above else max(curve, key=lambda count: curve[count])
     change = 0
-    while (ranks[labels] > change).mean() > accepted:
+    while (ranks[labels] > change).mean() > target_fpr:
         change += 1
     return LabelCurve(curve, replace(settings, labels=labels, rank_change=change))
 
@@ -157,7 +157,7 @@ def calibrate(
     radar: RadarFile,
     frames: BenignFrames,
     *,
-    accepted: float,
+    target_fpr: float,
     tight: TightCalibration | None = None,
     paper: PaperCalibration | None = None,
     variants: Sequence[str] = ("tight", "paper"),
@@ -171,23 +171,23 @@ def calibrate(
 
     `strangeness` (frames,) stands for the graph's where its reference was fitted on these frames (`Fitted.scores`);
     `strangeness_share`: see `weigh_strangeness`.
-    `accepted` is the accepted rate per frame, in (0, 0.5]. Raises `CalibrationError` where there are too few frames
+    `target_fpr` is the target rate per frame, in (0, 0.5]. Raises `CalibrationError` where there are too few frames
     for that rate: one false alarm must be countable in each half.
     """
-    if not 0 < accepted <= 0.5:
-        raise CalibrationError(f"the accepted false-positive rate must be above 0 and at most 0.5, not {accepted}")
-    needed = int(np.ceil(2 / accepted))
+    if not 0 < target_fpr <= 0.5:
+        raise CalibrationError(f"the target false-positive rate must be above 0 and at most 0.5, not {target_fpr}")
+    needed = int(np.ceil(2 / target_fpr))
     if len(frames.pixels) < needed:
         raise CalibrationError(
             f"{frames.description}: {len(frames.pixels)} benign frames are too few for a false-positive rate of "
-            f"{accepted:.1%}; give at least {needed}, or accept a higher rate with --fpr"
+            f"{target_fpr:.1%}; give at least {needed}, or accept a higher rate with --fpr"
         )
     choose, check = split_in_blocks(frames, seed)
     calibration = Calibration(
         model_hash=radar.info.source_sha256,
         model_name=radar.info.name,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        accepted_fpr=accepted,
+        target_fpr=target_fpr,
         benign=frames.description,
         benign_frames=len(frames.pixels),
         tight=tight or TightCalibration(),
@@ -199,13 +199,13 @@ def calibrate(
         chosen_on = {name: values[choose] for name, values in outputs.items()}
         settings = weigh_strangeness(chosen_on, calibration.tight, strangeness_share)
         scores = tight_scores_of(outputs, settings)
-        threshold = threshold_for(scores[choose], accepted)
+        threshold = threshold_for(scores[choose], target_fpr)
         measured = replace(settings, threshold=threshold, held_out=held_out(scores[check], threshold))
         calibration = replace(calibration, tight=measured)
     if "paper" in variants:
         counts = sorted({min(count, radar.info.classes) for count in LABEL_COUNTS})
         ranks = paper_ranks(radar, frames, calibration.paper, counts, threads=threads, progress=progress)
-        curve = choose_paper({count: rank[choose] for count, rank in ranks.items()}, accepted, calibration.paper)
+        curve = choose_paper({count: rank[choose] for count, rank in ranks.items()}, target_fpr, calibration.paper)
         chosen = curve.chosen
         rates = held_out(ranks[chosen.labels][check].astype(np.float64), float(chosen.rank_change))
         calibration = replace(calibration, paper=replace(chosen, held_out=rates))

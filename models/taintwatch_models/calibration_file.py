@@ -65,10 +65,10 @@ class PaperCalibration:
 
 @dataclass(frozen=True, slots=True)
 class CmagCalibration:
-    """Thresholds of `cmag`: suspicious where any statistic exceeds its own. Together they use up the accepted rate."""
+    """Thresholds of `cmag`: suspicious where any statistic exceeds its own. Together they use up the target rate."""
 
     limits: tuple[StatisticLimit, ...]
-    accepted_fpr: float
+    target_fpr: float
     rule: str = "quantile"
     """How they were chosen: `quantile` of benign values, or the paper's `extreme` benign value."""
     benign: str = ""
@@ -83,7 +83,7 @@ class CombinationCalibration:
     rule: str
     """`either`, `both` or `score` (the sum)."""
     threshold: float
-    accepted_fpr: float
+    target_fpr: float
     """Of the whole."""
     tight_centre: float
     tight_spread: float
@@ -100,7 +100,7 @@ class GateCalibration:
     """
 
     threshold: float
-    accepted_share: float
+    target_share: float
     """Of benign frames, that may be checked."""
     swing_weight: float = 0.5
     strangeness_weight: float = 0.0
@@ -119,8 +119,8 @@ class Calibration:
     model_name: str = ""
     created: str = ""
     """UTC, ISO 8601."""
-    accepted_fpr: float | None = None
-    """The false-positive rate per frame that the user accepted."""
+    target_fpr: float | None = None
+    """The target false-positive rate per frame."""
     benign: str = ""
     """What it was calibrated on, for people."""
     benign_frames: int = 0

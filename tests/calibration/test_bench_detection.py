@@ -63,9 +63,9 @@ def test_every_attack_is_judged_by_every_detector_and_nothing_is_made_twice(
     assert len(adaptive) == 3
     assert len(cells) == 3 * (len(attacks) * len(detectors) - len(adaptive))  # peers are not what those evade
     corner = [c for c in cells if c["attack"] == "patch 0.4, corner" and c["detector"] == "default"]
-    large = next(c for c in corner if c["fpr_target"] == 0.02)
+    large = next(c for c in corner if c["target_fpr"] == 0.02)
     assert large["successes"] > 60
-    assert large["silent"] == pytest.approx(large["success_rate"] * (1 - large["tpr"]))
+    assert large["evasion_rate"] == pytest.approx(large["success_rate"] * (1 - large["tpr"]))
     for cell in cells:
         assert (cell["tpr"] is None) == (cell["n"] == 0)
         assert cell["fpr"] <= 0.3
@@ -162,7 +162,7 @@ def test_a_control_is_another_picture_made_small_at_one_place() -> None:
 
 def test_the_worst_cell_is_one_of_many_attacks() -> None:
     def cell(tpr: float | None, n: int) -> dict[str, object]:
-        return {"attack_family": "patch", "detector": "default", "fpr_target": 0.02, "tpr": tpr, "n": n}
+        return {"attack_family": "patch", "detector": "default", "target_fpr": 0.02, "tpr": tpr, "n": n}
 
     cells = [cell(0.9, 50), cell(0.8, 30), cell(0.1, 5), cell(None, 0)]
     assert worst(cells, "patch", "default", 0.02) == cells[1]

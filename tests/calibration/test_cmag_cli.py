@@ -22,7 +22,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> CmagScene:
     """A tiny model with reconstructors, calibrated for `tight` only; benign pictures in `benign`, new ones in `new`."""
     folder = tmp_path_factory.mktemp("cli")
     made = make_scene(folder)
-    before, _ = calibrate(made.radar, frames_of(benign_pictures(200, seed=1)), accepted=0.05, variants=("tight",))
+    before, _ = calibrate(made.radar, frames_of(benign_pictures(200, seed=1)), target_fpr=0.05, variants=("tight",))
     write_calibration(before, folder / "tiny.calibration.json")
     write_pictures(folder / "benign", benign_pictures(200, seed=1))
     write_pictures(folder / "new", benign_pictures(120, seed=2))
@@ -63,7 +63,7 @@ def test_calibrate_then_check_tells_whether_the_thresholds_hold(
     calibration = read_calibration(out, model_hash=scene.radar.info.source_sha256)
     assert calibration.cmag is not None
     assert calibration.combination is not None
-    assert calibration.combination.accepted_fpr == 0.05
+    assert calibration.combination.target_fpr == 0.05
 
     command = ["calibrate", "check", "--model", model, "--calibration", str(out), "--detector", "cmag", "--detector",
                "joint", "--json", "--benign"]  # fmt: skip

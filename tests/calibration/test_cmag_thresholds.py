@@ -1,4 +1,4 @@
-"""CMAG's thresholds: that the accepted false-positive rate is that of the whole, and what is refused."""
+"""CMAG's thresholds: that the target false-positive rate is that of the whole, and what is refused."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_papers_rule_takes_the_extreme_benign_value() -> None:
 
 def test_the_false_positive_rate_is_measured_on_the_other_half() -> None:
     found = values()
-    calibration = calibrate_cmag(found, FRAMES, accepted=0.05)
+    calibration = calibrate_cmag(found, FRAMES, target_fpr=0.05)
     assert calibration.held_out is not None
     assert calibration.held_out.frames == 1000
     assert calibration.held_out.low <= 0.05 <= calibration.held_out.high
@@ -77,7 +77,7 @@ def test_the_false_positive_rate_is_measured_on_the_other_half() -> None:
 def test_the_accepted_rate_is_that_of_both_detectors_together(rule: str) -> None:
     rng = np.random.default_rng(1)
     tight, cmag = rng.normal(-5, 2, 2000), rng.normal(-1, 0.4, 2000)
-    settings = calibrate_joint(tight, cmag, FRAMES, accepted=0.05, rule=rule)
+    settings = calibrate_joint(tight, cmag, FRAMES, target_fpr=0.05, rule=rule)
     choose, _ = split_in_blocks(FRAMES)
     joint = np.array([joint_score(settings, t, c) for t, c in zip(tight, cmag, strict=True)])
     assert 0.04 <= (joint[choose] > settings.threshold).mean() <= 0.05
@@ -90,18 +90,18 @@ def test_either_finds_what_only_one_of_them_sees_and_both_does_not() -> None:
     tight, cmag = rng.normal(-5, 2, 2000), rng.normal(-1, 0.4, 2000)
     found = {}
     for rule in RULES:
-        settings = calibrate_joint(tight, cmag, FRAMES, accepted=0.05, rule=rule)
+        settings = calibrate_joint(tight, cmag, FRAMES, target_fpr=0.05, rule=rule)
         found[rule] = joint_score(settings, 10.0, -1.0) > settings.threshold
     assert found == {"either": True, "both": False, "score": True}
 
 
 @pytest.mark.parametrize(
-    ("count", "accepted", "sentence"),
+    ("count", "target_fpr", "sentence"),
     [(30, 0.05, r"30 benign frames are too few .* at least 40"), (2000, 0.0, "above 0"), (2000, 0.7, "at most 0.5")],
 )
-def test_rates_that_cannot_be_kept_are_refused(count: int, accepted: float, sentence: str) -> None:
+def test_rates_that_cannot_be_kept_are_refused(count: int, target_fpr: float, sentence: str) -> None:
     with pytest.raises(CalibrationError, match=sentence):
-        calibrate_cmag(values(count), frames_of(benign_pictures(count)), accepted=accepted)
+        calibrate_cmag(values(count), frames_of(benign_pictures(count)), target_fpr=target_fpr)
 
 
 def test_unknown_rules_and_statistics_are_refused() -> None:
@@ -110,7 +110,7 @@ def test_unknown_rules_and_statistics_are_refused() -> None:
     with pytest.raises(CalibrationError, match="no statistic 'colour'"):
         choose_limits(values(), 0.05, ("colour",))
     with pytest.raises(CalibrationError, match="no rule 'xor'"):
-        calibrate_joint(np.zeros(2000), np.zeros(2000), FRAMES, accepted=0.05, rule="xor")
+        calibrate_joint(np.zeros(2000), np.zeros(2000), FRAMES, target_fpr=0.05, rule="xor")
 
 
 def test_magnets_statistics_are_zero_where_the_autoencoder_changes_nothing() -> None:

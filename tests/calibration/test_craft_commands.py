@@ -91,7 +91,7 @@ def test_an_attacker_who_knows_tight_is_seen_less_than_one_who_does_not(
     knowing = result(capsys)
     assert plain["detected"]["tight"] == 1.0
     assert knowing["success_rate"] == 1.0
-    assert knowing["silent"]["tight"] > plain["silent"]["tight"]
+    assert knowing["evasion_rate"]["tight"] > plain["evasion_rate"]["tight"]
 
 
 def test_the_region_attack_is_faint_and_keeps_to_its_regions(

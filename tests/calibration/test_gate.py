@@ -1,4 +1,4 @@
-"""The gate's threshold keeps the accepted share, and `taintwatch calibrate gate` puts it where a run finds it."""
+"""The gate's threshold keeps the target share, and `taintwatch calibrate gate` puts it where a run finds it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def place(tmp_path: Path) -> Path:
     """A folder with the tiny model, its calibration, and benign pictures of many brightnesses."""
     model = write_model(tmp_path / "m.onnx")
     info = load_radar_file(ModelSettings(path=str(model))).info
-    calibration = Calibration(model_hash=info.source_sha256, model_name="m", accepted_fpr=0.02)
+    calibration = Calibration(model_hash=info.source_sha256, model_name="m", target_fpr=0.02)
     write_calibration(calibration, tmp_path / "m.calibration.json")
     (tmp_path / "benign").mkdir()
     rng = np.random.default_rng(0)
@@ -69,7 +69,7 @@ def test_the_command_puts_the_gate_into_the_calibration_and_leaves_the_rest(plac
     assert (after.tight, after.paper, after.model_hash) == (before.tight, before.paper, before.model_hash)
     printed = json.loads(done.output.splitlines()[-1])
     assert printed["threshold"] == after.gate.threshold
-    assert after.gate.accepted_share == 0.1
+    assert after.gate.target_share == 0.1
 
 
 def test_a_run_with_the_gate_says_how_many_frames_were_not_checked_and_still_finds_the_attack(place: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from taintwatch_calibration.rates import area_under_roc, operate, threshold_for, wilson_interval
+from taintwatch_calibration.rates import area_under_roc, operating_point, threshold_for, wilson_interval
 
 SCORES = st.lists(st.floats(-5, 5, allow_nan=False, width=16), min_size=1, max_size=60)
 
@@ -25,13 +25,13 @@ def test_nothing_counted_says_nothing() -> None:
 
 
 @given(SCORES, st.floats(0, 1))
-def test_a_threshold_keeps_the_accepted_rate_and_wastes_none(scores: list[float], accepted: float) -> None:
-    threshold = threshold_for(scores, accepted)
+def test_a_threshold_keeps_the_accepted_rate_and_wastes_none(scores: list[float], target_fpr: float) -> None:
+    threshold = threshold_for(scores, target_fpr)
     values = np.array(scores)
-    assert (values > threshold).mean() <= accepted + 1e-9
+    assert (values > threshold).mean() <= target_fpr + 1e-9
     lower = np.unique(values[values <= threshold])
     if len(lower):  # at the next lower score there would be too many
-        assert (values >= lower[-1]).mean() > accepted - 1e-9
+        assert (values >= lower[-1]).mean() > target_fpr - 1e-9
 
 
 @given(SCORES, SCORES)
@@ -41,7 +41,7 @@ def test_the_area_under_the_curve_is_mann_whitneys(benign: list[float], attacked
 
 
 def test_an_operating_point_counts_on_the_right_sets() -> None:
-    found = operate(np.arange(100.0), np.array([50.0, 98.5]), np.array([97.0, 200.0, 300.0]), 0.02)
+    found = operating_point(np.arange(100.0), np.array([50.0, 98.5]), np.array([97.0, 200.0, 300.0]), 0.02)
     assert 97 <= found.threshold < 98
     assert (found.fpr, found.benign) == (0.5, 2)
     assert found.tpr == pytest.approx(2 / 3)

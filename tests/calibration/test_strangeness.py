@@ -106,9 +106,9 @@ def test_too_few_frames_to_learn_from_are_refused(radar: RadarFile) -> None:
 
 def test_calibrating_weighs_strangeness_where_the_graph_gives_it_and_not_elsewhere(radar: RadarFile) -> None:
     frames = greys(200)
-    plain, _ = calibrate(radar, frames, accepted=0.05, variants=("tight",))
+    plain, _ = calibrate(radar, frames, target_fpr=0.05, variants=("tight",))
     fitted = fit_strangeness(radar, frames)
-    weighed, _ = calibrate(fitted.radar, frames, accepted=0.05, variants=("tight",), strangeness=fitted.scores)
+    weighed, _ = calibrate(fitted.radar, frames, target_fpr=0.05, variants=("tight",), strangeness=fitted.scores)
     assert plain.tight.strangeness_weight == 0
     assert weighed.tight.strangeness_weight > 0
     assert weighed.tight.held_out is not None

@@ -1,4 +1,4 @@
-"""Thresholds come from benign frames alone and keep the accepted false-positive rate on frames they never saw."""
+"""Thresholds come from benign frames alone and keep the target false-positive rate on frames they never saw."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def photographs(folder: Path, count: int) -> Path:
 def test_both_variants_keep_the_accepted_rate_on_the_chosen_half(tmp_path: Path) -> None:
     radar = load_radar_file(ModelSettings(path=str(write_model(tmp_path / "m.onnx"))))
     frames = read_benign(str(photographs(tmp_path / "benign", 120)), radar.info.preprocessing)
-    calibration, curve = calibrate(radar, frames, accepted=0.1)
+    calibration, curve = calibrate(radar, frames, target_fpr=0.1)
     assert calibration.model_hash == radar.info.source_sha256
     assert calibration.tight.held_out is not None
     assert calibration.tight.held_out.frames == 60
@@ -48,21 +48,21 @@ def test_too_few_frames_for_the_rate_are_refused_with_the_number_needed(tmp_path
     radar = load_radar_file(ModelSettings(path=str(write_model(tmp_path / "m.onnx"))))
     frames = read_benign(str(photographs(tmp_path / "benign", 30)), radar.info.preprocessing)
     with pytest.raises(CalibrationError, match=r"30 benign frames are too few .* give at least 100"):
-        calibrate(radar, frames, accepted=0.02)
+        calibrate(radar, frames, target_fpr=0.02)
     with pytest.raises(CalibrationError, match="above 0 and at most"):
-        calibrate(radar, frames, accepted=0)
+        calibrate(radar, frames, target_fpr=0)
 
 
 @given(st.dictionaries(st.integers(1, 20), st.just(0), min_size=1, max_size=6), st.floats(0.01, 0.5), st.data())
 def test_the_smallest_rank_change_within_the_rate_is_chosen(
-    counts: dict[int, int], accepted: float, data: st.DataObject
+    counts: dict[int, int], target_fpr: float, data: st.DataObject
 ) -> None:
     draw = st.lists(st.integers(0, 12), min_size=20, max_size=20)
     ranks = {count: np.array(data.draw(draw)) for count in counts}
-    chosen = choose_paper(ranks, accepted, PaperCalibration()).chosen
+    chosen = choose_paper(ranks, target_fpr, PaperCalibration()).chosen
     rank = ranks[chosen.labels]
-    assert (rank > chosen.rank_change).mean() <= accepted
-    assert chosen.rank_change == 0 or (rank > chosen.rank_change - 1).mean() > accepted
+    assert (rank > chosen.rank_change).mean() <= target_fpr
+    assert chosen.rank_change == 0 or (rank > chosen.rank_change - 1).mean() > target_fpr
 
 
 def test_k_is_the_largest_at_which_the_rate_is_still_used_up() -> None:

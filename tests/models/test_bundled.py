@@ -62,7 +62,7 @@ def test_it_names_every_sign_and_the_background() -> None:
 
 def test_its_calibration_is_its_own_and_holds_what_was_accepted() -> None:
     calibration = read_calibration(bundled_calibration_path(), model_hash=bundled_radar().info.source_sha256)
-    assert calibration.accepted_fpr == 0.02
+    assert calibration.target_fpr == 0.02
     for found in (calibration.tight.held_out, calibration.paper.held_out):
         assert found is not None
         assert found.frames >= 500

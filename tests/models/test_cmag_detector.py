@@ -33,11 +33,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> CmagScene:
     folder = tmp_path_factory.mktemp("cmag")
     made = make_scene(folder)
     frames = frames_of(benign_pictures(400, seed=1))
-    before, _ = calibrate(made.radar, frames, accepted=0.05, variants=("tight",))
+    before, _ = calibrate(made.radar, frames, target_fpr=0.05, variants=("tight",))
     values = measure(made.radar, made.cmag, frames)
-    cmag = calibrate_cmag(values, frames, accepted=0.05)
+    cmag = calibrate_cmag(values, frames, target_fpr=0.05)
     tight = tight_scores(made.radar, frames, before.tight, progress=lambda what, done, total: None)
-    joint = calibrate_joint(tight, cmag_scores(values, cmag.limits), frames, accepted=0.05)
+    joint = calibrate_joint(tight, cmag_scores(values, cmag.limits), frames, target_fpr=0.05)
     write_calibration(replace(before, cmag=cmag, combination=joint), folder / "tiny.calibration.json")
     return made
 
@@ -215,7 +215,7 @@ def test_a_calibration_with_cmag_reads_back_as_it_was_written(scene: CmagScene, 
 
 @pytest.mark.parametrize("limits", ["[]", '[{"statistic": "ssim", "threshold": "high"}]', "3"])
 def test_wrong_limits_in_a_calibration_are_refused(limits: str, tmp_path: Path) -> None:
-    text = f'{{"format": "taintwatch-calibration/1", "cmag": {{"accepted_fpr": 0.05, "limits": {limits}}}}}'
+    text = f'{{"format": "taintwatch-calibration/1", "cmag": {{"target_fpr": 0.05, "limits": {limits}}}}}'
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(CalibrationError, match="limit"):
         read_calibration(tmp_path / "c.json")

@@ -42,8 +42,8 @@ _TRANSFERRED = "patch 0.35"
 @click.option("--peers", type=_FOLDER, help="Package of other detectors to compare with: benchmarks/peers.")
 @click.option("--peer", "wanted", multiple=True, help="Only these of them.")
 @click.option("--peers-on", multiple=True, help="Only on these models; default: all. They cost more than all the rest.")
-@click.option("--fpr", "accepted", multiple=True, type=float, default=(0.01, 0.02, 0.06), show_default=True,
-              help="Accepted false-positive rates per frame.")  # fmt: skip
+@click.option("--fpr", "target_fpr", multiple=True, type=float, default=(0.01, 0.02, 0.06), show_default=True,
+              help="Target false-positive rates per frame.")  # fmt: skip
 @click.option("--iterations", default=120, show_default=True, type=click.IntRange(1), help="Steps for each patch.")
 @click.option("--batch", default=12, show_default=True, type=click.IntRange(1), help="Pictures in each step.")
 @click.option("--peer-pictures", default=60, show_default=True, type=click.IntRange(20),
@@ -67,7 +67,7 @@ def detection(
     peers: Path | None,
     wanted: tuple[str, ...],
     peers_on: tuple[str, ...],
-    accepted: tuple[float, ...],
+    target_fpr: tuple[float, ...],
     iterations: int,
     batch: int,
     peer_pictures: int,
@@ -90,7 +90,7 @@ def detection(
     from taintwatch_calibration.torch_tuning import keep_freed_memory
     from taintwatch_models.cmag.file import read_cmag
 
-    for rate in accepted:
+    for rate in target_fpr:
         if not 0 < rate <= 0.5:
             raise UsageError(f"--fpr must be above 0 and at most 0.5, not {rate:g}")
     if (model is None) != (images is None) or (model is not None and target is None):
@@ -101,7 +101,7 @@ def detection(
     keep_freed_memory()
     started, console = time.monotonic(), Console(stderr=True)
     options = EvaluationOptions(
-        accepted, iterations, batch, peer_most=peer_pictures, peer_forwards=peer_forwards, seed=seed
+        target_fpr, iterations, batch, peer_most=peer_pictures, peer_forwards=peer_forwards, seed=seed
     )
     made: dict[str, Evaluation] = {}
 
@@ -139,8 +139,8 @@ def detection(
         from taintwatch_calibration.bench.table import markdown_tables
 
         markdown.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(markdown, markdown_tables(result, 0.02 if 0.02 in accepted else accepted[0]).encode())
-    _show(result["cells"], 0.02 if 0.02 in accepted else accepted[0])
+        write_atomically(markdown, markdown_tables(result, 0.02 if 0.02 in target_fpr else target_fpr[0]).encode())
+    _show(result["cells"], 0.02 if 0.02 in target_fpr else target_fpr[0])
     click.echo(f"written to {page or work / 'detection.html'}{f' and {document}' if document else ''}")
 
 
@@ -233,7 +233,7 @@ def _write(result: dict[str, Any], results: Any, document: Path | None, page: Pa
         f"ROC: {family.replace('_', ' ')}": draw_roc(models, family.replace("_", " "))
         for family, models in families.items()
     }
-    rates = result["options"]["accepted"]
+    rates = result["options"]["target_fpr"]
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, html_page(result, pictures, 0.02 if 0.02 in rates else rates[0]).encode())
     if document is not None:
@@ -246,7 +246,7 @@ def _show(cells: list[dict[str, Any]], rate: float) -> None:
     from taintwatch_calibration.bench.page import worst
 
     detectors = list(dict.fromkeys(cell["detector"] for cell in cells))
-    table = Table("worst cell of", *detectors, title=f"TPR at {rate:.0%} accepted false alarms")
+    table = Table("worst cell of", *detectors, title=f"TPR at {rate:.0%} target false alarms")
     for family in dict.fromkeys(cell["attack_family"] for cell in cells):
         found = (worst(cells, family, detector, rate) for detector in detectors)
         table.add_row(family, *(f"{cell['tpr']:.1%} ({cell['fpr']:.1%})" if cell else "-" for cell in found))

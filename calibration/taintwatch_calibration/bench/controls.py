@@ -32,18 +32,18 @@ def pasted(pixels: NDArray[np.uint8], others: NDArray[np.uint8], seed: int, side
     return result
 
 
-def control_rates(subject: Subject, judge: ProductJudge, accepted: tuple[float, ...], seed: int) -> dict[str, Any]:
+def control_rates(subject: Subject, judge: ProductJudge, target_fpr: tuple[float, ...], seed: int) -> dict[str, Any]:
     """Return how many controls each detector takes for an attack, of those that leave the label as it was.
 
-    `kept` of `tried`; for each detector and accepted rate its `rate` with the interval.
+    `kept` of `tried`; for each detector and target rate its `rate` with the interval.
     """
-    victims = subject.victims
-    shown = pasted(victims.pixels, subject.parts.calibrate.pixels, seed)
-    kept = shown[classify(subject.plain, shown) == victims.labels]
+    test_images = subject.test_images
+    shown = pasted(test_images.pixels, subject.parts.calibrate.pixels, seed)
+    kept = shown[classify(subject.plain, shown) == test_images.labels]
     found: dict[str, Any] = {"side": SIDE, "tried": len(shown), "kept": len(kept), "detectors": {}}
     for name, scores in judge.detect(kept).scores.items():
         at = {}
-        for rate in accepted:
+        for rate in target_fpr:
             alarms = int((scores > threshold_for(judge.calibrate[name], rate)).sum())
             at[f"{rate:g}"] = {"rate": alarms / max(1, len(kept)), "interval": wilson_interval(alarms, len(kept))}
         found["detectors"][name] = at

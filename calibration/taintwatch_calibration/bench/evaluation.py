@@ -36,14 +36,14 @@ __all__ = ["Evaluation", "EvaluationOptions", "Progress"]
 
 Progress = Callable[[str], None]
 _EVADING = 3.0
-"""Weight of staying silent: where a picture is one benign spread too strange it costs as much as three logits."""
+"""Weight of evading the detector: where a picture is one benign spread too strange it costs as much as three logits."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
     """What varies from one evaluation to another."""
 
-    accepted: tuple[float, ...] = (0.01, 0.02, 0.06)
+    target_fpr: tuple[float, ...] = (0.01, 0.02, 0.06)
     iterations: int = 120
     batch: int = 12
     placements: int = 1
@@ -84,7 +84,7 @@ class Evaluation:
     @cached_property
     def judge(self) -> ProductJudge:
         """The product's detectors, learnt and calibrated."""
-        rate = max(self.options.accepted)
+        rate = max(self.options.target_fpr)
         return ProductJudge.of(self.subject, rate, self._work / "judge", cmag=self._cmag, progress=self._progress)
 
     def _reference(self, *, stolen: bool) -> Fitted:
@@ -117,7 +117,7 @@ class Evaluation:
             scores, found = self.scores(plan, attacked)
             self._pooled.setdefault(plan.family, []).append(scores)
             cells += cells_of(
-                self.subject.name, plan, attacked, self.benign, scores, self.options.accepted, milliseconds, found
+                self.subject.name, plan, attacked, self.benign, scores, self.options.target_fpr, milliseconds, found
             )
         return cells
 
@@ -209,7 +209,7 @@ class Evaluation:
                 return times
         self._progress("timing each detector, one frame at a time")
         peers = {name: peer.scores for name, peer in self.peers.items()}
-        times = time_per_frame(self.judge, self.subject.victims.pixels, peers)
+        times = time_per_frame(self.judge, self.subject.test_images.pixels, peers)
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(kept, (json.dumps(times, indent=1) + "\n").encode())
         return times
@@ -217,11 +217,11 @@ class Evaluation:
     def about(self) -> dict[str, Any]:
         """Return what the figures rest on: the model, its pictures, the settings that were chosen."""
         subject, parts = self.subject, self.subject.parts
-        counts = {name: len(getattr(parts, name)) for name in ("craft", "calibrate", "held_out", "victims")}
+        counts = {name: len(getattr(parts, name)) for name in ("craft", "calibrate", "held_out", "test_images")}
         info = subject.radar.info
         return {
             "name": subject.name, "about": subject.about, "sha256": info.source_sha256, "head": info.head,
-            "target": info.labels[subject.target], "pictures": counts, "wrong_and_skipped": parts.victims.wrong,
+            "target": info.labels[subject.target], "pictures": counts, "wrong_and_skipped": parts.test_images.wrong,
             "calibration": asdict(self.judge.calibration), "ms_per_frame": self._times(),
-            "controls": control_rates(subject, self.judge, self.options.accepted, self.options.seed),
+            "controls": control_rates(subject, self.judge, self.options.target_fpr, self.options.seed),
         }  # fmt: skip

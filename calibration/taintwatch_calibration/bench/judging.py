@@ -63,18 +63,18 @@ class ProductJudge:
     def of(
         cls,
         subject: Subject,
-        accepted: float,
+        target_fpr: float,
         kept: Path,
         *,
         cmag: CmagFile | None = None,
         threads: int = 1,
         progress: Callable[[str], None] = lambda what: None,
     ) -> ProductJudge:
-        """Learn, weigh and choose as `taintwatch calibrate thresholds --learn` does. `accepted`: the rate for K.
+        """Learn, weigh and choose as `taintwatch calibrate thresholds --learn` does. `target_fpr`: the rate for K.
 
         What is learnt lies in the folder `kept` and is not learnt again.
         """
-        judge = _learnt(subject, accepted, kept, cmag, threads, progress)
+        judge = _learnt(subject, target_fpr, kept, cmag, threads, progress)
         own, held = _read_scores(kept / "benign.npz", judge.identity) or ({}, {})
         if not held:
             progress("scoring benign pictures")
@@ -130,11 +130,16 @@ class ProductJudge:
 
 
 def _learnt(
-    subject: Subject, accepted: float, kept: Path, cmag: CmagFile | None, threads: int, progress: Callable[[str], None]
+    subject: Subject,
+    target_fpr: float,
+    kept: Path,
+    cmag: CmagFile | None,
+    threads: int,
+    progress: Callable[[str], None],
 ) -> ProductJudge:
     """Return the judge without its benign scores, but for those of frames that it was learnt from."""
     part, path = subject.parts.calibrate, kept / "learnt.radar.onnx"
-    identity = f"{subject.benign_fingerprint} {subject.tight} {accepted:g}"
+    identity = f"{subject.benign_fingerprint} {subject.tight} {target_fpr:g}"
     own = _read_scores(kept / "learnt.npz", identity)
     if own is None or not path.is_file():
         benign = BenignFrames(part.pixels, footage=False, bad=0, description=subject.name)
@@ -145,7 +150,7 @@ def _learnt(
         progress("choosing K for the paper's variant")
         counts = sorted({min(count, subject.radar.info.classes) for count in LABEL_COUNTS})
         ranks = paper_ranks(fitted.radar, benign, PaperCalibration(), counts, threads=threads, progress=_silent)
-        paper = choose_paper(ranks, accepted, PaperCalibration()).chosen
+        paper = choose_paper(ranks, target_fpr, PaperCalibration()).chosen
         kept.mkdir(parents=True, exist_ok=True)
         write_radar(fitted.radar, path)
         write_calibration(Calibration(tight=tight, paper=paper), kept / "calibration.json")

@@ -1,4 +1,4 @@
-"""Making one attack: craft it, show it on the victims, keep those pictures that fool the classifier."""
+"""Making one attack: craft it, show it on the test images, keep those pictures that fool the classifier."""
 
 from __future__ import annotations
 
@@ -138,8 +138,8 @@ class Maker:
 
     def _shown(self, plan: AttackPlan, values: Tensor) -> tuple[Tensor, Tensor, NDArray[np.intp]]:
         subject, generator = self._subject, torch.Generator().manual_seed(7000 + self._seed)
-        rows = np.tile(_rows(subject.victims, plan.pattern.target), self._placements)
-        pictures = to_pictures(subject.victims.subset(rows), subject.preprocessing)
+        rows = np.tile(_rows(subject.test_images, plan.pattern.target), self._placements)
+        pictures = to_pictures(subject.test_images.subset(rows), subject.preprocessing)
         masks = self._masks(plan)
         show = PhysicalObjective(self.model, pictures, subject.preprocessing, masks, plan.pattern).show
         with torch.no_grad():
@@ -148,8 +148,8 @@ class Maker:
 
     def _region(self, plan: AttackPlan, report: Report | None) -> tuple[Tensor, Tensor, NDArray[np.intp]]:
         subject = self._subject
-        rows = np.arange(min(len(subject.victims), self._most))
-        pictures = to_pictures(subject.victims.subset(rows), subject.preprocessing)
+        rows = np.arange(min(len(subject.test_images), self._most))
+        pictures = to_pictures(subject.test_images.subset(rows), subject.preprocessing)
         recipe = RegionRecipe(iterations=60, seed=self._seed)
         found = region_attack(self.model, pictures, subject.preprocessing, recipe, report=report)
         return found.pixels, (found.masks > 0).float(), rows
@@ -158,10 +158,10 @@ class Maker:
         subject = self._subject
         if subject.trigger is None:
             raise UsageError(f"the model '{subject.name}' has no backdoor whose trigger could be shown")
-        rows = _rows(subject.victims, subject.target)
-        pixels = subject.victims.pixels[rows]
+        rows = _rows(subject.test_images, subject.target)
+        pixels = subject.test_images.pixels[rows]
         stamped, where = subject.trigger(pixels, self._seed)
-        pictures = to_pictures(replace(subject.victims.subset(rows), pixels=stamped), subject.preprocessing)
+        pictures = to_pictures(replace(subject.test_images.subset(rows), pixels=stamped), subject.preprocessing)
         return pictures.pixels, torch.from_numpy(where.astype(np.float32))[:, None], rows
 
     def _judged(self, plan: AttackPlan, shown: Tensor, covered: Tensor, rows: NDArray[np.intp]) -> Attacked:
@@ -170,7 +170,7 @@ class Maker:
         if subject.preprocessing.order == "bgr":
             shown = shown.flip(1)
         pixels = (shown.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-        seen, truth = classify(subject.plain, pixels), subject.victims.labels[rows]
+        seen, truth = classify(subject.plain, pixels), subject.test_images.labels[rows]
         target = plan.pattern.target if plan.way != "trigger" else subject.target
         success = seen != truth if target is None else seen == target
         chosen = np.flatnonzero(success)

@@ -34,7 +34,7 @@ def worst(cells: Sequence[dict[str, Any]], family: str, detector: str, rate: flo
     """Return the cell of a family that a detector sees least of; cells of fewer than 20 attacks do not count."""
     judged = [
         cell for cell in cells
-        if cell["attack_family"] == family and cell["detector"] == detector and cell["fpr_target"] == rate
+        if cell["attack_family"] == family and cell["detector"] == detector and cell["target_fpr"] == rate
         and cell["tpr"] is not None and cell["n"] >= _LEAST
     ]  # fmt: skip
     return min(judged, key=lambda cell: cell["tpr"]) if judged else None
@@ -87,7 +87,7 @@ def html_page(document: Mapping[str, Any], pictures: Mapping[str, bytes], rate: 
         _families(cells, detectors, rate),
     ]
     for model in dict.fromkeys(cell["model"] for cell in cells):
-        mine = [cell for cell in cells if cell["model"] == model and cell["fpr_target"] == rate]
+        mine = [cell for cell in cells if cell["model"] == model and cell["target_fpr"] == rate]
         about = next((entry["about"] for entry in document["models"] if entry["name"] == model), "")
         parts += [f"<h2>{escape(model)}</h2><p><small>{escape(about)}</small></p>", _table(mine, detectors)]
     for title, picture in pictures.items():

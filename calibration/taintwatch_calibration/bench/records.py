@@ -1,4 +1,4 @@
-"""From scores to figures: one cell for each model, attack, detector and accepted rate."""
+"""From scores to figures: one cell for each model, attack, detector and target rate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from taintwatch_calibration.bench.making import Attacked
 from taintwatch_calibration.bench.plans import AttackPlan
-from taintwatch_calibration.rates import area_under_roc, operate, wilson_interval
+from taintwatch_calibration.rates import area_under_roc, operating_point, wilson_interval
 
 __all__ = ["cells_of", "localisation"]
 
@@ -23,15 +23,15 @@ def cells_of(
     attacked: Attacked,
     benign: tuple[Scores, Scores],
     scores: Scores,
-    accepted: Sequence[float],
+    target_fpr: Sequence[float],
     milliseconds: Mapping[str, float],
     found: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    """Return one record for each detector and accepted rate.
+    """Return one record for each detector and target rate.
 
     `benign`: scores of the calibration part, on which thresholds are chosen, and of the held-out part. A detector that
-    was run on fewer pictures than there are has fewer scores: `n` says how many. `silent` is the share of all attempts
-    that fool the classifier and are not seen: what an adaptive attacker wins. `found` goes to the default's cells.
+    was run on fewer pictures than there are has fewer scores: `n` says how many. `evasion_rate` is the share of all
+    attempts that fool the classifier unseen: what an adaptive attacker wins. `found` goes to the default's cells.
     """
     share = attacked.successes / attacked.attempts if attacked.attempts else 0.0
     head = {
@@ -43,14 +43,14 @@ def cells_of(
     for detector, values in scores.items():
         own, held = benign[0][detector], benign[1][detector]
         area = area_under_roc(np.concatenate([own, held]), values) if len(values) else None
-        for rate in accepted:
-            at = operate(own, held, values, rate)
+        for rate in target_fpr:
+            at = operating_point(own, held, values, rate)
             tpr = at.tpr if len(values) else None
             cells.append(
                 {
-                    **head, "detector": detector, "fpr_target": rate, "fpr": at.fpr, "fpr_interval": at.fpr_interval,
+                    **head, "detector": detector, "target_fpr": rate, "fpr": at.fpr, "fpr_interval": at.fpr_interval,
                     "benign": at.benign, "tpr": tpr, "tpr_interval": at.tpr_interval if len(values) else None,
-                    "n": len(values), "auc": area, "silent": None if tpr is None else share * (1 - tpr),
+                    "n": len(values), "auc": area, "evasion_rate": None if tpr is None else share * (1 - tpr),
                     "ms_per_frame": milliseconds.get(detector), **(found if detector == "default" else {}),
                 }
             )  # fmt: skip

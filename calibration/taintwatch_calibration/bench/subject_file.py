@@ -20,7 +20,7 @@ from taintwatch_models.storage import write_atomically
 __all__ = ["PARTS", "SUBJECT_FILE", "read_subject", "write_description", "write_pictures"]
 
 SUBJECT_FILE = "subject.toml"
-PARTS = ("craft", "calibrate", "held_out", "victims")
+PARTS = ("craft", "calibrate", "held_out", "test_images")
 _KEYS = {"name", "model", "target", "about", "cut", "fill", "swing_weight", "faces", "eyes"}
 
 

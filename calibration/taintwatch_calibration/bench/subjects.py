@@ -27,7 +27,7 @@ Trigger = Callable[[NDArray[np.uint8], int], tuple[NDArray[np.uint8], NDArray[np
 
 EYES = (0.31, 0.69, 0.41)
 """Where the pupils of an aligned face are: columns and row, as shares."""
-_VICTIMS = 200
+_TEST_IMAGES = 200
 _BENIGN = 1000
 """Pictures of each benign part at most: 1% of them are ten."""
 _LEAST = 40
@@ -56,8 +56,8 @@ class Subject:
         return self.parts.craft
 
     @property
-    def victims(self) -> Labelled:
-        return self.parts.victims
+    def test_images(self) -> Labelled:
+        return self.parts.test_images
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -72,7 +72,7 @@ class Subject:
     def fingerprint(self) -> str:
         """Tells the model and what it is attacked on from all others."""
         digest = hashlib.sha256(self.radar.info.source_sha256.encode())
-        for part in (self.parts.craft, self.parts.victims):
+        for part in (self.parts.craft, self.parts.test_images):
             digest.update(part.pixels.tobytes())
         return digest.hexdigest()
 
@@ -103,21 +103,21 @@ def right(radar: RadarFile, pixels: NDArray[np.uint8], labels: NDArray[np.int64]
 
 
 def parted(
-    pictures: Labelled, craft: Labelled, *, seed: int = 0, victims: int = _VICTIMS, craft_on: int = 300
+    pictures: Labelled, craft: Labelled, *, seed: int = 0, test_images: int = _TEST_IMAGES, craft_on: int = 300
 ) -> Parts:
-    """Split at random: `victims` to attack, the others halved to calibrate and to hold out.
+    """Split at random: `test_images` to attack, the others halved to calibrate and to hold out.
 
     `craft` are other pictures (of a training set): at most `craft_on` of them are kept. Raises `UsageError` for
     too few.
     """
     order = np.random.default_rng(seed).permutation(len(pictures))
-    victims = min(victims, len(order) // 3)
-    if victims < _LEAST or not len(craft):
+    test_images = min(test_images, len(order) // 3)
+    if test_images < _LEAST or not len(craft):
         raise UsageError(
             f"the evaluation needs at least {3 * _LEAST} pictures that the classifier gets right, and some to craft "
             f"on; there are {len(order)} and {len(craft)}"
         )
-    attacked, rest = order[:victims], order[victims:]
+    attacked, rest = order[:test_images], order[test_images:]
     half = min(len(rest) // 2, _BENIGN)
     learn = np.random.default_rng([seed, 1]).permutation(len(craft))[:craft_on]
     parts = (pictures.subset(rows) for rows in (rest[:half], rest[half : half + _BENIGN], attacked))

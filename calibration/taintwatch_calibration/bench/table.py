@@ -14,7 +14,7 @@ _LEAST = 20
 
 def markdown_tables(document: Mapping[str, Any], rate: float) -> str:
     """Return tables: the worst cell of each family, each model's attacks with the default, controls, times."""
-    cells = [cell for cell in document["cells"] if cell["fpr_target"] == rate]
+    cells = [cell for cell in document["cells"] if cell["target_fpr"] == rate]
     detectors = list(dict.fromkeys(cell["detector"] for cell in cells))
     models = document["models"]
     tables = [_families(cells, detectors, rate), _models(cells), _controls(models, rate), _times(models)]

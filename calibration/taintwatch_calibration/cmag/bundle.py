@@ -121,9 +121,9 @@ def calibrate(
     benign = _some(sign_frames(data, backgrounds, count=0, fresh=frames // 3, seed=seed).calibration, frames, seed)
     file = read_cmag(cmag)
     values = measure(radar, file, benign, threads=threads)
-    chosen = calibrate_cmag(values, benign, accepted=fpr, statistics=statistics, seed=seed)
+    chosen = calibrate_cmag(values, benign, target_fpr=fpr, statistics=statistics, seed=seed)
     tight = tight_scores(radar, benign, before.tight, threads=threads, progress=lambda what, done, total: None)
-    joint = calibrate_joint(tight, cmag_scores(values, chosen.limits), benign, accepted=fpr, rule=rule, seed=seed)
+    joint = calibrate_joint(tight, cmag_scores(values, chosen.limits), benign, target_fpr=fpr, rule=rule, seed=seed)
     write_calibration(replace(before, cmag=chosen, combination=joint), calibration)
     click.echo(f"cmag held out: {chosen.held_out}\njoint held out: {joint.held_out}")
 

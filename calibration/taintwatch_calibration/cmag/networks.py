@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from taintwatch_calibration.cmag.witness import Witness
+from taintwatch_calibration.cmag.student import Student
 from taintwatch_models.errors import UsageError
 
 __all__ = ["ErrorScale", "Reconstructors", "Shape", "fine_part"]
@@ -155,7 +155,7 @@ class ErrorScale(nn.Module):
 
 
 class Reconstructors(nn.Module):
-    """FMR, LR and GR (Han et al., 2021) of one classifier; the scale of GR's errors, and a witness (ours)."""
+    """FMR, LR and GR (Han et al., 2021) of one classifier; the scale of GR's errors, and a student (ours)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class Reconstructors(nn.Module):
         )
         self.gr = _Refiner(shape)
         self.scale = ErrorScale(shape)
-        self.witness = Witness(shape.classes, shape.colours, shape.size)
+        self.student = Student(shape.classes, shape.colours, shape.size)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """softmax(Z / T), (B, classes)."""

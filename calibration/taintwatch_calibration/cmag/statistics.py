@@ -17,7 +17,7 @@ from taintwatch_models.cmag.limits import LOW_IS_SUSPICIOUS
 
 __all__ = ["NOVELTY", "STATISTICS", "CmagGraph", "fit_graph"]
 
-STATISTICS = ("ssim", "l2", "error", "texture", "surprise", "distance", "contradiction", "margin", "novelty")
+STATISTICS = ("ssim", "l2", "error", "texture", "surprise", "distance", "disagreement", "margin", "novelty")
 """The paper's two, and ours:
 
 - `ssim`: structural similarity of the picture and GR's reconstruction; `l2`: norm of their difference.
@@ -26,14 +26,14 @@ STATISTICS = ("ssim", "l2", "error", "texture", "surprise", "distance", "contrad
 - `surprise`: log of the mean of squared fine differences over the variance that is expected of them.
 - `distance`: log of the mean squared distance of the pooled maps from the predicted label's benign mean, in whitened
   directions (Lee et al., 2018).
-- `contradiction`: log of the mean squared difference of what the classifier says and what the witness says from the
+- `disagreement`: log of the mean squared difference of what the classifier says and what the student says from the
   picture alone, in whitened directions.
 - `margin`: the largest logit minus the second.
 - `novelty`: a soft maximum of `NOVELTY`, each on its benign scale (0: the median, 1: the 95% quantile).
   An attack shows in one or the other, seldom in all: a sum would let the calm ones excuse the other.
 """
 
-NOVELTY = ("ssim", "texture", "distance", "contradiction")
+NOVELTY = ("ssim", "texture", "distance", "disagreement")
 _SHARPNESS = 2.0  # of the soft maximum
 _FLOOR = 0.3  # of the mean variance, added to each
 
@@ -47,7 +47,7 @@ class CmagGraph(nn.Module):
 
     pooled_means: Tensor
     whitening: Tensor
-    belief_whitening: Tensor
+    component_whitening: Tensor
     medians: Tensor
     spreads: Tensor
 
@@ -58,8 +58,8 @@ class CmagGraph(nn.Module):
         self.similarity = StructuralSimilarity(shape.size, shape.size)
         self.register_buffer("pooled_means", torch.zeros(shape.classes, shape.channels))
         self.register_buffer("whitening", torch.eye(shape.channels))
-        beliefs = reconstructors.witness.basis.shape[1]
-        self.register_buffer("belief_whitening", torch.eye(beliefs))
+        components = reconstructors.student.basis.shape[1]
+        self.register_buffer("component_whitening", torch.eye(components))
         self.register_buffer("medians", torch.zeros(len(NOVELTY)))
         self.register_buffer("spreads", torch.ones(len(NOVELTY)))
 
@@ -70,7 +70,7 @@ class CmagGraph(nn.Module):
         l2 = torch.linalg.vector_norm(difference, dim=(1, 2, 3))
         found = {"ssim": ssim, "l2": l2, "distance": self._distance(features, logits), "margin": _margin(logits)}
         found |= self._errors(difference, self.reconstructors.scale(by_maps, made))
-        found["contradiction"] = _whitened(self._dissent(logits, picture), self.belief_whitening)
+        found["disagreement"] = _whitened(self._disagreement(logits, picture), self.component_whitening)
         columns = torch.stack([_suspicion(name, found[name]) for name in NOVELTY], dim=1)  # (B, statistics)
         found["novelty"] = torch.logsumexp(_SHARPNESS * (columns - self.medians) / self.spreads, dim=1)
         return made, by_maps, by_logits, *(found[name] for name in STATISTICS)
@@ -89,11 +89,11 @@ class CmagGraph(nn.Module):
         offset = features.mean(dim=(2, 3)) - torch.index_select(self.pooled_means, 0, label)
         return _whitened(offset, self.whitening)
 
-    def _dissent(self, logits: Tensor, picture: Tensor) -> Tensor:
-        """Return what the classifier says less what the witness says, (B, beliefs)."""
-        witness = self.reconstructors.witness
-        dissent: Tensor = witness.beliefs(logits) - witness(picture)
-        return dissent
+    def _disagreement(self, logits: Tensor, picture: Tensor) -> Tensor:
+        """Return what the classifier says less what the student says, (B, components)."""
+        student = self.reconstructors.student
+        disagreement: Tensor = student.components(logits) - student(picture)
+        return disagreement
 
 
 def _suspicion(name: str, values: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ def _margin(logits: Tensor) -> Tensor:
 def fit_graph(reconstructors: Reconstructors, training: BenignData, validation: BenignData) -> CmagGraph:
     """Put trained reconstructors and the benign distribution of their statistics together.
 
-    That of the pooled maps is taken from `training`, of the witness's errors and the statistics from `validation`.
+    That of the pooled maps is taken from `training`, of the student's errors and the statistics from `validation`.
     """
     graph = CmagGraph(reconstructors.cpu()).eval()
     _fit_maps(graph, training)
@@ -156,14 +156,14 @@ def _fit_maps(graph: CmagGraph, benign: BenignData) -> None:
 def _fit_beliefs(graph: CmagGraph, benign: BenignData) -> None:
     offsets = torch.cat(
         [
-            graph._dissent(logits, pictures)
+            graph._disagreement(logits, pictures)
             for logits, pictures in zip(_batches(benign.logits), _batches(benign.pictures), strict=True)
         ]
     ).double()
     covariance = offsets.T @ offsets / len(offsets)
     # A direction in which the two never differed on few pictures must not decide alone.
     floor = _FLOOR * torch.diagonal(covariance).mean() * torch.eye(len(covariance), dtype=torch.float64)
-    graph.belief_whitening.copy_(_inverse_root(covariance + floor))
+    graph.component_whitening.copy_(_inverse_root(covariance + floor))
 
 
 def _whitening(offsets: Tensor) -> Tensor:

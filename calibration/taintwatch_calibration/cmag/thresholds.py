@@ -1,4 +1,4 @@
-"""Thresholds of CMAG, and of CMAG with TaintRadar, from benign frames and an accepted false-positive rate."""
+"""Thresholds of CMAG, and of CMAG with TaintRadar, from benign frames and a target false-positive rate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from taintwatch_models.errors import CalibrationError
 __all__ = ["LIMIT_RULES", "calibrate_cmag", "calibrate_joint", "choose_limits", "cmag_scores", "require_enough"]
 
 LIMIT_RULES = ("quantile", "extreme")
-"""`quantile` keeps an accepted false-positive rate; `extreme` takes the most extreme benign value, as in the paper."""
+"""`quantile` keeps a target false-positive rate; `extreme` takes the most extreme benign value, as in the paper."""
 
 _SPREAD = 1e-6
 
@@ -36,45 +36,45 @@ def _suspicion(values: CmagValues, statistic: str) -> NDArray[np.float64]:
     return -found if statistic in LOW_IS_SUSPICIOUS else found
 
 
-def require_enough(frames: BenignFrames, accepted: float) -> None:
+def require_enough(frames: BenignFrames, target_fpr: float) -> None:
     """Raise `CalibrationError` where one false alarm is not countable in each half."""
-    if not 0 < accepted <= 0.5:
-        raise CalibrationError(f"the accepted false-positive rate must be above 0 and at most 0.5, not {accepted}")
-    needed = math.ceil(2 / accepted)
+    if not 0 < target_fpr <= 0.5:
+        raise CalibrationError(f"the target false-positive rate must be above 0 and at most 0.5, not {target_fpr}")
+    needed = math.ceil(2 / target_fpr)
     if len(frames.pixels) < needed:
         raise CalibrationError(
             f"{frames.description}: {len(frames.pixels)} benign frames are too few for a false-positive rate of "
-            f"{accepted:.1%}; give at least {needed}, or accept a higher rate with --fpr"
+            f"{target_fpr:.1%}; give at least {needed}, or accept a higher rate with --fpr"
         )
 
 
 def choose_limits(
     values: CmagValues,
-    accepted: float,
+    target_fpr: float,
     statistics: Sequence[str] = ("ssim", "l2"),
     *,
     rule: str = "quantile",
     by_class: bool = False,
 ) -> tuple[StatisticLimit, ...]:
-    """Choose one threshold per statistic so that the share of benign frames beyond *any* of them is `accepted`.
+    """Choose one threshold per statistic so that the share of benign frames beyond *any* of them is `target_fpr`.
 
-    Each statistic has the same share of its own; as they go together, that share is larger than `accepted` over their
-    number, and it is raised until the whole uses the accepted rate up. With `by_class`, a predicted label with at least
-    4 / `accepted` frames has thresholds of its own at the same share: every label then has its share of false alarms,
+    Each statistic has the same share of its own; as they go together, that share is larger than `target_fpr` over their
+    number, and it is raised until the whole uses the target rate up. With `by_class`, a predicted label with at least
+    4 / `target_fpr` frames has thresholds of its own at the same share: every label then has its share of false alarms,
     but attacks that end in a label which is rebuilt badly are found less often. `extreme` (Han et al.) ignores
-    `accepted`.
+    `target_fpr`.
     """
     if rule not in LIMIT_RULES:
         raise CalibrationError(f"there is no rule '{rule}' for thresholds; there are {', '.join(LIMIT_RULES)}")
     if rule == "extreme":
         return _limits(values, 0.0, statistics, needed=len(values.labels) + 1)
-    needed = math.ceil(4 / accepted) if by_class else len(values.labels) + 1
-    low, high = 0.0, accepted
-    best = _limits(values, accepted / len(statistics), statistics, needed)
+    needed = math.ceil(4 / target_fpr) if by_class else len(values.labels) + 1
+    low, high = 0.0, target_fpr
+    best = _limits(values, target_fpr / len(statistics), statistics, needed)
     for _ in range(20):
         share = (low + high) / 2
         limits = _limits(values, share, statistics, needed)
-        if (cmag_scores(values, limits) > 0).mean() <= accepted:
+        if (cmag_scores(values, limits) > 0).mean() <= target_fpr:
             low, best = share, limits
         else:
             high = share
@@ -110,18 +110,18 @@ def calibrate_cmag(
     values: CmagValues,
     frames: BenignFrames,
     *,
-    accepted: float,
+    target_fpr: float,
     statistics: Sequence[str] = ("ssim", "l2"),
     rule: str = "quantile",
     by_class: bool = False,
     seed: int = 0,
 ) -> CmagCalibration:
     """Choose the thresholds on one half of the frames and measure the false-positive rate on the other."""
-    require_enough(frames, accepted)
+    require_enough(frames, target_fpr)
     choose, check = split_in_blocks(frames, seed)
-    limits = choose_limits(values.subset(choose), accepted, statistics, rule=rule, by_class=by_class)
+    limits = choose_limits(values.subset(choose), target_fpr, statistics, rule=rule, by_class=by_class)
     found = held_out(cmag_scores(values.subset(check), limits), 0.0)
-    return CmagCalibration(limits, accepted, rule, frames.description, len(frames.pixels), found)
+    return CmagCalibration(limits, target_fpr, rule, frames.description, len(frames.pixels), found)
 
 
 def calibrate_joint(
@@ -129,27 +129,27 @@ def calibrate_joint(
     cmag: NDArray[np.float64],
     frames: BenignFrames,
     *,
-    accepted: float,
+    target_fpr: float,
     rule: str = "either",
     seed: int = 0,
 ) -> CombinationCalibration:
-    """Choose the joint threshold: `accepted` is the false-positive rate of the two detectors together.
+    """Choose the joint threshold: `target_fpr` is the false-positive rate of the two detectors together.
 
     `tight` and `cmag` (N,) are their scores of the same frames. Each is put on its benign scale (median, and the
-    distance from it to the quantile of the accepted rate), so that neither detector has more of the budget.
+    distance from it to the quantile of the target rate), so that neither detector has more of the budget.
     """
-    require_enough(frames, accepted)
+    require_enough(frames, target_fpr)
     if rule not in RULES:
         raise CalibrationError(f"there is no rule '{rule}' to combine detectors; there are {', '.join(RULES)}")
     choose, check = split_in_blocks(frames, seed)
-    scales = [_scale(scores[choose], accepted) for scores in (tight, cmag)]
-    settings = CombinationCalibration(rule, 0.0, accepted, *scales[0], *scales[1])
+    scales = [_scale(scores[choose], target_fpr) for scores in (tight, cmag)]
+    settings = CombinationCalibration(rule, 0.0, target_fpr, *scales[0], *scales[1])
     joint = np.array([joint_score(settings, float(t), float(c)) for t, c in zip(tight, cmag, strict=True)])
-    threshold = threshold_for(joint[choose], accepted)
+    threshold = threshold_for(joint[choose], target_fpr)
     return replace(settings, threshold=threshold, held_out=held_out(joint[check], threshold))
 
 
-def _scale(scores: NDArray[np.float64], accepted: float) -> tuple[float, float]:
+def _scale(scores: NDArray[np.float64], target_fpr: float) -> tuple[float, float]:
     """Return centre and spread of benign scores."""
     centre = float(np.median(scores))
-    return centre, max(float(np.quantile(scores, 1 - accepted)) - centre, _SPREAD)
+    return centre, max(float(np.quantile(scores, 1 - target_fpr)) - centre, _SPREAD)

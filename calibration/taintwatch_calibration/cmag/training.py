@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from taintwatch_calibration.cmag.benign_data import BenignData
 from taintwatch_calibration.cmag.networks import Reconstructors, Shape, fine_part
 from taintwatch_calibration.cmag.similarity import StructuralSimilarity, reconstruction_loss
-from taintwatch_calibration.cmag.witness import varied
+from taintwatch_calibration.cmag.student import varied
 from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
 
 __all__ = ["ROUNDING", "STAGES", "Progress", "TrainingSettings", "train_reconstructors"]
 
-STAGES = ("fmr", "lr", "gr", "scale", "witness")
-"""What is trained, in this order; `scale` and `witness` are not of the paper."""
+STAGES = ("fmr", "lr", "gr", "scale", "student")
+"""What is trained, in this order; `scale` and `student` are not of the paper."""
 ROUNDING = 1e-5
 """Squared error of a pixel in [0, 1] that is nothing: what 8 bits round away."""
 
@@ -46,21 +46,21 @@ class TrainingSettings:
     mu: float = 0.5
     """Weight of the squared error; the rest is 1 - SSIM."""
     seed: int = 0
-    witness_epochs: int = 20
-    """Of the witness: all of them, as its rate rises to `witness_rate` and falls to nothing (Smith, 2018)."""
-    witness_rate: float = 4e-3
+    student_epochs: int = 20
+    """Of the student: all of them, as its rate rises to `student_rate` and falls to nothing (Smith, 2018)."""
+    student_rate: float = 4e-3
 
     def epochs_of(self, stage: str) -> int:
         """Return how many epochs a stage has at most."""
-        return self.witness_epochs if stage == "witness" else self.epochs
+        return self.student_epochs if stage == "student" else self.epochs
 
     def rate_at(self, stage: str, epoch: float) -> float:
         """Return the learning rate at a moment, counted in epochs from 0."""
-        if stage != "witness":
+        if stage != "student":
             return self.rate
-        done = epoch / self.witness_epochs
+        done = epoch / self.student_epochs
         share = done / 0.3 if done < 0.3 else 0.5 * (1 + math.cos(math.pi * (done - 0.3) / 0.7))
-        return self.witness_rate * max(0.02, share)
+        return self.student_rate * max(0.02, share)
 
 
 def train_reconstructors(
@@ -76,7 +76,7 @@ def train_reconstructors(
     """Train FMR, then LR, then GR on their frozen outputs (Adam), keeping each stage's best on `validation`.
 
     Then the scale of GR's errors, by the Gaussian likelihood of the benign ones (Kendall and Gal, 2017), and the
-    witness, by its squared error.
+    student, by its squared error.
 
     With `checkpoint`, the state is written after each epoch and a later call goes on from it. Raises `UsageError` for
     too few pictures, sizes that do not match, or a checkpoint of another run.
@@ -84,7 +84,7 @@ def train_reconstructors(
     _check(training, validation, shape, settings)
     torch.manual_seed(settings.seed)  # the first weights
     model = Reconstructors(shape)
-    model.witness.fit(torch.from_numpy(training.logits))
+    model.student.fit(torch.from_numpy(training.logits))
     model = model.to(device)
     run = _Run(model, training, validation, settings, checkpoint, device)
     run.resume()
@@ -153,7 +153,7 @@ class _Run:
         if len(self.history) >= self.settings.epochs_of(stage):
             return True
         since_best = len(self.history) - 1 - int(np.argmin(self.history)) if self.history else 0
-        return stage != "witness" and since_best >= self.settings.patience
+        return stage != "student" and since_best >= self.settings.patience
 
     def _epoch(self, stage: str, module: nn.Module, optimiser: torch.optim.Optimizer, epoch: int) -> float:
         # The order depends on the seed, the stage and the epoch alone, so that a resumed run sees the same batches.
@@ -191,12 +191,12 @@ class _Run:
         rows: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """With `generator` the witness sees varied pictures."""
+        """With `generator` the student sees varied pictures."""
         features, logits, pictures = (part[rows].to(self.device).float() for part in data)
         model = self.model
-        if stage == "witness":
+        if stage == "student":
             seen = pictures if generator is None else varied(pictures, generator)
-            return F.mse_loss(model.witness(seen), model.witness.beliefs(logits))
+            return F.mse_loss(model.student(seen), model.student.components(logits))
         if stage == "fmr":
             made = model.fmr(features)
         elif stage == "lr":

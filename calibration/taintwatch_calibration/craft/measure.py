@@ -34,7 +34,7 @@ class Measured:
     """False: the attack was crafted on these very pictures."""
     detected: dict[str, float]
     """For each detector, the share of successful attacks that it calls suspicious."""
-    silent: dict[str, float]
+    evasion_rate: dict[str, float]
     """For each detector, the share of all attempts that succeed and that it does not see."""
 
 
@@ -67,7 +67,7 @@ def measure(
         success_interval=wilson_interval(len(wins), count),
         held_out=held_out,
         detected={name: round(hits / len(wins), 4) for name, hits in seen.items()} if wins else {},
-        silent={name: round((len(wins) - hits) / count, 4) for name, hits in seen.items()},
+        evasion_rate={name: round((len(wins) - hits) / count, 4) for name, hits in seen.items()},
     )
 
 

@@ -98,7 +98,8 @@ def tell(result: dict[str, Any], *, as_json: bool) -> None:
     console = Console()
     console.print(text, soft_wrap=True, highlight=False)
     for name, seen in result["detected"].items():
-        console.print(f"  {name} sees {seen:.1%} of the successful ones; {result['silent'][name]:.1%} of all attempts "
+        console.print(f"  {name} sees {seen:.1%} of the successful ones; "
+                      f"{result['evasion_rate'][name]:.1%} of all attempts "
                       "succeed unseen", soft_wrap=True, highlight=False)  # fmt: skip
 
 

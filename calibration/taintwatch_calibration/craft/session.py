@@ -155,7 +155,7 @@ def craft_physical(
 
     The folder: pattern.png (one for each, RGBA: transparent outside of the mask), mask.png, preview.png, recipe.toml.
     """
-    craft_on, victims, apart = held_apart(session.usable, session.options.seed)
+    craft_on, test_images, apart = held_apart(session.usable, session.options.seed)
     detector = None
     if adaptive is not None:
         calibration = session.product.calibration
@@ -172,9 +172,9 @@ def craft_physical(
         values = whole(optimise(objective, start, schedule, report=told, checkpoint=checkpoint))
     generator = torch.Generator().manual_seed(7000 + session.options.seed)
     with torch.no_grad():
-        pixels = session.pictures(victims).pixels
+        pixels = session.pictures(test_images).pixels
         attacked = torch.cat([objective.show(pixels, values, generator)[0].cpu() for _ in range(_PLACEMENTS)])
-    own = victims.labels.tolist() * _PLACEMENTS
+    own = test_images.labels.tolist() * _PLACEMENTS
     measured = measure(session.product, whole(attacked), own, session.target, held_out=apart)
     session.folder.contact(attacked)
     files = []

@@ -22,21 +22,21 @@ REJECTED_KNOWN = 0.02
 Statistics = Mapping[str, NDArray[np.float64]]
 
 
-def fit_scales(benign: Statistics, accepted: float, judged: Sequence[str] = JUDGED) -> tuple[Scale, ...]:
-    """Return the scale of each judged statistic: its median, and how far above it the accepted share begins.
+def fit_scales(benign: Statistics, target_fpr: float, judged: Sequence[str] = JUDGED) -> tuple[Scale, ...]:
+    """Return the scale of each judged statistic: its median, and how far above it the target share begins.
 
     Raises `CalibrationError` for fewer faces than one false alarm needs.
     """
     count = len(benign[judged[0]])
-    if count * accepted < 1:
+    if count * target_fpr < 1:
         raise CalibrationError(
-            f"{count} benign faces are too few for a false-positive rate of {accepted:.1%}; give at least "
-            f"{int(np.ceil(1 / accepted))}"
+            f"{count} benign faces are too few for a false-positive rate of {target_fpr:.1%}; give at least "
+            f"{int(np.ceil(1 / target_fpr))}"
         )
     scales = []
     for name in judged:
         centre = float(np.median(benign[name]))
-        scales.append(Scale(name, centre, max(threshold_for(benign[name], accepted) - centre, 1e-6)))
+        scales.append(Scale(name, centre, max(threshold_for(benign[name], target_fpr) - centre, 1e-6)))
     return tuple(scales)
 
 

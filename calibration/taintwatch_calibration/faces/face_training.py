@@ -53,7 +53,7 @@ class TrainingReport:
     stranger_rejection: float
     """Share of photographs taken for a stranger's once their person is left out of the layer; nan for two people."""
     known_rejected: float
-    accepted_fpr: float
+    target_fpr: float
     held_out_fpr: float
 
 
@@ -73,14 +73,14 @@ def train_faces(
     store: PeopleStore,
     embed: Embedder,
     *,
-    accepted: float = 0.05,
+    target_fpr: float = 0.05,
     seed: int = 0,
     threads: int = 0,
     progress: Progress = lambda what: None,
 ) -> TrainingReport:
     """Train on everybody enrolled and write the model into the store's folder.
 
-    `accepted`: false-positive rate of the detector per photograph. Raises `UsageError` for fewer than two people.
+    `target_fpr`: false-positive rate of the detector per photograph. Raises `UsageError` for fewer than two people.
     """
     people = [store.read(name) for name in store.names()]
     if len(people) < 2:
@@ -98,9 +98,9 @@ def train_faces(
     known = probability >= below
     benign = {name: judged[name][known] for name in JUDGED}
     half = np.random.default_rng(seed).permutation(int(known.sum())) % 2 == 0
-    scales = fit_scales(benign, accepted)
+    scales = fit_scales(benign, target_fpr)
     combined = scores(benign, scales)
-    once = threshold_for(combined[half], accepted)
+    once = threshold_for(combined[half], target_fpr)
     progress("writing the model")
     layer = photographs.fit(np.ones(len(photographs.labels), np.bool_), len(people))
     model = write_face_model(store.model, embed, layer, tuple(person.name for person in people), mean)
@@ -110,8 +110,8 @@ def train_faces(
         fill=fill_path(store.model).name,
         cut=CUT,
         scales=scales,
-        threshold=threshold_for(combined, accepted),
-        accepted_fpr=accepted,
+        threshold=threshold_for(combined, target_fpr),
+        target_fpr=target_fpr,
         benign=int(known.sum()),
         held_out_fpr=float((combined[~half] > once).mean()),
     )
@@ -124,7 +124,7 @@ def train_faces(
         stranger_below=below,
         stranger_rejection=_stranger_rejection(photographs, len(people), below),
         known_rejected=float((~known).mean()),
-        accepted_fpr=accepted,
+        target_fpr=target_fpr,
         held_out_fpr=settings.held_out_fpr or 0.0,
     )
 

@@ -1,4 +1,4 @@
-"""Making the grid's patches, each once, kept in a folder; and laying them on the victims."""
+"""Making the grid's patches, each once, kept in a folder; and laying them on the test images."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def craft_once(
 
 
 def shown_on(
-    victims: Labelled, patch: NDArray[np.uint8], placement: Placement, preprocessing: Preprocessing, seed: int
+    test_images: Labelled, patch: NDArray[np.uint8], placement: Placement, preprocessing: Preprocessing, seed: int
 ) -> NDArray[np.uint8]:
-    """Return the victims' pixels with the patch at one place each, (N, height, width, 3), in the model's order."""
+    """Return the test images' pixels with the patch at one place each, (N, height, width, 3), in the model's order."""
     generator = torch.Generator().manual_seed(seed)
     values = torch.from_numpy(patch.astype(np.float32) / 255).permute(2, 0, 1)[None]
     mask = torch.ones(1, 1, *patch.shape[:2])
-    pixels = to_pictures(victims, preprocessing).pixels
+    pixels = to_pictures(test_images, preprocessing).pixels
     laid, _ = apply_patterns(pixels, values, mask, placement, generator)
     if preprocessing.order == "bgr":
         laid = laid.flip(1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import batches_of
 from taintwatch_calibration.grid.parts import Parts
-from taintwatch_calibration.rates import area_under_roc, operate
+from taintwatch_calibration.rates import area_under_roc, operating_point
 from taintwatch_calibration.thresholds import LABEL_COUNTS, choose_paper
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.cmag.file import CmagFile
@@ -33,7 +33,7 @@ class Judge:
     radar: OnnxRadar
     calibration: Calibration
     runner: CmagRunner | None
-    accepted: tuple[float, ...]
+    target_fpr: tuple[float, ...]
     chosen_on: Scores
     held_out: Scores
 
@@ -42,14 +42,14 @@ class Judge:
         cls,
         radar: RadarFile,
         parts: Parts,
-        accepted: Sequence[float],
+        target_fpr: Sequence[float],
         *,
         tight: TightCalibration | None = None,
         cmag: CmagFile | None = None,
         threads: int = 1,
         progress: Callable[[str], None] = lambda what: None,
     ) -> Judge:
-        """Choose K for `paper` (dR comes with each accepted rate) and score the benign parts."""
+        """Choose K for `paper` (dR comes with each target rate) and score the benign parts."""
         progress("choosing K for the paper's variant")
         paper = PaperCalibration()
         counts = sorted({min(count, radar.info.classes) for count in LABEL_COUNTS})
@@ -58,14 +58,14 @@ class Judge:
             count: _run(run, parts.calibrate.pixels, paper_labels=np.array([count], np.int64))["paper_rank"]
             for count in counts
         }
-        chosen = choose_paper(ranks, max(accepted), paper).chosen
+        chosen = choose_paper(ranks, max(target_fpr), paper).chosen
         settings = Calibration(tight=tight or TightCalibration(), paper=chosen)
         both = OnnxRadar(radar, ("tight", "paper"), settings, features=cmag is not None, threads=threads)
         runner = None
         if cmag is not None:
             wanted = tuple(name for name in ("novelty", "distance", "error") if name in cmag.info.statistics)[:1]
             runner = CmagRunner(cmag, wanted or cmag.info.statistics[:1], threads=threads)
-        judge = cls(both, settings, runner, tuple(accepted), {}, {})
+        judge = cls(both, settings, runner, tuple(target_fpr), {}, {})
         progress("scoring benign pictures")
         benign = [judge.scores(part.pixels) for part in (parts.calibrate, parts.held_out)]
         return replace(judge, chosen_on=benign[0], held_out=benign[1])
@@ -84,11 +84,11 @@ class Judge:
         return scores
 
     def rates(self, attacked: Scores) -> dict[str, dict[str, Any]]:
-        """Return for each detector its rates on attacked pictures, at each accepted rate, and the ROC area."""
+        """Return for each detector its rates on attacked pictures, at each target rate, and the ROC area."""
         found: dict[str, dict[str, Any]] = {}
         for name, scores in attacked.items():
             benign = (self.chosen_on[name], self.held_out[name])
-            at = {f"{rate:g}": asdict(operate(*benign, scores, rate)) for rate in self.accepted}
+            at = {f"{rate:g}": asdict(operating_point(*benign, scores, rate)) for rate in self.target_fpr}
             found[name] = {"auc": area_under_roc(np.concatenate(benign), scores), "at": at}
         return found
 

@@ -22,7 +22,7 @@ class Parts:
     craft: Labelled
     calibrate: Labelled
     held_out: Labelled
-    victims: Labelled
+    test_images: Labelled
 
     @property
     def fingerprint(self) -> str:
@@ -42,5 +42,5 @@ def split(pictures: Labelled, target: int, seed: int = 0) -> Parts:
             f"the grid needs at least {4 * _LEAST} pictures that the classifier gets right, of other classes than the "
             f"target; there are {len(order)}"
         )
-    craft, calibrate, held_out, victims = (pictures.subset(part) for part in np.array_split(order, 4))
-    return Parts(craft, calibrate, held_out, victims)
+    craft, calibrate, held_out, test_images = (pictures.subset(part) for part in np.array_split(order, 4))
+    return Parts(craft, calibrate, held_out, test_images)

@@ -35,7 +35,7 @@ class GridOptions:
     target: int
     iterations: int = 300
     placements: int = 1
-    """How often each victim is attacked."""
+    """How often each test image is attacked."""
     seed: int = 0
     device: str = "cpu"
 
@@ -51,7 +51,7 @@ class Grid:
         self._identity = hashlib.sha256(
             json.dumps(
                 [asdict(options), radar.info.source_sha256, parts.fingerprint, asdict(judge.calibration),
-                 judge.accepted, sorted(judge.chosen_on)]
+                 judge.target_fpr, sorted(judge.chosen_on)]
             ).encode()
         ).hexdigest()  # fmt: skip
 
@@ -86,7 +86,7 @@ class Grid:
         return self._keep(kept, {**shown, **self.attack(decode_patch(path), cell)})
 
     def attack(self, patch: NDArray[np.uint8], cell: Cell) -> dict[str, Any]:
-        """Show the patch on the victims; count what succeeds, and what of that the detectors find."""
+        """Show the patch on the test images; count what succeeds, and what of that the detectors find."""
         pixels = np.concatenate([self._shown(patch, cell, turn) for turn in range(self._options.placements)])
         success = classify(self._plain, pixels) == self._options.target
         record: dict[str, Any] = {
@@ -100,7 +100,7 @@ class Grid:
 
     def _shown(self, patch: NDArray[np.uint8], cell: Cell, turn: int) -> NDArray[np.uint8]:
         seed = 1000 + 17 * turn + self._options.seed
-        return shown_on(self._parts.victims, patch, cell.placement, self._radar.info.preprocessing, seed)
+        return shown_on(self._parts.test_images, patch, cell.placement, self._radar.info.preprocessing, seed)
 
     def _differentiable(self) -> Model:
         if self._model is None:
@@ -129,8 +129,8 @@ class Grid:
         return record
 
 
-def rows_of(records: Sequence[dict[str, Any]], detectors: Sequence[str], accepted: float) -> list[dict[str, Any]]:
-    """Flatten records to one row for each cell and detector; `tpr` and `fpr` are at the accepted rate.
+def rows_of(records: Sequence[dict[str, Any]], detectors: Sequence[str], target_fpr: float) -> list[dict[str, Any]]:
+    """Flatten records to one row for each cell and detector; `tpr` and `fpr` are at the target rate.
 
     A cell whose patch never succeeds has no TPR: None.
     """
@@ -139,11 +139,11 @@ def rows_of(records: Sequence[dict[str, Any]], detectors: Sequence[str], accepte
         head = {key: value for key, value in record.items() if key != "detectors"}
         for name in detectors:
             found = record["detectors"].get(name)
-            at = found["at"][f"{accepted:g}"] if found else None
+            at = found["at"][f"{target_fpr:g}"] if found else None
             rates = {key: at[key] if at else None for key in ("tpr", "tpr_interval", "fpr", "threshold")}
             others = found["at"] if found else {}
             rows.append(
-                {**head, "detector": name, **rates, "fpr_target": accepted,
+                {**head, "detector": name, **rates, "target_fpr": target_fpr,
                  "auc": found["auc"] if found else None, "at": others}
             )  # fmt: skip
     return rows

@@ -90,7 +90,7 @@ def with_kept_tables(calibration: Calibration, path: Path) -> Calibration:
     return replace(calibration, cmag=before.cmag, combination=before.combination if same else None)
 
 
-def make_bundle(run: Path, data: Path, scenes: Path, out: Path, accepted: float) -> tuple[RadarFile, Calibration]:
+def make_bundle(run: Path, data: Path, scenes: Path, out: Path, target_fpr: float) -> tuple[RadarFile, Calibration]:
     """Prepare the run's model, calibrate it and write both into `out`. Raises `TaintwatchError` of many kinds."""
     model = run / "signs.onnx"
     if not model.is_file():
@@ -104,7 +104,7 @@ def make_bundle(run: Path, data: Path, scenes: Path, out: Path, accepted: float)
     calibration, _ = calibrate(
         radar,
         frames,
-        accepted=accepted,
+        target_fpr=target_fpr,
         tight=TIGHT,
         strangeness=fitted.scores,
         strangeness_share=STRANGENESS_SHARE,
@@ -129,7 +129,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--scenes", type=click.Path(path_type=Path), help="Photographs without signs, a folder or a tar. "
               "Default: objects/imagenette_128.tar beside --data.")  # fmt: skip
 @click.option("--out", type=_FOLDER, help="Default: the package's own folder of bundled files.")
-@click.option("--fpr", default=0.02, show_default=True, help="Accepted false-positive rate per frame.")
+@click.option("--fpr", default=0.02, show_default=True, help="Target false-positive rate per frame.")
 def command(run: Path, data: Path, scenes: Path | None, out: Path | None, fpr: float) -> None:
     """Prepare and calibrate the model of a training run, and put it into the package."""
     scenes = scenes or data.parent / "objects" / "imagenette_128.tar"

@@ -232,7 +232,7 @@ def _settings(judging: Judging, model: LoadedModel) -> dict[str, Any]:
         "model_sha256": card.model_hash,
         "provider": card.provider,
         "calibrated": calibration.calibrated,
-        "calibration": {"benign": calibration.benign, "accepted_fpr": calibration.accepted_fpr},
+        "calibration": {"benign": calibration.benign, "target_fpr": calibration.target_fpr},
         "calibration_sha256": hashlib.sha256(repr(calibration).encode()).hexdigest(),
         "vote": {"policy": "k-of-n", "k": judging.k, "n": judging.n, "detector": model.detectors[0].name},
         "machine": machine(),

@@ -53,15 +53,15 @@ class Description:
         now = {rate.detector: rate for rate in self._live.rates.now()}
         detectors = []
         for name in self._config().detect.detectors:
-            accepted, then = _rates(calibration, name)
+            target_fpr, then = _rates(calibration, name)
             rate = now.get(name)
             detectors.append(
                 {
                     "detector": name,
-                    "accepted": accepted,
+                    "target_fpr": target_fpr,
                     "then": None if then is None else asdict(then),
                     "now": None if rate is None else asdict(rate),
-                    "drifted": rate is not None and rate.drifted(accepted),
+                    "drifted": rate is not None and rate.drifted(target_fpr),
                 }
             )
         return {
@@ -69,7 +69,7 @@ class Description:
             "created": calibration.created,
             "benign": calibration.benign,
             "benign_frames": calibration.benign_frames,
-            "accepted_fpr": calibration.accepted_fpr,
+            "target_fpr": calibration.target_fpr,
             "warnings": [] if model is None else list(model.warnings),
             "detectors": detectors,
         }
@@ -82,15 +82,15 @@ def _window(config: Config) -> dict[str, Any]:
 
 
 def _rates(calibration: Calibration, detector: str) -> tuple[float | None, HeldOut | None]:
-    """Return the accepted false-positive rate of a detector, and the one that was measured then."""
+    """Return the target false-positive rate of a detector, and the one that was measured then."""
     if detector == "cmag":
         cmag = calibration.cmag
-        return (None, None) if cmag is None else (cmag.accepted_fpr, cmag.held_out)
+        return (None, None) if cmag is None else (cmag.target_fpr, cmag.held_out)
     if detector == "joint":
         joint = calibration.combination
-        return (None, None) if joint is None else (joint.accepted_fpr, joint.held_out)
+        return (None, None) if joint is None else (joint.target_fpr, joint.held_out)
     part = calibration.tight if detector == "tight" else calibration.paper
-    return calibration.accepted_fpr, part.held_out
+    return calibration.target_fpr, part.held_out
 
 
 def _redacted(value: Any) -> Any:

@@ -170,12 +170,12 @@ class AlarmRate:
     high: float
     """95% Wilson interval, as if frames were independent (neighbouring ones are not: the true one is wider)."""
 
-    def drifted(self, accepted: float | None) -> bool:
-        """Whether even the interval's lower end lies above twice the accepted rate, on enough frames.
+    def drifted(self, target_fpr: float | None) -> bool:
+        """Whether even the interval's lower end lies above twice the target rate, on enough frames.
 
         Twice, because neighbouring frames resemble one another and the interval is too narrow by that.
         """
-        return accepted is not None and self.frames >= ENOUGH and self.low > 2 * accepted
+        return target_fpr is not None and self.frames >= ENOUGH and self.low > 2 * target_fpr
 
 
 class AlarmRates:

@@ -1,4 +1,4 @@
-"""TaintRadar and CMAG as one detector, whose accepted false-positive rate is that of the whole."""
+"""TaintRadar and CMAG as one detector, whose target false-positive rate is that of the whole."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Scale:
     centre: float
     """Median of benign values."""
     spread: float
-    """From there to the benign value that the accepted share lies above; above 0."""
+    """From there to the benign value that the target share lies above; above 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class FaceFile:
     scales: tuple[Scale, ...]
     threshold: float
     """Of the largest statistic on its scale."""
-    accepted_fpr: float
+    target_fpr: float
     benign: int
     """Photographs that it was chosen on."""
     held_out_fpr: float | None = None

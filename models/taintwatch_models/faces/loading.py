@@ -46,7 +46,7 @@ def load_face_model(settings: ModelSettings, *, names: bool = True) -> LoadedMod
     calibration = Calibration(
         model_hash=info.source_sha256,
         model_name=info.name,
-        accepted_fpr=face_file.accepted_fpr,
+        target_fpr=face_file.target_fpr,
         tight=TightCalibration(cut=face_file.cut, fill=str(fill)),
     )
     variants = tuple(dict.fromkeys(["tight", *(name for name in settings.variants if name != "face")]))

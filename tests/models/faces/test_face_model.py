@@ -30,7 +30,7 @@ SETTINGS = FaceFile(
     cut=0.5,
     scales=(Scale("margin", -4.0, 2.0), Scale("band_margin", -3.0, 3.0)),
     threshold=1.0,
-    accepted_fpr=0.05,
+    target_fpr=0.05,
     benign=100,
 )
 

@@ -88,7 +88,7 @@ def compare(
         "frames": _frames(parts, threshold),
         "correlation": _correlation(parts[0].benign, threshold, named),
         "footage": _footage(streams, threshold, named),
-        "stricter": [_stricter(parts, accepted, named) for accepted in STRICTER],
+        "stricter": [_stricter(parts, target_fpr, named) for target_fpr in STRICTER],
         "rows": [replay.row(one, share) for one in measured],
     }
 
@@ -172,12 +172,12 @@ def _footage(streams: Sequence[Stream], threshold: float, policies: Sequence[Can
     return [{"name": one.name, **asdict(benign_outcome(one.policy, real, threshold))} for one in policies if real]
 
 
-def _stricter(parts: Halves, accepted: float, policies: Sequence[Candidate]) -> dict[str, Any]:
+def _stricter(parts: Halves, target_fpr: float, policies: Sequence[Candidate]) -> dict[str, Any]:
     """The same policies where the detector's threshold leaves fewer benign frames suspicious."""
     scores = np.concatenate([np.asarray(stream.scores) for stream in parts[0].benign])
-    threshold = threshold_for(scores, accepted)
+    threshold = threshold_for(scores, target_fpr)
     replay = _Replay(parts, threshold)
     rows = [{"name": one.name, **_plain(replay.measured(one, 1))} for one in policies]
     attacks = [stream for stream in parts[1].attacks if stream.succeeds]
     fooled = _rate([stream.suspicious(threshold)[np.array(stream.fooled)] for stream in attacks])
-    return {"accepted": accepted, "threshold": threshold, "fooled": fooled, "reporting": rows}
+    return {"target_fpr": target_fpr, "threshold": threshold, "fooled": fooled, "reporting": rows}

@@ -115,7 +115,7 @@ def _stricter(rows: Sequence[Document]) -> str:
         for policy in row["reporting"]:
             benign = policy["benign"]
             shown.append((
-                f"{row['accepted']:.1%}", _share(row["fooled"]["share"]), policy["name"], f"{benign['a_day']:.1f}",
+                f"{row['target_fpr']:.1%}", _share(row["fooled"]["share"]), policy["name"], f"{benign['a_day']:.1f}",
                 f"{benign['upper_a_day']:.1f}", *_soon(policy["attack"]),
             ))  # fmt: skip
     heads = ("benign frames left suspicious", "fooled frames seen", "policy", "false alarms a day", "at most (95%)",

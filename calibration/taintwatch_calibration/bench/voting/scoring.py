@@ -200,7 +200,7 @@ def threshold_in(world: World) -> tuple[float, dict[str, Any]]:
     about = {
         "model": card.name,
         "model_sha256": card.model_hash,
-        "calibration": {"created": calibration.created, "accepted_fpr": calibration.accepted_fpr},
+        "calibration": {"created": calibration.created, "target_fpr": calibration.target_fpr},
         "patches": len(_patches(world.patches)),
     }
     return threshold_of(world.model.variants[0], model), about

@@ -33,12 +33,12 @@ function calibrationPanel(told) {
     return panel("Calibration", make("p", { className: "notice" }, "This model was never calibrated: its alarms mean little. Run taintwatch calibrate thresholds."));
   }
   const head = make("tr", {}, ...["Detector", "Accepted", "Then (held out)", "Now (frames without an alert)"].map((text) => make("th", { scope: "col" }, text)));
-  const rows = told.detectors.map((each) => make("tr", {}, ...[each.detector, percent(each.accepted), rate(each.then), rate(each.now)].map((text) => make("td", {}, text))));
+  const rows = told.detectors.map((each) => make("tr", {}, ...[each.detector, percent(each.target_fpr), rate(each.then), rate(each.now)].map((text) => make("td", {}, text))));
   const drifted = told.detectors.filter((each) => each.drifted).map((each) => each.detector);
   return panel("Calibration",
     ...told.warnings.map((text) => make("p", { className: "notice" }, text)),
     drifted.length ? make("p", { className: "notice", id: "drift" }, `${drifted.join(", ")} suspects clearly more frames than was accepted. Check with taintwatch calibrate check, and calibrate again on footage of this place.`) : null,
-    facts([["When", new Date(told.created).toLocaleString()], ["On", `${told.benign_frames} benign frames${told.benign ? ` (${told.benign})` : ""}`], ["Accepted false positives", percent(told.accepted_fpr)]]),
+    facts([["When", new Date(told.created).toLocaleString()], ["On", `${told.benign_frames} benign frames${told.benign ? ` (${told.benign})` : ""}`], ["Target false positives", percent(told.target_fpr)]]),
     make("div", { className: "table-wrap", tabIndex: 0, role: "region", "aria-label": "False-positive rates then and now" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows))));
 }
 

@@ -1,4 +1,4 @@
-"""The witness: a second opinion on the picture, and what it shows where the classifier was led astray."""
+"""The student: a second opinion on the picture, and what it shows where the classifier was led astray."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from taintwatch_calibration.cmag.benign_data import BenignData
 from taintwatch_calibration.cmag.networks import Shape
 from taintwatch_calibration.cmag.statistics import STATISTICS, CmagGraph, fit_graph
+from taintwatch_calibration.cmag.student import MOST_COMPONENTS, Student, varied
 from taintwatch_calibration.cmag.training import TrainingSettings, train_reconstructors
-from taintwatch_calibration.cmag.witness import MOST_BELIEFS, Witness, varied
 from tests.cmag_scene import benign_pictures
 
 SIZE = 16
@@ -39,9 +39,9 @@ def measured(graph: CmagGraph, data: BenignData) -> dict[str, torch.Tensor]:
 
 
 def test_it_learns_to_say_what_the_classifier_says(graph: CmagGraph) -> None:
-    witness, fresh = graph.reconstructors.witness, coloured(100, 2)
+    student, fresh = graph.reconstructors.student, coloured(100, 2)
     with torch.no_grad():
-        said, wanted = witness(torch.from_numpy(fresh.pictures)), witness.beliefs(torch.from_numpy(fresh.logits))
+        said, wanted = student(torch.from_numpy(fresh.pictures)), student.components(torch.from_numpy(fresh.logits))
     assert float((said - wanted).square().mean()) < 0.2 * float(wanted.var())
 
 
@@ -49,7 +49,7 @@ def test_it_contradicts_a_classifier_that_was_led_astray_and_no_other(graph: Cma
     benign, fresh = coloured(200, 3), coloured(100, 4)
     elsewhere = np.roll(fresh.logits, 1, axis=1) + np.array([4, 0, -4], np.float32)
     astray = BenignData(fresh.features, elsewhere, fresh.pictures)
-    for statistic in ("contradiction", "novelty"):
+    for statistic in ("disagreement", "novelty"):
         limit = torch.quantile(measured(graph, benign)[statistic], 0.95)
         assert float((measured(graph, fresh)[statistic] > limit).float().mean()) < 0.2, statistic
         assert float((measured(graph, astray)[statistic] > limit).float().mean()) > 0.95, statistic
@@ -66,20 +66,20 @@ def test_novelty_sees_noise_that_changes_no_answer(graph: CmagGraph) -> None:
 def test_beliefs_are_the_principal_components_of_benign_logits() -> None:
     rng = np.random.default_rng(0)
     logits = torch.from_numpy(rng.normal(size=(500, 4)) @ rng.normal(size=(4, 200)) + 3).float()
-    witness = Witness(200, 3, 32)
-    witness.fit(logits)
-    beliefs = witness.beliefs(logits)
-    assert beliefs.shape == (500, MOST_BELIEFS)
-    variances = beliefs.square().mean(dim=0)
+    student = Student(200, 3, 32)
+    student.fit(logits)
+    components = student.components(logits)
+    assert components.shape == (500, MOST_COMPONENTS)
+    variances = components.square().mean(dim=0)
     assert float(variances.max()) == pytest.approx(1, rel=1e-3)
     assert int((variances > 1e-4).sum()) == 4  # the logits vary in four directions only
 
 
 @pytest.mark.parametrize("size", [16, 28, 32, 36, 64, 128])
 def test_it_is_sized_to_the_picture_and_stays_small(size: int) -> None:
-    witness = Witness(43, 3, size).eval()
-    assert witness(torch.rand(2, 3, size, size)).shape == (2, 43)
-    assert sum(values.numel() for values in witness.parameters()) < 400_000
+    student = Student(43, 3, size).eval()
+    assert student(torch.rand(2, 3, size, size)).shape == (2, 43)
+    assert sum(values.numel() for values in student.parameters()) < 400_000
 
 
 def test_varied_pictures_are_moved_and_noisy_and_a_seed_fixes_them() -> None:

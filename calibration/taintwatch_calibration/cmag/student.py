@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["MOST_BELIEFS", "Witness", "varied"]
+__all__ = ["MOST_COMPONENTS", "Student", "varied"]
 
-MOST_BELIEFS = 64
-"""Principal directions of benign logits that a witness speaks of, at most."""
+MOST_COMPONENTS = 64
+"""Principal directions of benign logits that a student speaks of, at most."""
 _CELLS = 5  # side of the last maps, at most
 
 
@@ -18,8 +18,8 @@ def _unit(channels_in: int, channels_out: int, stride: int = 1) -> list[nn.Modul
     return [convolution, nn.BatchNorm2d(channels_out), nn.ReLU()]
 
 
-class Witness(nn.Module):
-    """(B, colours, size, size) in [0, 1] -> (B, beliefs): the logits' principal components, as they should be.
+class Student(nn.Module):
+    """(B, colours, size, size) in [0, 1] -> (B, components): the logits' principal components, as they should be.
 
     It learns the classifier's answers on benign pictures (Hinton et al., 2015, without labels). A perturbation made for
     the classifier does little to another, differently built network, so that what the two say falls apart. Not of the
@@ -31,23 +31,23 @@ class Witness(nn.Module):
 
     def __init__(self, classes: int, colours: int, size: int, width: int = 24) -> None:
         super().__init__()
-        beliefs = min(classes, MOST_BELIEFS)
+        components = min(classes, MOST_COMPONENTS)
         steps: list[nn.Module] = [nn.PixelUnshuffle(2), *_unit(4 * colours, width), *_unit(width, 2 * width, 2)]
         channels, side = 2 * width, (size // 2 + 1) // 2
         steps += _unit(channels, channels)
         while side > _CELLS:
             steps += _unit(channels, 4 * width, 2)
             channels, side = 4 * width, (side + 1) // 2
-        self.steps = nn.Sequential(*steps, nn.Flatten(), nn.Linear(channels * side * side, beliefs))
+        self.steps = nn.Sequential(*steps, nn.Flatten(), nn.Linear(channels * side * side, components))
         self.register_buffer("centre", torch.zeros(classes))
-        self.register_buffer("basis", torch.zeros(classes, beliefs))
+        self.register_buffer("basis", torch.zeros(classes, components))
 
     def forward(self, pictures: Tensor) -> Tensor:
         said: Tensor = self.steps(pictures - 0.5)
         return said
 
-    def beliefs(self, logits: Tensor) -> Tensor:
-        """Return the principal components of logits (B, classes), (B, beliefs): the largest has a variance of 1."""
+    def components(self, logits: Tensor) -> Tensor:
+        """Return the principal components of logits (B, classes), (B, components): the largest has a variance of 1."""
         return torch.matmul(logits - self.centre, self.basis)
 
     def fit(self, logits: Tensor) -> None:
