@@ -1,24 +1,29 @@
-"""From a configuration to a service's runtime: the only place that knows all the packages."""
+"""From a configuration to the runtime of a service: the only place that knows all the packages."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
+from taintwatch.alerts.endpoints import parse_endpoint
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.outbox import Identity, new_instance_id
 from taintwatch.alerts.publisher import Publisher
-from taintwatch.alerts.security import Security
+from taintwatch.alerts.replay_server import ReplayServer
+from taintwatch.alerts.security import LoopbackOnly, Security
 from taintwatch.cameras import Camera, CameraSet
 from taintwatch.config.digest import config_hash
-from taintwatch.config.sections import CameraSection, Config, VoteSection
+from taintwatch.config.sections import CameraSection, Config, EvidenceSection, VoteSection
 from taintwatch.deadlines import Deadlines
-from taintwatch.evidence.evidence import Evidence
+from taintwatch.evidence.evidence import Evidence, EvidenceSettings
+from taintwatch.evidence.reader import AlertReader
+from taintwatch.evidence.recorder import ClipSettings
 from taintwatch.faces.assembly import make_face_detection
-from taintwatch.keeping import open_evidence, open_replay, security_of
 from taintwatch.recovery import RecoveringClassifier
-from taintwatch.runtime import DetectionStack, RunLimits, Runtime
+from taintwatch.runtime import ConfigurationChange, DetectionStack, Runtime
 from taintwatch.sources.factory import open_source
 from taintwatch.sources.paced import PacedSource
 from taintwatch.vote.hold import Hold
@@ -30,12 +35,14 @@ from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
 __all__ = [
     "assemble",
     "identity_of",
-    "limits_of",
     "make_camera",
     "make_detection",
     "make_publisher",
     "make_voter",
     "model_settings",
+    "prepare_change",
+    "replay_beside",
+    "security_of",
 ]
 
 _log = logging.getLogger(__name__)
@@ -59,9 +66,33 @@ def assemble(config: Config, deadlines: Deadlines) -> Runtime:
     if not config.publish.enabled:
         if config.evidence.folder is not None:
             _log.warning("no alerts are kept: [evidence] keeps what is published, and publishing is switched off")
-        return Runtime(cameras, detection, None, identity)
+        return Runtime(config, cameras, detection, None, identity)
     publisher, evidence = make_publisher(config, identity, security, deadlines)
-    return Runtime(cameras, detection, publisher, identity, evidence)
+    return Runtime(config, cameras, detection, publisher, identity, evidence)
+
+
+def prepare_change(old: Config, new: Config, identity: Identity | None, deadlines: Deadlines) -> ConfigurationChange:
+    """Load what differs from `old` to `new`. Cameras that stay the same are left alone, and so is the model.
+
+    `identity`: what messages say of the daemon now; None where nothing is published. Raises what `assemble` raises;
+    then nothing was changed.
+    """
+    if not new.camera:
+        raise UsageError("the new configuration has no camera to watch")
+    removed = tuple(camera.name for camera in old.camera if camera not in new.camera)
+    added = tuple(make_camera(camera, deadlines) for camera in new.camera if camera not in old.camera)
+    identity = None if identity is None else replace(identity, config_hash=config_hash(new))
+    detection = None
+    if _detection_settings(old) != _detection_settings(new):
+        model, detection = make_detection(new, deadlines)
+        identity = None if identity is None else identity_of(new, model, identity.instance)
+    return ConfigurationChange(new, removed, added, detection, identity)
+
+
+def _detection_settings(config: Config) -> tuple[object, ...]:
+    """Return the settings that the detection stack is made of."""
+    speed = config.limits.max_batch, config.gate, config.gpu, config.faces
+    return config.model, config.detect, config.vote, config.publish.update_s, *speed
 
 
 def make_detection(config: Config, deadlines: Deadlines) -> tuple[LoadedModel, DetectionStack]:
@@ -100,18 +131,6 @@ def identity_of(config: Config, model: LoadedModel, instance: str) -> Identity:
         provider=card.provider,
         calibrated=model.calibration.calibrated,
         instance=instance,
-    )
-
-
-def limits_of(config: Config) -> RunLimits:
-    """Return the limits and intervals of a run."""
-    return RunLimits(
-        max_batch=config.limits.max_batch,
-        max_frames=config.limits.max_frames,
-        status_s=config.publish.status_s,
-        stop_s=config.limits.stop_s,
-        inference_s=config.limits.inference_s,
-        config_hash=config_hash(config),
     )
 
 
@@ -170,12 +189,12 @@ def make_publisher(
 ) -> tuple[Publisher, Evidence | None]:
     """Return the publisher, and what keeps the alerts before it sends them. What was opened is closed on failure."""
     with ExitStack() as opened:
-        evidence = open_evidence(config)
+        evidence = _open_evidence(config)
         replay = None
         if evidence is not None:
             opened.callback(evidence.close)
             deadline = deadlines.add("replay")
-            replay = open_replay(config, evidence, security, lambda: deadline.arm(REPLAY_LIMIT_S))
+            replay = _open_replay(config, evidence, security, lambda: deadline.arm(REPLAY_LIMIT_S))
             evidence.serve(replay)
         publisher = Publisher(
             identity,
@@ -189,3 +208,57 @@ def make_publisher(
         )
         opened.pop_all()
     return publisher, evidence
+
+
+def security_of(config: Config) -> Security:
+    """Return what decides who may connect. Raises `ConfigError` for keys that are missing, damaged or not private."""
+    curve = config.publish.curve
+    if curve.key is None or curve.clients is None:
+        return LoopbackOnly()
+    from taintwatch.alerts.security import CurveServer  # with its asyncio, which nobody else needs
+
+    return CurveServer.from_files(Path(curve.key), Path(curve.clients))
+
+
+def _open_evidence(config: Config) -> Evidence | None:
+    """Open the evidence folder; None where alerts are not to be kept. Raises `ConfigError`."""
+    settings = _evidence_settings(config.evidence)
+    return None if settings is None else Evidence(settings)
+
+
+def _evidence_settings(section: EvidenceSection) -> EvidenceSettings | None:
+    """Return what is to be kept; None: nothing."""
+    if section.folder is None:
+        return None
+    clips = ClipSettings(section.clip_before_s, section.clip_after_s, section.clip_fps, section.clip_width)
+    return EvidenceSettings(
+        folder=Path(section.folder),
+        images=section.images,
+        clips=clips,
+        keep_days=section.keep_days,
+        max_mb=section.max_mb,
+        min_free_mb=section.min_free_mb,
+        power_safe=section.power_safe,
+    )
+
+
+def _open_replay(config: Config, evidence: Evidence, security: Security, alive: Callable[[], None]) -> ReplayServer:
+    """Bind the socket that answers for missed alerts. Raises `PublishError`, `ConfigError`."""
+    endpoint = config.evidence.replay or replay_beside(config.publish.bind)
+    return ReplayServer(AlertReader(evidence.folder.database), endpoint, security=security, alive=alive)
+
+
+def replay_beside(bind: str) -> str:
+    """Return the endpoint next to the one where alerts are published. Raises `ConfigError` where there is none."""
+    try:
+        parsed = parse_endpoint(bind)
+    except ValueError as error:
+        raise ConfigError(f"Alerts cannot be published on '{bind}': {error}.") from error
+    if parsed.transport != "tcp":
+        return f"{bind}.replay"
+    start = bind.rpartition(":")[0]
+    if parsed.port == "*":
+        return bind
+    if int(parsed.port) >= 65_535:
+        raise ConfigError(f"No port follows that of {bind}. Give [evidence] a replay endpoint of its own.")
+    return f"{start}:{int(parsed.port) + 1}"

@@ -52,7 +52,7 @@ def _fixed_changes(table: str, before: Any, after: Any) -> list[str]:
 
 
 class Reloader:
-    """Turns requests to reload into changes. Used by the service's thread.
+    """Turns requests to reload into changes of the runtime. Used by the service's thread.
 
     However often it is asked while it loads, it loads once more afterwards. What cannot be used is told in the log and
     to the service manager, and changes nothing.
@@ -60,58 +60,52 @@ class Reloader:
 
     def __init__(
         self,
-        config: Config,
+        current: Callable[[], Config],
         read: Callable[[], Config],
         prepare: Callable[[Config, Config], ConfigurationChange],
         notifier: Notifier,
         *,
-        asked: threading.Event | None = None,
+        requested: threading.Event | None = None,
         deadline: Deadline | None = None,
     ) -> None:
-        """`read` reads the configuration again; `prepare` loads what differs from the old one to the new one.
+        """`current` gives the configuration in use, `read` reads it anew; `prepare` loads what differs between them.
 
-        Both may raise `TaintwatchError`, and `prepare` may take long: they run in a thread of their own. `asked` is
-        what asks: a signal handler may set it.
+        `read` and `prepare` may raise `TaintwatchError`, and `prepare` may take long: they run in a thread of their
+        own. `requested` asks for a reload: a signal handler may set it.
         """
         self.refused: str | None = None
         """Why the last reload changed nothing; None where it was taken over, or nothing was asked."""
-        self._config = config
+        self._current = current
         self._read = read
         self._prepare = prepare
         self._notifier = notifier
         self._deadline = deadline or Deadline("reload")
-        self._asked = asked or threading.Event()
+        self._requested = requested or threading.Event()
         self._thread: threading.Thread | None = None
-        self._result: tuple[Config, ConfigurationChange] | str | None = None
-
-    @property
-    def config(self) -> Config:
-        """The configuration in use."""
-        return self._config
+        self._result: ConfigurationChange | str | None = None
 
     def poll(self) -> ConfigurationChange | None:
-        """Start what was asked for; return a change once it is ready. Then call `done` when it was made."""
+        """Start what was asked for; return a change once it is ready. Call `done` once it is applied."""
         if self._thread is not None and not self._thread.is_alive():
             self._thread = None
             return self._take()
-        if self._thread is None and self._asked.is_set():
-            self._asked.clear()
+        if self._thread is None and self._requested.is_set():
+            self._requested.clear()
             self._notifier.reloading()
-            self._thread = threading.Thread(target=self._load, args=(self._config,), name="reload", daemon=True)
+            self._thread = threading.Thread(target=self._load, args=(self._current(),), name="reload", daemon=True)
             self._thread.start()
         return None
 
     def done(self) -> None:
-        """Say that the change was made."""
+        """Say that the change was applied."""
         _log.info("reloaded")
         self._notifier.ready("reloaded")
 
     def _take(self) -> ConfigurationChange | None:
         result, self._result = self._result, None
-        if isinstance(result, tuple):
-            self._config, change = result
+        if isinstance(result, ConfigurationChange):
             self.refused = None
-            return change
+            return result
         self.refused = result or "reading it failed unexpectedly"
         _log.error("the new configuration is not used, the old one stays: %s", self.refused)
         self._notifier.ready(f"reload refused: {self.refused}")
@@ -122,7 +116,7 @@ class Reloader:
         try:
             new = self._read()
             refuse_what_takes_a_restart(old, new)
-            self._result = (new, self._prepare(old, new))
+            self._result = self._prepare(old, new)
         except TaintwatchError as error:
             self._result = str(error)
         finally:

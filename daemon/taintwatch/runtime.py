@@ -1,14 +1,15 @@
-"""What a service is made of, how long it may take, and what is exchanged while it runs."""
+"""What runs now, and its only owner: a reload changes it here, and everybody else asks here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.outbox import Identity
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.cameras import Camera, CameraSet
+from taintwatch.config.sections import Config
 from taintwatch.evidence.evidence import Evidence
 from taintwatch.pipeline import Step, watch
 from taintwatch.vote.voter import Voter
@@ -16,7 +17,7 @@ from taintwatch_models.classifier import Classifier
 from taintwatch_models.loading import LoadedModel
 from taintwatch_models.records import Detector
 
-__all__ = ["ConfigurationChange", "DetectionStack", "RunLimits", "Runtime"]
+__all__ = ["ConfigurationChange", "DetectionStack", "Runtime"]
 
 
 def _never() -> str | None:
@@ -46,39 +47,83 @@ class DetectionStack:
 
 
 @dataclass(frozen=True, slots=True)
-class Runtime:
-    """What a service drives, ready made."""
-
-    cameras: CameraSet
-    detection: DetectionStack
-    publisher: Publisher | None
-    identity: Identity | None = None
-    """What the publisher was made with."""
-    evidence: Evidence | None = None
-    """Where alerts are kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunLimits:
-    """The limits and intervals of a run."""
-
-    max_batch: int = 4
-    max_frames: int | None = None
-    status_s: float = 5.0
-    stop_s: float = 2.0
-    inference_s: float = 30.0
-    """One batch that takes longer hangs."""
-    config_hash: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class ConfigurationChange:
     """What a new configuration changes in a service that runs. Everything in it is loaded and checked."""
 
-    plan: RunLimits
+    config: Config
     removed: tuple[str, ...] = ()
     added: tuple[Camera, ...] = ()
     """A camera that changed is in both."""
     detection: DetectionStack | None = None
+    """None: the one in use stays."""
     identity: Identity | None = None
     """None where nothing is published."""
+
+
+class Runtime:
+    """The configuration in use and what was made of it.
+
+    `apply` and `identify` are called by the service's thread; any thread may read, and sees either the old or the new.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        cameras: CameraSet,
+        detection: DetectionStack,
+        publisher: Publisher | None = None,
+        identity: Identity | None = None,
+        evidence: Evidence | None = None,
+    ) -> None:
+        """`identity`: what the publisher was made with; `evidence`: where alerts are kept."""
+        self.cameras = cameras
+        self.publisher = publisher
+        self.evidence = evidence
+        self._config = config
+        self._detection = detection
+        self._identity = self._published = identity
+
+    @property
+    def config(self) -> Config:
+        """The configuration in use."""
+        return self._config
+
+    @property
+    def detection(self) -> DetectionStack:
+        """What turns frames into alerts now."""
+        return self._detection
+
+    @property
+    def identity(self) -> Identity | None:
+        """What messages say of this daemon while its model runs as it did at the start; None: nothing is published."""
+        return self._identity
+
+    @property
+    def endpoint(self) -> str | None:
+        """Where alerts are published."""
+        return None if self.publisher is None else self.publisher.endpoint
+
+    def identify(self) -> None:
+        """Let every message say what really runs the model now: it may have failed, and been replaced."""
+        if self.publisher is None or self._identity is None:
+            return
+        degraded = self._detection.degraded() is not None
+        identity = replace(self._identity, provider=self._detection.classifier.card.provider, degraded=degraded)
+        if identity != self._published:
+            self._published = identity
+            self.publisher.identify(identity)
+
+    def apply(self, change: ConfigurationChange) -> Sequence[Camera]:
+        """Take a new configuration into use, and return the cameras that it removed.
+
+        The alerts of the removed cameras, and all of them where the detection stack is exchanged, were ended before.
+        """
+        if change.detection is not None:
+            self._detection.release()
+            self._detection = change.detection
+        self._config, self._identity = change.config, change.identity
+        self.identify()
+        removed = self.cameras.change(change.removed, change.added)
+        if self.publisher is not None:
+            self.publisher.expect_cameras([camera.name for camera in change.added])
+        return removed

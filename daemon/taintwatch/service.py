@@ -4,48 +4,28 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Protocol
 
 from taintwatch.alerts.messages import MessageError
-from taintwatch.cameras import CameraState, CameraStatus
+from taintwatch.cameras import Camera, CameraSet, CameraState, CameraStatus
+from taintwatch.config.digest import config_hash
 from taintwatch.deadlines import Deadlines
-from taintwatch.limited import Limited
 from taintwatch.pipeline import Step
 from taintwatch.records import Alert
-from taintwatch.runtime import ConfigurationChange, DetectionStack, RunLimits, Runtime
-from taintwatch.status import Ending, Meter, RunStatus, Summary
-from taintwatch_models.classifier import ModelCard, Rejected
+from taintwatch.runtime import ConfigurationChange, Runtime
+from taintwatch.status import Ending, Meter, Reporter, RunStatus, Summary
+from taintwatch_models.classifier import Rejected
+from taintwatch_models.records import Frame
 
-__all__ = ["Changes", "DetectionStack", "Reporter", "RunLimits", "Runtime", "Service"]
+__all__ = ["Changes", "Service"]
 
 _log = logging.getLogger(__name__)
 
 WAIT_S = 0.2  # how soon a signal is noticed while no frame comes
 LOOK_S = 0.2  # how often the cameras' states are looked at
 CLOSE_GRACE_S = 30.0  # beyond `stop_s`: closing that takes longer hangs
-
-
-class Reporter(Protocol):
-    """Whatever tells a person, or a program that reads our output, what happens."""
-
-    def started(self, card: ModelCard, cameras: Sequence[CameraStatus], endpoint: str | None) -> None:
-        """All is loaded and the cameras are about to start."""
-        ...
-
-    def alert(self, alert: Alert) -> None:
-        """An alert was raised, updated or cleared."""
-        ...
-
-    def progress(self, status: RunStatus) -> None:
-        """Some time has passed; called a few times a second."""
-        ...
-
-    def finished(self, summary: Summary) -> None:
-        """The run is over."""
-        ...
 
 
 class Changes(Protocol):
@@ -67,7 +47,6 @@ class Service:
         self,
         runtime: Runtime,
         reporter: Reporter,
-        plan: RunLimits,
         *,
         stopping: Callable[[], bool],
         changes: Changes | None = None,
@@ -78,17 +57,15 @@ class Service:
         """`observe` is shown every step. `deadlines` learns that the inference hangs, and forgets removed cameras."""
         self._runtime = runtime
         self._reporter = reporter
-        self._plan = plan
         self._stopping = stopping
-        self._swaps = changes
+        self._changes = changes
         self._deadlines = deadlines or Deadlines()
         self._deadline = self._deadlines.add("inference")
         self._observe = observe
         self._clock = clock
         self._meter = Meter(clock)
-        self._supply = Limited(runtime.cameras, plan.max_frames)
+        self._supply = _FrameLimit(runtime.cameras, runtime.config.limits.max_frames)
         self._next_look = self._next_status = clock()
-        self._said = runtime.identity
         self._reconnects: dict[str, int] = {}
         self._closed: set[str] = set()
 
@@ -98,14 +75,13 @@ class Service:
         Raises `SourceError` where no source could be opened at all.
         """
         runtime, card = self._runtime, self._runtime.detection.classifier.card
-        endpoint = None if runtime.publisher is None else runtime.publisher.endpoint
-        self._reporter.started(card, runtime.cameras.statuses(), endpoint)
-        _log.info("watching with %s on %s, alerts on %s", card.name, card.provider, endpoint)
+        self._reporter.started(card, runtime.cameras.statuses(), runtime.endpoint)
+        _log.info("watching with %s on %s, alerts on %s", card.name, card.provider, runtime.endpoint)
         try:
             self._end_what_was_left_open()
             runtime.cameras.start()
             while not self._stopping() and not self._supply.finished:
-                self._watch_until_swapped()
+                self._watch_until_changed()
         finally:
             self._close()
         summary = self._summary()
@@ -119,30 +95,30 @@ class Service:
             for alert in self._runtime.evidence.interrupted():
                 self._tell(alert)
 
-    def _watch_until_swapped(self) -> None:
+    def _watch_until_changed(self) -> None:
         """Watch to the end, or until what judges was exchanged: a generator that has begun keeps what it was given."""
         detection = self._runtime.detection
-        self._promise()
+        self._arm_deadline()
         for steps in detection.watch(
             self._supply,
             detection.classifier,
             detection.detectors,
             detection.voter,
             detection.tracker,
-            max_batch=self._plan.max_batch,
+            max_batch=self._runtime.config.limits.max_batch,
             wait_s=WAIT_S,
             stopping=self._stopping,
         ):
-            self._promise()
+            self._arm_deadline()
             for step in steps:
                 self._take(step)
             self._do_what_is_due()
-            if self._swap():
+            if self._apply_change():
                 return
 
-    def _promise(self) -> None:
+    def _arm_deadline(self) -> None:
         """Say until when the next batch must have come and been judged."""
-        self._deadline.arm(WAIT_S + self._plan.inference_s)
+        self._deadline.arm(WAIT_S + self._runtime.config.limits.inference_s)
 
     def _take(self, step: Step) -> None:
         self._meter.see(step)
@@ -165,53 +141,36 @@ class Service:
         self._meter.see_alert(alert)
         _log.info("camera %s, alert %s %s: %s", alert.camera, alert.event_id, alert.state.value, alert.label_name)
         if self._runtime.publisher is not None:
-            self._identify()
+            self._runtime.identify()
             try:
                 self._runtime.publisher.publish_alert(alert)
             except MessageError as error:
                 _log.error("alert %s was not published: %s", alert.event_id, error)
         self._reporter.alert(alert)
 
-    def _identify(self) -> None:
-        """Let every message say what really runs the model now: it may have failed, and been replaced."""
-        runtime = self._runtime
-        if runtime.publisher is None or runtime.identity is None:
-            return
-        degraded = runtime.detection.degraded() is not None
-        identity = replace(runtime.identity, provider=runtime.detection.classifier.card.provider, degraded=degraded)
-        if identity != self._said:
-            self._said = identity
-            runtime.publisher.identify(identity)
-
-    def _swap(self) -> bool:
-        """Exchange what a reload brought; return whether something was."""
-        change = None if self._swaps is None else self._swaps.poll()
-        if change is None or self._swaps is None:
+    def _apply_change(self) -> bool:
+        """Take what a reload brought into use; return whether there was something."""
+        change = None if self._changes is None else self._changes.poll()
+        if change is None or self._changes is None:
             return False
         if change.detection is not None:
             for alert in self._runtime.detection.tracker.close_all():
                 self._tell(alert)
-            self._runtime.detection.release()
-            self._runtime = replace(self._runtime, detection=change.detection)
-        self._plan = change.plan
-        self._runtime = replace(self._runtime, identity=change.identity)
-        self._identify()
-        self._exchange_cameras(change)
-        self._swaps.done()
-        return True
-
-    def _exchange_cameras(self, change: ConfigurationChange) -> None:
         for name in change.removed:
             self._end_alert(name)
             self._reconnects.pop(name, None)
             self._closed.discard(name)
-        for camera in self._runtime.cameras.change(change.removed, change.added):
-            self._deadlines.remove(camera.deadline)
-            if self._runtime.publisher is not None:
-                self._publish_status(self._meter.status((camera.status(),), 0))
-                self._runtime.publisher.retire(camera.name)
+        for camera in self._runtime.apply(change):
+            self._retire(camera)
+        self._changes.done()
+        return True
+
+    def _retire(self, camera: Camera) -> None:
+        """Forget a camera that a reload removed, and say the last of it."""
+        self._deadlines.remove(camera.deadline)
         if self._runtime.publisher is not None:
-            self._runtime.publisher.expect_cameras([camera.name for camera in change.added])
+            self._publish_status(self._meter.status((camera.status(),), 0))
+            self._runtime.publisher.retire(camera.name)
 
     def _do_what_is_due(self) -> None:
         now = self._clock()
@@ -221,13 +180,13 @@ class Service:
         cameras = self._runtime.cameras.statuses()
         for camera in cameras:
             self._follow(camera)
-        self._identify()
+        self._runtime.identify()
         detection = self._runtime.detection
         provider = detection.classifier.card.provider
         status = self._meter.status(cameras, len(detection.tracker.open_alerts()), provider, detection.degraded())
         self._reporter.progress(status)
         if now >= self._next_status:
-            self._next_status = now + self._plan.status_s
+            self._next_status = now + self._runtime.config.publish.status_s
             self._publish_status(status)
 
     def _follow(self, camera: CameraStatus) -> None:
@@ -257,8 +216,8 @@ class Service:
 
         Each is done even where one before it fails.
         """
-        give_up = self._clock() + self._plan.stop_s
-        self._deadline.arm(self._plan.stop_s + CLOSE_GRACE_S)
+        give_up = self._clock() + self._runtime.config.limits.stop_s
+        self._deadline.arm(self._runtime.config.limits.stop_s + CLOSE_GRACE_S)
         with ExitStack() as closing:  # called back in reverse
             closing.callback(self._deadline.disarm)
             closing.callback(self._runtime.detection.release)
@@ -269,7 +228,7 @@ class Service:
                 self._tell(alert)
 
     def _stop_cameras(self) -> None:
-        if not self._runtime.cameras.stop(self._plan.stop_s / 2):
+        if not self._runtime.cameras.stop(self._runtime.config.limits.stop_s / 2):
             _log.warning("a camera did not stop in time and was left behind")
         self._publish_status(self._meter.status(self._runtime.cameras.statuses(), 0))
 
@@ -279,7 +238,7 @@ class Service:
 
     def _close_evidence(self) -> None:
         if self._runtime.evidence is not None:
-            self._runtime.evidence.close(self._plan.stop_s)
+            self._runtime.evidence.close(self._runtime.config.limits.stop_s)
 
     def _summary(self) -> Summary:
         card = self._runtime.detection.classifier.card
@@ -290,8 +249,34 @@ class Service:
             ending,
             provider=card.provider,
             model=card.name,
-            config_hash=self._plan.config_hash,
+            config_hash=config_hash(self._runtime.config),
         )
+
+
+class _FrameLimit:
+    """Cameras that are finished after so many frames."""
+
+    def __init__(self, cameras: CameraSet, limit: int | None) -> None:
+        self._cameras = cameras
+        self._left = limit
+
+    @property
+    def reached(self) -> bool:
+        """Whether the limit was reached."""
+        return self._left == 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether there will be no further frame."""
+        return self.reached or self._cameras.finished
+
+    def next_batch(self, max_batch: int, wait_s: float) -> list[Frame]:
+        """Return what the cameras give, but never more than is left."""
+        room = max_batch if self._left is None else min(max_batch, self._left)
+        batch = self._cameras.next_batch(room, wait_s)
+        if self._left is not None:
+            self._left -= len(batch)
+        return batch
 
 
 def _is_round(count: int) -> bool:

@@ -1,4 +1,4 @@
-"""What is counted while frames are watched, and the records that say it. The only place that counts."""
+"""What is counted while frames are watched, the records that say it, and who is told. The only place that counts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from taintwatch.alerts.bodies import CameraState as PublishedState
 from taintwatch.alerts.bodies import CameraStatus as PublishedStatus
 from taintwatch.cameras import CameraState, CameraStatus
 from taintwatch.pipeline import Step
 from taintwatch.records import Alert, AlertState
-from taintwatch_models.classifier import Rejected
+from taintwatch_models.classifier import ModelCard, Rejected
 
-__all__ = ["Ending", "Meter", "Rate", "RunStatus", "Summary"]
+__all__ = ["Ending", "Meter", "Rate", "Reporter", "Reporters", "RunStatus", "Summary"]
 
 OF_LATE = 120  # frames over which a rate "of late" is taken
 SMOOTHING = 0.1  # weight of the newest frame in a time "of late"
@@ -92,6 +93,49 @@ class Summary:
     ending: Ending
     unchecked: int = 0
     """Frames that the gate let pass."""
+
+
+class Reporter(Protocol):
+    """Whatever tells a person, or a program that reads our output, what happens."""
+
+    def started(self, card: ModelCard, cameras: Sequence[CameraStatus], endpoint: str | None) -> None:
+        """All is loaded and the cameras are about to start."""
+        ...
+
+    def alert(self, alert: Alert) -> None:
+        """An alert was raised, updated or cleared."""
+        ...
+
+    def progress(self, status: RunStatus) -> None:
+        """Some time has passed; called a few times a second."""
+        ...
+
+    def finished(self, summary: Summary) -> None:
+        """The run is over."""
+        ...
+
+
+class Reporters:
+    """Several reporters as one."""
+
+    def __init__(self, *reporters: Reporter) -> None:
+        self._reporters = reporters
+
+    def started(self, card: ModelCard, cameras: Sequence[CameraStatus], endpoint: str | None) -> None:
+        for reporter in self._reporters:
+            reporter.started(card, cameras, endpoint)
+
+    def alert(self, alert: Alert) -> None:
+        for reporter in self._reporters:
+            reporter.alert(alert)
+
+    def progress(self, status: RunStatus) -> None:
+        for reporter in self._reporters:
+            reporter.progress(status)
+
+    def finished(self, summary: Summary) -> None:
+        for reporter in self._reporters:
+            reporter.finished(summary)
 
 
 class Rate:

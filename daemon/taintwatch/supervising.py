@@ -15,9 +15,8 @@ from taintwatch.config.sections import MetricsSection
 from taintwatch.pipeline import Step
 from taintwatch.records import Alert
 from taintwatch.runtime import Runtime
-from taintwatch.service import Reporter
 from taintwatch.service_manager import Notifier, Watchdog
-from taintwatch.status import RunStatus, Summary
+from taintwatch.status import Reporter, RunStatus, Summary
 from taintwatch_models.classifier import ModelCard
 
 if TYPE_CHECKING:
@@ -26,32 +25,9 @@ if TYPE_CHECKING:
     from taintwatch.metrics.server import Page
     from taintwatch.web.stream import AudienceStats
 
-__all__ = ["Monitoring", "Reporters", "ServiceManagerReporter", "status_line"]
+__all__ = ["Monitoring", "ServiceManagerReporter", "status_line"]
 
 TELL_EVERY_S = 5.0  # the status line goes to the service manager, unless a camera's state changed
-
-
-class Reporters:
-    """Several reporters as one."""
-
-    def __init__(self, *reporters: Reporter) -> None:
-        self._reporters = reporters
-
-    def started(self, card: ModelCard, cameras: Sequence[CameraStatus], endpoint: str | None) -> None:
-        for reporter in self._reporters:
-            reporter.started(card, cameras, endpoint)
-
-    def alert(self, alert: Alert) -> None:
-        for reporter in self._reporters:
-            reporter.alert(alert)
-
-    def progress(self, status: RunStatus) -> None:
-        for reporter in self._reporters:
-            reporter.progress(status)
-
-    def finished(self, summary: Summary) -> None:
-        for reporter in self._reporters:
-            reporter.finished(summary)
 
 
 class ServiceManagerReporter:

@@ -16,9 +16,11 @@ from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.subscriber import Subscriber
 from taintwatch.cameras import Backoff, Camera, CameraSet
 from taintwatch.config.load import parse_config
+from taintwatch.config.sections import Config, PublishSection
 from taintwatch.records import Alert, AlertState
 from taintwatch.recovery import FAILURES, RecoveringClassifier
-from taintwatch.service import DetectionStack, RunLimits, Runtime, Service
+from taintwatch.runtime import DetectionStack, Runtime
+from taintwatch.service import Service
 from taintwatch.sources.base import Grab
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.voter import Voter
@@ -198,7 +200,8 @@ def test_capture_goes_on_and_every_alert_says_what_it_was_made_with(tmp_path: Pa
     detection = DetectionStack(
         classifier, (FakeDetector(),), voter, AlertTracker(update_every_s=0), classifier.degraded, classifier.close
     )
-    runtime = Runtime(CameraSet([Camera("door", Attack())]), detection, publisher, identity)
+    config = Config(publish=PublishSection(status_s=0.05))
+    runtime = Runtime(config, CameraSet([Camera("door", Attack())]), detection, publisher, identity)
     reporter = FakeReporter()
     with Subscriber(publisher.endpoint) as subscriber:
         next_event(subscriber)  # a heartbeat: it is connected
@@ -206,7 +209,6 @@ def test_capture_goes_on_and_every_alert_says_what_it_was_made_with(tmp_path: Pa
         service = Service(
             runtime,
             reporter,
-            RunLimits(status_s=0.05),
             stopping=lambda: _script(next(steps), first, fallback, reporter),
         )
         summary = service.run()

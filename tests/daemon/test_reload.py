@@ -10,17 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from taintwatch.assembly import assemble, limits_of
+from taintwatch.assembly import assemble, prepare_change
 from taintwatch.config.load import load_config, parse_config
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
 from taintwatch.records import Alert, AlertState
 from taintwatch.reload import Reloader, refuse_what_takes_a_restart
-from taintwatch.runtime import ConfigurationChange, RunLimits
+from taintwatch.runtime import ConfigurationChange
 from taintwatch.service import Service
 from taintwatch.service_manager import Notifier
 from taintwatch.status import RunStatus
-from taintwatch.swapping import Preparer
 from taintwatch_models.errors import ConfigError, SourceError, TaintwatchError
 from tests.daemon.notify_socket import NotifySocket
 from tests.daemon.test_service import FakeReporter
@@ -66,7 +65,7 @@ def test_everything_else_is_not(text: str) -> None:
 def test_only_the_cameras_that_differ_are_exchanged() -> None:
     old = config(CAMERA.format("same", "1") + CAMERA.format("moved", "1") + CAMERA.format("gone", "1"))
     new = config(CAMERA.format("new", "1") + CAMERA.format("same", "1") + CAMERA.format("moved", "2"))
-    change = Preparer(None, Deadlines())(old, new)
+    change = prepare_change(old, new, None, Deadlines())
     assert change.removed == ("moved", "gone")
     assert [camera.name for camera in change.added] == ["new", "moved"]
     assert change.detection is None
@@ -75,9 +74,9 @@ def test_only_the_cameras_that_differ_are_exchanged() -> None:
 def test_a_camera_that_can_never_work_spoils_it_all() -> None:
     old = config(CAMERA.format("a", "1"))
     with pytest.raises(SourceError, match="does not exist"):
-        Preparer(None, Deadlines())(old, config('[[camera]]\nname = "b"\nsource = "/no/such.mp4"\n'))
+        prepare_change(old, config('[[camera]]\nname = "b"\nsource = "/no/such.mp4"\n'), None, Deadlines())
     with pytest.raises(TaintwatchError, match="no camera"):
-        Preparer(None, Deadlines())(old, config(""))
+        prepare_change(old, config(""), None, Deadlines())
 
 
 class Reloads:
@@ -89,17 +88,22 @@ class Reloads:
         self.manager = manager
         self.prepared: list[tuple[Config, Config]] = []
         self.notifier = Notifier(manager.address)
-        self.reloader = Reloader(config(""), lambda: self.read(), self._prepare, self.notifier, asked=self.asked)
+        self.current = config("")
+        self.reloader = Reloader(
+            lambda: self.current, lambda: self.read(), self._prepare, self.notifier, requested=self.asked
+        )
 
     def _prepare(self, old: Config, new: Config) -> ConfigurationChange:
         self.prepared.append((old, new))
-        return ConfigurationChange(RunLimits(status_s=new.publish.status_s))
+        return ConfigurationChange(new)
 
     def poll_until_told(self) -> ConfigurationChange | None:
         """Poll as a service does until there is a change, or a refusal was told."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             change = self.reloader.poll()
+            if change is not None:
+                self.current = change.config
             if change is not None or self.reloader.refused is not None:
                 return change
             time.sleep(0.005)
@@ -124,7 +128,7 @@ def test_a_reload_is_announced_and_its_end_told(reloads: Reloads) -> None:
     reloads.asked.set()
     change = reloads.poll_until_told()
     assert change is not None
-    assert change.plan.status_s == 9
+    assert change.config.publish.status_s == 9
     (message,) = reloads.manager.waiting()
     assert (message["RELOADING"], message["MONOTONIC_USEC"].isdigit()) == ("1", True)
     reloads.reloader.done()
@@ -199,11 +203,14 @@ class Site:
     def running(self) -> Iterator[Reloader]:
         first, deadlines, stop = load_config(self.file), Deadlines(), threading.Event()
         runtime = assemble(first, deadlines)
-        preparer = Preparer(runtime.identity, deadlines)
-        reloader = Reloader(first, lambda: load_config(self.file), preparer, Notifier(None), asked=self.asked)
-        service = Service(
-            runtime, self.reporter, limits_of(first), stopping=stop.is_set, changes=reloader, deadlines=deadlines
+        reloader = Reloader(
+            lambda: runtime.config,
+            lambda: load_config(self.file),
+            lambda old, new: prepare_change(old, new, runtime.identity, deadlines),
+            Notifier(None),
+            requested=self.asked,
         )
+        service = Service(runtime, self.reporter, stopping=stop.is_set, changes=reloader, deadlines=deadlines)
         thread = threading.Thread(target=service.run)
         thread.start()
         try:

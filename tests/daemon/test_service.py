@@ -12,8 +12,11 @@ import pytest
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.cameras import Camera, CameraSet, CameraStatus
+from taintwatch.config.sections import Config
+from taintwatch.config.speed import LimitsSection
 from taintwatch.records import Alert, AlertState
-from taintwatch.service import DetectionStack, RunLimits, Runtime, Service
+from taintwatch.runtime import DetectionStack, Runtime
+from taintwatch.service import Service
 from taintwatch.sources.base import Grab
 from taintwatch.status import Ending, RunStatus, Summary
 from taintwatch.vote.hold import Hold
@@ -90,12 +93,13 @@ def service(
     sources: dict[str, FakeSource],
     *,
     classifier: FakeClassifier | None = None,
-    plan: RunLimits | None = None,
+    limits: LimitsSection | None = None,
     stop_after: int | None = None,
 ) -> tuple[Service, FakeReporter, FakePublisher]:
     reporter, publisher = FakeReporter(), FakePublisher()
     model = classifier or FakeClassifier()
     runtime = Runtime(
+        Config(limits=limits or LimitsSection(max_batch=1)),
         cameras=CameraSet([Camera(name, source) for name, source in sources.items()]),
         detection=DetectionStack(model, (FakeDetector(),), Voter(KofN(2, 3), hold=Hold(0, 0)), AlertTracker()),
         publisher=cast(Publisher, publisher),
@@ -104,7 +108,7 @@ def service(
     def stopping() -> bool:
         return stop_after is not None and sum(model.batches) >= stop_after
 
-    return Service(runtime, reporter, plan or RunLimits(max_batch=1), stopping=stopping), reporter, publisher
+    return Service(runtime, reporter, stopping=stopping), reporter, publisher
 
 
 def test_an_attack_is_published_and_reported_alike() -> None:
@@ -130,7 +134,7 @@ def test_an_alert_that_is_open_at_the_end_is_cleared_before_the_socket_is_closed
 
 def test_a_camera_that_ends_clears_its_alert_while_others_go_on() -> None:
     sources = {"short": FakeSource([ATTACK] * 3), "long": FakeSource([BENIGN] * 3000)}
-    run, reporter, _ = service(sources, plan=RunLimits(max_batch=2))
+    run, reporter, _ = service(sources, limits=LimitsSection(max_batch=2))
     run.run()
     assert [(alert.camera, alert.state) for alert in reporter.alerts] == [
         ("short", AlertState.RAISED),
@@ -145,7 +149,7 @@ def test_it_stops_when_told_to_and_says_so() -> None:
 
 
 def test_the_limit_of_frames_is_exact_whatever_the_batch() -> None:
-    run, _, _ = service({"door": FakeSource([BENIGN] * 1000)}, plan=RunLimits(max_batch=4, max_frames=10))
+    run, _, _ = service({"door": FakeSource([BENIGN] * 1000)}, limits=LimitsSection(max_batch=4, max_frames=10))
     summary = run.run()
     assert (summary.frames, summary.ending) == (10, Ending.LIMIT)
 

@@ -15,8 +15,11 @@ import pytest
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.cameras import Backoff, Camera, CameraSet
+from taintwatch.config.sections import Config
+from taintwatch.config.speed import LimitsSection
 from taintwatch.deadlines import Deadline, Deadlines
-from taintwatch.service import DetectionStack, RunLimits, Runtime, Service
+from taintwatch.runtime import DetectionStack, Runtime
+from taintwatch.service import Service
 from taintwatch.service_manager import Notifier, Watchdog, look_every_s
 from taintwatch.sources.base import Grab
 from taintwatch.supervising import ServiceManagerReporter
@@ -121,7 +124,6 @@ def running(tmp_path: Path, source: Callable[[Running], LiveSource]) -> Iterator
             service = Service(
                 _runtime(run, source(run), deadlines),
                 ServiceManagerReporter(notifier, watchdog),
-                RunLimits(inference_s=LIMIT_S),
                 stopping=stop.is_set,
                 deadlines=deadlines,
             )
@@ -152,7 +154,7 @@ def _runtime(run: Running, source: LiveSource, deadlines: Deadlines) -> Runtime:
     detection = DetectionStack(
         HangingClassifier(run.inference), (FakeDetector(),), Voter(KofN(2, 3), hold=Hold(0, 0)), AlertTracker()
     )
-    return Runtime(CameraSet([camera]), detection, publisher)
+    return Runtime(Config(limits=LimitsSection(inference_s=LIMIT_S)), CameraSet([camera]), detection, publisher)
 
 
 def test_it_is_fed_while_all_is_well(tmp_path: Path) -> None:

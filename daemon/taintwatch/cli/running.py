@@ -15,25 +15,23 @@ from pathlib import Path
 from types import FrameType
 
 from taintwatch.alerts.outbox import new_instance_id
-from taintwatch.assembly import assemble, identity_of, limits_of, make_detection, make_publisher
+from taintwatch.assembly import assemble, identity_of, make_detection, make_publisher, prepare_change, security_of
 from taintwatch.cli.extent import Extent, extent_of, videos_extent
 from taintwatch.cli.report_human import HumanReporter
 from taintwatch.cli.report_json import JsonReporter
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
 from taintwatch.footage.running import FootageRun, footage_of
-from taintwatch.keeping import security_of
 from taintwatch.logs import failed_threads_to_log, set_up_logging
 from taintwatch.memory import MemoryKeeper
 from taintwatch.pipeline import Step
 from taintwatch.recovery import LOAD_LIMIT_S
 from taintwatch.reload import Reloader
 from taintwatch.runtime import Runtime
-from taintwatch.service import Reporter, Service
+from taintwatch.service import Service
 from taintwatch.service_manager import Notifier, Watchdog, look_every_s, supervision
-from taintwatch.status import Summary
-from taintwatch.supervising import Monitoring, Reporters, ServiceManagerReporter
-from taintwatch.swapping import Preparer
+from taintwatch.status import Reporter, Reporters, Summary
+from taintwatch.supervising import Monitoring, ServiceManagerReporter
 from taintwatch.web.page import Page
 
 __all__ = ["reload_on_hangup", "run_config", "stop_on_signals"]
@@ -72,25 +70,24 @@ def run_config(
         reporter = stack.enter_context(_reporter(config, as_json, quiet))
         runtime = _load(config, deadlines)
         manager = ServiceManagerReporter(notifier, watchdog)
-        page = Page(config, runtime)
+        page = Page(runtime)
         monitoring = Monitoring(config.metrics, manager, watchdog, page.stats)
         monitoring.start(runtime, stack)
         reloader = Reloader(
-            config,
+            lambda: runtime.config,
             read_again or (lambda: config),
-            Preparer(runtime.identity, deadlines),
+            lambda old, new: prepare_change(old, new, runtime.identity, deadlines),
             notifier,
-            asked=hangups,
+            requested=hangups,
             deadline=deadlines.add("reload"),
         )
         manager.refusal = lambda: reloader.refused
-        page.start(lambda: reloader.config, stack)
+        page.start(stack)
         service = Service(
             runtime,
             Reporters(reporter, manager, *monitoring.reporters(), *page.reporters()),
-            limits_of(config),
             stopping=stopping.is_set,
-            changes=page.following(reloader),
+            changes=reloader,
             deadlines=deadlines,
             observe=_both(monitoring.observe, page.observe),
         )

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from taintwatch.assembly import assemble, limits_of
+from taintwatch.assembly import assemble
 from taintwatch.cameras import CameraStatus
 from taintwatch.config.lines import KeyPath
 from taintwatch.config.load import load_config
@@ -124,7 +124,6 @@ def perform(
         service = Service(
             runtime,
             _Silent(),
-            limits_of(config),
             stopping=lambda: stopping() or director.over,
             deadlines=deadlines,
             observe=observe,

@@ -20,10 +20,9 @@ from taintwatch.footage.mapping import Finished, Task, map_resumably
 from taintwatch.footage.tasks import fingerprint_of
 from taintwatch.footage.watching import FileJob, watch_file
 from taintwatch.records import Alert, AlertState
-from taintwatch.service import Reporter
 from taintwatch.sources.folder import IMAGE_SUFFIXES, files_below
 from taintwatch.sources.video import VIDEO_SUFFIXES
-from taintwatch.status import Ending, RunStatus, Summary
+from taintwatch.status import Ending, Reporter, RunStatus, Summary
 from taintwatch_models.errors import SourceError, UsageError
 from taintwatch_models.loading import LoadedModel
 

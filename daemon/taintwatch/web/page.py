@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from taintwatch.config.sections import Config
 from taintwatch.pipeline import Step
-from taintwatch.runtime import ConfigurationChange, Runtime
+from taintwatch.runtime import Runtime
 
 if TYPE_CHECKING:
-    from taintwatch.service import Changes, Reporter
+    from taintwatch.status import Reporter
     from taintwatch.web.live import LiveState
     from taintwatch.web.server import WebServer
     from taintwatch.web.stream import AudienceStats
@@ -22,16 +20,16 @@ __all__ = ["Page"]
 class Page:
     """Where no address is given, nothing is started, imported or held."""
 
-    def __init__(self, config: Config, runtime: Runtime) -> None:
-        self._wanted = config.web.bind is not None
-        self._detection = runtime.detection
+    def __init__(self, runtime: Runtime) -> None:
+        self._wanted = runtime.config.web.bind is not None
+        self._runtime = runtime
         self._live: LiveState | None = None
         self._server: WebServer | None = None
         self.address: tuple[str, int] | None = None
         """Host and port that it is bound to."""
 
-    def start(self, config: Callable[[], Config], stack: ExitStack) -> None:
-        """Serve until `stack` is closed. `config` gives the one in use. Raises `ConfigError`."""
+    def start(self, stack: ExitStack) -> None:
+        """Serve until `stack` is closed. Raises `ConfigError`."""
         if not self._wanted:
             return
         # Imported here: a run without a page needs none of it.
@@ -39,7 +37,9 @@ class Page:
         from taintwatch.web.server import WebServer
 
         self._live = LiveState()
-        self._server = stack.enter_context(WebServer(config, lambda: self._detection, self._live))
+        self._server = stack.enter_context(
+            WebServer(lambda: self._runtime.config, lambda: self._runtime.detection, self._live)
+        )
         self.address = self._server.address
 
     def reporters(self) -> tuple[Reporter, ...]:
@@ -54,24 +54,3 @@ class Page:
         """Show one step."""
         if self._live is not None:
             self._live.observe(step)
-
-    def following(self, changes: Changes) -> Changes:
-        """Return `changes`, watched: the page speaks of the stack that a reload brings."""
-        return _Followed(changes, self._follow)
-
-    def _follow(self, change: ConfigurationChange) -> None:
-        self._detection = change.detection or self._detection
-
-
-class _Followed:
-    def __init__(self, changes: Changes, follow: Callable[[ConfigurationChange], None]) -> None:
-        self._swaps, self._follow = changes, follow
-
-    def poll(self) -> ConfigurationChange | None:
-        change = self._swaps.poll()
-        if change is not None:
-            self._follow(change)
-        return change
-
-    def done(self) -> None:
-        self._swaps.done()
