@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from taintwatch.sources.folder import read_image
+from taintwatch.sources.images import read_image
 from taintwatch_calibration.craft.patch import (
     PatchRecipe,
     apply_patch,

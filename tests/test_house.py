@@ -26,7 +26,7 @@ SWALLOWS = {
     "daemon/taintwatch/alerts/publisher.py",  # hands whatever happened while binding over to its maker
     "daemon/taintwatch/cameras/camera.py",  # the last resort of a camera's thread: one must not stop another
     "daemon/taintwatch/alerts/replay_server.py",  # hands whatever happened over to the thread that made it
-    "daemon/taintwatch/sources/worker.py",  # hands whatever happened over to the thread that asked
+    "daemon/taintwatch/sources/webcam.py",  # hands whatever happened over to the thread that asked
     "daemon/taintwatch/cli/main.py",  # the program's last resort
     "daemon/taintwatch/doctor_onnx.py",  # a provider fails in its own ways, and that is what is looked for
 }

@@ -9,8 +9,8 @@ import numpy as np
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from taintwatch.demo.attacks import load_attack
-from taintwatch.demo.backdrop import BORDER, draw_street
+from taintwatch.demo.play import load_attack
+from taintwatch.demo.sign_scene import BORDER, draw_street
 from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch_calibration.camera_model.pinhole_camera import PinholeCamera
 from taintwatch_calibration.camera_model.raster import Raster, page_raster

@@ -16,7 +16,7 @@ from benchmarks.speed.timing import percentiles
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.cameras import Camera, CameraSet
 from taintwatch.pipeline import watch
-from taintwatch.sources.base import Grab
+from taintwatch.sources.source import Grab
 from taintwatch.vote.voter import Voter
 from taintwatch.vote.window import KofN
 from taintwatch_models.loading import ModelSettings, load_model

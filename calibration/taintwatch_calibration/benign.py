@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch.sources.factory import open_source
-from taintwatch.sources.folder import FolderSource
+from taintwatch.sources.images import FolderSource
 from taintwatch_models.errors import BadFrame, UsageError
 from taintwatch_models.preprocessing import Preprocessing
 

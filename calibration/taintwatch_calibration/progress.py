@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from taintwatch.footage.mapping import Finished
+from taintwatch.footage.task_map import TaskResult
 from taintwatch_calibration.benign import BenignFrames, read_benign
 from taintwatch_models.preprocessing import Preprocessing
 
@@ -30,7 +30,7 @@ def read_shown(bar: Progress, spec: str, preprocessing: Preprocessing, most: int
 
 
 @contextmanager
-def counted(console: Console, words: str) -> Iterator[Callable[[Finished], None]]:
+def counted(console: Console, words: str) -> Iterator[Callable[[TaskResult], None]]:
     """Show a bar; what is yielded is told of each item that is done."""
     with bars(console) as bar:
         task = bar.add_task(words, total=None)

@@ -25,7 +25,7 @@ from taintwatch.faces.assembly import make_face_detection
 from taintwatch.recovery import RecoveringClassifier
 from taintwatch.runtime import ConfigurationChange, DetectionStack, Runtime
 from taintwatch.sources.factory import open_source
-from taintwatch.sources.paced import PacedSource
+from taintwatch.sources.source import PacedSource
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.settings import policy_from_settings
 from taintwatch.vote.voter import Voter

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from benchmarks.peers import PEERS, Peer
 from benchmarks.peers.magnet import MagNet
-from taintwatch.demo.attacks import load_attack
-from taintwatch.demo.placement import placed_scene
-from taintwatch.sources.scene_settings import SceneSettings
+from taintwatch.demo.play import load_attack
+from taintwatch.demo.sign_scene import placed_scene
+from taintwatch.sources.scene import SceneSettings
 from taintwatch_calibration.rates import area_under_roc
 from taintwatch_models.bundled import bundled_radar
 from taintwatch_models.errors import BadFrame, UsageError

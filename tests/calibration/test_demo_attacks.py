@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from taintwatch.demo.attacks import read_attack
-from taintwatch.demo.placement import SignPlacement
+from taintwatch.demo.play import read_attack
+from taintwatch.demo.sign_scene import SignPlacement
 from taintwatch_calibration.craft.demo_attacks import PLANS, Measured, measure, scene_views, write_attack
 from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_calibration.craft.mounted import MountedRecipe, Views, craft_mounted

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from taintwatch.sources.base import Grab
 from taintwatch.sources.sim import SimSource
+from taintwatch.sources.source import Grab
 from taintwatch.sources.video import VideoSource
 from taintwatch_calibration.camera_model.pinhole_camera import CameraPose
 from taintwatch_calibration.camera_model.raster import Raster, page_raster

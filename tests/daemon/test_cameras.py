@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from taintwatch.cameras import Backoff, Camera, CameraSet, CameraState
-from taintwatch.cameras.pictures import RateLimit, as_bgr
-from taintwatch.sources.base import Grab
+from taintwatch.cameras.pacing import RateLimit
+from taintwatch.sources.images import as_bgr
+from taintwatch.sources.source import Grab
 from taintwatch_models.errors import BadFrame, SourceError, UsageError
 from taintwatch_models.records import Frame
 

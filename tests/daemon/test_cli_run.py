@@ -44,7 +44,7 @@ VALUES: dict[str, tuple[str, Any]] = {
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Config, dict[str, Any]]]:
     """Stand in for the run itself: keep what it was asked to do. There is a webcam, as far as the flags can tell."""
-    monkeypatch.setattr("taintwatch.sources.probe.require_source", lambda *about: None)
+    monkeypatch.setattr("taintwatch.sources.factory.require_source", lambda *about: None)
     calls: list[tuple[Config, dict[str, Any]]] = []
     monkeypatch.setattr("taintwatch.cli.running.run_config", lambda config, **how: calls.append((config, how)))
     return calls

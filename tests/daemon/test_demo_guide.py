@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from taintwatch.demo.attacks import load_attack
-from taintwatch.demo.guide import BENIGN, STEADY, CameraDirector, Step
-from taintwatch.demo.observed import Reel, Seen
+from taintwatch.demo.director import BENIGN, STEADY, CameraDirector, Step
+from taintwatch.demo.frame_record import FrameHistory, FrameRecord
+from taintwatch.demo.play import load_attack
 from taintwatch.records import AlertState
 from tests.daemon.test_demo_verdict import alert
 
@@ -18,12 +18,12 @@ class Rehearsal:
 
     def __init__(self, patience_s: float = 20.0) -> None:
         self.director = CameraDirector(ATTACK, patience_s=patience_s, fps=10.0)
-        self.reel = Reel()
+        self.reel = FrameHistory()
         self.index = 0
 
     def see(self, label: int, times: int) -> Rehearsal:
         for _ in range(times):
-            seen = Seen(self.index, label, "x", 1.0, {}, 0.0, False, None, None, b"")
+            seen = FrameRecord(self.index, label, "x", 1.0, {}, 0.0, False, None, None, b"")
             self.reel.add(seen)
             self.director.see(seen)
             self.index += 1

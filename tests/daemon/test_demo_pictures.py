@@ -8,22 +8,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from taintwatch.demo.annotated import Scenery, annotate
+from taintwatch.demo.annotation import AMBER, GREEN, RED, GroundTruth, annotate, text_width
 from taintwatch.demo.contact_sheet import Panel, Row, contact_sheet
-from taintwatch.demo.drawing import AMBER, GREEN, RED, text_width
-from taintwatch.demo.observed import Judgement, Reel, Seen
+from taintwatch.demo.frame_record import FrameHistory, FrameRecord, ScoreReading
 from taintwatch.demo.verdict import ActResult
 from taintwatch.evidence.media import encode_jpeg
 from taintwatch_models.records import Region
 
 GREY = np.full((240, 320, 3), 128, np.uint8)
 SQUARE = Region((100, 80, 60, 60), (((100, 80), (160, 80), (160, 140), (100, 140)),), 0.05)
-TRUTH = Scenery("stop", 14, True, (200, 100, 50, 50))
+TRUTH = GroundTruth("stop", 14, True, (200, 100, 50, 50))
 
 
-def seen(index: int = 0, score: float = 2.0, region: Region | None = SQUARE, raised: bool = True) -> Seen:
-    judged = {"tight": Judgement(score, 1.0, score > 1.0), "paper": Judgement(3.0, 40.0, False)}
-    return Seen(index, 8, "speed limit", 0.97, judged, 1.0, raised, region, "stop", encode_jpeg(GREY))
+def seen(index: int = 0, score: float = 2.0, region: Region | None = SQUARE, raised: bool = True) -> FrameRecord:
+    judged = {"tight": ScoreReading(score, 1.0, score > 1.0), "paper": ScoreReading(3.0, 40.0, False)}
+    return FrameRecord(index, 8, "speed limit", 0.97, judged, 1.0, raised, region, "stop", encode_jpeg(GREY))
 
 
 def near(picture: NDArray[np.uint8], colour: tuple[int, int, int], tolerance: int = 40) -> NDArray[np.bool_]:
@@ -59,22 +58,26 @@ def test_a_frame_gets_a_footer_and_keeps_its_width() -> None:
 
 
 def test_the_bar_of_a_score_in_benign_spreads_is_at_two_thirds_where_it_is_zero() -> None:
-    assert Judgement(0.0, 0.0, False).share == pytest.approx(Judgement(5.0, 5.0, False).share) == pytest.approx(2 / 3)
-    assert [Judgement(score, 0.0, score > 0).share for score in (-9.0, 9.0)] == [0.0, 1.0]
+    assert (
+        ScoreReading(0.0, 0.0, False).share
+        == pytest.approx(ScoreReading(5.0, 5.0, False).share)
+        == pytest.approx(2 / 3)
+    )
+    assert [ScoreReading(score, 0.0, score > 0).share for score in (-9.0, 9.0)] == [0.0, 1.0]
 
 
 def test_where_cmag_is_at_work_both_pictures_stand_beside_the_frame() -> None:
     given, rebuilt = (np.full((32, 32, 3), colour, np.uint8) for colour in ((250, 10, 10), (10, 250, 250)))
     for score, colour, other in ((0.4, RED, GREEN), (-0.4, GREEN, RED)):
-        judged = {"tight": Judgement(2.0, 1.0, True), "cmag": Judgement(score, 0.0, score > 0)}
-        picture = annotate(replace(seen(), judgements=judged, given=given, rebuilt=rebuilt), TRUTH)
+        judged = {"tight": ScoreReading(2.0, 1.0, True), "cmag": ScoreReading(score, 0.0, score > 0)}
+        picture = annotate(replace(seen(), readings=judged, given=given, rebuilt=rebuilt), TRUTH)
         assert picture.shape == (240 + 66, 320 + 88, 3)
         column = picture[:, 320:]
         assert near(column, (250, 10, 10)).sum() == pytest.approx(72 * 72, abs=10)
         assert near(column, (10, 250, 250)).sum() == pytest.approx(72 * 72, abs=10)
         assert near(column, colour).any()
         assert not near(column, other).any()
-        assert (picture[:, :320] == annotate(replace(seen(), judgements=judged), TRUTH)).all()
+        assert (picture[:, :320] == annotate(replace(seen(), readings=judged), TRUTH)).all()
 
 
 def test_the_sheet_has_a_row_for_each_attack_and_marks_patch_and_alert_on_the_strip() -> None:
@@ -101,7 +104,7 @@ def test_longer_words_need_more_room() -> None:
 
 
 def test_the_reel_gives_the_frame_nearest_to_one_that_was_dropped() -> None:
-    reel = Reel()
+    reel = FrameHistory()
     for index in (0, 3, 9):
         reel.add(seen(index))
     assert [reel.nearest(index).index for index in (0, 4, 7, 50)] == [0, 3, 9, 9]

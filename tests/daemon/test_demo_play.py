@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from taintwatch.demo.attacks import ATTACK_NAMES, load_attack, read_attack
-from taintwatch.demo.play import parse_play
+from taintwatch.demo.play import ATTACK_NAMES, load_attack, parse_play, read_attack
 from taintwatch.sources.factory import open_source
 from taintwatch.sources.sim import SimSource
 from taintwatch_models.bundled import bundled_path, bundled_radar

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from taintwatch.footage.mapping import Finished, Task, map_resumably
-from taintwatch.footage.tasks import fingerprint_of
+from taintwatch.footage.processes import fingerprint_of
+from taintwatch.footage.task_map import Task, TaskResult, map_resumably
 from taintwatch_models.errors import TaintwatchError, UsageError
 from tests.footage_work import die_always, die_once, refuse_odd, square
 
@@ -61,7 +61,7 @@ def test_an_item_that_kills_every_worker_is_named_and_the_others_are_kept(tmp_pa
 
 def test_what_was_done_is_not_done_again(tmp_path: Path) -> None:
     map_resumably(square, NUMBERS[:3], tmp_path, workers=1)
-    told: list[Finished] = []
+    told: list[TaskResult] = []
     assert map_resumably(square, NUMBERS, tmp_path, workers=2, progress=told.append) == SQUARES
     assert [finished.resumed for finished in told] == [True, True, True, False, False]
     assert [finished.done for finished in told] == [1, 2, 3, 4, 5]
@@ -70,7 +70,7 @@ def test_what_was_done_is_not_done_again(tmp_path: Path) -> None:
 def test_a_result_of_other_settings_or_a_damaged_one_is_not_used(tmp_path: Path) -> None:
     map_resumably(square, [Task("a", 2, "one"), Task("b", 3, "one")], tmp_path, workers=1)
     next(path for path in tmp_path.iterdir() if path.name.startswith("b-")).write_text('{"format": "tai')
-    told: list[Finished] = []
+    told: list[TaskResult] = []
     map_resumably(square, [Task("a", 2, "other"), Task("b", 3, "one")], tmp_path, workers=1, progress=told.append)
     assert [finished.resumed for finished in told] == [False, False]
 

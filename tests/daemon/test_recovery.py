@@ -21,7 +21,7 @@ from taintwatch.records import Alert, AlertState
 from taintwatch.recovery import FAILURES, RecoveringClassifier
 from taintwatch.runtime import DetectionStack, Runtime
 from taintwatch.service import Service
-from taintwatch.sources.base import Grab
+from taintwatch.sources.source import Grab
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.voter import Voter
 from taintwatch.vote.window import KofN

@@ -17,7 +17,7 @@ from taintwatch.config.speed import LimitsSection
 from taintwatch.records import Alert, AlertState
 from taintwatch.runtime import DetectionStack, Runtime
 from taintwatch.service import Service
-from taintwatch.sources.base import Grab
+from taintwatch.sources.source import Grab
 from taintwatch.status import Ending, RunStatus, Summary
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.voter import Voter

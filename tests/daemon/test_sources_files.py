@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from taintwatch.sources.base import Source
 from taintwatch.sources.factory import open_source
+from taintwatch.sources.source import Source
 from taintwatch_models.errors import BadFrame, SourceError
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from taintwatch.sources.base import Grab
-from taintwatch.sources.paced import LONGEST_S, PacedSource
+from taintwatch.sources.source import LONGEST_S, Grab, PacedSource
 from tests.fakes import a_frame
 
 

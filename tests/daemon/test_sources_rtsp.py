@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from taintwatch.sources.stream import StreamSource
+from taintwatch.sources.network import StreamSource
 from taintwatch_models.errors import SourceError
 
 SECRET = "hunter2"  # noqa: S105 - what must never be seen

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from taintwatch.sources.camera_model import SimulatedCamera
 from taintwatch.sources.factory import open_source
-from taintwatch.sources.scene import Scene
-from taintwatch.sources.scene_settings import SceneSettings
+from taintwatch.sources.scene import Scene, SceneSettings
 from taintwatch.sources.sim import SIM_KEYS, SimSource, parse_sim
 from taintwatch_models.errors import SourceError
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from taintwatch.cameras import Backoff, Camera, CameraSet, CameraState
-from taintwatch.sources.stream import StreamSource
+from taintwatch.sources.network import StreamSource
 from taintwatch_models.errors import BadFrame, SourceError
 
 SECRET = "hunter2"  # noqa: S105 - what must never be seen

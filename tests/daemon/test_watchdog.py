@@ -21,7 +21,7 @@ from taintwatch.deadlines import Deadline, Deadlines
 from taintwatch.runtime import DetectionStack, Runtime
 from taintwatch.service import Service
 from taintwatch.service_manager import Notifier, Watchdog, look_every_s
-from taintwatch.sources.base import Grab
+from taintwatch.sources.source import Grab
 from taintwatch.supervising import ServiceManagerReporter
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.voter import Voter

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch.sources.camera_model import CameraModel, plain
+from taintwatch.sources.compositing import cover
 from taintwatch.sources.scene import Truth
-from taintwatch.sources.scene_pixels import cover
 from taintwatch_calibration.camera_model.pinhole_camera import (
     CameraPose,
     PinholeCamera,

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from taintwatch.demo.attacks import ATTACK_NAMES
-from taintwatch.demo.placement import SignPlacement, placed_scene
-from taintwatch.sources.scene_settings import SceneSettings
+from taintwatch.demo.play import ATTACK_NAMES
+from taintwatch.demo.sign_scene import SignPlacement, placed_scene
+from taintwatch.sources.scene import SceneSettings
 from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_calibration.craft.mounted import MountedRecipe, Views, craft_mounted
 from taintwatch_calibration.torch_tuning import denormals_flushed

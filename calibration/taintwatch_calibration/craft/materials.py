@@ -13,7 +13,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from taintwatch.sources.folder import IMAGE_SUFFIXES, files_below, read_image
+from taintwatch.sources.images import IMAGE_SUFFIXES, files_below, read_image
 from taintwatch_calibration.craft.physical import Pictures
 from taintwatch_models.errors import BadFrame, UsageError
 from taintwatch_models.graph.cut import find_cut

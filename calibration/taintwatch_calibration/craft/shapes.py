@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taintwatch.sources.folder import read_image
+from taintwatch.sources.images import read_image
 from taintwatch_calibration.faces.glasses_shape import GlassesShape
 from taintwatch_models.errors import BadFrame, UsageError
 

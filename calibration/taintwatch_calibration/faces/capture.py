@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.sources.base import Grab, Source
-from taintwatch.sources.reading import grabs_of
+from taintwatch.sources.source import Grab, Source, grabs_of
 from taintwatch_models.errors import BadFrame
 
 __all__ = ["STAGES", "guided", "photographs"]

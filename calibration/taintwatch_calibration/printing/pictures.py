@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.demo.attacks import ATTACK_NAMES, load_attack
-from taintwatch.sources.folder import read_image
+from taintwatch.demo.play import ATTACK_NAMES, load_attack
+from taintwatch.sources.images import read_image
 from taintwatch_models.errors import BadFrame, UsageError
 
 __all__ = ["CONTROLS", "control_picture", "read_picture"]

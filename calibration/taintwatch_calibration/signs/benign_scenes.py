@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch.sources.camera_model import SimulatedCamera
-from taintwatch.sources.folder import IMAGE_SUFFIXES, read_image
-from taintwatch.sources.scene import Scene
-from taintwatch.sources.scene_pixels import cover
-from taintwatch.sources.scene_settings import SceneSettings
+from taintwatch.sources.compositing import cover
+from taintwatch.sources.images import IMAGE_SUFFIXES, read_image
+from taintwatch.sources.scene import Scene, SceneSettings
 from taintwatch_calibration.signs.cards import card_image
 from taintwatch_calibration.signs.dataset import LabelledImages
 from taintwatch_models.errors import UsageError

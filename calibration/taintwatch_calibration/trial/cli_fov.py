@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from taintwatch.sources.factory import open_source
-from taintwatch.sources.reading import read_through
+from taintwatch.sources.source import read_through
 from taintwatch_calibration.printing.sheet_metadata import read_sheet
 from taintwatch_calibration.trial.fov import fit_fov
 from taintwatch_models.errors import UsageError

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from taintwatch.footage.mapping import ENGINES
+from taintwatch.footage.task_map import ENGINES
 from taintwatch_calibration.printing.sheet_metadata import read_sheet
 from taintwatch_calibration.progress import counted
 from taintwatch_calibration.trial.clips import CONDITIONS, ClipMetadata, find_videos, read_poses

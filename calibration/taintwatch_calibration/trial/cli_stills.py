@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.sources.reading import read_through
+from taintwatch.sources.source import read_through
 from taintwatch.sources.video import VideoSource
 from taintwatch_calibration.trial.clips import find_videos, read_clip
 from taintwatch_models.errors import UsageError

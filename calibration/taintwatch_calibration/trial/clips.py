@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from taintwatch.sources.folder import files_below
+from taintwatch.sources.images import files_below
 from taintwatch.sources.video import VIDEO_SUFFIXES
 from taintwatch_calibration.camera_model.pinhole_camera import CameraPose
 from taintwatch_calibration.trial.matrix import Cell

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.demo.drawing import AMBER, GREEN, GREY, INK, RED, WHITE, canvas, text
+from taintwatch.demo.annotation import AMBER, GREEN, GREY, INK, RED, WHITE, canvas, text
 from taintwatch_calibration.camera_model.pinhole_camera import CameraPose
 from taintwatch_models.records import Prediction, Verdict
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from taintwatch.sources.base import Grab, Source
-from taintwatch.sources.reading import grabs_of
+from taintwatch.sources.source import Grab, Source, grabs_of
 from taintwatch_calibration.camera_model.pinhole_camera import CameraPose
 from taintwatch_calibration.camera_model.video_recorder import recording
 from taintwatch_calibration.trial.clips import ClipMetadata, read_clip, write_clip_metadata

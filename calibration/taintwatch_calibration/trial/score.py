@@ -9,9 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from taintwatch.footage.mapping import Finished, map_resumably
-from taintwatch.footage.tasks import Task, fingerprint_of
-from taintwatch.sources.reading import read_through
+from taintwatch.footage.processes import Task, fingerprint_of
+from taintwatch.footage.task_map import TaskResult, map_resumably
+from taintwatch.sources.source import read_through
 from taintwatch.sources.video import VideoSource
 from taintwatch.vote.voter import Voter
 from taintwatch.vote.window import KofN
@@ -44,7 +44,7 @@ class Judging:
 def score_clips(
     videos: Sequence[Path], judging: Judging, done: Path | None, *,
     poses: tuple[PoseRow, ...] = (), defaults: ClipMetadata | None = None, workers: int = 0, engine: str = "processes",
-    progress: Callable[[Finished], None] = lambda finished: None,
+    progress: Callable[[TaskResult], None] = lambda finished: None,
 ) -> Trial:  # fmt: skip
     """Score every video; what is in the folder `done` is not scored again.
 

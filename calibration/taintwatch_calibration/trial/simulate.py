@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.demo.backdrop import draw_street
-from taintwatch.footage.mapping import Finished, map_resumably
-from taintwatch.footage.tasks import Task
+from taintwatch.demo.sign_scene import draw_street
+from taintwatch.footage.processes import Task
+from taintwatch.footage.task_map import TaskResult, map_resumably
 from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch.sources.colour_profile import profile_named
-from taintwatch.sources.folder import read_image
+from taintwatch.sources.images import read_image
 from taintwatch_calibration.camera_model.pinhole_camera import PinholeCamera
 from taintwatch_calibration.camera_model.raster import Cutout, Raster, cut_out, page_raster, paste_cutout
 from taintwatch_calibration.camera_model.sheet_scene import SheetScene, Shot
@@ -92,7 +92,7 @@ def sheet_condition(info: SheetMetadata) -> Condition:
 
 def simulate_matrix(
     setting: Setting, matrix: Matrix, out: Path, *, workers: int = 0,
-    progress: Callable[[Finished], None] = lambda finished: None,
+    progress: Callable[[TaskResult], None] = lambda finished: None,
 ) -> list[Path]:  # fmt: skip
     """Film every cell in every condition into `out`; clips that are there already are kept. Returns the videos.
 

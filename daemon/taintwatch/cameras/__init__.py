@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from taintwatch.cameras.backoff import Backoff
 from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
-from taintwatch.cameras.status import CameraState, CameraStatus
+from taintwatch.cameras.camera_status import CameraState, CameraStatus
+from taintwatch.cameras.pacing import Backoff
 
 __all__ = ["Backoff", "Camera", "CameraSet", "CameraState", "CameraStatus"]

@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 from structlog.contextvars import bind_contextvars
 
-from taintwatch.cameras.backoff import Backoff
-from taintwatch.cameras.pictures import RateLimit, as_bgr
-from taintwatch.cameras.status import CameraState, CameraStatus
+from taintwatch.cameras.camera_status import CameraState, CameraStatus
+from taintwatch.cameras.pacing import Backoff, RateLimit
 from taintwatch.deadlines import Deadline
-from taintwatch.sources.base import Grab, Source
+from taintwatch.sources.images import as_bgr
+from taintwatch.sources.source import Grab, Source
 from taintwatch_models.errors import BadFrame, SourceError, UsageError
 from taintwatch_models.records import Frame, read_only
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from taintwatch.cameras.camera import Camera
-from taintwatch.cameras.status import CameraStatus
+from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch_models.errors import SourceError, UsageError
 from taintwatch_models.records import Frame
 

@@ -85,9 +85,9 @@ def _drawn(seconds: float | None, seed: int, camera_model: str, attack: str) -> 
 
 def _before_camera(camera: str, seconds: float | None) -> Director:
     """Return the director for a webcam. Raises `SourceError` where there is none."""
-    from taintwatch.demo.attacks import load_attack
-    from taintwatch.demo.guide import PATIENCE_S, CameraDirector
-    from taintwatch.sources.probe import require_source
+    from taintwatch.demo.director import PATIENCE_S, CameraDirector
+    from taintwatch.demo.play import load_attack
+    from taintwatch.sources.factory import require_source
 
     require_source(camera, "run `taintwatch demo` without --camera: it needs none")
     return CameraDirector(load_attack("on-sign"), patience_s=PATIENCE_S if seconds is None else seconds)
@@ -106,7 +106,7 @@ def _conclude(
     out: Path, result: DemoResult, director: Director, screen: Screen, as_json: bool, *, pictures: bool
 ) -> int:
     """Write the pictures, say how it went, and return the exit status."""
-    from taintwatch.demo.pictures import write_pictures, write_summary
+    from taintwatch.demo.contact_sheet import write_pictures, write_summary
 
     written = write_pictures(out, result, director) if pictures else ()
     summary = result.as_dict() | {"out": str(out), "pictures": [str(path) for path in written]}

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 
 from taintwatch.config.sections import Config
-from taintwatch.sources.folder import IMAGE_SUFFIXES, files_below
+from taintwatch.sources.images import IMAGE_SUFFIXES, files_below
 from taintwatch.status import RunStatus
 
 __all__ = ["Extent", "clock_time", "extent_of", "videos_extent"]

@@ -119,7 +119,7 @@ def run(
 
 def _webcam() -> str:
     """Return the source that is watched where none is named. Raises `SourceError` where there is no webcam."""
-    from taintwatch.sources.probe import require_source
+    from taintwatch.sources.factory import require_source
 
     require_source(WEBCAM, "try `taintwatch run --source sim:`, a simulated scene with an attack")
     return WEBCAM

@@ -21,7 +21,7 @@ from taintwatch.cli.report_human import HumanReporter
 from taintwatch.cli.report_json import JsonReporter
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
-from taintwatch.footage.running import FootageRun, footage_of
+from taintwatch.footage.footage_run import FootageRun, footage_of
 from taintwatch.logs import failed_threads_to_log, set_up_logging
 from taintwatch.memory import MemoryKeeper
 from taintwatch.pipeline import Step

@@ -1,20 +1,25 @@
-"""The whole story on one picture: each attack before, during and after, and the scores over time."""
+"""What the demo leaves behind: annotated frames, the whole story on one contact sheet, and the summary as JSON."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.demo.annotated import Scenery, annotate
-from taintwatch.demo.drawing import AMBER, GREEN, GREY, INK, PALE, RED, WHITE, canvas, text
-from taintwatch.demo.observed import Seen
-from taintwatch.demo.verdict import ActResult
+from taintwatch.demo.annotation import AMBER, GREEN, GREY, INK, PALE, RED, WHITE, GroundTruth, annotate, canvas, text
+from taintwatch.demo.director import Director
+from taintwatch.demo.frame_record import FrameRecord
+from taintwatch.demo.show import DemoResult
+from taintwatch.demo.verdict import ActResult, Chapter
+from taintwatch_models.errors import UsageError
+from taintwatch_models.storage import write_atomically
 
-__all__ = ["Panel", "Row", "contact_sheet"]
+__all__ = ["CONTACT_SHEET", "SUMMARY", "Panel", "Row", "contact_sheet", "write_pictures", "write_summary"]
 
 PANEL_W = 392
 GAP = 12
@@ -26,8 +31,8 @@ class Panel:
     """One moment."""
 
     caption: str
-    seen: Seen
-    truth: Scenery
+    seen: FrameRecord
+    truth: GroundTruth
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +41,7 @@ class Row:
 
     title: str
     panels: Sequence[Panel]
-    frames: Sequence[Seen]
+    frames: Sequence[FrameRecord]
     result: ActResult
     detector: str
     """Whose score the strip shows."""
@@ -49,10 +54,10 @@ def contact_sheet(title: str, subtitle: str, rows: Sequence[Row]) -> NDArray[np.
     head = canvas(78, width, WHITE)
     text(head, title, GAP, 34, 19, INK, bold=True)
     text(head, subtitle, GAP, 62, 12, (90, 90, 90))
-    return np.vstack([head, *(_row(row, width) for row in rows)])
+    return np.vstack([head, *(_row_picture(row, width) for row in rows)])
 
 
-def _row(row: Row, width: int) -> NDArray[np.uint8]:
+def _row_picture(row: Row, width: int) -> NDArray[np.uint8]:
     head = canvas(34, width, PALE)
     text(head, row.title, GAP, 23, 13, INK)
     pictures = [_panel(panel) for panel in row.panels]
@@ -75,13 +80,13 @@ def _panel(panel: Panel) -> NDArray[np.uint8]:
 def _strip(row: Row, width: int) -> NDArray[np.uint8]:
     """Draw the score over time, where the patch was there and where the alert stood."""
     strip = canvas(STRIP_H, width, WHITE)
-    seen = [one for one in row.frames if row.detector in one.judgements]
+    seen = [one for one in row.frames if row.detector in one.readings]
     if len(seen) < 2:
         return strip
     first, last = seen[0].index, seen[-1].index
     left, right, top, bottom = GAP + 4, width - GAP - 4, 44, STRIP_H - 34
-    scores = np.array([one.judgements[row.detector].score for one in seen])
-    limit = seen[0].judgements[row.detector].threshold
+    scores = np.array([one.readings[row.detector].score for one in seen])
+    limit = seen[0].readings[row.detector].threshold
     low, high = min(scores.min(), limit, 0.0), max(scores.max(), limit) * 1.08 + 1e-9
 
     def x(index: float) -> int:
@@ -103,10 +108,96 @@ def _strip(row: Row, width: int) -> NDArray[np.uint8]:
     points = np.array([[x(one.index), y(score)] for one, score in zip(seen, scores, strict=True)], np.int32)
     cv2.polylines(strip, [points.reshape(-1, 1, 2)], False, INK, 1, cv2.LINE_AA)
     for one, point in zip(seen, points, strict=True):
-        colour = RED if one.judgements[row.detector].suspicious else GREEN
+        colour = RED if one.readings[row.detector].suspicious else GREEN
         cv2.circle(strip, (int(point[0]), int(point[1])), 2, colour, cv2.FILLED, cv2.LINE_AA)
     for panel in row.panels:  # where on the line the pictures above are from
         cv2.line(strip, (x(panel.seen.index), top - 6), (x(panel.seen.index), bottom), AMBER, 1, cv2.LINE_AA)
         text(strip, panel.caption[:1], x(panel.seen.index) - 4, top - 9, 10, (20, 120, 170))
     text(strip, f"score of '{row.detector}', frame by frame", left, 16, 10, (90, 90, 90))
     return strip
+
+
+CONTACT_SHEET = "contact-sheet.png"
+SUMMARY = "summary.json"
+DETECTOR = "tight"
+SUBTITLE = (
+    "Dashed: where the patch really is. Red outline: what made the classifier decide, as the detector found it. "
+    "Bars: score against threshold."
+)
+
+
+def write_pictures(out: Path, result: DemoResult, director: Director) -> tuple[Path, ...]:
+    """Write the annotated frames and the contact sheet; return their paths, the sheet's first.
+
+    Raises `UsageError` where the folder cannot be written.
+    """
+    rows = [
+        _row(chapter, act, result, director)
+        for chapter, act in zip(result.chapters, result.acts, strict=True)
+        if len(result.reel) and len(chapter.frames)
+    ]
+    written: list[Path] = []
+    if rows:
+        title = "Taintwatch demo: " + (
+            "not as it should be" if result.problems else "attacks are seen, and nothing else"
+        )
+        sheet = contact_sheet(title, SUBTITLE, rows)
+        written.append(_write(out / CONTACT_SHEET, _encoded(sheet, ".png")))
+    for row in rows:
+        for panel in row.panels:
+            name = f"{row.result.attack}-{panel.caption[0]}-frame-{panel.seen.index:04}.jpg"
+            picture = annotate(panel.seen, panel.truth)
+            written.append(_write(out / "frames" / name, _encoded(picture, ".jpg")))
+    return tuple(written)
+
+
+def write_summary(out: Path, summary: dict[str, object]) -> Path:
+    """Write the summary; return its path. Raises `UsageError`."""
+    return _write(out / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+
+
+def _row(chapter: Chapter, act: ActResult, result: DemoResult, director: Director) -> Row:
+    panels = []
+    for number, (words, index) in enumerate(_moments(chapter, act), 1):
+        seen = result.reel.nearest(index)
+        panels.append(Panel(f"{number} {words}", seen, director.truth(seen.index)))
+    frames = [seen for seen in result.reel.all() if seen.index in chapter.frames]
+    return Row(f"{director.words(chapter)}: {_outcome(act)}", panels, frames, act, DETECTOR)
+
+
+def _moments(chapter: Chapter, act: ActResult) -> list[tuple[str, int]]:
+    """Return what is worth a picture: its caption and the frame."""
+    if act.entered is None or act.left is None:
+        return [("no patch came", chapter.frames.start + len(chapter.frames) // 2)]
+    moments = [("before", max(chapter.frames.start, act.entered - 15))]
+    moments.append(("the patch enters", act.entered))
+    if act.raised is not None:
+        moments.append((f"alert, {act.delay} frames later", act.raised))
+    else:
+        moments.append(("no alert", (act.entered + act.left) // 2))
+    if act.cleared is not None:
+        moments.append((f"cleared, {act.cleared - act.left} frames after", act.cleared))
+    else:
+        moments.append(("the patch is gone", min(chapter.frames.stop - 1, act.left + 10)))
+    return moments
+
+
+def _outcome(act: ActResult) -> str:
+    if act.problems:
+        return "; ".join(act.problems)
+    return f"fools the classifier in {act.fooled:.0%} of its frames; alert after {act.delay} frames"
+
+
+def _encoded(picture: NDArray[np.uint8], suffix: str) -> bytes:
+    settings = [cv2.IMWRITE_PNG_COMPRESSION, 9] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 90]
+    _, buffer = cv2.imencode(suffix, picture, settings)
+    return bytes(buffer.tobytes())
+
+
+def _write(path: Path, content: bytes) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}): choose another --out") from error
+    return path

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from taintwatch.alerts.lines import printable
 from taintwatch.cli.report_human import alert_line
-from taintwatch.demo.annotated import Scenery
+from taintwatch.demo.annotation import GroundTruth
 from taintwatch.demo.director import Script
-from taintwatch.demo.observed import Judgement, Seen
+from taintwatch.demo.frame_record import FrameRecord, ScoreReading
 from taintwatch.records import Alert
 
 __all__ = ["Screen"]
@@ -62,7 +62,7 @@ class Screen:
         if self._live is None:
             self._console.print(alert_line(alert))
 
-    def show(self, seen: Seen, truth: Scenery, script: Script, total: int | None) -> None:
+    def show(self, seen: FrameRecord, truth: GroundTruth, script: Script, total: int | None) -> None:
         """Draw one frame's facts, unless it is too soon after the last."""
         if self._live is None:
             line = f"{script.headline}{': ' if script.instruction else ''}{script.instruction}"
@@ -79,7 +79,7 @@ class Screen:
         self._live.update(Group(_panel(seen, truth, script, total), received), refresh=True)
 
 
-def _panel(seen: Seen, truth: Scenery, script: Script, total: int | None) -> Panel:
+def _panel(seen: FrameRecord, truth: GroundTruth, script: Script, total: int | None) -> Panel:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", width=16)
     table.add_column(ratio=1)
@@ -92,18 +92,18 @@ def _panel(seen: Seen, truth: Scenery, script: Script, total: int | None) -> Pan
     right = seen.label == truth.sign
     said = Text(f"{printable(seen.label_name)} ({seen.confidence:.0%})", "green" if right else "bold red")
     table.add_row("classifier says", said)
-    for name, judgement in seen.judgements.items():
-        table.add_row(name if name == "tight" else f"{name} (no vote)", _meter(judgement))
+    for name, reading in seen.readings.items():
+        table.add_row(name if name == "tight" else f"{name} (no vote)", _meter(reading))
     table.add_row("vote", _bar(seen.level, "red" if seen.raised else "green").append(f" {seen.level:.0%}"))
     table.add_row("alert", Text("RAISED", "bold white on red") if seen.raised else Text("none", "green"))
     table.add_row("frame", f"{seen.index + 1}" + (f" of {total}" if total is not None else ""))
     return Panel(table, title=f"Taintwatch demo, {script.headline}", title_align="left", width=90)
 
 
-def _meter(judgement: Judgement) -> Text:
-    style = "red" if judgement.suspicious else "green"
-    sign = ">" if judgement.suspicious else "<="
-    return _bar(judgement.share, style).append(f" {judgement.score:7.3g} {sign} {judgement.threshold:.3g}", style)
+def _meter(reading: ScoreReading) -> Text:
+    style = "red" if reading.suspicious else "green"
+    sign = ">" if reading.suspicious else "<="
+    return _bar(reading.share, style).append(f" {reading.score:7.3g} {sign} {reading.threshold:.3g}", style)
 
 
 def _bar(share: float, style: str) -> Text:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from taintwatch.alerts.messages import Message
+from taintwatch.alerts.subscriber import Subscriber
 from taintwatch.assembly import assemble
 from taintwatch.cameras import CameraStatus
 from taintwatch.config.lines import KeyPath
@@ -15,8 +18,7 @@ from taintwatch.config.load import load_config
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
 from taintwatch.demo.director import Director
-from taintwatch.demo.listener import Listener
-from taintwatch.demo.observed import Reel, rebuilder, seen_of
+from taintwatch.demo.frame_record import FrameHistory, frame_record_of, rebuilder
 from taintwatch.demo.screen import Screen
 from taintwatch.demo.verdict import ActResult, Chapter, judge_act, stray_alerts
 from taintwatch.pipeline import Step
@@ -28,7 +30,54 @@ from taintwatch_models.calibration_file import read_calibration
 from taintwatch_models.classifier import ModelCard
 from taintwatch_models.errors import PublishError
 
-__all__ = ["DemoResult", "demo_config", "perform"]
+__all__ = ["DemoResult", "Listener", "demo_config", "perform"]
+
+CONNECT_S = 30.0
+STEP_S = 0.2
+
+
+class Listener:
+    """Receives what is published on `endpoint` until it is closed. A context manager."""
+
+    def __init__(self, endpoint: str, told: Callable[[Alert], None] = lambda alert: None) -> None:
+        """`told` is called, in the listener's thread, for every alert that comes. Raises `UsageError`."""
+        self._subscriber = Subscriber(endpoint)
+        self._told = told
+        self._alerts: list[Alert] = []
+        self._connected = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="demo listener", daemon=True)
+
+    @property
+    def alerts(self) -> tuple[Alert, ...]:
+        """The alerts received so far, in order. Any thread may ask."""
+        return tuple(self._alerts)
+
+    def __enter__(self) -> Listener:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def wait_connected(self) -> None:
+        """Wait for the first message (a heartbeat), so that no alert is missed. Raises `PublishError`."""
+        if not self._connected.wait(CONNECT_S):
+            raise PublishError(f"nothing was received from {self._subscriber.endpoint} within {CONNECT_S:g} s")
+
+    def close(self) -> None:
+        """Take what has still been sent, and end."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with self._subscriber:
+            while (event := self._subscriber.receive(STEP_S)) is not None or not self._stopping.is_set():
+                if event is not None:
+                    self._connected.set()
+                if isinstance(event, Message) and isinstance(event.body, Alert):
+                    self._alerts.append(event.body)
+                    self._told(event.body)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +91,7 @@ class DemoResult:
     alerts: tuple[Alert, ...]
     """As the subscriber received them."""
     summary: Summary
-    reel: Reel
+    reel: FrameHistory
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -104,10 +153,10 @@ def perform(
     publisher = runtime.publisher
     if publisher is None:
         raise PublishError("the demo needs its alerts published; switch publishing on")
-    reel, cmag = Reel(), rebuilder(runtime.detection.detectors)
+    reel, cmag = FrameHistory(), rebuilder(runtime.detection.detectors)
 
     def observe(step: Step) -> None:
-        seen = seen_of(step, cmag)
+        seen = frame_record_of(step, cmag)
         if seen is not None:
             reel.add(seen)
             director.see(seen)

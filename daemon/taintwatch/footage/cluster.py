@@ -6,8 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from taintwatch.footage.processes import LOOK_S, MOST_TRIES
-from taintwatch.footage.tasks import Results, Task
+from taintwatch.footage.processes import LOOK_S, MOST_TRIES, Results, Task
 from taintwatch_models.errors import TaintwatchError, UsageError
 
 __all__ = ["run_on_cluster"]

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
-from taintwatch.footage.tasks import Results, Task
 from taintwatch_models.errors import TaintwatchError
 
-__all__ = ["MOST_TRIES", "run_in_processes"]
+__all__ = ["MOST_TRIES", "Results", "Task", "fingerprint_of", "run_in_processes"]
+
+Results = Generator[tuple[int, Any], None, None]
+"""What an engine yields: (place in the tasks, result) as they end. Closing it ends the workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a worker is given."""
+
+    key: str
+    """Names the item in messages and in the folder of results; each has its own."""
+    argument: Any
+    """What the function is called with; can be pickled."""
+    fingerprint: str = ""
+    """Whatever else the result depends on (settings, the file's size and time): another's kept result is not used."""
+
+
+def fingerprint_of(path: Path, *settings: str) -> str:
+    """Return a digest of a file's size and time of change (not of its content) and of the settings, in hex."""
+    status = path.stat()
+    parts = (str(status.st_size), str(status.st_mtime_ns), *settings)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
 
 MOST_TRIES = 3
 """A task that ends its worker so often is given up: it would do so for ever."""

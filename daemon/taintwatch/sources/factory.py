@@ -7,16 +7,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from taintwatch.sources.base import Source
-from taintwatch.sources.folder import IMAGE_SUFFIXES, FolderSource, files_below
+from taintwatch.sources.images import IMAGE_SUFFIXES, FolderSource, files_below
+from taintwatch.sources.network import STREAM_SCHEMES, StreamSource
 from taintwatch.sources.sim import SimSource, is_bundled_scene, is_sim, parse_sim
-from taintwatch.sources.stream import STREAM_SCHEMES, StreamSource
+from taintwatch.sources.source import Source
 from taintwatch.sources.url import url_scheme
 from taintwatch.sources.video import VIDEO_SUFFIXES, PlaylistSource, VideoSource
 from taintwatch.sources.webcam import WebcamSource
 from taintwatch_models.errors import SourceError
 
-__all__ = ["open_source"]
+__all__ = ["open_source", "require_source"]
 
 
 def open_source(
@@ -86,3 +86,18 @@ def _folder(path: Path, loop: bool) -> Source:
     if videos := files_below(path, VIDEO_SUFFIXES):
         return PlaylistSource(videos, str(path), loop=loop)
     raise SourceError(f"{path} holds no image and no video: put some in, or check the path")
+
+
+def require_source(spec: str, otherwise: str, source: Source | None = None) -> None:
+    """Open the source that `spec` names (or the one given) and close it again.
+
+    Raises `SourceError` that says what is wrong and, after that, what can be done `otherwise`.
+    """
+    try:
+        tried = open_source(spec) if source is None else source
+        try:
+            tried.open()
+        finally:
+            tried.close()
+    except SourceError as error:
+        raise SourceError(f"{error}; or {otherwise}") from error

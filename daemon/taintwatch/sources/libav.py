@@ -18,7 +18,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from taintwatch.sources.base import Grab
+from taintwatch.sources.source import Grab
 from taintwatch_models.errors import BadFrame, SourceError
 
 __all__ = ["Pictures", "error_reason", "open_pictures"]

@@ -13,12 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.sources.base import Grab
 from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch.sources.colour_profile import printed_picture, profile_named
-from taintwatch.sources.folder import IMAGE_SUFFIXES, files_below, read_image
-from taintwatch.sources.scene import Scene, Truth
-from taintwatch.sources.scene_settings import Position, SceneSettings
+from taintwatch.sources.images import IMAGE_SUFFIXES, files_below, read_image
+from taintwatch.sources.scene import Position, Scene, SceneSettings, Truth
+from taintwatch.sources.source import Grab
 from taintwatch_models.errors import BadFrame, SourceError, UsageError
 
 __all__ = ["SIM_KEYS", "Playable", "SimSource", "SimSpec", "is_bundled_scene", "is_sim", "parse_sim", "split_sim"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from taintwatch.sources.base import Grab
 from taintwatch.sources.libav import Pictures, open_pictures
+from taintwatch.sources.source import Grab
 from taintwatch_models.errors import BadFrame, SourceError
 
 __all__ = ["VIDEO_SUFFIXES", "PlaylistSource", "VideoSource"]

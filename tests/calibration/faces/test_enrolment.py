@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from taintwatch.cli.main import main
-from taintwatch.sources.base import Grab
+from taintwatch.sources.source import Grab
 from taintwatch_calibration.faces.capture import STAGES, guided
 from taintwatch_calibration.faces.enrol import collect
 from taintwatch_calibration.faces.quality import Usable, look_at

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.demo.attacks import ATTACK_NAMES, load_attack
-from taintwatch.demo.backdrop import draw_street
+from taintwatch.demo.play import ATTACK_NAMES, load_attack
+from taintwatch.demo.sign_scene import draw_street
 from taintwatch.sources.colour_profile import GENERIC_PROFILE, printed_picture
-from taintwatch.sources.folder import read_image
-from taintwatch.sources.scene_pixels import composite, cover, premultiplied
+from taintwatch.sources.compositing import composite, cover, premultiplied
+from taintwatch.sources.images import read_image
 from taintwatch_calibration.printing.pictures import CONTROLS, control_picture
 from taintwatch_calibration.signs.benign_scenes import read_photographs
 from taintwatch_calibration.signs.cards import card_image

@@ -11,9 +11,9 @@ from typing import Any
 
 import cv2
 
-from taintwatch.footage.mapping import Finished, map_resumably
-from taintwatch.footage.tasks import Task, fingerprint_of
-from taintwatch.footage.watching import FilmedFile
+from taintwatch.footage.file_worker import FileFrames
+from taintwatch.footage.processes import Task, fingerprint_of
+from taintwatch.footage.task_map import TaskResult, map_resumably
 from taintwatch.sources.scene import Scene
 from taintwatch_calibration.bench.voting.pictures import Patch, read_patches
 from taintwatch_calibration.bench.voting.streams import Stream, stream_from_json
@@ -61,7 +61,7 @@ class World:
 
 def score_world(
     world: World, videos: Sequence[Path], benign: int, attacks: int, done: Path, *,
-    workers: int = 1, progress: Callable[[Finished], None] = lambda finished: None,
+    workers: int = 1, progress: Callable[[TaskResult], None] = lambda finished: None,
 ) -> list[Stream]:  # fmt: skip
     """Return the footage, `attacks` scenes with a patch and `benign` benign streams, scored.
 
@@ -135,7 +135,7 @@ def _score(argument: tuple[World, str, str]) -> dict[str, Any]:
 
 
 def _footage(name: str, model: LoadedModel) -> Stream:
-    supply = FilmedFile("footage", Path(name), fps=FPS)
+    supply = FileFrames("footage", Path(name), fps=FPS)
     supply.open()
     judged: list[tuple[float, int]] = []
     try:

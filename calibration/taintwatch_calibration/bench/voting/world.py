@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch.sources.camera_model import CAMERA_MODELS
-from taintwatch.sources.scene import Scene
-from taintwatch.sources.scene_settings import SceneSettings
+from taintwatch.sources.scene import Scene, SceneSettings
 from taintwatch_calibration.bench.voting.pictures import (
     HEIGHT,
     WIDTH,

@@ -16,18 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from taintwatch.footage.processes import run_in_processes
-from taintwatch.footage.tasks import Results, Task
+from taintwatch.footage.processes import Results, Task, run_in_processes
 from taintwatch_models.errors import TaintwatchError, UsageError
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["ENGINES", "Engine", "Finished", "Task", "map_resumably", "processor_cores"]
+__all__ = ["ENGINES", "Engine", "Task", "TaskResult", "map_resumably", "processor_cores"]
 
 FORMAT = "taintwatch-done/1"
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class TaskResult:
     """One item is done. Told in the order in which they end, those of an earlier run first."""
 
     index: int
@@ -60,7 +59,7 @@ def map_resumably(
     done_folder: Path | None = None,
     *,
     workers: int = 0,
-    progress: Callable[[Finished], None] = lambda finished: None,
+    progress: Callable[[TaskResult], None] = lambda finished: None,
     engine: str = "processes",
     stopping: Callable[[], bool] = lambda: False,
 ) -> list[Any]:
@@ -77,7 +76,7 @@ def map_resumably(
     cannot be written.
     """
     _check(tasks, workers, engine)
-    kept = _Kept(done_folder)
+    kept = _ResultFolder(done_folder)
     results: list[Any] = [None] * len(tasks)
     missing, done = [], 0
     for index, task in enumerate(tasks):
@@ -87,7 +86,7 @@ def map_resumably(
             continue
         done += 1
         results[index] = result
-        progress(Finished(index, task, result, True, done, len(tasks)))
+        progress(TaskResult(index, task, result, True, done, len(tasks)))
     if not missing:
         return results
     with closing(ENGINES[engine]()(function, [tasks[index] for index in missing], workers, stopping)) as ended:
@@ -95,7 +94,7 @@ def map_resumably(
             index, done = missing[place], done + 1
             kept.write(tasks[index], result)
             results[index] = result
-            progress(Finished(index, tasks[index], result, False, done, len(tasks)))
+            progress(TaskResult(index, tasks[index], result, False, done, len(tasks)))
     return results
 
 
@@ -129,7 +128,7 @@ ENGINES: dict[str, Callable[[], Engine]] = {"processes": _processes, "ray": _ray
 """How the work is spread, by name: `processes` on this machine, `ray` on a Ray cluster."""
 
 
-class _Kept:
+class _ResultFolder:
     """The folder of results: one JSON file for each item, whole or not there."""
 
     def __init__(self, folder: Path | None) -> None:

@@ -16,11 +16,11 @@ from taintwatch.alerts.publisher import Publisher
 from taintwatch.cameras import CameraState, CameraStatus
 from taintwatch.config.digest import config_hash
 from taintwatch.config.sections import Config
-from taintwatch.footage.mapping import Finished, Task, map_resumably
-from taintwatch.footage.tasks import fingerprint_of
-from taintwatch.footage.watching import FileJob, watch_file
+from taintwatch.footage.file_worker import FileJob, watch_file
+from taintwatch.footage.processes import fingerprint_of
+from taintwatch.footage.task_map import Task, TaskResult, map_resumably
 from taintwatch.records import Alert, AlertState
-from taintwatch.sources.folder import IMAGE_SUFFIXES, files_below
+from taintwatch.sources.images import IMAGE_SUFFIXES, files_below
 from taintwatch.sources.video import VIDEO_SUFFIXES
 from taintwatch.status import Ending, Reporter, RunStatus, Summary
 from taintwatch_models.errors import SourceError, UsageError
@@ -139,7 +139,7 @@ class FootageRun:
         self._reporter.finished(summary)
         return summary
 
-    def _take(self, finished: Finished) -> None:
+    def _take(self, finished: TaskResult) -> None:
         self._waiting[finished.index] = finished.result
         if finished.result["trouble"] is not None:
             _log.warning("%s", finished.result["trouble"])

@@ -11,17 +11,18 @@ from typing import Any
 
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.assembly import make_voter, model_settings
-from taintwatch.cameras.pictures import RateLimit, as_bgr
+from taintwatch.cameras.pacing import RateLimit
 from taintwatch.config.sections import Config
 from taintwatch.pipeline import watch
 from taintwatch.records import Alert
+from taintwatch.sources.images import as_bgr
 from taintwatch.sources.video import VideoSource
 from taintwatch.status import Meter
 from taintwatch_models.errors import BadFrame, SourceError
 from taintwatch_models.loading import LoadedModel, load_model
 from taintwatch_models.records import Frame, read_only
 
-__all__ = ["FileJob", "FilmedFile", "watch_file"]
+__all__ = ["FileFrames", "FileJob", "watch_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class FileJob:
     """The configuration as JSON, with the one camera whose settings hold."""
 
 
-class FilmedFile:
+class FileFrames:
     """A video file as a `FrameSupply`: batches are as large as asked for, whatever the machine is doing.
 
     Decoding waits for the model and the other way round: the other cores work on other files, and the same frames share
@@ -112,7 +113,7 @@ def watch_file(job: FileJob) -> dict[str, Any]:
     config = Config.model_validate_json(job.config)
     section = config.camera[0]
     model = _model(job.config)
-    supply = FilmedFile(section.name, Path(job.path), fps=section.fps)
+    supply = FileFrames(section.name, Path(job.path), fps=section.fps)
     tracker = AlertTracker(update_every_s=config.publish.update_s)
     meter, alerts = Meter(), list[Alert]()
     supply.open()

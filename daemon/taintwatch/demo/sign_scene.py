@@ -1,4 +1,4 @@
-"""What the demo's camera sees: a printed card with a drawn sign, held up in a drawn street. No file is needed."""
+"""The demo's scene: a printed card with a drawn sign in a drawn street, and the place of a patch on or beside it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from taintwatch.sources.camera_model import CAMERA_MODELS
+from taintwatch.sources.scene import Scene, SceneSettings
 from taintwatch_models.signs import render_sign
 
-__all__ = ["CardPlace", "draw_street", "street_with_card"]
+__all__ = ["CardPlace", "SignPlacement", "draw_street", "placed_scene", "street_with_card"]
 
 PAPER = (246, 249, 250)  # blue-green-red: paper is never quite white
 BORDER = 0.06  # of the card's side: white paper around the sign, as on a printed card
@@ -103,3 +105,48 @@ def _lay(picture: NDArray[np.uint8], sign: NDArray[np.uint8], left: int, top: in
     area = picture[top : top + side, left : left + side]
     alpha = sign[:, :, 3:].astype(np.float32) / 255.0
     area[:] = np.round(alpha * sign[:, :, 2::-1] + (1.0 - alpha) * area).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class SignPlacement:
+    """One composition: a card with a sign, and the place of a patch on or beside it. All are parts of the drawing."""
+
+    sign: int
+    """GTSRB class on the card."""
+    card_x: float
+    card_y: float
+    card_side: float
+    """Centre as fractions of width and height; side as a fraction of the height."""
+    patch_x: float
+    patch_y: float
+    patch_side: float
+    """The same of the patch."""
+    motion: float = 0.05
+    """As in `SceneSettings`."""
+
+
+def placed_scene(
+    placement: SignPlacement, patch: NDArray[np.uint8] | None, settings: SceneSettings, *, camera: str = "office"
+) -> Scene:
+    """Return the scene of `placement`; where the patch is, how large and how all moves is the placement's.
+
+    `patch` as in `Scene`; `settings` give time, size of the picture and seed. Raises `SourceError`.
+    """
+    visible = (1.0 - placement.motion) ** 2  # share of the drawing that a scene shows at its mean zoom
+    placed = SceneSettings(
+        width=settings.width,
+        height=settings.height,
+        fps=settings.fps,
+        duration=settings.duration,
+        each=settings.duration,
+        start=settings.start,
+        end=settings.end,
+        size=placement.patch_side / visible,
+        position=(0.5 + (placement.patch_x - 0.5) / visible, 0.5 + (placement.patch_y - 0.5) / visible),
+        motion=placement.motion,
+        seed=settings.seed,
+        loop=settings.loop,
+    )
+    card = CardPlace(placement.card_x, placement.card_y, placement.card_side)
+    picture = street_with_card(placement.sign, card, settings.width, settings.height, settings.seed)
+    return Scene([picture], patch, placed, CAMERA_MODELS[camera](settings.seed))

@@ -1,4 +1,4 @@
-"""The simulator's work on pixels: fitting a picture, cutting out a patch, laying it over the scene."""
+"""The simulator's work on pixels: fitting a picture, cutting out a patch, compositing it over the scene."""
 
 from __future__ import annotations
 

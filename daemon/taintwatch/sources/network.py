@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from taintwatch.sources.base import Grab
 from taintwatch.sources.libav import Pictures, open_pictures
+from taintwatch.sources.source import Grab
 from taintwatch.sources.url import describe_url, url_scheme
 from taintwatch_models.errors import BadFrame, SourceError
 

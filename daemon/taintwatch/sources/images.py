@@ -1,4 +1,4 @@
-"""Folders of images: every one, sorted by path."""
+"""Images: reading a file, what a picture must be to become a frame, and folders of them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.sources.base import Grab
+from taintwatch.sources.source import Grab
 from taintwatch_models.errors import BadFrame, SourceError
 
-__all__ = ["IMAGE_SUFFIXES", "FolderSource", "files_below", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "FolderSource", "as_bgr", "files_below", "read_image"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -43,6 +43,25 @@ def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> NDArray[np.uint8]:
     if image is None:
         raise BadFrame(f"{path} is not an image that can be decoded")
     return np.asarray(image)
+
+
+def as_bgr(image: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Return `image` as (height, width, 3) uint8 blue-green-red; grey and BGRA are converted.
+
+    Raises `BadFrame` for anything else: another type, another number of channels, no pixels.
+    """
+    if image.dtype != np.uint8:
+        raise BadFrame(f"the picture holds {image.dtype} values where uint8 is needed")
+    if image.ndim not in (2, 3) or image.size == 0:
+        raise BadFrame(f"the picture has the shape {image.shape} where (height, width, 3) is needed")
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    if channels == 3:
+        return np.asarray(image, dtype=np.uint8)
+    if channels == 1:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
+    if channels == 4:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2BGR), dtype=np.uint8)
+    raise BadFrame(f"the picture has {channels} channels where 3 (or 1, or 4 with alpha) are needed")
 
 
 class FolderSource:

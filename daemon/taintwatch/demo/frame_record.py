@@ -16,13 +16,13 @@ from taintwatch_models.classifier import Rejected
 from taintwatch_models.cmag.detector import CmagDetector
 from taintwatch_models.records import Detector, Region
 
-__all__ = ["Judgement", "Reel", "Seen", "rebuilder", "seen_of"]
+__all__ = ["FrameHistory", "FrameRecord", "ScoreReading", "frame_record_of", "rebuilder"]
 
 LONGEST = 3000  # frames whose pictures are kept: some 150 MB, three minutes of a webcam
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class ScoreReading:
     """One detector's view of a frame."""
 
     score: float
@@ -40,14 +40,14 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class FrameRecord:
     """One frame as the daemon judged it."""
 
     index: int
     label: int
     label_name: str
     confidence: float
-    judgements: dict[str, Judgement]
+    readings: dict[str, ScoreReading]
     """By the detector's name."""
     level: float
     raised: bool
@@ -66,14 +66,14 @@ class Seen:
         return np.asarray(cv2.imdecode(np.frombuffer(self.jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
 
 
-class Reel:
+class FrameHistory:
     """The frames seen, by number; the oldest go when there are too many."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, Seen] = {}
-        self.last: Seen | None = None
+        self._seen: dict[int, FrameRecord] = {}
+        self.last: FrameRecord | None = None
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: FrameRecord) -> None:
         """Keep one more."""
         self._seen[seen.index] = self.last = seen
         if len(self._seen) > LONGEST:
@@ -82,11 +82,11 @@ class Reel:
     def __len__(self) -> int:
         return len(self._seen)
 
-    def all(self) -> list[Seen]:
+    def all(self) -> list[FrameRecord]:
         """Return them, oldest first."""
         return list(self._seen.values())
 
-    def nearest(self, index: int) -> Seen:
+    def nearest(self, index: int) -> FrameRecord:
         """Return the frame with this number, or the one that was seen nearest to it (live frames may be dropped)."""
         return self._seen.get(index) or min(self._seen.values(), key=lambda seen: abs(seen.index - index))
 
@@ -96,20 +96,20 @@ def rebuilder(detectors: Sequence[Detector]) -> CmagDetector | None:
     return next((detector for detector in detectors if isinstance(detector, CmagDetector)), None)
 
 
-def seen_of(step: Step, cmag: CmagDetector | None = None) -> Seen | None:
+def frame_record_of(step: Step, cmag: CmagDetector | None = None) -> FrameRecord | None:
     """Return what is remembered of one step; None where the frame could not be classified."""
     if isinstance(step.outcome, Rejected):
         return None
     combined = next((vote for vote in step.votes if vote.detector == COMBINED), None)
     voted = {vote.detector for vote in step.votes}  # the others are only looked at
     told = next((verdict for verdict in step.verdicts if verdict.suspicious and verdict.detector in voted), None)
-    return Seen(
+    return FrameRecord(
         index=step.frame.index,
         label=step.outcome.label,
         label_name=step.outcome.label_name,
         confidence=step.outcome.confidence,
-        judgements={
-            verdict.detector: Judgement(verdict.score, verdict.threshold, verdict.suspicious)
+        readings={
+            verdict.detector: ScoreReading(verdict.score, verdict.threshold, verdict.suspicious)
             for verdict in step.verdicts
         },
         level=0.0 if combined is None else combined.level,
