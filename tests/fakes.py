@@ -45,6 +45,7 @@ def a_verdict(prediction: Prediction, suspicious: bool, detector: str = "tight")
         recovered_name="stop" if suspicious and prediction.label else None,
         region=region,
         statistics={"margin": 2.0 if suspicious else -2.0},
+        subject=prediction.frame.subject,
     )
 
 

@@ -20,17 +20,19 @@ from benchmarks.face_trials.attacks import TARGET, Attacks
 from benchmarks.face_trials.kept import kept
 from benchmarks.face_trials.model import FaceModel, pictures, pixels
 from benchmarks.face_trials.people import People
-from taintwatch.faces.watching import FaceBook, FaceVoter, FaceWatch
-from taintwatch.pipeline import Step
+from taintwatch.alerts.incidents import AlertTracker
+from taintwatch.pipeline import Step, watch
 from taintwatch.records import AlertState
+from taintwatch.subjects.faces import FaceExpander
 from taintwatch.vote.hold import Hold
+from taintwatch.vote.voter import Voter
 from taintwatch.vote.window import KofN
 from taintwatch_calibration.faces.glasses_craft import GlassesRecipe, Photos, craft_glasses
 from taintwatch_calibration.faces.glasses_shape import GlassesShape
 from taintwatch_calibration.faces.worn import PoseLimits, draw_poses, wear
 from taintwatch_models.classifier import Classifier
 from taintwatch_models.faces.align import alignment_of
-from taintwatch_models.faces.detect import HaarFaces
+from taintwatch_models.faces.finder import HaarFaces
 from taintwatch_models.records import Detector, Frame, Prediction, read_only
 
 __all__ = ["FPS", "VideoTrial", "Watching", "film_all", "summary"]
@@ -102,11 +104,11 @@ def film_all(
             index: int = index, photograph: NDArray[np.uint8] = photograph, pattern: NDArray[np.float32] = pattern
         ) -> dict[str, NDArray[Any]]:
             frames = _film(photograph, find, torch.from_numpy(pattern), index)
-            watch = FaceWatch(find, people=len(people.names), stranger_below=stranger_below, size=people.faces.shape[1])
-            voter = FaceVoter(KofN(3, 5), detectors=["face"], hold=Hold(1.0, 2.0))
+            expander = FaceExpander(find, size=people.faces.shape[1])
+            voter = Voter(KofN(3, 5), detectors=["face"], hold=Hold(1.0, 2.0))
             batches = watch(
-                _Supply(frames, [BARE + WORN]), watching.classifier, watching.detectors, voter, FaceBook(),
-                max_batch=1, wait_s=0.0, stopping=lambda: False,
+                _Supply(frames, [BARE + WORN]), watching.classifier, watching.detectors, voter, AlertTracker(),
+                expander, max_batch=1, wait_s=0.0, stopping=lambda: False,
             )  # fmt: skip
             print(f"video of {attacks.wearers[index]}", flush=True)
             return _told([step for batch in batches for step in batch], stranger_below)
@@ -129,7 +131,7 @@ def _craft(
         if not face:
             continue
         alignment = alignment_of(face[0], size)
-        faces.append(alignment.warp(frame, size))
+        faces.append(alignment.warp(frame))
         seen = eyes.numpy() @ matrix[:, :2].T + matrix[:, 2]
         places.append([alignment.to_aligned(float(x), float(y)) for x, y in seen])
     photos = Photos(pixels(np.stack(faces)), torch.tensor(places).float(), wearer)

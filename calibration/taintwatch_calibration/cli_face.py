@@ -67,14 +67,14 @@ def enrol(
     from taintwatch_calibration.faces.people_store import PeopleStore
     from taintwatch_calibration.faces.quality import Usable, look_at
     from taintwatch_models.errors import UsageError
-    from taintwatch_models.faces.detect import make_detector
+    from taintwatch_models.faces.finder import make_finder
 
     if (images is None) == (camera is None):
         raise UsageError("say where the photographs come from: either --images DIR or --camera N")
     store = PeopleStore(folder)
     store.folder(name)
     embed = _embedder(store, embedding, preprocessing)
-    find = make_detector(finder, smallest=0.15)
+    find = make_finder(finder, smallest=0.15)
     store.check(embed.sha256, embed.path)
     if camera is None:
         pictures = photographs(open_source(str(images)))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from taintwatch.alerts.endpoints import parse_endpoint
@@ -21,15 +22,18 @@ from taintwatch.deadlines import Deadlines
 from taintwatch.evidence.evidence import Evidence, EvidenceSettings
 from taintwatch.evidence.reader import AlertReader
 from taintwatch.evidence.recorder import ClipSettings
-from taintwatch.faces.assembly import make_face_detection
 from taintwatch.recovery import RecoveringClassifier
 from taintwatch.runtime import ConfigurationChange, DetectionStack, Runtime
 from taintwatch.sources.factory import open_source
 from taintwatch.sources.source import PacedSource
+from taintwatch.subjects.expander import Expander, WholeFrame
+from taintwatch.subjects.faces import FaceExpander
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.settings import policy_from_settings
 from taintwatch.vote.voter import Voter
 from taintwatch_models.errors import ConfigError, UsageError
+from taintwatch_models.faces.finder import FaceFinder, make_finder
+from taintwatch_models.faces.loading import load_face_model
 from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
 
 __all__ = [
@@ -97,20 +101,19 @@ def _detection_settings(config: Config) -> tuple[object, ...]:
 
 def make_detection(config: Config, deadlines: Deadlines) -> tuple[LoadedModel, DetectionStack]:
     """Load the model and make what judges with it, the cheapest checks first."""
-    if "face" in config.detect.detectors:
-        if config.gate.enabled:
-            raise ConfigError("the detector 'face' needs every face checked; switch [gate] off")
-        return make_face_detection(config, model_settings(config), deadlines)
+    find = _face_finder(config)
     voter = make_voter(config.vote, config.detect.detectors)
     tracker = AlertTracker(update_every_s=config.publish.update_s)
     settings = model_settings(config)
-    model = load_model(settings)
+    load = load_model if find is None else partial(load_face_model, names=config.faces.names)
+    model = load(settings)
+    expander: Expander = WholeFrame() if find is None else FaceExpander(find, size=model.classifier.card.input_size[0])
     deadline = deadlines.add("model")
     on_cpu = replace(settings, device="cpu", providers=(), require_device=False)
     classifier = RecoveringClassifier(
         model.classifier,
-        lambda: load_model(settings).classifier,
-        (lambda: load_model(on_cpu).classifier) if config.model.fallback == "cpu" else None,
+        lambda: load(settings).classifier,
+        (lambda: load(on_cpu).classifier) if config.model.fallback == "cpu" else None,
         deadline=deadline,
     )
 
@@ -118,7 +121,22 @@ def make_detection(config: Config, deadlines: Deadlines) -> tuple[LoadedModel, D
         classifier.close()
         deadlines.remove(deadline)
 
-    return model, DetectionStack(classifier, model.detectors, voter, tracker, classifier.degraded, release, model)
+    return model, DetectionStack(
+        classifier, model.detectors, voter, tracker, classifier.degraded, release, model, expander
+    )
+
+
+def _face_finder(config: Config) -> FaceFinder | None:
+    """Return what finds faces; None where faces are not what is judged. Raises `ConfigError`, `ModelError`."""
+    if "face" not in config.detect.detectors:
+        return None
+    if config.gate.enabled:
+        raise ConfigError("the detector 'face' needs every face checked; switch [gate] off")
+    if config.model.path is None:
+        raise ConfigError("a face camera needs model.path: the faces.onnx that `taintwatch face train` wrote")
+    if config.detect.fill is not None:
+        raise ConfigError("a face camera fills with the mean face of its people; leave detect.fill out")
+    return make_finder(config.faces.finder, smallest=config.faces.smallest)
 
 
 def identity_of(config: Config, model: LoadedModel, instance: str) -> Identity:

@@ -12,7 +12,7 @@ __all__ = ["Alert", "AlertState", "Vote"]
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """The state of one camera's vote for one detector (or for the combination of them) after one frame."""
+    """The vote on one subject of one camera, of one detector or of all of them combined, after one frame."""
 
     camera: str
     frame_index: int
@@ -21,6 +21,8 @@ class Vote:
     raised: bool
     level: float
     """How far the policy is towards raising, in [0, 1]; at 1 it raises (if no cool-down holds it back)."""
+    subject: str | None = None
+    """What of the camera's picture is voted on; None: the whole of it."""
 
 
 class AlertState(StrEnum):
@@ -35,7 +37,7 @@ class AlertState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One attack on one camera, at one moment of its life."""
+    """One attack on one subject of one camera, at one moment of its life."""
 
     event_id: str
     """The same from raised to cleared; unique over instances and restarts."""
@@ -68,3 +70,5 @@ class Alert:
     """Score and threshold of the first detector in `detectors`, of the most suspicious frame so far."""
     region: Region | None
     """Where, in frame pixels, in that frame."""
+    subject: str | None = None
+    """What in the camera's picture is attacked: a face, a tracked object, a named region. None: the whole of it."""

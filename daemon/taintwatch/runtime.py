@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.outbox import Identity
@@ -11,7 +11,7 @@ from taintwatch.alerts.publisher import Publisher
 from taintwatch.cameras import Camera, CameraSet
 from taintwatch.config.sections import Config
 from taintwatch.evidence.evidence import Evidence
-from taintwatch.pipeline import Step, watch
+from taintwatch.subjects.expander import Expander, WholeFrame
 from taintwatch.vote.voter import Voter
 from taintwatch_models.classifier import Classifier
 from taintwatch_models.loading import LoadedModel
@@ -42,8 +42,8 @@ class DetectionStack:
     """Called once these are not used any more."""
     model: LoadedModel | None = None
     """What the classifier and the detectors came from: how frames are laid onto its input, how it was calibrated."""
-    watch: Callable[..., Iterator[tuple[Step, ...]]] = watch
-    """What turns batches of frames into steps: `taintwatch.pipeline.watch`, or one with its arguments."""
+    expander: Expander = field(default_factory=WholeFrame)
+    """What in each frame is judged by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from taintwatch.alerts.messages import MessageError
 from taintwatch.cameras import Camera, CameraSet, CameraState, CameraStatus
 from taintwatch.config.digest import config_hash
 from taintwatch.deadlines import Deadlines
-from taintwatch.pipeline import Step
+from taintwatch.pipeline import Step, watch
 from taintwatch.records import Alert
 from taintwatch.runtime import ConfigurationChange, Runtime
 from taintwatch.status import Ending, Meter, Reporter, RunStatus, Summary
@@ -99,16 +99,10 @@ class Service:
         """Watch to the end, or until what judges was exchanged: a generator that has begun keeps what it was given."""
         detection = self._runtime.detection
         self._arm_deadline()
-        for steps in detection.watch(
-            self._supply,
-            detection.classifier,
-            detection.detectors,
-            detection.voter,
-            detection.tracker,
-            max_batch=self._runtime.config.limits.max_batch,
-            wait_s=WAIT_S,
-            stopping=self._stopping,
-        ):
+        for steps in watch(
+            self._supply, detection.classifier, detection.detectors, detection.voter, detection.tracker,
+            detection.expander, max_batch=self._runtime.config.limits.max_batch, wait_s=WAIT_S, stopping=self._stopping,
+        ):  # fmt: skip
             self._arm_deadline()
             for step in steps:
                 self._take(step)
@@ -201,10 +195,11 @@ class Service:
             self._end_alert(camera.name)
 
     def _end_alert(self, camera: str) -> None:
-        """Clear the alerts of a camera that gives nothing more (each face may have one), and forget its votes."""
-        while (alert := self._runtime.detection.tracker.close(camera)) is not None:
+        """Clear the alerts of a camera that gives nothing more, and forget its votes and subjects."""
+        for alert in self._runtime.detection.tracker.close(camera):
             self._tell(alert)
         self._runtime.detection.voter.forget(camera)
+        self._runtime.detection.expander.forget(camera)
 
     def _publish_status(self, status: RunStatus) -> None:
         if self._runtime.publisher is not None:

@@ -179,23 +179,25 @@ class Meter:
         self.alerts = 0
 
     def see(self, step: Step) -> None:
-        """Count one frame."""
+        """Count one step."""
         now = self._clock()
         if not self._started:
             self._started, self._first = True, now
         self._last = now
         camera = self._cameras.setdefault(step.frame.camera, _CameraCount())
-        self.frames += 1
-        camera.frames += 1
-        self._rate.count(now)
-        camera.rate.count(now)
+        if step.first:
+            self.frames += 1
+            camera.frames += 1
+            self._rate.count(now)
+            camera.rate.count(now)
         self._media_s = step.frame.media_s
         if isinstance(step.outcome, Rejected):
             self.rejected += 1
             camera.rejected += 1
             return
         self.unchecked += any(not verdict.checked for verdict in step.verdicts)
-        self._inference_ms = _smooth(self._inference_ms, step.outcome.latency_ms)
+        if step.outcome is not None:
+            self._inference_ms = _smooth(self._inference_ms, step.outcome.latency_ms)
         self._delay_ms = _smooth(self._delay_ms, now * 1e3 - step.frame.captured_ns / 1e6)
 
     def see_alert(self, alert: Alert) -> None:

@@ -106,6 +106,7 @@ def _verdict(
     recovered = new_label if new_label is not None and new_label != prediction.label else None
     return Verdict(
         camera=frame.camera,
+        subject=frame.subject,
         frame_index=frame.index,
         detector=name,
         suspicious=suspicious,
@@ -126,6 +127,7 @@ def _passed(name: str, prediction: Prediction, evidence: RadarEvidence, gate: Ga
         raise ConfigError(f"the detector '{name}' was given a frame that a gate let pass, but knows of no gate")
     return Verdict(
         camera=prediction.frame.camera,
+        subject=prediction.frame.subject,
         frame_index=prediction.frame.index,
         detector=name,
         suspicious=False,

@@ -38,6 +38,8 @@ class Frame:
     """`time.time_ns()` when the frame was received: for people."""
     media_s: float | None = None
     """Position in the file or stream, in seconds, where the source knows it."""
+    subject: str | None = None
+    """What in the camera's picture this one shows: a face, a tracked object, a named region. None: the whole of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,6 +126,8 @@ class Verdict:
     """The detector's raw statistics by name, for people and for later calibration."""
     checked: bool = True
     """False: the gate let the frame pass unchecked, which is no all-clear; `score` and `threshold` are the gate's."""
+    subject: str | None = None
+    """The frame's: what of the camera's picture was judged; None: the whole of it."""
 
 
 class Detector(Protocol):

@@ -155,10 +155,9 @@ def test_open_alerts_are_listed_and_closed_at_the_end() -> None:
     scene.walk("xxx", "gate")
     scene.walk("x", "yard")
     assert [alert.camera for alert in scene.tracker.open_alerts()] == ["door", "gate"]
-    closed = scene.tracker.close("door")
-    assert closed is not None
+    (closed,) = scene.tracker.close("door")
     assert (closed.state, closed.camera, closed.frame_index) == (AlertState.CLEARED, "door", 2)
-    assert scene.tracker.close("door") is None
+    assert scene.tracker.close("door") == ()
     assert [alert.camera for alert in scene.tracker.close_all()] == ["gate"]
     assert scene.tracker.open_alerts() == ()
 

@@ -163,9 +163,9 @@ def test_memory_does_not_grow_with_the_frames() -> None:
     voter = Voter(KofN(3, 5) | SequentialProbabilityRatio())
     for index in range(200):
         vote_on(voter, a_frame(index), tight=index % 3 == 0)
-    (camera,) = voter._cameras.values()
-    assert len(camera.standings["tight"].left.window) == 5  # type: ignore[attr-defined]
-    assert len(camera.standings) == 1
+    (subject,) = voter._subjects.values()
+    assert len(subject.standings["tight"].left.window) == 5  # type: ignore[attr-defined]
+    assert len(subject.standings) == 1
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from taintwatch_calibration.faces.people_store import EnrolledPerson, PeopleStore
 from taintwatch_calibration.faces.quality import Usable, look_at, same_picture
 from taintwatch_models.errors import UsageError
-from taintwatch_models.faces.detect import FaceDetector
 from taintwatch_models.faces.embedder import Embedder
+from taintwatch_models.faces.finder import FaceFinder
 
 __all__ = ["FEWEST", "MOST", "Enrolment", "collect", "enrol"]
 
@@ -36,7 +36,7 @@ class Enrolment:
 
 
 def collect(
-    pictures: Iterable[NDArray[np.uint8]], find: FaceDetector, size: int
+    pictures: Iterable[NDArray[np.uint8]], find: FaceFinder, size: int
 ) -> tuple[list[NDArray[np.uint8]], Counter[str]]:
     """Return the aligned faces that can be used, at most `MOST`, and how many pictures were refused for what."""
     kept: list[NDArray[np.uint8]] = []
@@ -58,7 +58,7 @@ def enrol(
     store: PeopleStore,
     name: str,
     pictures: Iterable[NDArray[np.uint8]],
-    find: FaceDetector,
+    find: FaceFinder,
     embed: Embedder,
     *,
     replace: bool = False,

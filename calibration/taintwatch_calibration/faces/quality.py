@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.faces.align import align
-from taintwatch_models.faces.detect import FaceDetector
+from taintwatch_models.faces.finder import FaceFinder
 
 __all__ = ["QualityLimits", "Usable", "look_at", "same_picture"]
 
@@ -41,9 +41,7 @@ class Usable:
     face: NDArray[np.uint8]
 
 
-def look_at(
-    image: NDArray[np.uint8], find: FaceDetector, size: int, limits: QualityLimits | None = None
-) -> Usable | str:
+def look_at(image: NDArray[np.uint8], find: FaceFinder, size: int, limits: QualityLimits | None = None) -> Usable | str:
     """Return the photograph's aligned face, or why it cannot be used: a few words."""
     limits = limits or QualityLimits()
     faces = find(image)

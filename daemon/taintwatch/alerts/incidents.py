@@ -1,4 +1,4 @@
-"""Incidents: one attack on one camera is raised once, updated while it changes, and cleared once."""
+"""Incidents: one attack on one subject of a camera is raised once, updated while it changes, and cleared once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def new_event_id() -> str:
 
 
 class AlertTracker:
-    """Holds at most one open alert for each camera, and turns each frame's combined vote into at most one record.
+    """Holds at most one open alert for each subject of each camera; each combined vote gives at most one record.
 
     `update_every_s`: least time between two records of a raised alert, in the frames' own time (as the votes count
     it), >= 0. An update comes only when the label, the detectors or the highest score changed. Used by one thread only.
@@ -32,7 +32,7 @@ class AlertTracker:
     def __init__(self, *, update_every_s: float = 1.0, new_id: Callable[[], str] = new_event_id) -> None:
         self._update_every_ns = round(check_number("update_every_s", update_every_s, 0, 86_400) * 1e9)
         self._new_id = new_id
-        self._incidents: dict[str, Incident] = {}
+        self._incidents: dict[tuple[str, str | None], Incident] = {}
 
     def __call__(self, prediction: Prediction, verdicts: Sequence[Verdict], votes: Sequence[Vote]) -> Alert | None:
         """Return the alert record that this frame gives rise to, if any.
@@ -44,33 +44,42 @@ class AlertTracker:
         if combined is None:
             raise ValueError(f"The votes of a frame must hold one named '{COMBINED}'.")
         frame = prediction.frame
-        incident = self._incidents.setdefault(frame.camera, Incident(Instant.of(frame)))
+        key = frame.camera, frame.subject
+        incident = self._incidents.setdefault(key, Incident(Instant.of(frame)))
         incident.see(prediction, _counted(verdicts, votes))
         if combined.raised:
             incident.detectors = _standing_detectors(incident, votes)
             return self._raise_or_update(incident)
         if incident.alert is not None:
-            return self._clear(frame.camera)
+            return self._clear(key)
         if combined.level < FORGIVEN_LEVEL:
-            del self._incidents[frame.camera]
+            del self._incidents[key]
         return None
 
     def open_alerts(self) -> tuple[Alert, ...]:
         """Return the last record of each alert that is not cleared."""
         return tuple(incident.alert for incident in self._incidents.values() if incident.alert is not None)
 
-    def close(self, camera: str) -> Alert | None:
-        """End what is known of `camera`; return the cleared record of its open alert (as of its last frame), if any."""
-        incident = self._incidents.get(camera)
-        if incident is None or incident.alert is None:
-            self._incidents.pop(camera, None)
-            return None
-        return self._clear(camera)
+    def close(self, camera: str) -> tuple[Alert, ...]:
+        """End what is known of `camera`; return the cleared records of its open alerts, each as of its last frame."""
+        return self._close([key for key in self._incidents if key[0] == camera])
+
+    def close_subject(self, camera: str, subject: str | None) -> Alert | None:
+        """End what is known of one subject; return the cleared record of its open alert, if any."""
+        return next(iter(self._close([(camera, subject)])), None)
 
     def close_all(self) -> tuple[Alert, ...]:
         """`close` every camera; return the cleared records."""
-        closed = (self.close(camera) for camera in tuple(self._incidents))
-        return tuple(alert for alert in closed if alert is not None)
+        return self._close(tuple(self._incidents))
+
+    def _close(self, keys: Sequence[tuple[str, str | None]]) -> tuple[Alert, ...]:
+        cleared = []
+        for key in keys:
+            incident = self._incidents.get(key)
+            if incident is not None and incident.alert is not None:
+                cleared.append(self._clear(key))
+            self._incidents.pop(key, None)
+        return tuple(cleared)
 
     def _raise_or_update(self, incident: Incident) -> Alert | None:
         if incident.alert is None or incident.raised is None:
@@ -92,10 +101,10 @@ class AlertTracker:
         incident.published = incident.last.moment
         return alert
 
-    def _clear(self, camera: str) -> Alert:
-        incident = self._incidents.pop(camera)
+    def _clear(self, key: tuple[str, str | None]) -> Alert:
+        incident = self._incidents.pop(key)
         if incident.alert is None or incident.raised is None:
-            raise ValueError(f"Camera '{camera}' has no open alert.")
+            raise ValueError(f"Camera '{key[0]}' has no open alert.")
         return incident.record(incident.alert.event_id, AlertState.CLEARED, incident.raised)
 
 
@@ -140,7 +149,7 @@ class _Sight:
 
 @dataclass(slots=True)
 class Incident:
-    """One camera's suspicion, from its first suspicious frame to the end of the alert. Of bounded size."""
+    """One subject's suspicion, from its first suspicious frame to the end of the alert. Of bounded size."""
 
     last: Instant
     raised: Instant | None = None
@@ -192,6 +201,7 @@ class Incident:
             score=peak.score,
             threshold=peak.threshold,
             region=peak.region,
+            subject=peak.subject,
         )
 
 

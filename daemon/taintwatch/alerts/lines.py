@@ -15,7 +15,7 @@ from taintwatch.alerts.messages import Message, as_json
 from taintwatch.alerts.subscriber import Event, Malformed
 from taintwatch.records import Alert, AlertState
 
-__all__ = ["json_line", "pretty_line", "printable"]
+__all__ = ["json_line", "place", "pretty_line", "printable"]
 
 ALERT_STYLES = {
     AlertState.RAISED: "bold red",
@@ -67,7 +67,7 @@ def _message_line(message: Message) -> Text:
 
 
 def _alert_line(alert: Alert) -> Text:
-    line = Text(f"{_time(alert.wall_ns)} {alert.camera}  ")
+    line = Text(f"{_time(alert.wall_ns)} {place(alert)}  ")
     line.append(f"{alert.state.value:<7}", ALERT_STYLES[alert.state])
     line.append(f"  {printable(alert.label_name)}")
     if alert.recovered_name is not None:
@@ -75,6 +75,11 @@ def _alert_line(alert: Alert) -> Text:
     line.append(f"  score {alert.score:.3g} / {alert.threshold:.3g}", "bold")
     line.append(f"  {printable(', '.join(alert.detectors))}, {alert.suspicious_frames} frames", "dim")
     return line
+
+
+def place(alert: Alert) -> str:
+    """Return the camera of an alert, with the subject where there is one: `door, face 3`."""
+    return alert.camera if alert.subject is None else f"{alert.camera}, {printable(alert.subject)}"
 
 
 def _status_words(status: CameraStatus) -> str:

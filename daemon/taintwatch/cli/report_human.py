@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from taintwatch.alerts.lines import ALERT_STYLES, printable
+from taintwatch.alerts.lines import ALERT_STYLES, place, printable
 from taintwatch.cameras import CameraStatus
 from taintwatch.cli.extent import Extent, clock_time
 from taintwatch.records import Alert
@@ -86,7 +86,7 @@ class HumanReporter:
 
 def alert_line(alert: Alert) -> Text:
     """Return one line for an alert; its time is the position in the file, or else the time of day."""
-    line = Text(f"{_when(alert)}  {alert.camera}  ")
+    line = Text(f"{_when(alert)}  {place(alert)}  ")
     line.append(f"{alert.state.value.upper():<7}", ALERT_STYLES[alert.state])
     line.append(f"  {printable(alert.label_name)} ({alert.confidence:.0%})")
     if alert.recovered_name is not None:

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from taintwatch.evidence.media import encode_jpeg
 from taintwatch.pipeline import Step
 from taintwatch.vote.voter import COMBINED
-from taintwatch_models.classifier import Rejected
 from taintwatch_models.cmag.detector import CmagDetector
-from taintwatch_models.records import Detector, Region
+from taintwatch_models.records import Detector, Prediction, Region
 
 __all__ = ["FrameHistory", "FrameRecord", "ScoreReading", "frame_record_of", "rebuilder"]
 
@@ -98,7 +97,7 @@ def rebuilder(detectors: Sequence[Detector]) -> CmagDetector | None:
 
 def frame_record_of(step: Step, cmag: CmagDetector | None = None) -> FrameRecord | None:
     """Return what is remembered of one step; None where the frame could not be classified."""
-    if isinstance(step.outcome, Rejected):
+    if not isinstance(step.outcome, Prediction):
         return None
     combined = next((vote for vote in step.votes if vote.detector == COMBINED), None)
     voted = {vote.detector for vote in step.votes}  # the others are only looked at

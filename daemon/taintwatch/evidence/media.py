@@ -177,11 +177,12 @@ def overlay(image: NDArray[np.uint8], alert: Alert) -> NDArray[np.uint8]:
         cv2.polylines(picture, polygons, True, WHITE, thickness + 2, cv2.LINE_AA)
         cv2.polylines(picture, polygons, True, RED, thickness, cv2.LINE_AA)
     recovered = "" if alert.recovered_name is None else f" -> {alert.recovered_name}"
+    subject = "" if alert.subject is None else f", {alert.subject}"
     for row, text in enumerate(
         (
             f"{alert.label_name}{recovered}",
             f"score {alert.score:.3g} / {alert.threshold:.3g}  {', '.join(alert.detectors)}",
-            f"{alert.camera}  {np.datetime64(alert.wall_ns, 'ns').astype('datetime64[ms]')}Z",
+            f"{alert.camera}{subject}  {np.datetime64(alert.wall_ns, 'ns').astype('datetime64[ms]')}Z",
         )
     ):
         _write(picture, text, row)

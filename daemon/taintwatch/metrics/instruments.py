@@ -49,13 +49,16 @@ class Instruments:
         )
 
     def see(self, step: Step) -> None:
-        """Count one frame."""
+        """Count one step."""
         camera = step.frame.camera
         self._stages.labels("delay").observe(max(0.0, (self._clock_ns() - step.frame.captured_ns) / 1e9))
         if isinstance(step.outcome, Rejected):
             self._rejected.labels(camera).inc()
             return
-        self._frames.labels(camera).inc()
+        if step.first:
+            self._frames.labels(camera).inc()
+        if step.outcome is None:
+            return
         self._stages.labels("inference").observe(step.outcome.latency_ms / 1e3)
         if any(not verdict.checked for verdict in step.verdicts):
             self._unchecked.labels(camera).inc()

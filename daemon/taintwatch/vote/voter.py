@@ -1,4 +1,4 @@
-"""The vote over consecutive frames: per camera and per detector, then combined. The only owner of that state."""
+"""The vote over consecutive frames: per subject and per detector, then combined. The only owner of that state."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SLOW_CAMERA_FACTOR = 4  # a pause is a gap only when it is also this much longer
 
 
 @dataclass(slots=True)
-class _Camera:
-    """What is remembered of one camera: as much after a year as after a minute."""
+class _Subject:
+    """What is remembered of one subject of one camera: as much after a year as after a minute."""
 
     moment: Moment
     now_ns: int = 0
-    """The vote's own clock for this camera: the sum of the times between frames; never goes back."""
+    """The vote's own clock for this subject: the sum of the times between frames; never goes back."""
     interval_ns: int | None = None
     standings: dict[str, Standing] = field(default_factory=dict)
     hold: HoldStanding = field(default_factory=HoldStanding)
@@ -70,7 +70,7 @@ class Voter:
         self._detectors = None if detectors is None else tuple(detectors)
         self._hold = hold or Hold()
         self._gap_ns = round(check_number("gap_s", gap_s, 0, 86_400, open_ends=True) * 1e9)
-        self._cameras: dict[str, _Camera] = {}
+        self._subjects: dict[tuple[str, str | None], _Subject] = {}
         for name in self._detectors or ():
             self._policy_of(name)
 
@@ -80,23 +80,28 @@ class Voter:
         A detector that counts but says nothing of this frame keeps its standing. Raises `ConfigError` for a detector
         that has no policy.
         """
-        camera = self._advance(frame)
+        subject = self._advance(frame)
         votes = []
         for verdict in verdicts:
             if self._detectors is None or verdict.detector in self._detectors:
-                standing = self._step(camera, verdict)
-                votes.append(Vote(frame.camera, frame.index, verdict.detector, standing.raised, standing.level))
-        return (*votes, self._combined(frame, camera))
+                standing = self._step(subject, verdict)
+                votes.append(_vote(frame, verdict.detector, standing.raised, standing.level))
+        return (*votes, self._combined(frame, subject))
 
     def gap(self, camera: str) -> None:
-        """Drop the evidence of `camera` but keep its decisions: to be called when it was opened anew."""
-        known = self._cameras.get(camera)
-        if known is not None:
-            self._drop_evidence(known)
+        """Drop the evidence of all subjects of `camera`, keep the decisions: to be called when it was opened anew."""
+        for (name, _), subject in self._subjects.items():
+            if name == camera:
+                self._drop_evidence(subject)
 
     def forget(self, camera: str) -> None:
         """Drop everything about `camera`, decisions too: to be called when it is gone for good. Never raises."""
-        self._cameras.pop(camera, None)
+        for key in [key for key in self._subjects if key[0] == camera]:
+            del self._subjects[key]
+
+    def forget_subject(self, camera: str, subject: str | None) -> None:
+        """Drop everything about one subject: to be called when it has left the picture. Never raises."""
+        self._subjects.pop((camera, subject), None)
 
     def _policy_of(self, detector: str) -> Policy[Any]:
         if isinstance(self._policy, Policy):
@@ -107,40 +112,44 @@ class Voter:
             )
         return self._policy[detector]
 
-    def _advance(self, frame: Frame) -> _Camera:
-        moment = moment_of(frame)
-        camera = self._cameras.get(frame.camera)
-        if camera is None:
-            camera = self._cameras[frame.camera] = _Camera(moment)
-            return camera
-        interval_ns = elapsed_ns(camera.moment, moment)
-        if interval_ns < 0 or self._is_gap(interval_ns, camera.interval_ns):
-            self._drop_evidence(camera)
-        camera.moment = moment
-        camera.interval_ns = max(0, interval_ns)
-        camera.now_ns += camera.interval_ns
-        return camera
+    def _advance(self, frame: Frame) -> _Subject:
+        moment, key = moment_of(frame), (frame.camera, frame.subject)
+        subject = self._subjects.get(key)
+        if subject is None:
+            subject = self._subjects[key] = _Subject(moment)
+            return subject
+        interval_ns = elapsed_ns(subject.moment, moment)
+        if interval_ns < 0 or self._is_gap(interval_ns, subject.interval_ns):
+            self._drop_evidence(subject)
+        subject.moment = moment
+        subject.interval_ns = max(0, interval_ns)
+        subject.now_ns += subject.interval_ns
+        return subject
 
     def _is_gap(self, interval_ns: int, before_ns: int | None) -> bool:
         # Without the second condition a camera limited to a frame every five seconds could never gather evidence at
         # all.
         return interval_ns > self._gap_ns and (before_ns is None or interval_ns > SLOW_CAMERA_FACTOR * before_ns)
 
-    def _drop_evidence(self, camera: _Camera) -> None:
-        for name, standing in camera.standings.items():
-            camera.standings[name] = self._policy_of(name).after_gap(standing)
+    def _drop_evidence(self, subject: _Subject) -> None:
+        for name, standing in subject.standings.items():
+            subject.standings[name] = self._policy_of(name).after_gap(standing)
 
-    def _step(self, camera: _Camera, verdict: Verdict) -> Standing:
+    def _step(self, subject: _Subject, verdict: Verdict) -> Standing:
         policy = self._policy_of(verdict.detector)
-        before = camera.standings.get(verdict.detector) or policy.start()
+        before = subject.standings.get(verdict.detector) or policy.start()
         standing: Standing = policy(before, verdict.suspicious)
-        camera.standings[verdict.detector] = standing
+        subject.standings[verdict.detector] = standing
         return standing
 
-    def _combined(self, frame: Frame, camera: _Camera) -> Vote:
-        names = self._detectors or tuple(camera.standings)
-        standings = [camera.standings.get(name, Standing()) for name in names]
+    def _combined(self, frame: Frame, subject: _Subject) -> Vote:
+        names = self._detectors or tuple(subject.standings)
+        standings = [subject.standings.get(name, Standing()) for name in names]
         wanted = bool(standings) and self._combine(standing.raised for standing in standings)
-        camera.hold = self._hold(camera.hold, wanted, camera.now_ns)
+        subject.hold = self._hold(subject.hold, wanted, subject.now_ns)
         level: float = self._level((standing.level for standing in standings), default=0.0)
-        return Vote(frame.camera, frame.index, COMBINED, camera.hold.raised, level)
+        return _vote(frame, COMBINED, subject.hold.raised, level)
+
+
+def _vote(frame: Frame, detector: str, raised: bool, level: float) -> Vote:
+    return Vote(frame.camera, frame.index, detector, raised, level, frame.subject)

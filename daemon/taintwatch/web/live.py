@@ -15,8 +15,8 @@ from taintwatch.pipeline import Step
 from taintwatch.records import Alert
 from taintwatch.status import RunStatus, Summary
 from taintwatch.vote.voter import COMBINED
-from taintwatch_models.classifier import ModelCard, Rejected
-from taintwatch_models.records import Verdict
+from taintwatch_models.classifier import ModelCard
+from taintwatch_models.records import Prediction, Verdict
 
 __all__ = ["AlarmRate", "AlarmRates", "LiveState", "Point", "finite", "wilson_interval"]
 
@@ -56,7 +56,7 @@ class LiveState:
         self._cameras: dict[str, _Camera] = {}
         self._alerts: deque[tuple[int, Alert]] = deque(maxlen=ALERTS)
         self._alert_count = 0
-        self._under_alert: set[str] = set()
+        self._under_alert: dict[str, str] = {}  # event id to camera
         self._status: tuple[int, RunStatus | None] = (0, None)
         self.rates = AlarmRates()
         self.card: ModelCard | None = None
@@ -69,10 +69,10 @@ class LiveState:
             if camera is None:
                 camera = self._cameras[name] = _Camera(step, deque(maxlen=POINTS))
             camera.step = step
-            if not isinstance(step.outcome, Rejected):
+            if isinstance(step.outcome, Prediction):
                 camera.count += 1
                 camera.points.append(_point(step, camera.count))
-            quiet = name not in self._under_alert
+            quiet = name not in self._under_alert.values()
         if quiet and not any(vote.raised for vote in step.votes):
             self.rates.see(step.verdicts, step.frame.wall_ns)
 
@@ -113,9 +113,9 @@ class LiveState:
             self._alert_count += 1
             self._alerts.append((self._alert_count, alert))
             if alert.state in ("raised", "updated"):
-                self._under_alert.add(alert.camera)
+                self._under_alert[alert.event_id] = alert.camera
             else:
-                self._under_alert.discard(alert.camera)
+                self._under_alert.pop(alert.event_id, None)
 
     def progress(self, status: RunStatus) -> None:
         """Note how it stands, and forget cameras that were taken away."""

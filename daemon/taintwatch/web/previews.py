@@ -14,8 +14,9 @@ from taintwatch.evidence.media import encode_jpeg, shrink
 from taintwatch.pipeline import Step
 from taintwatch.runtime import DetectionStack
 from taintwatch.web.live import finite
+from taintwatch_models.classifier import Rejected
 from taintwatch_models.preprocessing import Preprocessing
-from taintwatch_models.records import Prediction, Region
+from taintwatch_models.records import Prediction
 from taintwatch_models.regions import region_of
 
 __all__ = ["Preview", "Previews", "Reconstructor"]
@@ -112,8 +113,10 @@ def _told(step: Step, detection: DetectionStack) -> dict[str, Any]:
         "width": frame.image.shape[1],
         "height": frame.image.shape[0],
     }
-    if not isinstance(outcome, Prediction):
+    if isinstance(outcome, Rejected):
         return told | {"rejected": outcome.reason}
+    if outcome is None:
+        return told
     suspicious = any(verdict.suspicious for verdict in step.verdicts)
     evidence, model = outcome.evidence, detection.model
     told |= {
@@ -126,9 +129,8 @@ def _told(step: Step, detection: DetectionStack) -> dict[str, Any]:
     }
     if evidence is None or model is None:
         return told
-    size = frame.image.shape[0], frame.image.shape[1]
-    told["critical"] = _polygons(evidence.tight_mask, model.preprocessing, size)
-    told["intersection"] = _polygons(evidence.paper_mask, model.preprocessing, size)
+    told["critical"] = _polygons(evidence.tight_mask, model.preprocessing, step)
+    told["intersection"] = _polygons(evidence.paper_mask, model.preprocessing, step)
     told["after"] = _after(outcome, detection.classifier.card.labels)
     return told
 
@@ -159,9 +161,10 @@ def _after(prediction: Prediction, labels: tuple[str, ...]) -> dict[str, Any] | 
     }
 
 
-def _polygons(
-    mask: NDArray[np.bool_] | None, preprocessing: Preprocessing, size: tuple[int, int]
-) -> list[list[tuple[int, int]]]:
+def _polygons(mask: NDArray[np.bool_] | None, preprocessing: Preprocessing, step: Step) -> list[list[tuple[int, int]]]:
     """Return a mask of the input as polygons in frame pixels."""
-    region: Region | None = None if mask is None else region_of(mask, preprocessing.place(*size), size)
+    if mask is None or step.subject_frame is None:
+        return []
+    height, width = step.subject_frame.frame.image.shape[:2]
+    region = step.subject_frame.to_whole(region_of(mask, preprocessing.place(height, width), (height, width)))
     return [] if region is None else [[(int(x), int(y)) for x, y in polygon] for polygon in region.polygons]

@@ -34,6 +34,7 @@ class CmagDetector:
         frame = prediction.frame
         return Verdict(
             camera=frame.camera,
+            subject=frame.subject,
             frame_index=frame.index,
             detector=self.name,
             suspicious=score > 0.0,

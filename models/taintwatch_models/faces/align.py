@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_models.faces.detect import Face, Point
+from taintwatch_models.faces.finder import Face, Point
 from taintwatch_models.records import Region
 
 __all__ = ["ALIGNED_SIZE", "TEMPLATE_EYES", "Alignment", "align", "alignment_of"]
@@ -28,6 +28,8 @@ class Alignment:
     b: float
     tx: float
     ty: float
+    size: int = ALIGNED_SIZE
+    """Side of the aligned face, pixels."""
 
     @property
     def scale(self) -> float:
@@ -42,8 +44,9 @@ class Alignment:
         dx, dy = x - self.tx, y - self.ty
         return (self.a * dx + self.b * dy) / square, (self.a * dy - self.b * dx) / square
 
-    def warp(self, image: NDArray[np.uint8], size: int = ALIGNED_SIZE) -> NDArray[np.uint8]:
+    def warp(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the aligned face, (size, size, 3); what lies outside the picture repeats its edge."""
+        size = self.size
         matrix = np.array([[self.a, -self.b, self.tx], [self.b, self.a, self.ty]])
         if self.scale < 0.6:  # bilinear sampling would alias: shrink by areas first
             shrunk = cv2.resize(image, None, fx=self.scale, fy=self.scale, interpolation=cv2.INTER_AREA)
@@ -52,7 +55,7 @@ class Alignment:
         warped = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(warped, np.uint8)
 
-    def region_to_picture(self, region: Region, height: int, width: int, size: int = ALIGNED_SIZE) -> Region:
+    def region_to_picture(self, region: Region, height: int, width: int) -> Region:
         """Return a region of the aligned face in pixels of the picture of (height, width)."""
 
         def corner(x: int, y: int) -> tuple[int, int]:
@@ -62,7 +65,7 @@ class Alignment:
         polygons = tuple(tuple(corner(x, y) for x, y in polygon) for polygon in region.polygons)
         xs, ys = zip(*(point for polygon in polygons for point in polygon), strict=True)
         box = (min(xs), min(ys), max(xs) - min(xs) + 1, max(ys) - min(ys) + 1)
-        share = region.area_fraction * size * size / (self.scale**2 * height * width)
+        share = region.area_fraction * self.size**2 / (self.scale**2 * height * width)
         return replace(region, box=box, polygons=polygons, area_fraction=round(min(1.0, share), 6))
 
 
@@ -72,9 +75,9 @@ def alignment_of(face: Face, size: int = ALIGNED_SIZE) -> Alignment:
     to_left, to_right = (complex(*eye) * (size / ALIGNED_SIZE) for eye in TEMPLATE_EYES)
     turn = (to_right - to_left) / (right - left)
     offset = to_left - turn * left
-    return Alignment(turn.real, turn.imag, offset.real, offset.imag)
+    return Alignment(turn.real, turn.imag, offset.real, offset.imag, size)
 
 
 def align(image: NDArray[np.uint8], face: Face, size: int = ALIGNED_SIZE) -> NDArray[np.uint8]:
     """Return the aligned face, (size, size, 3) uint8 blue-green-red."""
-    return alignment_of(face, size).warp(image, size)
+    return alignment_of(face, size).warp(image)

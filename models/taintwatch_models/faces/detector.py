@@ -3,21 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from taintwatch_models.classifier import Classifier, ModelCard, Rejected
 from taintwatch_models.errors import ConfigError
 from taintwatch_models.faces.bands import band_rows
 from taintwatch_models.faces.face_file import FaceFile
 from taintwatch_models.faces.statistics import BandEvidence, Bands, combined
 from taintwatch_models.preprocessing import Preprocessing
-from taintwatch_models.records import Prediction, RadarEvidence, Verdict
+from taintwatch_models.records import Detector, Frame, Prediction, RadarEvidence, Verdict
 from taintwatch_models.regions import region_of
 
-__all__ = ["STRANGER", "FaceDetector"]
+__all__ = ["STRANGER", "FaceDetector", "KnownFaces", "StrangerClassifier"]
 
 STRANGER = "stranger"
+
+
+class StrangerClassifier:
+    """A face classifier that calls a face whose name has too little probability a stranger's."""
+
+    def __init__(self, classifier: Classifier, below: float) -> None:
+        self._classifier, self._below = classifier, below
+
+    @property
+    def card(self) -> ModelCard:
+        return self._classifier.card
+
+    def __call__(self, frames: Sequence[Frame]) -> list[Prediction | Rejected]:
+        return [self._named(outcome) for outcome in self._classifier(frames)]
+
+    def _named(self, outcome: Prediction | Rejected) -> Prediction | Rejected:
+        if isinstance(outcome, Rejected) or outcome.confidence >= self._below:
+            return outcome
+        return replace(outcome, label_name=STRANGER)
+
+
+class KnownFaces:
+    """Another detector on faces: a stranger's is never suspicious, because nobody is let in by it."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+
+    @property
+    def name(self) -> str:
+        return self._detector.name
+
+    def __call__(self, prediction: Prediction) -> Verdict:
+        verdict = self._detector(prediction)
+        return replace(verdict, suspicious=verdict.suspicious and prediction.label_name != STRANGER)
 
 
 class FaceDetector:
@@ -52,6 +88,7 @@ class FaceDetector:
         size = prediction.frame.image.shape[:2]
         return Verdict(
             camera=prediction.frame.camera,
+            subject=prediction.frame.subject,
             frame_index=prediction.frame.index,
             detector=self.name,
             suspicious=suspicious,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from taintwatch_models.calibration_file import Calibration, TightCalibration
 from taintwatch_models.detectors import make_detectors
 from taintwatch_models.errors import ConfigError, ModelError
-from taintwatch_models.faces.detector import FaceDetector
+from taintwatch_models.faces.detector import FaceDetector, KnownFaces, StrangerClassifier
 from taintwatch_models.faces.face_file import read_face_file, settings_path
 from taintwatch_models.faces.statistics import Bands
 from taintwatch_models.graph.prune import keep_outputs
@@ -59,14 +59,15 @@ def load_face_model(settings: ModelSettings, *, names: bool = True) -> LoadedMod
         providers=settings.providers,
         threads=settings.threads,
     )
-    classifier = RadarClassifier(engine)
-    classifier.warm_up(settings.batches)
+    faces = RadarClassifier(engine)
+    faces.warm_up(settings.batches)
+    classifier = StrangerClassifier(faces, face_file.stranger_below)
     bands = _bands(radar, settings, np.asarray(picture, np.uint8))
     judge = FaceDetector(face_file, bands, info.labels, info.preprocessing)
     others = make_detectors(
         [name for name in settings.variants if name != "face"], calibration, info.labels, info.preprocessing
     )
-    detectors = _in_order(settings.variants, (judge, *others))
+    detectors = _in_order(settings.variants, (judge, *(KnownFaces(other) for other in others)))
     return LoadedModel(classifier, detectors, calibration, info.preprocessing)
 
 

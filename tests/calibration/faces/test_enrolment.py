@@ -18,7 +18,7 @@ from taintwatch.sources.source import Grab
 from taintwatch_calibration.faces.capture import STAGES, guided
 from taintwatch_calibration.faces.enrol import collect
 from taintwatch_calibration.faces.quality import Usable, look_at
-from taintwatch_models.faces.detect import HaarFaces
+from taintwatch_models.faces.finder import HaarFaces
 from tests.face_scene import drawn_person, photograph, write_embedding, write_photographs
 
 ENROLLED = {"Ada": 1, "Bob": 14, "Cleo": 17}  # far apart for the small embedding, as is 18

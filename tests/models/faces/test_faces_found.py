@@ -9,7 +9,7 @@ import pytest
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.faces.align import ALIGNED_SIZE, TEMPLATE_EYES, alignment_of
-from taintwatch_models.faces.detect import Face, HaarFaces, YunetFaces, box_of_eyes, make_detector
+from taintwatch_models.faces.finder import Face, HaarFaces, YunetFaces, box_of_eyes, make_finder
 from taintwatch_models.records import Region
 from tests.face_scene import drawn_person, photograph
 from tests.tiny_model import write_model
@@ -87,7 +87,7 @@ def test_a_region_of_the_aligned_face_is_told_in_the_pictures_pixels() -> None:
 
 def test_a_missing_yunet_file_is_told_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such face detector file; leave it out"):
-        make_detector(str(tmp_path / "yunet.onnx"))
+        make_finder(str(tmp_path / "yunet.onnx"))
 
 
 def test_another_model_is_not_taken_for_yunet(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A face camera on fakes: each face is judged and voted on by itself, and alerts name the camera."""
+"""A face camera on fakes: each face is judged and voted on by itself, and alerts name it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 from numpy.typing import NDArray
 
 from taintwatch.alerts.incidents import AlertTracker
-from taintwatch.faces.watching import NOBODY, FaceBook, FaceVoter, FaceWatch
-from taintwatch.pipeline import Step
+from taintwatch.pipeline import Step, watch
 from taintwatch.records import AlertState
+from taintwatch.subjects.faces import FaceExpander
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.voter import Voter
 from taintwatch.vote.window import KofN
 from taintwatch_models.classifier import Rejected
-from taintwatch_models.faces.detect import Face
-from taintwatch_models.faces.detector import STRANGER
+from taintwatch_models.faces.detector import STRANGER, KnownFaces, StrangerClassifier
+from taintwatch_models.faces.finder import Face
 from taintwatch_models.records import Frame, Prediction, read_only
 from tests.fakes import CARD, FakeClassifier, FakeDetector, FakeSupply
 
@@ -50,13 +50,13 @@ def run(
     def find(image: NDArray[np.uint8]) -> tuple[Face, ...]:
         return next(found)
 
-    watch = FaceWatch(find, people=2, stranger_below=0.5, size=112)
     batches = watch(
         FakeSupply([[frame] for frame in frames]),
-        classifier or FakeClassifier(),
-        [FakeDetector("face")],
-        voter or FaceVoter(KofN(2, 3), hold=Hold(0, 0)),
-        tracker or FaceBook(),
+        StrangerClassifier(classifier or FakeClassifier(), 0.5),
+        [KnownFaces(FakeDetector("face"))],
+        voter or Voter(KofN(2, 3), hold=Hold(0, 0)),
+        tracker or AlertTracker(),
+        FaceExpander(find, size=112),
         max_batch=4,
         wait_s=0,
         stopping=lambda: False,
@@ -67,15 +67,20 @@ def run(
 def test_each_face_gives_a_step_and_a_frame_without_one_says_so() -> None:
     steps = run([a_frame(0), a_frame(1)], lambda index: (LEFT, RIGHT) if index == 0 else ())
     assert [step.frame.index for step in steps] == [0, 0, 1]
+    assert [step.first for step in steps] == [True, False, True]
     assert all(step.frame.image.shape == (400, 640, 3) for step in steps)
-    assert [getattr(step.outcome, "label_name", None) for step in steps] == ["stop", "stop", NOBODY]
+    assert [getattr(step.outcome, "label_name", None) for step in steps] == ["stop", "stop", None]
 
 
 def test_an_attacked_face_raises_one_alert_of_its_camera_and_the_other_face_none() -> None:
     steps = run([a_frame(index, attacked=[LEFT]) for index in range(4)])
     alerts = [step.alert for step in steps if step.alert is not None]
     assert [(alert.camera, alert.state, alert.frame_index) for alert in alerts] == [("door", AlertState.RAISED, 1)]
-    assert all(vote.camera == "door" for step in steps for vote in step.votes)
+    assert alerts[0].subject == "face 1"
+    assert {(vote.camera, vote.subject) for step in steps for vote in step.votes} == {
+        ("door", "face 1"),
+        ("door", "face 2"),
+    }
 
 
 def test_two_attacked_faces_are_two_alerts() -> None:
@@ -90,7 +95,7 @@ def test_two_people_who_look_strange_once_each_are_no_attack() -> None:
 
 
 def test_the_alert_of_a_face_that_leaves_is_cleared() -> None:
-    tracker = FaceBook()
+    tracker = AlertTracker()
     frames = [a_frame(index, attacked=[LEFT]) for index in range(2)] + [a_frame(index) for index in (2, 14)]
     steps = run(frames, lambda index: (LEFT,) if index < 2 else (), tracker=tracker)
     assert [step.alert.state for step in steps if step.alert] == [AlertState.RAISED, AlertState.CLEARED]
@@ -107,14 +112,15 @@ def test_the_region_is_told_in_the_cameras_pixels() -> None:
 
 
 def test_a_camera_that_is_gone_ends_the_alerts_of_all_its_faces() -> None:
-    tracker, voter = FaceBook(), FaceVoter(KofN(2, 3), hold=Hold(0, 0))
+    tracker, voter = AlertTracker(), Voter(KofN(2, 3), hold=Hold(0, 0))
     run([a_frame(index, attacked=[LEFT, RIGHT]) for index in range(2)], voter=voter, tracker=tracker)
     assert [alert.camera for alert in tracker.open_alerts()] == ["door", "door"]
-    closed = []
-    while (alert := tracker.close("door")) is not None:
-        closed.append(alert)
-    assert [(alert.camera, alert.state) for alert in closed] == [("door", AlertState.CLEARED)] * 2
-    assert tracker.close("yard") is None
+    assert tracker.close("yard") == ()
+    assert [(alert.subject, alert.state) for alert in tracker.close("door")] == [
+        ("face 1", AlertState.CLEARED),
+        ("face 2", AlertState.CLEARED),
+    ]
+    assert tracker.close("door") == ()
     voter.gap("door")
     voter.forget("door")
 
@@ -152,7 +158,7 @@ def test_the_classifier_is_given_aligned_faces(camera: str) -> None:
     class Looking(FakeClassifier):
         def __call__(self, frames: Sequence[Frame]) -> list[Prediction | Rejected]:
             sizes.extend(frame.image.shape for frame in frames)
-            assert all(frame.camera.startswith(camera) for frame in frames)
+            assert {frame.camera for frame in frames} == {camera}
             return super().__call__(frames)
 
     run([a_frame(0, camera=camera)], classifier=Looking())

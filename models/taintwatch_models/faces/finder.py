@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from taintwatch_models.errors import ModelError
 
-__all__ = ["EYES_IN_BOX", "Face", "FaceDetector", "HaarFaces", "YunetFaces", "make_detector"]
+__all__ = ["EYES_IN_BOX", "Face", "FaceFinder", "HaarFaces", "YunetFaces", "make_finder"]
 
 EYES_IN_BOX = ((0.30, 0.395), (0.675, 0.39))
 """Where the eyes lie in a Haar box, as shares of its width and height: medians over LFW photographs."""
@@ -49,7 +49,7 @@ class Face:
         return float(np.hypot(bx - ax, by - ay))
 
 
-FaceDetector = Callable[[NDArray[np.uint8]], tuple[Face, ...]]
+FaceFinder = Callable[[NDArray[np.uint8]], tuple[Face, ...]]
 """From a blue-green-red picture to its faces, the largest first."""
 
 
@@ -166,6 +166,6 @@ def box_of_eyes(left: Point, right: Point) -> tuple[float, float, float, float]:
     return x, y, width, width
 
 
-def make_detector(path: str | None = None, *, smallest: float = 0.1) -> FaceDetector:
+def make_finder(path: str | None = None, *, smallest: float = 0.1) -> FaceFinder:
     """Return the Haar cascades, or YuNet where its file is named. Raises `ModelError`."""
     return HaarFaces(smallest=smallest) if path is None else YunetFaces(Path(path))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from taintwatch.faces.tracking import FaceTracker, overlap
-from taintwatch_models.faces.detect import Face
+from taintwatch.subjects.tracking import FaceTracker, overlap
+from taintwatch_models.faces.finder import Face
 
 SECOND = 1_000_000_000
 

@@ -14,8 +14,7 @@ from taintwatch.assembly import make_detection
 from taintwatch.cli.main import main
 from taintwatch.config.load import parse_config
 from taintwatch.deadlines import Deadlines
-from taintwatch.faces.watching import NOBODY
-from taintwatch.pipeline import Step
+from taintwatch.pipeline import Step, watch
 from taintwatch_models.errors import ConfigError
 from taintwatch_models.records import Frame, Prediction, read_only
 from tests.face_scene import drawn_person, photograph, write_embedding, write_photographs
@@ -60,16 +59,10 @@ def seen_in(text: str, numbers: Sequence[int | None]) -> list[Step]:
         picture = empty if number is None else photograph(drawn_person(number), 20, onto=empty)
         frames.append(Frame("door", index, read_only(picture), index * 10**9, index * 10**9, float(index)))
     try:
-        batches = detection.watch(
-            FakeSupply([[frame] for frame in frames]),
-            detection.classifier,
-            detection.detectors,
-            detection.voter,
-            detection.tracker,
-            max_batch=2,
-            wait_s=0,
-            stopping=lambda: False,
-        )
+        batches = watch(
+            FakeSupply([[frame] for frame in frames]), detection.classifier, detection.detectors, detection.voter,
+            detection.tracker, detection.expander, max_batch=2, wait_s=0, stopping=lambda: False,
+        )  # fmt: skip
         return [step for batch in batches for step in batch]
     finally:
         detection.release()
@@ -78,7 +71,8 @@ def seen_in(text: str, numbers: Sequence[int | None]) -> list[Step]:
 def test_people_are_named_and_judged_by_the_detector_face(model: Path) -> None:
     steps = seen_in(configuration(model), [1, 14, 17, None])
     names = [step.outcome.label_name for step in steps if isinstance(step.outcome, Prediction)]
-    assert names == ["Ada", "Bob", "Cleo", NOBODY]
+    assert names == ["Ada", "Bob", "Cleo"]
+    assert steps[3].outcome is None
     assert [[verdict.detector for verdict in step.verdicts] for step in steps] == [["face"]] * 3 + [[]]
     statistics = steps[0].verdicts[0].statistics
     assert {"margin", "swing", "band_margin", "band_swing"} <= set(statistics)

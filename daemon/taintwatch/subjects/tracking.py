@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from taintwatch_models.faces.detect import Face
+from taintwatch_models.faces.finder import Face
 
 __all__ = ["FaceTracker", "Tracked", "overlap"]
 

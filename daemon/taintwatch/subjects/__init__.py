@@ -1,0 +1,1 @@
+"""What in a camera's picture is judged by itself: faces, regions, objects. One step, before classification."""
