@@ -29,12 +29,12 @@ from numpy.typing import NDArray
 from benchmarks.sign_attacking.attack import load_attack
 from benchmarks.sign_attacking.bench import Parts, parts_kept
 from benchmarks.sign_attacking.specs import attack_specs
+from taintwatch_calibration.anomaly import fit_anomaly
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.cmag.frames import measure
 from taintwatch_calibration.cmag.thresholds import calibrate_joint, choose_limits, cmag_scores
 from taintwatch_calibration.rates import area_under_roc, operating_point
 from taintwatch_calibration.signs.dataset import load_test
-from taintwatch_calibration.strangeness import fit_strangeness
 from taintwatch_calibration.thresholds import tight_scores
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.bundled import bundled_calibration_path
@@ -87,12 +87,12 @@ def detection(
     choosing = frames(parts.tuning.pixels)
     # What is usual of the layers' maps is learnt as for the bundle, on none of the reported pictures.
     learnt = frames(np.concatenate([parts.tuning.pixels, parts.further.pixels]))
-    fitted = fit_strangeness(radar, learnt, local=False, threads=1)
+    fitted = fit_anomaly(radar, learnt, local=False, threads=1)
     own = fitted.scores[: len(parts.tuning)]
 
-    def scores(pixels: NDArray[np.uint8], strangeness: NDArray[np.float64] | None = None) -> tuple[Any, Any]:
+    def scores(pixels: NDArray[np.uint8], anomaly: NDArray[np.float64] | None = None) -> tuple[Any, Any]:
         tight = tight_scores(
-            fitted.radar, frames(pixels), settings, strangeness=strangeness, threads=1,
+            fitted.radar, frames(pixels), settings, anomaly=anomaly, threads=1,
             progress=lambda what, done, total: None,
         )  # fmt: skip
         return tight, measure(radar, cmag, frames(pixels), threads=1)

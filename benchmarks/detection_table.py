@@ -37,8 +37,8 @@ from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import area_under_roc, operating_point
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
-from taintwatch_models.graph.cut import find_cut
 from taintwatch_models.graph.prepare import prepare
+from taintwatch_models.graph.split import find_split
 from taintwatch_models.loading import describe
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.preprocessing import read_labels
@@ -59,8 +59,13 @@ def rows() -> list[Row]:
     tight, paper = TightCalibration(), PaperCalibration()
     both = ("tight_rank", "tight_margin", "tight_swing", "tight_half")
 
-    def tights(cut: float, fill: str) -> Row:
-        return Row(f"cut {cut}, {fill} fill", "tight", Calibration(tight=replace(tight, cut=cut, fill=fill)), both)
+    def tights(threshold: float, fill: str) -> Row:
+        return Row(
+            f"threshold {threshold}, {fill} fill",
+            "tight",
+            Calibration(tight=replace(tight, saliency_threshold=threshold, fill=fill)),
+            both,
+        )
 
     def papers(fill: str) -> Row:
         return Row(
@@ -124,7 +129,7 @@ def main() -> None:
     calibrate, held, test_images = np.array_split(rest, 3)
     print(f"{info.name}: {np.mean(said == truth):.1%} right; {len(crafting)} photographs to craft on, "
           f"{len(calibrate)} to calibrate, {len(held)} held out, {len(test_images)} to attack", flush=True)  # fmt: skip
-    model = TorchGraph(prepared.plain, find_cut(prepared.plain))
+    model = TorchGraph(prepared.plain, find_split(prepared.plain))
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
     recipes = {
         "single size 0.35": PatchRecipe(target, (0.35,), iterations=options.iterations, seed=options.seed),

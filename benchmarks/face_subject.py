@@ -22,7 +22,7 @@ from taintwatch_calibration.faces.identity_fit import fit_identity
 from taintwatch_models.faces.embedder import Embedder
 from taintwatch_models.storage import write_atomically
 
-_CUT = 0.5
+_SALIENCY_THRESHOLD = 0.5
 _TO_CRAFT_ON = 300
 _ABOUT = (
     "MobileFaceNet with an identity layer trained to survive occlusion, 143 people of LFW; photographs aligned as the "
@@ -55,8 +55,8 @@ def main() -> None:
     write_pictures(out, {name: _seen(people, chosen, embed) for name, chosen in rows.items()})
     target = people.names[_nearest(layer(clean[rows["test_images"]]), people.labels[rows["test_images"]])]
     description: dict[str, str | float | bool] = {
-        "name": "faces", "model": path.name, "target": target, "about": _ABOUT, "cut": _CUT,
-        "fill": fill_path(out).name, "swing_weight": 0.0, "faces": True,
+        "name": "faces", "model": path.name, "target": target, "about": _ABOUT,
+        "saliency_threshold": _SALIENCY_THRESHOLD, "fill": fill_path(out).name, "swing_weight": 0.0, "faces": True,
     }  # fmt: skip
     write_description(out, description)
     print(f"{out}: {', '.join(f'{len(chosen)} {name}' for name, chosen in rows.items())}")

@@ -44,7 +44,7 @@ from taintwatch_models.storage import write_atomically
 
 Table = dict[str, NDArray[Any]]
 
-CUT = 0.5
+SALIENCY_THRESHOLD = 0.5
 
 
 @denormals_flushed()
@@ -58,7 +58,15 @@ def main() -> None:
     clean, covered = embeddings(people, embed, arguments.work)
     training = people.part == TRAINING
     layer = fit_identity(clean[training], people.labels[training], len(people.names), covered)
-    model = FaceModel.make(embed, layer, people.names, people.mean, arguments.work, cut=CUT, threads=arguments.threads)
+    model = FaceModel.make(
+        embed,
+        layer,
+        people.names,
+        people.mean,
+        arguments.work,
+        saliency_threshold=SALIENCY_THRESHOLD,
+        threads=arguments.threads,
+    )
     recognised = recognition(people, layer(clean))
     print(json.dumps(recognised, indent=2))
     if arguments.until == "recognition":
@@ -106,8 +114,8 @@ def _videos(
 ) -> dict[str, Any]:
     scales, threshold = product(benign, known)
     settings = FaceFile(
-        file_hash(model.path), known, fill_path(model.path.parent).name, CUT, scales, threshold, ACCEPTED,
-        len(benign["calibration"]["label"]),
+        file_hash(model.path), known, fill_path(model.path.parent).name, SALIENCY_THRESHOLD, scales, threshold,
+        ACCEPTED, len(benign["calibration"]["label"]),
     )  # fmt: skip
     write_face_file(settings, settings_path(model.path))
     loaded = load_face_model(

@@ -67,7 +67,7 @@ class Judge:
         self._normalise = radar.info.preprocessing.normalise
         self._run = OnnxRadar(radar, ("tight",), Calibration(tight=tight), threads=1, device="cpu")
         self._scorer = GateScorer(radar, threads=1, device="cpu")
-        self._gate = GateCalibration(0.0, 0.0, tight.swing_weight, tight.strangeness_weight)
+        self._gate = GateCalibration(0.0, 0.0, tight.swing_weight, tight.anomaly_weight)
 
     def __call__(self, pixels: Pixels) -> Judged:
         tight = [

@@ -29,12 +29,12 @@ from benchmarks.sign_attacking.bench import Judge, Parts, differentiable, load_p
 from benchmarks.sign_attacking.picture import contact_sheet, draw_roc
 from benchmarks.sign_attacking.scoring import Scores, choose_labels, pool, rates, score, success_rate
 from benchmarks.sign_attacking.specs import AttackSpec, attack_specs, tuning_specs
+from taintwatch_calibration.anomaly import fit_anomaly
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import area_under_roc, threshold_for
-from taintwatch_calibration.signs.bundle import STRANGENESS_SHARE, TIGHT
-from taintwatch_calibration.strangeness import fit_strangeness
-from taintwatch_calibration.thresholds import tight_outputs, weigh_strangeness
+from taintwatch_calibration.signs.bundle import ANOMALY_SHARE, TIGHT
+from taintwatch_calibration.thresholds import tight_outputs, weigh_anomaly
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.errors import TaintwatchError, UsageError
@@ -93,12 +93,12 @@ def measure(bench: Bench, target_fpr: float) -> tuple[dict[str, Any], tuple[Scor
     paper = choose_labels(bench.radar, choosing[:: max(1, len(choosing) // 600)], target_fpr)
     learnt = BenignFrames(np.concatenate([choosing, bench.parts.further.pixels]), False, 0, "tuning pictures")
     # As the bundle's is, on none of the reported pictures.
-    fitted = fit_strangeness(bench.radar, learnt, local=False, threads=1)
-    radar, strangeness = fitted.radar, fitted.scores[: len(choosing)]
+    fitted = fit_anomaly(bench.radar, learnt, local=False, threads=1)
+    radar, anomaly = fitted.radar, fitted.scores[: len(choosing)]
     frames = BenignFrames(choosing, False, 0, "tuning pictures")
-    outputs = tight_outputs(radar, frames, TIGHT, strangeness, 1, lambda what, done, total: None)
-    tight = weigh_strangeness(outputs, TIGHT, STRANGENESS_SHARE)
-    chosen, checked = score(radar, choosing, tight, paper, strangeness), score(radar, held, tight, paper)
+    outputs = tight_outputs(radar, frames, TIGHT, anomaly, 1, lambda what, done, total: None)
+    tight = weigh_anomaly(outputs, TIGHT, ANOMALY_SHARE)
+    chosen, checked = score(radar, choosing, tight, paper, anomaly), score(radar, held, tight, paper)
     judge, lines, strong = Judge(bench.radar), [], []
     seen = judge(held) == bench.parts.reporting.labels
     for spec in attack_specs()[:: bench.every]:
@@ -150,26 +150,28 @@ def tune(bench: Bench, target_fpr: float) -> list[dict[str, Any]]:
         if attack is not None and attack.success.sum() >= 20:
             sets[f"{spec.name} {spec.size:.2f}"] = attack.pixels[attack.success][:150]
     table: list[dict[str, Any]] = []
-    for cut, fill in itertools.product((0.4, 0.5, 0.6), ("mean", "average", "blur")):
+    for share, fill in itertools.product((0.4, 0.5, 0.6), ("mean", "average", "blur")):
         found = {
-            name: score(bench.radar, pixels, replace(TIGHT, cut=cut, fill=fill), None) for name, pixels in sets.items()
+            name: score(bench.radar, pixels, replace(TIGHT, saliency_threshold=share, fill=fill), None)
+            for name, pixels in sets.items()
         }
-        for swing, heat in itertools.product((0.0, 0.2), (0.0, 1.0, 2.0, 4.0, 8.0)):
+        for swing, concentration in itertools.product((0.0, 0.2), (0.0, 1.0, 2.0, 4.0, 8.0)):
             weighed = {
                 name: (1 - swing) * s["tight: margin"]
                 + swing * s["tight: swing"]
-                + heat * np.log(np.maximum(s["heat"], 1))
+                + concentration * np.log(np.maximum(s["saliency_concentration"], 1))
                 for name, s in found.items()
             }
             benign = weighed.pop("benign")
             threshold = threshold_for(benign, target_fpr)
             hits = {name: float((values > threshold).mean()) for name, values in weighed.items()}
             areas = [area_under_roc(benign, values) for values in weighed.values()]
-            table.append({"cut": cut, "fill": fill, "swing_weight": swing, "heat_weight": heat, "tpr": hits,
+            table.append({"saliency_threshold": share, "fill": fill, "swing_weight": swing,
+                          "concentration_weight": concentration, "tpr": hits,
                           "least": min(hits.values()), "mean": float(np.mean(list(hits.values()))),
                           "auc": float(np.mean(areas))})  # fmt: skip
         best = max(table[-10:], key=lambda row: row["mean"])
-        print(f"cut {cut} {fill:8s} best: {best}", flush=True)
+        print(f"threshold {share} {fill:8s} best: {best}", flush=True)
     return sorted(table, key=lambda row: -row["mean"])
 
 

@@ -28,8 +28,8 @@ from benchmarks.speed.timing import interleaved, percentiles
 from taintwatch_calibration.machine import machine
 from taintwatch_models.cmag.file import read_cmag
 from taintwatch_models.errors import TaintwatchError
-from taintwatch_models.graph.cut import find_cut
 from taintwatch_models.graph.prepare import prepare
+from taintwatch_models.graph.split import find_split
 from taintwatch_models.loading import ModelSettings, cmag_path, describe, load_radar_file
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import gpu_present
@@ -51,7 +51,7 @@ def official(model: Path, rounds: int) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     prepared = prepare(model, describe(model, None, None))
-    graph = TorchGraph(prepared.plain, find_cut(prepared.plain))
+    graph = TorchGraph(prepared.plain, find_split(prepared.plain))
     pictures = check_inputs(prepared.radar.info.preprocessing, 32)
     ours = OnnxRadar(prepared.radar, ("paper",), threads=1, device="cpu")
     rows = np.flatnonzero(ours(pictures)["paper_mask"].any(axis=(1, 2)))

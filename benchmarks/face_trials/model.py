@@ -19,10 +19,10 @@ from taintwatch_calibration.faces.identity_fit import IdentityLayer
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.faces.embedder import Embedder
 from taintwatch_models.faces.statistics import Bands, region_statistics
-from taintwatch_models.graph.cut import find_cut
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.graph.simplify import read_plain_model
+from taintwatch_models.graph.split import find_split
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import open_session
 from taintwatch_models.preprocessing import ModelDescription, Preprocessing
@@ -45,7 +45,7 @@ class FaceModel:
     @classmethod
     def make(
         cls, embed: Embedder, layer: IdentityLayer, names: tuple[str, ...], mean: NDArray[np.uint8], work: Path,
-        *, cut: float, threads: int,
+        *, saliency_threshold: float, threads: int,
     ) -> FaceModel:  # fmt: skip
         folder = work / "model"
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,13 +53,14 @@ class FaceModel:
         fill = fill_path(folder)
         radar = prepare(path, ModelDescription(embed.preprocessing, names)).radar
         calibration = Calibration(
-            tight=TightCalibration(cut=cut, fill=str(fill)), paper=PaperCalibration(fill=str(fill))
+            tight=TightCalibration(saliency_threshold=saliency_threshold, fill=str(fill)),
+            paper=PaperCalibration(fill=str(fill)),
         )
         session = open_session(
             keep_outputs(radar.proto, ["logits"]).SerializeToString(), device="cpu", threads=threads
         )[0]
         plain = read_plain_model(path)
-        graph, normalise = TorchGraph(plain, find_cut(plain)), normaliser(embed.preprocessing)
+        graph, normalise = TorchGraph(plain, find_split(plain)), normaliser(embed.preprocessing)
         return cls(
             path,
             embed.preprocessing,

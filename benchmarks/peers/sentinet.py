@@ -29,7 +29,7 @@ from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["Curve", "SentiNet", "fit_curve"]
 
-_CUT = 0.15
+_SALIENCY_THRESHOLD = 0.15
 _LEAST, _TESTS, _FITTED, _BINS, _BATCH = 8, 40, 100, 10, 16
 
 
@@ -61,7 +61,7 @@ class SentiNet:
         benign = checked_benign(self.name, benign, _LEAST)
         rng = np.random.default_rng(seed)
         self._classifier = Classifier(radar, threads=threads)
-        settings = Calibration(tight=TightCalibration(cut=_CUT))
+        settings = Calibration(tight=TightCalibration(saliency_threshold=_SALIENCY_THRESHOLD))
         self._regions = OnnxRadar(radar, ("tight",), settings, threads=threads, pixels=False)
         order = rng.permutation(len(benign))
         tests = min(_TESTS, len(benign) // 2)

@@ -23,9 +23,9 @@ from taintwatch_calibration.signs.benign_scenes import (
     read_photographs,
 )
 from taintwatch_calibration.signs.dataset import LabelledImages, load_test, load_tracks, split_by_track
-from taintwatch_models.graph.cut import find_cut
 from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.graph.simplify import read_plain_model
+from taintwatch_models.graph.split import find_split
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile
@@ -98,7 +98,7 @@ def differentiable(radar: RadarFile) -> Callable[[Tensor], Tensor]:
         path = Path(folder) / "classifier.onnx"
         path.write_bytes(keep_outputs(radar.proto, ["logits"]).SerializeToString())
         plain = read_plain_model(path)
-    graph = TorchGraph(plain, find_cut(plain))
+    graph = TorchGraph(plain, find_split(plain))
 
     def logits(inputs: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):  # twice as fast; success is judged in float32

@@ -14,7 +14,7 @@ from taintwatch_calibration.rates import area_under_roc, operating_point, wilson
 from taintwatch_calibration.thresholds import LABEL_COUNTS, choose_paper, paper_ranks, scalar_outputs
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.detectors import tight_scores_of
-from taintwatch_models.graph.strangeness import STRANGENESS
+from taintwatch_models.graph.anomaly import ANOMALY
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.radar_file import RadarFile
 
@@ -23,7 +23,7 @@ __all__ = ["DETECTORS", "Scores", "choose_labels", "pool", "rates", "score", "su
 Scores = Mapping[str, NDArray[np.float64]]
 """For each detector its score of each picture, (pictures,)."""
 
-DETECTORS = ("tight", "tight: margin", "tight: swing", "tight: rank", "tight: strangeness", "paper")
+DETECTORS = ("tight", "tight: margin", "tight: swing", "tight: rank", "tight: anomaly", "paper")
 
 
 def score(
@@ -31,26 +31,26 @@ def score(
     pixels: NDArray[np.uint8],
     tight: TightCalibration,
     paper: PaperCalibration | None,
-    strangeness: NDArray[np.float64] | None = None,
+    anomaly: NDArray[np.float64] | None = None,
 ) -> Scores:
     """Return every detector's scores of (N, H, W, 3) pixels; without `paper`, only those of `tight`.
 
-    `strangeness` (N,) takes the place of the graph's: for pictures that its reference was fitted on.
+    `anomaly` (N,) takes the place of the graph's: for pictures that its reference was fitted on.
     """
     variants = ("tight",) if paper is None else ("tight", "paper")
     run = OnnxRadar(radar, variants, Calibration(tight=tight, paper=paper or PaperCalibration()), threads=1)
     found = {name: np.asarray(values, np.float64) for name, values in scalar_outputs(run, pixels).items()}
-    if strangeness is not None:
-        found[STRANGENESS] = strangeness
+    if anomaly is not None:
+        found[ANOMALY] = anomaly
     scores = {
         "tight": tight_scores_of(found, tight),
         "tight: margin": found["tight_margin"],
         "tight: swing": found["tight_swing"],
         "tight: rank": found["tight_rank"],
-        "heat": found["heat"],
+        "saliency_concentration": found["saliency_concentration"],
     }
-    if STRANGENESS in found:
-        scores["tight: strangeness"] = found[STRANGENESS]
+    if ANOMALY in found:
+        scores["tight: anomaly"] = found[ANOMALY]
     if paper is not None:
         scores["paper"] = found["paper_rank"]
     return scores

@@ -118,10 +118,12 @@ def growing(radar: RadarFile) -> dict[str, onnx.ModelProto]:
     extended.graph.output.append(helper.make_tensor_value_info(FILLED, TensorProto.FLOAT, ["batch", 3, height, width]))
     return {
         "forward": keep_outputs(radar.proto, ["logits"]),
-        "head": keep_outputs(radar.proto, ["heat"], given),
-        "masks": keep_outputs(radar.proto, ["heat", "tight_mask"], given),
-        "fill": keep_outputs(extended, ["heat", "tight_mask", FILLED], given),
-        "check": keep_outputs(radar.proto, ["heat", "tight_mask", "tight_margin", "tight_swing", "tight_rank"], given),
+        "head": keep_outputs(radar.proto, ["saliency_concentration"], given),
+        "masks": keep_outputs(radar.proto, ["saliency_concentration", "tight_mask"], given),
+        "fill": keep_outputs(extended, ["saliency_concentration", "tight_mask", FILLED], given),
+        "check": keep_outputs(
+            radar.proto, ["saliency_concentration", "tight_mask", "tight_margin", "tight_swing", "tight_rank"], given
+        ),
     }
 
 

@@ -10,11 +10,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from taintwatch_calibration.anomaly import fit_anomaly
 from taintwatch_calibration.cli_check import check
 from taintwatch_calibration.cli_colour import colour
 from taintwatch_calibration.cli_gate import gate
 from taintwatch_calibration.progress import bars, read_shown
-from taintwatch_calibration.strangeness import fit_strangeness
 from taintwatch_calibration.thresholds import LabelCurve, calibrate
 from taintwatch_models.calibration_file import (
     Calibration,
@@ -41,11 +41,18 @@ def calibrate_group() -> None:
 @click.option("--fpr", default=0.02, show_default=True, help="False-positive rate per frame that you accept.")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: <model>.calibration.json beside the model.")
 @click.option("--variant", "variants", type=click.Choice(["tight", "paper"]), multiple=True, help="Default: both.")
-@click.option("--cut", default=0.8, show_default=True, help="Where tight cuts the region, share of its maximum.")
+@click.option(
+    "--saliency-threshold", default=0.8, show_default=True, help="Region of tight: above this share of the maximum."
+)
 @click.option("--fill", default="mean", show_default=True, help="Tight's fill: mean, average (the picture's own), "
               "noise, fresh-noise, blur, inpaint, or an image.")  # fmt: skip
 @click.option("--swing-weight", default=0.5, show_default=True, help="Tight's score: 0 is the margin, 1 the swing.")
-@click.option("--heat-weight", default=0.0, show_default=True, help="Adds so much of log heat to tight's score.")
+@click.option(
+    "--concentration-weight",
+    default=0.0,
+    show_default=True,
+    help="Adds so much of log saliency concentration to tight's score.",
+)
 @click.option("--learn", type=click.Path(path_type=Path, dir_okay=False), help="Learn what the maps of all layers look "
               "like in benign frames, too, and write the model with it to this file (NAME.radar.onnx).")  # fmt: skip
 @click.option("--paper-fill", default="noise", show_default=True, help="The paper variant's fill.")
@@ -61,10 +68,10 @@ def thresholds(
     fpr: float,
     out: Path | None,
     variants: tuple[str, ...],
-    cut: float,
+    saliency_threshold: float,
     fill: str,
     swing_weight: float,
-    heat_weight: float,
+    concentration_weight: float,
     learn: Path | None,
     paper_fill: str,
     max_frames: int,
@@ -77,10 +84,10 @@ def thresholds(
     """Choose the thresholds of both TaintRadar variants from BENIGN frames and a target false-positive rate.
 
     Half of the frames choose the thresholds; the false-positive rate is measured on the other half. With --learn,
-    tight also weighs how strange the layers' maps are for the label (give at least 20 frames of each thing seen).
+    tight also weighs how anomalous the layers' maps are for the label (give at least 20 frames of each thing seen).
     """
-    if not 0 < cut < 1:
-        raise UsageError(f"--cut must lie between 0 and 1, not {cut}")
+    if not 0 < saliency_threshold < 1:
+        raise UsageError(f"--saliency-threshold must lie between 0 and 1, not {saliency_threshold}")
     if model is None and out is None:
         raise UsageError("the bundled model's own calibration is not overwritten; say where yours goes with --out")
     radar = load_radar_file(ModelSettings(path=model, preprocessing=preprocessing, labels=labels))
@@ -92,22 +99,27 @@ def thresholds(
         raise UsageError(f"--learn {learn}: the file's name must end in .radar.onnx, as prepared models' names do")
     with bars() as bar:
         frames = read_shown(bar, benign, radar.info.preprocessing, max_frames)
-        strangeness = None
+        anomaly = None
         if learn is not None:
             learning = bar.add_task("learning", total=len(frames.pixels))
-            fitted = fit_strangeness(
+            fitted = fit_anomaly(
                 radar, frames, seed=seed, threads=threads, progress=lambda done: bar.update(learning, completed=done)
             )
-            radar, strangeness = fitted.radar, fitted.scores
+            radar, anomaly = fitted.radar, fitted.scores
         tasks = {what: bar.add_task(what, total=len(frames.pixels)) for what in variants or ("tight", "paper")}
         calibration, curve = calibrate(
             radar,
             frames,
             target_fpr=fpr,
-            tight=TightCalibration(cut=cut, fill=fill, swing_weight=swing_weight, heat_weight=heat_weight),
+            tight=TightCalibration(
+                saliency_threshold=saliency_threshold,
+                fill=fill,
+                swing_weight=swing_weight,
+                concentration_weight=concentration_weight,
+            ),
             paper=PaperCalibration(fill=paper_fill),
             variants=tuple(tasks),
-            strangeness=strangeness,
+            anomaly=anomaly,
             seed=seed,
             threads=threads,
             progress=lambda what, done, total: bar.update(tasks[what], completed=done),
@@ -127,10 +139,11 @@ def _show(console: Console, calibration: Calibration, curve: LabelCurve | None, 
     table = Table("variant", "chosen", "held-out false-positive rate", "95% interval (Wilson)")
     tight, paper = calibration.tight, calibration.paper
     if tight.held_out is not None:
-        chosen = f"score > {tight.threshold:.3f} (cut {tight.cut}, fill {tight.fill})"
+        chosen = f"score > {tight.threshold:.3f} (saliency threshold {tight.saliency_threshold}, fill {tight.fill})"
         table.add_row("tight", chosen, *_rate(tight.held_out))
     if paper.held_out is not None:
-        chosen = f"K = {paper.labels}, dR = {paper.rank_change} (cut {paper.cut}, fill {paper.fill})"
+        chosen = f"K = {paper.labels}, dR = {paper.rank_change} (saliency threshold {paper.saliency_threshold}, "
+        chosen += f"fill {paper.fill})"
         table.add_row("paper", chosen, *_rate(paper.held_out))
     console.print(table)
     if curve is not None:

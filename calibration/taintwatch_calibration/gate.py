@@ -14,7 +14,7 @@ from taintwatch_calibration.thresholds import held_out
 from taintwatch_models.calibration_file import GateCalibration, TightCalibration
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.gated import GateScorer, gate_scores
-from taintwatch_models.graph.strangeness import STRANGENESS
+from taintwatch_models.graph.anomaly import ANOMALY
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["calibrate_gate", "scores_of_pixels"]
@@ -28,12 +28,12 @@ def calibrate_gate(
     tight: TightCalibration,
     seed: int = 0,
     threads: int = 0,
-    strangeness: NDArray[np.float64] | None = None,
+    anomaly: NDArray[np.float64] | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> GateCalibration:
     """Choose the threshold on one half of the frames and measure the checked share on the other.
 
-    `share` of benign frames may be checked, in (0, 1); the score has `tight`'s weights. `strangeness` (frames,) takes
+    `share` of benign frames may be checked, in (0, 1); the score has `tight`'s weights. `anomaly` (frames,) takes
     the place of the graph's where its reference was fitted on these very frames. Raises `CalibrationError` where the
     frames are too few for that share.
     """
@@ -49,11 +49,11 @@ def calibrate_gate(
         threshold=0.0,
         target_share=share,
         swing_weight=tight.swing_weight,
-        strangeness_weight=tight.strangeness_weight,
+        anomaly_weight=tight.anomaly_weight,
         benign=frames.description,
         benign_frames=len(frames.pixels),
     )
-    scores = scores_of_pixels(GateScorer(radar, threads=threads), frames.pixels, gate, progress, strangeness)
+    scores = scores_of_pixels(GateScorer(radar, threads=threads), frames.pixels, gate, progress, anomaly)
     choose, check = split_in_blocks(frames, seed)
     threshold = threshold_for(scores[choose], share)
     return replace(gate, threshold=threshold, held_out=held_out(scores[check], threshold))
@@ -64,17 +64,17 @@ def scores_of_pixels(
     pixels: NDArray[np.uint8],
     gate: GateCalibration,
     progress: Callable[[int], None] = lambda done: None,
-    strangeness: NDArray[np.float64] | None = None,
+    anomaly: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Return the gate's score of each of (N, H, W, 3) pixels in the model's channel order, (N,).
 
-    `strangeness` (N,) takes the place of the graph's.
+    `anomaly` (N,) takes the place of the graph's.
     """
     found = []
     for start, inputs in batches_of(pixels, scorer.info.preprocessing):
         outputs = scorer(inputs)
-        if strangeness is not None:
-            outputs[STRANGENESS] = strangeness[start : start + len(inputs)]
+        if anomaly is not None:
+            outputs[ANOMALY] = anomaly[start : start + len(inputs)]
         found.append(gate_scores(outputs, gate))
         progress(start + len(inputs))
     return np.concatenate(found)

@@ -15,13 +15,13 @@ from taintwatch_calibration.rates import threshold_for, wilson_interval
 from taintwatch_models.calibration_file import Calibration, HeldOut, PaperCalibration, TightCalibration
 from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.errors import CalibrationError
-from taintwatch_models.graph.strangeness import STRANGENESS
+from taintwatch_models.graph.anomaly import ANOMALY
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = [
+    "ANOMALY_SHARE",
     "LABEL_COUNTS",
-    "STRANGENESS_SHARE",
     "LabelCurve",
     "Progress",
     "calibrate",
@@ -31,11 +31,11 @@ __all__ = [
     "scalar_outputs",
     "tight_outputs",
     "tight_scores",
-    "weigh_strangeness",
+    "weigh_anomaly",
 ]
 
-STRANGENESS_SHARE = 3.0
-"""How many benign spreads of the rest one of the strangeness counts. 2 to 5 did about equally on patches; attackers who
+ANOMALY_SHARE = 3.0
+"""How many benign spreads of the rest one of the anomaly counts. 2 to 5 did about equally on patches; attackers who
 know it do best against a share of 10, or where only the larger of both counts."""
 LABEL_COUNTS = (1, 2, 3, 5, 7, 9, 12, 15, 20)
 """The K that `paper` tries."""
@@ -64,29 +64,29 @@ def tight_scores(
     frames: BenignFrames,
     settings: TightCalibration,
     *,
-    strangeness: NDArray[np.float64] | None = None,
+    anomaly: NDArray[np.float64] | None = None,
     threads: int = 0,
     progress: Progress,
 ) -> NDArray[np.float64]:
     """Return `tight`'s score of each frame, (frames,).
 
-    `strangeness` (frames,) takes the place of the graph's: for frames that its reference was fitted on.
+    `anomaly` (frames,) takes the place of the graph's: for frames that its reference was fitted on.
     """
-    return tight_scores_of(tight_outputs(radar, frames, settings, strangeness, threads, progress), settings)
+    return tight_scores_of(tight_outputs(radar, frames, settings, anomaly, threads, progress), settings)
 
 
 def tight_outputs(
     radar: RadarFile,
     frames: BenignFrames,
     settings: TightCalibration,
-    strangeness: NDArray[np.float64] | None,
+    anomaly: NDArray[np.float64] | None,
     threads: int,
     progress: Progress,
 ) -> dict[str, NDArray[Any]]:
     """Return the scalar outputs that `tight` judges by, each (frames,)."""
     run = OnnxRadar(radar, ("tight",), Calibration(tight=settings), threads=threads)
     outputs = scalar_outputs(run, frames.pixels, lambda done: progress("tight", done, len(frames.pixels)))
-    return outputs if strangeness is None else {**outputs, STRANGENESS: strangeness}
+    return outputs if anomaly is None else {**outputs, ANOMALY: anomaly}
 
 
 def scalar_outputs(
@@ -102,18 +102,18 @@ def scalar_outputs(
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
-def weigh_strangeness(
-    outputs: Mapping[str, NDArray[Any]], settings: TightCalibration, share: float = STRANGENESS_SHARE
+def weigh_anomaly(
+    outputs: Mapping[str, NDArray[Any]], settings: TightCalibration, share: float = ANOMALY_SHARE
 ) -> TightCalibration:
-    """Weigh the strangeness, where the graph gives it: it counts `share` times as much as the rest.
+    """Weigh the anomaly, where the graph gives it: it counts `share` times as much as the rest.
 
     One benign spread of it then moves the score by so many benign spreads (98% quantile less median) of the rest.
     """
-    if STRANGENESS not in outputs:
-        return replace(settings, strangeness_weight=0.0)
-    scores = tight_scores_of(outputs, replace(settings, strangeness_weight=0.0))
+    if ANOMALY not in outputs:
+        return replace(settings, anomaly_weight=0.0)
+    scores = tight_scores_of(outputs, replace(settings, anomaly_weight=0.0))
     spread = max(float(np.quantile(scores, 0.98) - np.median(scores)), 1e-3)  # all alike: any weight, but not none
-    return replace(settings, strangeness_weight=share * spread)
+    return replace(settings, anomaly_weight=share * spread)
 
 
 def paper_ranks(
@@ -161,16 +161,16 @@ def calibrate(
     tight: TightCalibration | None = None,
     paper: PaperCalibration | None = None,
     variants: Sequence[str] = ("tight", "paper"),
-    strangeness: NDArray[np.float64] | None = None,
-    strangeness_share: float = STRANGENESS_SHARE,
+    anomaly: NDArray[np.float64] | None = None,
+    anomaly_share: float = ANOMALY_SHARE,
     seed: int = 0,
     threads: int = 0,
     progress: Progress = lambda what, done, total: None,
 ) -> tuple[Calibration, LabelCurve | None]:
     """Choose the thresholds on one half of the frames and measure the false-positive rate on the other.
 
-    `strangeness` (frames,) stands for the graph's where its reference was fitted on these frames (`Fitted.scores`);
-    `strangeness_share`: see `weigh_strangeness`.
+    `anomaly` (frames,) stands for the graph's where its reference was fitted on these frames (`Fitted.scores`);
+    `anomaly_share`: see `weigh_anomaly`.
     `target_fpr` is the target rate per frame, in (0, 0.5]. Raises `CalibrationError` where there are too few frames
     for that rate: one false alarm must be countable in each half.
     """
@@ -195,9 +195,9 @@ def calibrate(
     )
     curve = None
     if "tight" in variants:
-        outputs = tight_outputs(radar, frames, calibration.tight, strangeness, threads, progress)
+        outputs = tight_outputs(radar, frames, calibration.tight, anomaly, threads, progress)
         chosen_on = {name: values[choose] for name, values in outputs.items()}
-        settings = weigh_strangeness(chosen_on, calibration.tight, strangeness_share)
+        settings = weigh_anomaly(chosen_on, calibration.tight, anomaly_share)
         scores = tight_scores_of(outputs, settings)
         threshold = threshold_for(scores[choose], target_fpr)
         measured = replace(settings, threshold=threshold, held_out=held_out(scores[check], threshold))

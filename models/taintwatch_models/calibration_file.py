@@ -1,4 +1,4 @@
-"""The calibration of one model: how regions are cut and filled, and the thresholds, from benign images only."""
+"""The calibration of one model: how regions are found and filled, and the thresholds, from benign images only."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ class HeldOut:
 class TightCalibration:
     """Settings of `tight`: see `detectors.tight_score` for what the weights are."""
 
-    cut: float = 0.8
+    saliency_threshold: float = 0.8
     fill: str = "mean"
     swing_weight: float = 0.5
     threshold: float = 0.0
     held_out: HeldOut | None = None
-    heat_weight: float = 0.0
-    strangeness_weight: float = 0.0
-    """0: the graph's strangeness does not count, or it has none."""
+    concentration_weight: float = 0.0
+    anomaly_weight: float = 0.0
+    """0: the graph's anomaly does not count, or it has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaperCalibration:
     """Settings of `paper`: K labels, and the largest rank change that is still benign (dR)."""
 
-    cut: float = 0.15
+    saliency_threshold: float = 0.15
     fill: str = "noise"
     labels: int = 9
     rank_change: int = 2
@@ -103,7 +103,7 @@ class GateCalibration:
     target_share: float
     """Of benign frames, that may be checked."""
     swing_weight: float = 0.5
-    strangeness_weight: float = 0.0
+    anomaly_weight: float = 0.0
     benign: str = ""
     benign_frames: int = 0
     held_out: HeldOut | None = None

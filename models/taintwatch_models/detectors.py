@@ -1,4 +1,4 @@
-"""TaintRadar's two variants as detectors: from a prediction's evidence to a verdict."""
+"""TaintRadar's two variants as detectors: from a prediction to a verdict."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from taintwatch_models.cmag.detector import CmagDetector
 from taintwatch_models.cmag.joint import JointDetector
 from taintwatch_models.cmag.runner import CmagRunner
 from taintwatch_models.errors import CalibrationError, ConfigError
-from taintwatch_models.graph.strangeness import STRANGENESS
+from taintwatch_models.graph.anomaly import ANOMALY
 from taintwatch_models.preprocessing import Preprocessing
-from taintwatch_models.records import Detector, Prediction, RadarEvidence, Verdict
+from taintwatch_models.records import Detector, Prediction, RadarStatistics, Verdict
 from taintwatch_models.regions import region_of
 
 __all__ = [
@@ -24,14 +24,14 @@ __all__ = [
     "PaperDetector",
     "TightDetector",
     "make_detectors",
-    "require_strangeness",
+    "require_anomaly",
     "tight_score",
     "tight_scores_of",
 ]
 
 DETECTOR_NAMES = ("tight", "paper", "cmag", "joint")
-_NOT_STRANGE = (
-    "'tight' was calibrated with the strangeness of maps, which this model's graph does not give; run the prepared "
+_NO_ANOMALY = (
+    "'tight' was calibrated with the maps' anomaly score, which this model's graph does not give; run the prepared "
     "model (.radar.onnx) that `taintwatch calibrate thresholds --learn` wrote, or calibrate this one again without "
     "--learn"
 )
@@ -42,48 +42,49 @@ def tight_score(
     swing: float,
     swing_weight: float,
     *,
-    heat: float = 1.0,
-    heat_weight: float = 0.0,
-    strangeness: float = 0.0,
-    strangeness_weight: float = 0.0,
+    concentration: float = 1.0,
+    concentration_weight: float = 0.0,
+    anomaly: float = 0.0,
+    anomaly_weight: float = 0.0,
 ) -> float:
-    """Return `margin - swing_weight * margin before + heat_weight * log heat + strangeness_weight * strangeness`.
+    """Return the margin, with the swing, the log of the concentration and the anomaly score added as weighed.
 
-    Written with the swing: a weight of 0 is the margin, 1 the swing. `heat` is the region map's maximum over its mean:
-    an attack's evidence is concentrated where it lies, a benign object's is spread over it. `strangeness` is what
-    `graph.strangeness` gives: it tells of patches that hide all that could be recovered, where no margin can.
+    `margin - swing_weight * margin before + concentration_weight * log concentration + anomaly_weight * anomaly`.
+    Written with the swing: a weight of 0 is the margin, 1 the swing. `concentration` is the region map's maximum over
+    its mean: an attack's evidence is concentrated where it lies, a benign object's is spread over it. `anomaly` is what
+    `graph.anomaly` gives: it tells of patches that hide all that could be recovered, where no margin can.
     """
     swung = (1.0 - swing_weight) * margin + swing_weight * swing
-    return swung + heat_weight * math.log(max(heat, 1.0)) + strangeness_weight * strangeness
+    return swung + concentration_weight * math.log(max(concentration, 1.0)) + anomaly_weight * anomaly
 
 
 def tight_scores_of(outputs: Mapping[str, NDArray[Any]], settings: TightCalibration) -> NDArray[np.float64]:
     """Return `tight`'s scores (B,) of a radar's outputs. Raises `CalibrationError` where a statistic is missing."""
-    strange = outputs.get(STRANGENESS)
-    require_strangeness(settings, given=strange is not None)
-    if strange is None:
-        strange = np.zeros(len(outputs["tight_margin"]))
-    rows = zip(outputs["tight_margin"], outputs["tight_swing"], outputs["heat"], strange, strict=True)
+    anomaly = outputs.get(ANOMALY)
+    require_anomaly(settings, given=anomaly is not None)
+    if anomaly is None:
+        anomaly = np.zeros(len(outputs["tight_margin"]))
+    rows = zip(outputs["tight_margin"], outputs["tight_swing"], outputs["saliency_concentration"], anomaly, strict=True)
     return np.array([_weighed(settings, *(float(value) for value in row)) for row in rows], np.float64)
 
 
-def require_strangeness(settings: TightCalibration, *, given: bool) -> None:
-    """Raise `CalibrationError` where `tight` weighs the strangeness of maps and it is not given."""
-    if settings.strangeness_weight and not given:
-        raise CalibrationError(_NOT_STRANGE)
+def require_anomaly(settings: TightCalibration, *, given: bool) -> None:
+    """Raise `CalibrationError` where `tight` weighs the maps' anomaly score and it is not given."""
+    if settings.anomaly_weight and not given:
+        raise CalibrationError(_NO_ANOMALY)
 
 
-def _weighed(settings: TightCalibration, margin: float, swing: float, heat: float, strangeness: float) -> float:
+def _weighed(settings: TightCalibration, margin: float, swing: float, concentration: float, anomaly: float) -> float:
     return tight_score(
-        margin, swing, settings.swing_weight, heat=heat, heat_weight=settings.heat_weight,
-        strangeness=strangeness, strangeness_weight=settings.strangeness_weight,
+        margin, swing, settings.swing_weight, concentration=concentration,
+        concentration_weight=settings.concentration_weight, anomaly=anomaly, anomaly_weight=settings.anomaly_weight,
     )  # fmt: skip
 
 
-def _evidence(prediction: Prediction, name: str) -> RadarEvidence:
-    if prediction.evidence is None:
-        raise ConfigError(f"the detector '{name}' needs TaintRadar's evidence, which this classifier does not give")
-    return prediction.evidence
+def _statistics_of(prediction: Prediction, name: str) -> RadarStatistics:
+    if prediction.radar is None:
+        raise ConfigError(f"the detector '{name}' needs TaintRadar's statistics, which this classifier does not give")
+    return prediction.radar
 
 
 def _verdict(
@@ -121,9 +122,9 @@ def _verdict(
     )
 
 
-def _passed(name: str, prediction: Prediction, evidence: RadarEvidence, gate: GateCalibration | None) -> Verdict:
+def _passed(name: str, prediction: Prediction, radar: RadarStatistics, gate: GateCalibration | None) -> Verdict:
     """The verdict on a frame that the gate let pass: not suspicious, and not checked either."""
-    if gate is None or evidence.gate is None:
+    if gate is None or radar.gate is None:
         raise ConfigError(f"the detector '{name}' was given a frame that a gate let pass, but knows of no gate")
     return Verdict(
         camera=prediction.frame.camera,
@@ -131,14 +132,14 @@ def _passed(name: str, prediction: Prediction, evidence: RadarEvidence, gate: Ga
         frame_index=prediction.frame.index,
         detector=name,
         suspicious=False,
-        score=evidence.gate,
+        score=radar.gate,
         threshold=gate.threshold,
         label=prediction.label,
         label_name=prediction.label_name,
         recovered_label=None,
         recovered_name=None,
         region=None,
-        statistics={"gate": evidence.gate},
+        statistics={"gate": radar.gate},
         checked=False,
     )
 
@@ -158,24 +159,24 @@ class TightDetector:
         self._settings, self._labels, self._preprocessing, self._gate = settings, labels, preprocessing, gate
 
     def __call__(self, prediction: Prediction) -> Verdict:
-        evidence = _evidence(prediction, self.name)
-        if not evidence.checked:
-            return _passed(self.name, prediction, evidence, self._gate)
-        if evidence.tight_margin is None or evidence.tight_swing is None or evidence.tight_rank is None:
+        radar = _statistics_of(prediction, self.name)
+        if not radar.checked:
+            return _passed(self.name, prediction, radar, self._gate)
+        if radar.tight_margin is None or radar.tight_swing is None or radar.tight_rank is None:
             raise ConfigError("the detector 'tight' is on, but the classifier was loaded without its variant")
-        require_strangeness(self._settings, given=evidence.strangeness is not None)
-        margin, swing, strangeness = evidence.tight_margin, evidence.tight_swing, evidence.strangeness or 0.0
-        score = _weighed(self._settings, margin, swing, evidence.heat, strangeness)
+        require_anomaly(self._settings, given=radar.anomaly is not None)
+        margin, swing, anomaly = radar.tight_margin, radar.tight_swing, radar.anomaly or 0.0
+        score = _weighed(self._settings, margin, swing, radar.saliency_concentration, anomaly)
         statistics = {
-            "rank": float(evidence.tight_rank),
-            "margin": evidence.tight_margin,
-            "swing": evidence.tight_swing,
-            "heat": evidence.heat,
+            "rank": float(radar.tight_rank),
+            "margin": radar.tight_margin,
+            "swing": radar.tight_swing,
+            "saliency_concentration": radar.saliency_concentration,
         }
-        if evidence.strangeness is not None:
-            statistics["strangeness"] = evidence.strangeness
+        if radar.anomaly is not None:
+            statistics["anomaly"] = radar.anomaly
         return _verdict(
-            self.name, prediction, score, self._settings.threshold, evidence.tight_mask, evidence.tight_label,
+            self.name, prediction, score, self._settings.threshold, radar.tight_mask, radar.tight_label,
             statistics, self._labels, self._preprocessing,
         )  # fmt: skip
 
@@ -195,14 +196,14 @@ class PaperDetector:
         self._settings, self._labels, self._preprocessing, self._gate = settings, labels, preprocessing, gate
 
     def __call__(self, prediction: Prediction) -> Verdict:
-        evidence = _evidence(prediction, self.name)
-        if not evidence.checked:
-            return _passed(self.name, prediction, evidence, self._gate)
-        if evidence.paper_rank is None:
+        radar = _statistics_of(prediction, self.name)
+        if not radar.checked:
+            return _passed(self.name, prediction, radar, self._gate)
+        if radar.paper_rank is None:
             raise ConfigError("the detector 'paper' is on, but the classifier was loaded without its variant")
-        rank = float(evidence.paper_rank)
+        rank = float(radar.paper_rank)
         return _verdict(
-            self.name, prediction, rank, float(self._settings.rank_change), evidence.paper_mask, evidence.paper_label,
+            self.name, prediction, rank, float(self._settings.rank_change), radar.paper_mask, radar.paper_label,
             {"rank": rank}, self._labels, self._preprocessing,
         )  # fmt: skip
 

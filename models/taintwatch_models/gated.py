@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from taintwatch_models.calibration_file import Calibration, GateCalibration
 from taintwatch_models.errors import CalibrationError, InferenceError
+from taintwatch_models.graph.anomaly import ANOMALY
 from taintwatch_models.graph.gate import GATE_MARGIN, gate_of
-from taintwatch_models.graph.strangeness import STRANGENESS
 from taintwatch_models.onnx_classifier import OnnxRadar, RadarOutputs
 from taintwatch_models.onnx_session import open_session
 from taintwatch_models.radar_file import RadarFile
@@ -31,13 +31,13 @@ def gate_scores(outputs: RadarOutputs, gate: GateCalibration) -> NDArray[np.floa
     others[rows, label] = -np.inf
     before = others.max(axis=1) - own
     scores = np.asarray(outputs[GATE_MARGIN] - gate.swing_weight * before, np.float64)
-    if gate.strangeness_weight:
-        if STRANGENESS not in outputs:
+    if gate.anomaly_weight:
+        if ANOMALY not in outputs:
             raise CalibrationError(
-                "the gate was calibrated with the strangeness of maps, which this model's graph does not give; "
+                "the gate was calibrated with the maps' anomaly score, which this model's graph does not give; "
                 "calibrate it again with `taintwatch calibrate gate`"
             )
-        scores = scores + gate.strangeness_weight * outputs[STRANGENESS]
+        scores = scores + gate.anomaly_weight * outputs[ANOMALY]
     return scores
 
 
@@ -54,7 +54,7 @@ class GateScorer:
         self._outputs = tuple(output.name for output in self._session.get_outputs())
 
     def __call__(self, inputs: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """Return `logits`, `label`, `features`, `gate_margin` and perhaps `strangeness` of (B, 3, H, W).
+        """Return `logits`, `label`, `features`, `gate_margin` and perhaps `anomaly` of (B, 3, H, W).
 
         Raises `InferenceError`.
         """
@@ -115,7 +115,7 @@ class GatedRadar:
             checked |= self._draw(len(scores)) < self._random_share
         outputs: dict[str, NDArray[Any]] = {"logits": first["logits"], "label": first["label"]}
         outputs |= {"gate": scores, "checked": checked}
-        kept = (STRANGENESS, "features") if self._features else (STRANGENESS,)
+        kept = (ANOMALY, "features") if self._features else (ANOMALY,)
         outputs |= {name: first[name] for name in kept if name in first}
         rows = np.flatnonzero(checked)
         if len(rows):

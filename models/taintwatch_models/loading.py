@@ -12,7 +12,7 @@ import numpy as np
 
 from taintwatch_models.calibration_file import Calibration, read_calibration
 from taintwatch_models.classifier import Classifier
-from taintwatch_models.detectors import make_detectors, require_strangeness
+from taintwatch_models.detectors import make_detectors, require_anomaly
 from taintwatch_models.errors import ConfigError, ModelError
 from taintwatch_models.preprocessing import ModelDescription, Preprocessing, read_description, read_labels
 from taintwatch_models.records import Detector
@@ -89,15 +89,15 @@ def load_model(settings: ModelSettings) -> LoadedModel:
             raise ConfigError("the gate needs a model that runs on ONNX Runtime; switch [gate] off for a Torch model")
         info, make = load_torch_radar(replace(settings, variants=radar_variants(settings.variants)))
         calibration, warnings = _calibration(settings, info.source_sha256)
-        _require_fit(settings, calibration, strange=False)
+        _require_fit(settings, calibration, anomaly=False)
         radar: Radar = make(calibration)
     else:
-        from taintwatch_models.graph.strangeness import gives_strangeness
+        from taintwatch_models.graph.anomaly import gives_anomaly
 
         file = load_radar_file(settings)
         info = file.info
         calibration, warnings = _calibration(settings, info.source_sha256)
-        _require_fit(settings, calibration, strange=gives_strangeness(file))
+        _require_fit(settings, calibration, anomaly=gives_anomaly(file))
         radar = _onnx_radar(file, settings, calibration)
     from taintwatch_models.onnx_classifier import RadarClassifier
 
@@ -114,10 +114,10 @@ def load_model(settings: ModelSettings) -> LoadedModel:
     return LoadedModel(classifier, detectors, calibration, info.preprocessing, tuple(warnings))
 
 
-def _require_fit(settings: ModelSettings, calibration: Calibration, *, strange: bool) -> None:
+def _require_fit(settings: ModelSettings, calibration: Calibration, *, anomaly: bool) -> None:
     """Raise `CalibrationError` at the start, not at the first frame, where `tight` weighs what it is not given."""
     if "tight" in radar_variants(settings.variants):
-        require_strangeness(calibration.tight, given=strange)
+        require_anomaly(calibration.tight, given=anomaly)
 
 
 def _onnx_radar(file: RadarFile, settings: ModelSettings, calibration: Calibration) -> Radar:

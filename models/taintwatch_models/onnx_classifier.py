@@ -1,4 +1,4 @@
-"""A prepared model on ONNX Runtime: a batch of frames in, predictions with TaintRadar's evidence out."""
+"""A prepared model on ONNX Runtime: a batch of frames in, predictions with TaintRadar's statistics out."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.classifier import ModelCard, Rejected
 from taintwatch_models.errors import BadFrame, InferenceError
 from taintwatch_models.fills import Fill, is_constant, make_fill
+from taintwatch_models.graph.anomaly import ANOMALY, gives_anomaly
 from taintwatch_models.graph.pixel_input import PIXELS, take_pixels
 from taintwatch_models.graph.precision import to_float16
 from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.graph.settle import settle
-from taintwatch_models.graph.strangeness import STRANGENESS, gives_strangeness
 from taintwatch_models.onnx_session import expects_gpu, open_session
 from taintwatch_models.radar_file import RadarFile, RadarInfo
-from taintwatch_models.records import Frame, Prediction, RadarEvidence, read_only
+from taintwatch_models.records import Frame, Prediction, RadarStatistics, read_only
 
 __all__ = ["OnnxRadar", "Radar", "RadarClassifier", "RadarOutputs", "WarmsUp", "prediction_of"]
 
@@ -50,8 +50,8 @@ class WarmsUp(Protocol):
 
 
 _OUTPUTS = {
-    "tight": ("heat", "tight_mask", "tight_label", "tight_rank", "tight_margin", "tight_swing"),
-    "paper": ("heat", "paper_mask", "paper_filled"),
+    "tight": ("saliency_concentration", "tight_mask", "tight_label", "tight_rank", "tight_margin", "tight_swing"),
+    "paper": ("saliency_concentration", "paper_mask", "paper_filled"),
 }
 
 
@@ -88,8 +88,8 @@ class OnnxRadar:
         calibration = calibration or Calibration()
         wanted = ["logits", "label"] + (["features"] if features else [])
         wanted += [name for variant in variants for name in _OUTPUTS[variant] if name not in wanted]
-        if "tight" in variants and gives_strangeness(radar) and not from_maps:
-            wanted.append(STRANGENESS)
+        if "tight" in variants and gives_anomaly(radar) and not from_maps:
+            wanted.append(ANOMALY)
         self.outputs = tuple(dict.fromkeys(wanted))
 
         self.takes_pixels = expects_gpu(device, providers) if pixels is None else pixels
@@ -112,10 +112,10 @@ class OnnxRadar:
         self._fills: list[Fill] = []
         constants: dict[str, NDArray[Any]] = {}
         if "tight" in variants:
-            constants["tight_cut"] = np.array(calibration.tight.cut, np.float32)
+            constants["tight_saliency_threshold"] = np.array(calibration.tight.saliency_threshold, np.float32)
         if "paper" in variants:
             paper = calibration.paper
-            constants["paper_cut"] = np.array(paper.cut, np.float32)
+            constants["paper_saliency_threshold"] = np.array(paper.saliency_threshold, np.float32)
             constants["paper_labels"] = np.array([min(paper.labels, radar.info.classes)], np.int64)
         for variant in variants:
             kind = getattr(calibration, variant).fill
@@ -238,17 +238,17 @@ def prediction_of(
         label_name=labels[label],
         confidence=confidence,
         latency_ms=latency_ms,
-        evidence=_evidence(outputs, index),
+        radar=_statistics(outputs, index),
         features=None if features is None else read_only(features[index]),
     )
 
 
-def _evidence(outputs: RadarOutputs, index: int) -> RadarEvidence | None:
+def _statistics(outputs: RadarOutputs, index: int) -> RadarStatistics | None:
     gate = float(outputs["gate"][index]) if "gate" in outputs else None
     if gate is not None and not outputs["checked"][index]:
-        strangeness = float(outputs[STRANGENESS][index]) if STRANGENESS in outputs else None
-        return RadarEvidence(heat=0.0, strangeness=strangeness, gate=gate, checked=False)
-    if "heat" not in outputs:
+        anomaly = float(outputs[ANOMALY][index]) if ANOMALY in outputs else None
+        return RadarStatistics(saliency_concentration=0.0, anomaly=anomaly, gate=gate, checked=False)
+    if "saliency_concentration" not in outputs:
         return None
 
     def scalar(name: str, kind: type) -> Any:
@@ -257,9 +257,9 @@ def _evidence(outputs: RadarOutputs, index: int) -> RadarEvidence | None:
     def mask(name: str) -> Any:
         return read_only(outputs[name][index]) if name in outputs else None
 
-    return RadarEvidence(
-        heat=float(outputs["heat"][index]),
-        strangeness=scalar(STRANGENESS, float),
+    return RadarStatistics(
+        saliency_concentration=float(outputs["saliency_concentration"][index]),
+        anomaly=scalar(ANOMALY, float),
         tight_mask=mask("tight_mask"),
         tight_label=scalar("tight_label", int),
         tight_rank=scalar("tight_rank", int),

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Detector", "Frame", "Prediction", "RadarEvidence", "Region", "Verdict", "read_only"]
+__all__ = ["Detector", "Frame", "Prediction", "RadarStatistics", "Region", "Verdict", "read_only"]
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
@@ -43,14 +43,14 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RadarEvidence:
+class RadarStatistics:
     """What the TaintRadar passes found for one frame. Pixels here are those of the classifier's *input*.
 
     A variant that was not run has `None` in its fields.
     """
 
-    heat: float
-    """Heat concentration: maximum over mean of the region map (>= 1; 0 where the map is zero everywhere)."""
+    saliency_concentration: float
+    """Maximum over mean of the region map (>= 1; 0 where the map is zero everywhere)."""
     tight_mask: NDArray[np.bool_] | None = None
     """(input height, input width): the region that `tight` filled."""
     tight_label: int | None = None
@@ -68,14 +68,14 @@ class RadarEvidence:
     gate: float | None = None
     """The gate's score, where there is a gate: larger deserves a check more."""
     checked: bool = True
-    """False: the gate let the frame pass, and nothing but `gate` is known of it (`heat` is then 0)."""
-    strangeness: float | None = None
-    """How strange the layers' maps are for the label (see `graph.strangeness`); about 0: usual, 1: strange."""
+    """False: the gate let the frame pass, nothing but `gate` is known of it (`saliency_concentration` is then 0)."""
+    anomaly: float | None = None
+    """Anomaly score of the layers' maps for the label (see `graph.anomaly`): 0: usual, 1: anomalous."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What the classifier said about one frame, with the evidence that detectors judge."""
+    """What the classifier said about one frame, with the statistics that detectors judge."""
 
     frame: Frame
     logits: NDArray[np.float32]
@@ -86,7 +86,7 @@ class Prediction:
     """Softmax probability of `label`, in [0, 1]."""
     latency_ms: float
     """Inference time of the whole batch divided by its size."""
-    evidence: RadarEvidence | None = None
+    radar: RadarStatistics | None = None
     features: NDArray[np.float32] | None = None
     """(channels, h, w): the last convolutional maps, where a detector asked for them; read-only."""
     pixels: NDArray[np.uint8] | None = None

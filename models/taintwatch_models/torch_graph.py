@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.builder import attributes
-from taintwatch_models.graph.cut import Cut
 from taintwatch_models.graph.simplify import PlainModel
+from taintwatch_models.graph.split import Split
 
 __all__ = ["TorchGraph"]
 
@@ -22,13 +22,13 @@ __all__ = ["TorchGraph"]
 class TorchGraph(nn.Module):
     """Runs a classifier's ONNX nodes with Torch ops; differentiable, on any device, weights frozen."""
 
-    def __init__(self, model: PlainModel, cut: Cut) -> None:
+    def __init__(self, model: PlainModel, split: Split) -> None:
         """Raises `ModelError` naming an op that it does not know."""
         super().__init__()
-        for node in (*cut.body, *cut.head):
+        for node in (*split.body, *split.head):
             if node.op_type not in _OPS:
                 raise ModelError(f"the op {node.op_type} ('{node.output[0]}') cannot be run with Torch here")
-        self._model, self._cut = model, cut
+        self._model, self._split = model, split
         self._names: dict[str, str] = {}
         self._scalars: dict[str, float] = {}
         for name, value in model.constants.items():
@@ -40,11 +40,11 @@ class TorchGraph(nn.Module):
 
     def maps(self, inputs: Tensor) -> Tensor:
         """(B, 3, H, W) to the last maps, (B, channels, h, w)."""
-        return self._run(self._cut.body, {self._model.input: inputs}, self._cut.maps)
+        return self._run(self._split.body, {self._model.input: inputs}, self._split.maps)
 
     def head(self, maps: Tensor) -> Tensor:
         """The last maps to the logits, (B, classes)."""
-        return self._run(self._cut.head, {self._cut.maps: maps}, self._model.logits)
+        return self._run(self._split.head, {self._split.maps: maps}, self._model.logits)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, 3, H, W) to the logits, (B, classes)."""
@@ -56,7 +56,7 @@ class TorchGraph(nn.Module):
         Raises `ModelError` for a name that the graph does not have.
         """
         values = {self._model.input: inputs}
-        values["features"] = self._run(self._cut.body, values, self._cut.maps)
+        values["features"] = self._run(self._split.body, values, self._split.maps)
         missing = [name for name in names if name not in values]
         if missing:
             raise ModelError(f"the classifier's graph has no value '{missing[0]}'")

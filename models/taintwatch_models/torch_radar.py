@@ -83,7 +83,7 @@ class TorchRadar:
         loss = F.log_softmax(logits.double() / TEMPERATURE, dim=1)[0, label]
         gradient = torch.autograd.grad(loss, maps, retain_graph=True)[0]
         cellwise = F.relu((gradient.double() * maps.double()).sum(1))  # (1, h, w)
-        outputs["heat"] = cellwise.amax() / cellwise.mean().clamp_min(1e-300)
+        outputs["saliency_concentration"] = cellwise.amax() / cellwise.mean().clamp_min(1e-300)
         if "tight" in self._variants:
             outputs |= self._tight(x, logits, label, cellwise)
         if "paper" in self._variants:
@@ -91,7 +91,7 @@ class TorchRadar:
         return {name: _array(value) for name, value in outputs.items()}
 
     def _tight(self, x: Tensor, logits: Tensor, label: int, cellwise: Tensor) -> dict[str, Any]:
-        mask = self._mask(cellwise, self._calibration.tight.cut)
+        mask = self._mask(cellwise, self._calibration.tight.saliency_threshold)
         after = self._logits(self._filled(x, mask, "tight"))
         margin = _margin(after, label)
         return {
@@ -105,24 +105,24 @@ class TorchRadar:
     def _paper(self, x: Tensor, logits: Tensor, maps: Tensor, label: int, gradient: Tensor) -> dict[str, Any]:
         settings = self._calibration.paper
         region = F.relu((gradient.mean((2, 3), keepdim=True).double() * maps.double()).sum(1))
-        second = self._logits(self._filled(x, self._mask(region, settings.cut), "paper"))
+        second = self._logits(self._filled(x, self._mask(region, settings.saliency_threshold), "paper"))
         suppressed = (second - logits.detach())[0].topk(min(settings.labels, logits.shape[1])).indices
         mask = torch.ones(x.shape[2:], dtype=torch.bool, device=x.device)
         for other in suppressed.tolist():
             slope = torch.autograd.grad(logits[0, other], maps, retain_graph=True)[0]
             own = F.relu(-(slope.mean((2, 3), keepdim=True).double() * maps.double()).sum(1))
-            mask &= self._mask(own, settings.cut)
+            mask &= self._mask(own, settings.saliency_threshold)
         rank, new_label = 0, label
         if mask.any():  # an empty intersection is a rank change of 0
             third = self._logits(self._filled(x, mask, "paper"))
             rank, new_label = int((third > third[:, label : label + 1]).sum()), int(third.argmax())
         return {"paper_mask": mask[None], "paper_label": np.array([new_label]), "paper_rank": np.array([rank])}
 
-    def _mask(self, region: Tensor, cut: float) -> Tensor:
+    def _mask(self, region: Tensor, threshold: float) -> Tensor:
         """(1, h, w) to (H, W) bool: empty where the map is zero everywhere."""
         size = self.info.preprocessing.size
         large = F.interpolate(region[None].detach(), size=size, mode="bilinear", align_corners=False)[0, 0]
-        return large > cut * large.amax() if large.amax() > 0 else torch.zeros_like(large, dtype=torch.bool)
+        return large > threshold * large.amax() if large.amax() > 0 else torch.zeros_like(large, dtype=torch.bool)
 
     def _filled(self, x: Tensor, mask: Tensor, variant: str) -> Tensor:
         feed = self._fills[variant](x.cpu().numpy())

@@ -58,7 +58,7 @@ def test_every_attack_is_judged_by_every_detector_and_nothing_is_made_twice(
     detectors = {cell["detector"] for cell in cells}
     assert {"patch 0.35", "small 0.15", "region", "stickers", "adaptive: default"} <= attacks
     assert "transferred 0.35" not in attacks  # there is no other model to take it from
-    assert detectors == {"default", "tight", "paper", "strangeness", "bright"}
+    assert detectors == {"default", "tight", "paper", "anomaly", "bright"}
     adaptive = {attack for attack in attacks if attack.startswith("adaptive")}
     assert len(adaptive) == 3
     assert len(cells) == 3 * (len(attacks) * len(detectors) - len(adaptive))  # peers are not what those evade
@@ -117,13 +117,13 @@ def test_a_subject_in_a_folder_keeps_its_parts(tmp_path: Path) -> None:
     write_classifier(tmp_path / "model.onnx")
     pixels = np.full((8, 32, 32, 3), 128, np.uint8)
     (tmp_path / "pictures.npz").write_bytes(b"not one")
-    write_description(tmp_path, {"name": "mine", "model": "model.onnx", "target": "toaster", "cut": 0.5})
+    write_description(tmp_path, {"name": "mine", "model": "model.onnx", "target": "toaster", "saliency_threshold": 0.5})
     with pytest.raises(UsageError, match=r"pictures\.npz: does not hold pictures and labels of craft, calibrate"):
         read_subject(tmp_path)
     write_parts(tmp_path, {name: (pixels, np.zeros(8, np.int64)) for name in PARTS})
     subject = read_subject(tmp_path)
     assert subject.name == "mine"
-    assert subject.tight.cut == 0.5
+    assert subject.tight.saliency_threshold == 0.5
     assert [len(getattr(subject.parts, name)) for name in PARTS] == [8, 8, 8, 8]
     write_description(tmp_path, {"name": "mine", "model": "model.onnx", "target": "toaster", "colour": "red"})
     with pytest.raises(UsageError, match="unknown key 'colour'"):

@@ -28,7 +28,7 @@ def values(count: int = 2000, *, related: float = 0.5, seed: int = 0) -> CmagVal
 
 
 @pytest.mark.parametrize("related", [0.0, 0.5, 0.99])
-def test_both_statistics_together_use_up_the_accepted_rate_and_no_more(related: float) -> None:
+def test_both_statistics_together_use_up_the_target_fpr_and_no_more(related: float) -> None:
     found = values(related=related)
     rate = float((cmag_scores(found, choose_limits(found, 0.05)) > 0).mean())
     assert 0.045 <= rate <= 0.05
@@ -74,7 +74,7 @@ def test_the_false_positive_rate_is_measured_on_the_other_half() -> None:
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))
-def test_the_accepted_rate_is_that_of_both_detectors_together(rule: str) -> None:
+def test_the_target_fpr_is_that_of_both_detectors_together(rule: str) -> None:
     rng = np.random.default_rng(1)
     tight, cmag = rng.normal(-5, 2, 2000), rng.normal(-1, 0.4, 2000)
     settings = calibrate_joint(tight, cmag, FRAMES, target_fpr=0.05, rule=rule)

@@ -36,7 +36,7 @@ def test_the_differentiable_tight_scores_as_the_product_does(tmp_path: Path, wei
     pixels = torch.rand(6, 3, 32, 32, generator=generator)
     pixels[3:, :, 8:20, 8:20] = torch.tensor([1.0, 0.0, 1.0]).view(3, 1, 1)
     preprocessing = radar.info.preprocessing
-    settings = TightCalibration(cut=0.6, swing_weight=weight, threshold=-1000.0)
+    settings = TightCalibration(saliency_threshold=0.6, swing_weight=weight, threshold=-1000.0)
     inputs = normaliser(preprocessing)(pixels).requires_grad_(True)
     maps = model.maps(inputs)
     shown = Shown(inputs, maps, model.head(maps), torch.full((6,), 2), None, pixels[:, :1], 1.0)

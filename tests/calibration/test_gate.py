@@ -29,7 +29,7 @@ def invoke(*arguments: str | Path) -> Result:
     return CliRunner().invoke(calibrate_group, ["gate", *map(str, arguments)])
 
 
-def test_about_the_accepted_share_is_checked_on_frames_that_the_threshold_was_not_chosen_on() -> None:
+def test_about_the_target_share_is_checked_on_frames_that_the_threshold_was_not_chosen_on() -> None:
     gate = calibrate_gate(RADAR, FRAMES, share=0.2, tight=TightCalibration(swing_weight=0.25), threads=1)
     assert gate.held_out is not None
     assert gate.held_out.frames == 60

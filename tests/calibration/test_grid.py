@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from taintwatch.cli.main import main
+from taintwatch_calibration.anomaly import fit_anomaly
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.grid.cells import all_cells, plan_of
 from taintwatch_calibration.grid.crafting import decode_patch
 from taintwatch_calibration.grid.judging import Judge
-from taintwatch_calibration.strangeness import fit_strangeness
 from taintwatch_calibration.thresholds import tight_scores
 from taintwatch_models.calibration_file import Calibration, TightCalibration
 from taintwatch_models.errors import UsageError
@@ -62,11 +62,11 @@ def test_a_grid_is_complete_and_is_not_done_twice(tmp_path: Path, arguments: lis
     assert json.loads((tmp_path / "table.json").read_text())["cells"] == rows
 
 
-def test_tight_weighs_strangeness_here_as_in_the_daemon(tmp_path: Path) -> None:
+def test_tight_weighs_anomaly_here_as_in_the_daemon(tmp_path: Path) -> None:
     plain = load_radar_file(ModelSettings(path=str(write_model(tmp_path / "m.onnx"))))
     pixels = np.random.default_rng(0).integers(90, 160, (100, 32, 32, 3)).astype(np.uint8)
     frames = BenignFrames(pixels, False, 0, "noise")
-    radar, tight = fit_strangeness(plain, frames).radar, TightCalibration(strangeness_weight=2.0)
+    radar, tight = fit_anomaly(plain, frames).radar, TightCalibration(anomaly_weight=2.0)
     calibration = Calibration(tight=tight)
     judge = Judge(OnnxRadar(radar, ("tight", "paper"), calibration), calibration, None, (0.05,), {}, {})
     expected = tight_scores(radar, frames, tight, progress=lambda what, done, total: None)

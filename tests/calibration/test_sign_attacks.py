@@ -96,10 +96,10 @@ def test_groups_of_joined_parts_stay_apart(pictures: BenignPictures) -> None:
 
 def test_the_benchs_score_is_the_products_own(pictures: BenignPictures) -> None:
     scores = score(bundled_radar(), pictures.pixels, TIGHT, None)
-    margin, swing, heat = scores["tight: margin"], scores["tight: swing"], scores["heat"]
+    margin, swing, concentration = scores["tight: margin"], scores["tight: swing"], scores["saliency_concentration"]
     weight = TIGHT.swing_weight
     assert scores["tight"] == pytest.approx(
-        (1 - weight) * margin + weight * swing + TIGHT.heat_weight * np.log(heat), abs=1e-6
+        (1 - weight) * margin + weight * swing + TIGHT.concentration_weight * np.log(concentration), abs=1e-6
     )
 
 

@@ -25,19 +25,19 @@ def test_the_region_follows_the_gradient_that_autograd_finds() -> None:
     logits = network.linear(network.pool(maps).flatten(1))
     top = torch.log_softmax(logits / 2.0, dim=1).amax(dim=1).sum()
     (gradient,) = torch.autograd.grad(top, maps)
-    heat = torch.relu((gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1, keepdim=True))
-    heat = torch.nn.functional.interpolate(heat, size=(64, 64), mode="bilinear", align_corners=False)
-    expected = heat >= 0.5 * heat.amax(dim=(1, 2, 3), keepdim=True)
+    saliency = torch.relu((gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1, keepdim=True))
+    saliency = torch.nn.functional.interpolate(saliency, size=(64, 64), mode="bilinear", align_corners=False)
+    expected = saliency >= 0.5 * saliency.amax(dim=(1, 2, 3), keepdim=True)
     found = critical_region(network, maps.detach(), logits.detach(), 0.5)
     assert found.any()
     assert (found != expected).float().mean() < 0.001
 
 
-def test_a_higher_cut_gives_a_smaller_region_within_the_larger_one() -> None:
+def test_a_higher_threshold_gives_a_smaller_region_within_the_larger_one() -> None:
     network = small_network()
     maps = network.maps(torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(2))).detach()
     logits = network.linear(network.pool(maps).flatten(1)).detach()
-    wide, tight = (critical_region(network, maps, logits, cut) for cut in (0.3, 0.8))
+    wide, tight = (critical_region(network, maps, logits, threshold) for threshold in (0.3, 0.8))
     assert tight.any()
     assert not (tight & ~wide).any()
     assert tight.sum() < wide.sum()

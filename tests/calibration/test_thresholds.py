@@ -31,7 +31,7 @@ def photographs(folder: Path, count: int) -> Path:
     return folder
 
 
-def test_both_variants_keep_the_accepted_rate_on_the_chosen_half(tmp_path: Path) -> None:
+def test_both_variants_keep_the_target_fpr_on_the_chosen_half(tmp_path: Path) -> None:
     radar = load_radar_file(ModelSettings(path=str(write_model(tmp_path / "m.onnx"))))
     frames = read_benign(str(photographs(tmp_path / "benign", 120)), radar.info.preprocessing)
     calibration, curve = calibrate(radar, frames, target_fpr=0.1)

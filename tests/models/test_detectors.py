@@ -1,4 +1,4 @@
-"""Verdicts follow the evidence and the calibration, and a calibration belongs to one model."""
+"""Verdicts follow the statistics and the calibration, and a calibration belongs to one model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from taintwatch_models.detectors import PaperDetector, TightDetector, make_detec
 from taintwatch_models.errors import CalibrationError, ConfigError, DeviceError, ModelError
 from taintwatch_models.loading import ModelSettings, load_model
 from taintwatch_models.preprocessing import Preprocessing
-from taintwatch_models.records import Frame, Prediction, RadarEvidence
+from taintwatch_models.records import Frame, Prediction, RadarStatistics
 from tests.tiny_model import write_model
 
 LABELS = ("stop", "go", "turn")
@@ -32,9 +32,9 @@ PREPROCESSING = Preprocessing((8, 8))
 def prediction(*, margin: float = 2.0, swing: float = 6.0, rank: int = 1, label: int = 0, new: int = 1) -> Prediction:
     mask = np.zeros((8, 8), bool)
     mask[2:5, 3:6] = True
-    evidence = RadarEvidence(3.0, mask, new, rank, margin, swing, mask, new, rank)
+    radar = RadarStatistics(3.0, mask, new, rank, margin, swing, mask, new, rank)
     frame = Frame("door", 7, np.zeros((80, 80, 3), np.uint8), 1, 2)
-    return Prediction(frame, np.zeros(3, np.float32), label, LABELS[label], 0.9, 1.0, evidence)
+    return Prediction(frame, np.zeros(3, np.float32), label, LABELS[label], 0.9, 1.0, radar)
 
 
 def test_the_score_is_the_margin_less_a_share_of_the_margin_before() -> None:
@@ -43,12 +43,14 @@ def test_the_score_is_the_margin_less_a_share_of_the_margin_before() -> None:
         assert tight_score(margin, margin - before, weight) == pytest.approx(margin - weight * before)
 
 
-def test_concentrated_evidence_raises_the_score_where_it_is_weighed() -> None:
-    weighed = TightCalibration(swing_weight=0.0, heat_weight=2.0, threshold=0.0)
+def test_concentrated_saliency_raises_the_score_where_it_is_weighed() -> None:
+    weighed = TightCalibration(swing_weight=0.0, concentration_weight=2.0, threshold=0.0)
     plain = TightCalibration(swing_weight=0.0, threshold=0.0)
     scores = [TightDetector(c, LABELS, PREPROCESSING)(prediction()).score for c in (plain, weighed)]
-    assert scores == [2.0, pytest.approx(2.0 + 2.0 * np.log(3.0))]  # the evidence's heat is 3
-    assert tight_score(1.0, 1.0, 0.0, heat=0.0, heat_weight=5.0) == 1.0  # a map that is zero everywhere says nothing
+    assert scores == [2.0, pytest.approx(2.0 + 2.0 * np.log(3.0))]  # the statistics' concentration is 3
+    assert (
+        tight_score(1.0, 1.0, 0.0, concentration=0.0, concentration_weight=5.0) == 1.0
+    )  # a map that is zero everywhere says nothing
 
 
 def test_tight_is_suspicious_above_its_threshold_and_not_on_it() -> None:
@@ -81,10 +83,10 @@ def test_paper_is_suspicious_when_the_rank_change_exceeds_its_limit() -> None:
     assert [detector(prediction(rank=rank)).suspicious for rank in (0, 2, 3)] == [False, False, True]
 
 
-def test_an_unknown_detector_and_missing_evidence_are_said() -> None:
+def test_an_unknown_detector_and_missing_statistics_are_said() -> None:
     with pytest.raises(ConfigError, match="no detector 'tite'; there are tight, paper"):
         make_detectors(["tite"], Calibration(), LABELS, PREPROCESSING)
-    bare = dataclasses.replace(prediction(), evidence=None)
+    bare = dataclasses.replace(prediction(), radar=None)
     with pytest.raises(ConfigError, match="does not give"):
         TightDetector(TightCalibration(), LABELS, PREPROCESSING)(bare)
 
@@ -109,7 +111,7 @@ def test_another_models_calibration_is_refused(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"format": "other/9"}, "not a calibration of this version"),
-        ({"tight": {"cut": "high"}}, "cut has value 'high', expected float"),
+        ({"tight": {"saliency_threshold": "high"}}, "saliency_threshold has value 'high', expected float"),
         ({"tight": {"kut": 1}}, "unknown key 'kut'"),
         ({"tight": 3}, "expected a table"),
         ({"paper": {"labels": True}}, "labels has value True"),

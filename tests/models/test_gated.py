@@ -75,7 +75,7 @@ def test_what_is_checked_is_checked_as_without_a_gate_and_the_rest_is_told() -> 
     np.testing.assert_array_equal(outputs["logits"], full["logits"])
     for name in ("tight_mask", "tight_rank", "paper_mask", "paper_rank", "tight_label"):
         np.testing.assert_array_equal(outputs[name][checked], full[name][checked])
-    for name in ("tight_margin", "tight_swing", "heat"):
+    for name in ("tight_margin", "tight_swing", "saliency_concentration"):
         np.testing.assert_allclose(outputs[name][checked], full[name][checked], atol=1e-4)
     assert not outputs["tight_mask"][~checked].any()
 
@@ -113,15 +113,15 @@ def test_a_frame_that_was_let_pass_has_a_verdict_that_says_so() -> None:
     classifier = RadarClassifier(gated(1e9))
     prediction = classifier([a_frame()])[0]
     assert isinstance(prediction, Prediction)
-    assert prediction.evidence is not None
-    assert not prediction.evidence.checked
+    assert prediction.radar is not None
+    assert not prediction.radar.checked
     calibration = Calibration(gate=GateCalibration(1e9, 0.1))
     for detector in make_detectors(("tight", "paper"), calibration, RADAR.info.labels, RADAR.info.preprocessing):
         verdict = detector(prediction)
         assert not verdict.checked
         assert not verdict.suspicious
-        assert (verdict.score, verdict.threshold) == (prediction.evidence.gate, 1e9)
-        assert verdict.statistics == {"gate": prediction.evidence.gate}
+        assert (verdict.score, verdict.threshold) == (prediction.radar.gate, 1e9)
+        assert verdict.statistics == {"gate": prediction.radar.gate}
     with pytest.raises(ConfigError, match="knows of no gate"):
         make_detectors(("tight",), Calibration(), RADAR.info.labels, RADAR.info.preprocessing)[0](prediction)
 
@@ -147,8 +147,8 @@ def test_the_gate_s_calibration_comes_back_from_its_file(tmp_path: Path) -> None
 
 def test_a_gate_calibrated_on_a_statistic_that_the_graph_lacks_says_so() -> None:
     outputs = {"logits": np.zeros((1, 3)), "label": np.zeros(1, np.int64), "gate_margin": np.zeros(1)}
-    gate = replace(GateCalibration(0.0, 0.1), strangeness_weight=2.0)
-    with pytest.raises(CalibrationError, match="strangeness of maps"):
+    gate = replace(GateCalibration(0.0, 0.1), anomaly_weight=2.0)
+    with pytest.raises(CalibrationError, match="maps' anomaly score"):
         gate_scores(outputs, gate)
-    outputs["strangeness"] = np.ones(1)
+    outputs["anomaly"] = np.ones(1)
     assert gate_scores(outputs, gate).tolist() == [2.0]

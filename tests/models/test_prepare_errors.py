@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from taintwatch_models.errors import ModelError
-from taintwatch_models.graph.cut import find_cut
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.simplify import read_plain_model
+from taintwatch_models.graph.split import find_split
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.preprocessing import ModelDescription, Preprocessing
 from tests.models import heads
@@ -151,19 +151,19 @@ def test_zero_padding_is_merged_into_the_convolution_behind_it(tmp_path: Path) -
 
 def test_the_cut_lies_behind_the_residual_addition_and_its_activation(tmp_path: Path) -> None:
     plain = read_plain_model(heads.export(heads.make("residual"), tmp_path / "m.onnx"))
-    cut = find_cut(plain)
-    assert cut.body[-1].op_type == "Relu"
-    assert (cut.channels, cut.height, cut.width) == (24, 8, 8)
+    split = find_split(plain)
+    assert split.body[-1].op_type == "Relu"
+    assert (split.channels, split.height, split.width) == (24, 8, 8)
 
 
 def test_a_closing_1x1_convolution_belongs_to_the_head(tmp_path: Path) -> None:
     plain = read_plain_model(heads.export(heads.make("convolution, then pool (SqueezeNet)"), tmp_path / "m.onnx"))
-    cut = find_cut(plain)
-    assert cut.channels == 24
-    assert cut.head[0].op_type == "Conv"
+    split = find_split(plain)
+    assert split.channels == 24
+    assert split.head[0].op_type == "Conv"
 
 
-@pytest.mark.parametrize("name", ["heat", "label", "temperature", "tight_cut"])
+@pytest.mark.parametrize("name", ["saliency_concentration", "label", "temperature", "tight_saliency_threshold"])
 def test_values_of_the_model_may_be_called_as_the_graphs_outputs_are(name: str, tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.onnx")
     expected = OnnxRadar(prepare(path, None).radar, ("tight",), features=True)

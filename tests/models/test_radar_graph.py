@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
-from taintwatch_models.graph.cut import find_cut
 from taintwatch_models.graph.prepare import Prepared, prepare
 from taintwatch_models.graph.resampling import bilinear_matrix
+from taintwatch_models.graph.split import find_split
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.torch_backend import HookedModel
 from taintwatch_models.torch_graph import TorchGraph
@@ -31,13 +31,13 @@ def prepared(kind: str, folder: Path) -> Prepared:
 def test_masks_and_statistics_agree_with_autograd_on_every_head(kind: str, tmp_path: Path) -> None:
     found = prepared(kind, tmp_path)
     ours = OnnxRadar(found.radar, BOTH, threads=1)(INPUTS)
-    split = GraphSplit(TorchGraph(found.plain, find_cut(found.plain)))
+    split = GraphSplit(TorchGraph(found.plain, find_split(found.plain)))
     expected = TorchRadar(split, found.radar.info, BOTH)(INPUTS)
     with torch.no_grad():
         logits = heads.make(kind)(torch.from_numpy(INPUTS)).numpy()
     np.testing.assert_allclose(ours["logits"], logits, atol=1e-4)
     np.testing.assert_array_equal(ours["label"], logits.argmax(1))
-    np.testing.assert_allclose(ours["heat"], expected["heat"], rtol=1e-3)
+    np.testing.assert_allclose(ours["saliency_concentration"], expected["saliency_concentration"], rtol=1e-3)
     for name in ("tight_mask", "paper_mask"):
         assert (ours[name] != expected[name]).mean() < 1e-3, name
     same = (ours["tight_mask"] == expected["tight_mask"]).all(axis=(1, 2))
@@ -110,7 +110,7 @@ def test_a_map_that_is_zero_everywhere_gives_an_empty_mask_and_no_suspicion(tmp_
     assert not outputs["paper_mask"].any()
     assert (outputs["tight_rank"] == 0).all()
     np.testing.assert_array_equal(outputs["tight_swing"], 0)
-    assert np.isfinite(outputs["heat"]).all()
+    assert np.isfinite(outputs["saliency_concentration"]).all()
 
 
 def test_a_classifier_that_is_very_sure_still_shows_where_it_looks(tmp_path: Path) -> None:

@@ -42,10 +42,10 @@ def test_a_state_dict_runs_with_autograd_and_exported_alike(weights: Path, tmp_p
     radar = prepare(tmp_path / "m.onnx", description).radar
     ours = OnnxRadar(radar, ("tight",), threads=1)(radar.info.preprocessing([picture]))
     assert isinstance(theirs, Prediction)
-    assert theirs.evidence is not None
+    assert theirs.radar is not None
     np.testing.assert_allclose(theirs.logits, ours["logits"][0], atol=1e-4)
-    assert theirs.evidence.tight_rank == ours["tight_rank"][0]
-    assert theirs.evidence.tight_margin == pytest.approx(float(ours["tight_margin"][0]), abs=1e-3)
+    assert theirs.radar.tight_rank == ours["tight_rank"][0]
+    assert theirs.radar.tight_margin == pytest.approx(float(ours["tight_margin"][0]), abs=1e-3)
 
 
 def test_an_unknown_network_is_named() -> None:

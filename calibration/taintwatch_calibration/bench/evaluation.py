@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from taintwatch_calibration.anomaly import Fitted, fit_anomaly
 from taintwatch_calibration.bench.controls import control_rates
 from taintwatch_calibration.bench.judging import Peer, ProductJudge, time_per_frame
 from taintwatch_calibration.bench.making import Attacked, Maker, Report
@@ -24,10 +25,9 @@ from taintwatch_calibration.bench.records import cells_of, localisation
 from taintwatch_calibration.bench.subjects import Subject
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.craft.adaptive import evade_tight, mislead_region
+from taintwatch_calibration.craft.anomaly import differentiable_anomaly
 from taintwatch_calibration.craft.physical import DetectorLoss, Model
-from taintwatch_calibration.craft.strange import differentiable_strangeness
 from taintwatch_calibration.rates import threshold_for
-from taintwatch_calibration.strangeness import Fitted, fit_strangeness
 from taintwatch_models.cmag.file import CmagFile
 from taintwatch_models.storage import write_atomically
 from taintwatch_models.torch_graph import TorchGraph
@@ -88,10 +88,10 @@ class Evaluation:
         return ProductJudge.of(self.subject, rate, self._work / "judge", cmag=self._cmag, progress=self._progress)
 
     def _reference(self, *, stolen: bool) -> Fitted:
-        """What the strangeness is made of: the site's, or what an attacker learns from the pictures he crafts on."""
+        """What the anomaly is made of: the site's, or what an attacker learns from the pictures he crafts on."""
         part = self.subject.parts.calibrate if stolen else self.subject.parts.craft
         self._progress("learning what the attacker knows")
-        return fit_strangeness(self.subject.radar, BenignFrames(part.pixels, False, 0, self.subject.name), threads=1)
+        return fit_anomaly(self.subject.radar, BenignFrames(part.pixels, False, 0, self.subject.name), threads=1)
 
     @cached_property
     def peers(self) -> dict[str, Any]:
@@ -179,12 +179,12 @@ class Evaluation:
         judge, preprocessing = self.judge, self.subject.preprocessing
         threshold = threshold_for(judge.calibrate["default"], 0.02)
         settings = replace(judge.calibration.tight, threshold=threshold)
-        strange = None
+        anomaly = None
         if isinstance(model, TorchGraph):
-            strange = differentiable_strangeness(model, self._reference(stolen=name == "stolen"))
+            anomaly = differentiable_anomaly(model, self._reference(stolen=name == "stolen"))
         # The score is as large as its weights make it: brought to logits, so that fooling counts as much as silence.
-        weigh = 1.0 / max(1.0, settings.strangeness_weight)
-        evade = evade_tight(model, preprocessing, settings, strange)
+        weigh = 1.0 / max(1.0, settings.anomaly_weight)
+        evade = evade_tight(model, preprocessing, settings, anomaly)
         return lambda shown: weigh * _EVADING * evade(shown)
 
     def _peer(self, name: str, pixels: NDArray[np.uint8], what: str) -> NDArray[np.float64]:

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from taintwatch_calibration.anomaly import fit_anomaly
 from taintwatch_calibration.bench.subjects import Subject
 from taintwatch_calibration.benign import BenignFrames
-from taintwatch_calibration.strangeness import fit_strangeness
-from taintwatch_calibration.thresholds import LABEL_COUNTS, choose_paper, paper_ranks, tight_outputs, weigh_strangeness
+from taintwatch_calibration.thresholds import LABEL_COUNTS, choose_paper, paper_ranks, tight_outputs, weigh_anomaly
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, read_calibration, write_calibration
 from taintwatch_models.cmag.file import CmagFile
 from taintwatch_models.cmag.runner import CmagRunner, reduce_pictures
 from taintwatch_models.detectors import tight_scores_of
-from taintwatch_models.graph.strangeness import STRANGENESS
+from taintwatch_models.graph.anomaly import ANOMALY
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.radar_file import RadarFile, read_radar, write_radar
 from taintwatch_models.storage import write_atomically
@@ -52,7 +52,7 @@ class ProductJudge:
     """The product's detectors of one model, with everything chosen on its benign calibration part."""
 
     radar: RadarFile
-    """With the strangeness that was learnt."""
+    """With the anomaly that was learnt."""
     calibration: Calibration
     calibrate: Mapping[str, NDArray[np.float64]]
     held_out: Mapping[str, NDArray[np.float64]]
@@ -118,9 +118,9 @@ class ProductJudge:
         tight = self.calibration.tight
         scores = {
             "default": tight_scores_of(outputs, tight),
-            "tight": tight_scores_of(outputs, replace(tight, strangeness_weight=0.0)),
+            "tight": tight_scores_of(outputs, replace(tight, anomaly_weight=0.0)),
             "paper": outputs["paper_rank"].astype(np.float64),
-            "strangeness": outputs[STRANGENESS].astype(np.float64),
+            "anomaly": outputs[ANOMALY].astype(np.float64),
         }
         if self.cmag is not None:
             pictures = reduce_pictures(pixels, self.cmag.info.size)
@@ -144,9 +144,9 @@ def _learnt(
     if own is None or not path.is_file():
         benign = BenignFrames(part.pixels, footage=False, bad=0, description=subject.name)
         progress("learning what benign maps look like")
-        fitted = fit_strangeness(subject.radar, benign, threads=threads)
+        fitted = fit_anomaly(subject.radar, benign, threads=threads)
         outputs = tight_outputs(fitted.radar, benign, subject.tight, fitted.scores, threads, _silent)
-        tight = weigh_strangeness(outputs, subject.tight)
+        tight = weigh_anomaly(outputs, subject.tight)
         progress("choosing K for the paper's variant")
         counts = sorted({min(count, subject.radar.info.classes) for count in LABEL_COUNTS})
         ranks = paper_ranks(fitted.radar, benign, PaperCalibration(), counts, threads=threads, progress=_silent)
@@ -154,7 +154,7 @@ def _learnt(
         kept.mkdir(parents=True, exist_ok=True)
         write_radar(fitted.radar, path)
         write_calibration(Calibration(tight=tight, paper=paper), kept / "calibration.json")
-        own = {"default": tight_scores_of(outputs, tight), "strangeness": fitted.scores}, {}
+        own = {"default": tight_scores_of(outputs, tight), "anomaly": fitted.scores}, {}
         _write_scores(kept / "learnt.npz", identity, *own)
     radar, calibration = read_radar(path), read_calibration(kept / "calibration.json")
     run = OnnxRadar(radar, ("tight", "paper"), calibration, features=cmag is not None, threads=threads)
@@ -204,7 +204,7 @@ def time_per_frame(
     """
     info, settings = judge.radar.info, judge.calibration
     inputs = [info.preprocessing.normalise(pixels[row % len(pixels)][None]) for row in range(repeat)]
-    margin = Calibration(tight=replace(settings.tight, strangeness_weight=0.0))
+    margin = Calibration(tight=replace(settings.tight, anomaly_weight=0.0))
     runs: dict[str, Callable[[int], object]] = {}
     for name, variants, calibration in (
         ("plain", (), None), ("default", ("tight",), settings), ("tight", ("tight",), margin),

@@ -21,14 +21,15 @@ __all__ = ["PARTS", "SUBJECT_FILE", "read_subject", "write_description", "write_
 
 SUBJECT_FILE = "subject.toml"
 PARTS = ("craft", "calibrate", "held_out", "test_images")
-_KEYS = {"name", "model", "target", "about", "cut", "fill", "swing_weight", "faces", "eyes"}
+_KEYS = {"name", "model", "target", "about", "saliency_threshold", "fill", "swing_weight", "faces", "eyes"}
 
 
 def read_subject(folder: Path) -> Subject:
     """Read a subject. Raises `UsageError` naming what is missing or wrong, `ModelError`.
 
-    `subject.toml` has `name`, `model` (a file in the folder), `target` (a class), and at will `about`, `cut`, `fill` (a
-    picture in the folder, or a fill's name), `swing_weight`, `faces` (aligned faces: glasses are crafted) and `eyes`.
+    `subject.toml` has `name`, `model` (a file in the folder), `target` (a class), and at will `about`,
+    `saliency_threshold`, `fill` (a picture in the folder, or a fill's name), `swing_weight`, `faces` (aligned faces:
+    glasses are crafted) and `eyes`.
     """
     path = folder / SUBJECT_FILE
     try:
@@ -42,7 +43,7 @@ def read_subject(folder: Path) -> Subject:
     defaults = TightCalibration()
     fill = str(table.get("fill", defaults.fill))
     tight = TightCalibration(
-        cut=float(table.get("cut", defaults.cut)),
+        saliency_threshold=float(table.get("saliency_threshold", defaults.saliency_threshold)),
         fill=str(folder / fill) if (folder / fill).is_file() else fill,
         swing_weight=float(table.get("swing_weight", defaults.swing_weight)),
     )

@@ -43,7 +43,7 @@ class Subject:
     target: int
     """The label that targeted attacks show."""
     tight: TightCalibration = field(default_factory=TightCalibration)
-    """How `tight` cuts and fills; its threshold and weights are chosen on the calibration part."""
+    """How `tight` thresholds and fills; its threshold and weights are chosen on the calibration part."""
     trigger: Trigger | None = None
     faces: bool = False
     """The pictures are aligned faces: eyeglasses are crafted instead of stickers."""

@@ -1,7 +1,7 @@
 """Attackers who know the detector: TaintRadar as something that can be differentiated.
 
-Where the detector binarises a map (region > cut * maximum), the forward pass here does too, and the backward pass takes
-the slope of a sigmoid that gets steeper while crafting: BPDA (Athalye, Carlini and Wagner, 2018).
+Where the detector binarises a map (region > threshold * maximum), the forward pass here does too, and the backward
+pass takes the slope of a sigmoid that gets steeper while crafting: BPDA (Athalye, Carlini and Wagner, 2018).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 ADAPTIVE = ("tight", "paper", "misleading")
-"""Which detector is evaded; `misleading` draws the region's heat away from the attack, whichever variant reads it."""
+"""Which detector is evaded; `misleading` draws the saliency away from the attack, whichever variant reads it."""
 
 _STEEP = (10.0, 60.0)
 """The sigmoid's slope at the beginning and at the end."""
@@ -41,10 +41,10 @@ _ENOUGH = 1.0
 """Logits by which a score stays under its threshold before it is left alone."""
 
 
-def binarised(share: Tensor, cut: float, steepness: float) -> Tensor:
-    """Return `share > cut` as 0 and 1, with the slope of `sigmoid(steepness * (share - cut))`."""
-    soft = torch.sigmoid(steepness * (share - cut))
-    hard = (share > cut).to(share)
+def binarised(share: Tensor, threshold: float, steepness: float) -> Tensor:
+    """Return `share > threshold` as 0 and 1, with the slope of `sigmoid(steepness * (share - threshold))`."""
+    soft = torch.sigmoid(steepness * (share - threshold))
+    hard = (share > threshold).to(share)
     return soft + (hard - soft).detach()
 
 
@@ -52,27 +52,27 @@ def evade_tight(
     model: Model,
     preprocessing: Preprocessing,
     settings: TightCalibration,
-    strange: Callable[[Tensor], Tensor] | None = None,
+    anomaly: Callable[[Tensor], Tensor] | None = None,
 ) -> DetectorLoss:
     """Keep `tight`'s score under its threshold: margin and swing after the region is filled with the mean colour.
 
-    `strange`: from inputs to their strangeness, where the settings weigh it; without it the attacker knows nothing of
+    `anomaly`: from inputs to their anomaly score, where the settings weigh it; without it the attacker knows nothing of
     it.
     """
     fill = torch.from_numpy(mean_fill(preprocessing))
 
     def loss(shown: Shown) -> Tensor:
-        heat = cellwise(model, shown.maps)
-        mask = _mask(heat, settings.cut, shown)
+        saliency = cellwise(model, shown.maps)
+        mask = _mask(saliency, settings.saliency_threshold, shown)
         after = model.head(model.maps(_filled(shown.inputs, mask, fill)))
         label = shown.logits.argmax(1)
         margin, before = _margin(after, label), _margin(shown.logits, label)
         score = margin - settings.swing_weight * before
-        if settings.heat_weight:
-            concentration = heat.amax((1, 2)) / heat.mean((1, 2)).clamp_min(1e-12)
-            score = score + settings.heat_weight * concentration.clamp_min(1.0).log()
-        if strange is not None and settings.strangeness_weight:
-            score = score + settings.strangeness_weight * strange(shown.inputs)
+        if settings.concentration_weight:
+            concentration = saliency.amax((1, 2)) / saliency.mean((1, 2)).clamp_min(1e-12)
+            score = score + settings.concentration_weight * concentration.clamp_min(1.0).log()
+        if anomaly is not None and settings.anomaly_weight:
+            score = score + settings.anomaly_weight * anomaly(shown.inputs)
         return _once_fooled(F.relu(score - settings.threshold + _ENOUGH), shown)
 
     return loss
@@ -85,13 +85,13 @@ def evade_paper(model: Model, preprocessing: Preprocessing, settings: PaperCalib
     fill = torch.from_numpy(noise_fill(preprocessing, np.random.default_rng(0)))
 
     def loss(shown: Shown) -> Tensor:
-        first = _mask(_pooled(model, shown.maps, _log_softmax_of_label), settings.cut, shown)
+        first = _mask(_pooled(model, shown.maps, _log_softmax_of_label), settings.saliency_threshold, shown)
         second = model.head(model.maps(_filled(shown.inputs, first, fill)))
         count = min(settings.labels, second.shape[1])
         suppressed = (second - shown.logits).detach().topk(count, dim=1).indices  # (B, K)
         mask = torch.ones_like(first)
         for column in suppressed.T:
-            mask = mask * _mask(_pooled(model, shown.maps, _minus_label(column)), settings.cut, shown)
+            mask = mask * _mask(_pooled(model, shown.maps, _minus_label(column)), settings.saliency_threshold, shown)
         third = model.head(model.maps(_filled(shown.inputs, mask, fill)))
         return _once_fooled(F.relu(_margin(third, shown.logits.argmax(1)) + _ENOUGH), shown)
 
@@ -99,12 +99,12 @@ def evade_paper(model: Model, preprocessing: Preprocessing, settings: PaperCalib
 
 
 def mislead_region(model: Model) -> DetectorLoss:
-    """Draw the region away from the attack: minimise the share of its heat that lies on what the attack covers."""
+    """Draw the region away from the attack: minimise the share of its saliency that lies on what the attack covers."""
 
     def loss(shown: Shown) -> Tensor:
-        heat = cellwise(model, shown.maps)
-        covered = F.interpolate(shown.covered, size=heat.shape[1:], mode="area")[:, 0]
-        return _once_fooled((heat * covered).sum((1, 2)) / heat.sum((1, 2)).clamp_min(1e-12), shown)
+        saliency = cellwise(model, shown.maps)
+        covered = F.interpolate(shown.covered, size=saliency.shape[1:], mode="area")[:, 0]
+        return _once_fooled((saliency * covered).sum((1, 2)) / saliency.sum((1, 2)).clamp_min(1e-12), shown)
 
     return loss
 
@@ -169,12 +169,12 @@ def _pooled(model: Model, maps: Tensor, what: Callable[[Tensor], Tensor]) -> Ten
     return F.relu((_slope(model, maps, what).mean((2, 3), keepdim=True) * maps).sum(1))
 
 
-def _mask(heat: Tensor, cut: float, shown: Shown) -> Tensor:
+def _mask(saliency: Tensor, threshold: float, shown: Shown) -> Tensor:
     """From a map (B, h, w) to a mask (B, 1, H, W): 0 everywhere where the map is."""
-    large = F.interpolate(heat[:, None], size=shown.inputs.shape[2:], mode="bilinear", align_corners=False)
+    large = F.interpolate(saliency[:, None], size=shown.inputs.shape[2:], mode="bilinear", align_corners=False)
     share = large / large.amax((1, 2, 3), keepdim=True).clamp_min(1e-12)
     steepness = _STEEP[0] + (_STEEP[1] - _STEEP[0]) * shown.progress
-    return binarised(share, cut, steepness)
+    return binarised(share, threshold, steepness)
 
 
 def _filled(inputs: Tensor, mask: Tensor, fill: Tensor) -> Tensor:

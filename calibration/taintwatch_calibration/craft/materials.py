@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from taintwatch.sources.images import IMAGE_SUFFIXES, files_below, read_image
 from taintwatch_calibration.craft.physical import Pictures
 from taintwatch_models.errors import BadFrame, UsageError
-from taintwatch_models.graph.cut import find_cut
 from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.graph.simplify import read_plain_model
+from taintwatch_models.graph.split import find_split
 from taintwatch_models.loading import ModelSettings, load_radar_file
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.preprocessing import Preprocessing
@@ -82,7 +82,7 @@ def differentiable(radar: RadarFile, device: str = "cpu") -> TorchGraph:
         path = Path(folder) / "classifier.onnx"
         onnx.save(keep_outputs(radar.proto, ["logits"]), str(path))
         plain = read_plain_model(path)
-    graph = TorchGraph(plain, find_cut(plain)).eval().to(device)
+    graph = TorchGraph(plain, find_split(plain)).eval().to(device)
     return graph.to(memory_format=torch.channels_last)
 
 

@@ -32,9 +32,9 @@ from taintwatch_models.onnx_session import open_session
 from taintwatch_models.preprocessing import ModelDescription
 from taintwatch_models.radar_file import file_hash
 
-__all__ = ["CUT", "TrainingReport", "train_faces"]
+__all__ = ["SALIENCY_THRESHOLD", "TrainingReport", "train_faces"]
 
-CUT = 0.5
+SALIENCY_THRESHOLD = 0.5
 COPIES = 6
 _FOLDS = 4
 
@@ -108,7 +108,7 @@ def train_faces(
         model_sha256=file_hash(model),
         stranger_below=below,
         fill=fill_path(store.model).name,
-        cut=CUT,
+        saliency_threshold=SALIENCY_THRESHOLD,
         scales=scales,
         threshold=threshold_for(combined, target_fpr),
         target_fpr=target_fpr,
@@ -183,7 +183,7 @@ def _judge(
     try:
         radar = prepare(model, ModelDescription(embed.preprocessing, names)).radar
         run = OnnxRadar(
-            radar, ("tight",), Calibration(tight=TightCalibration(cut=CUT, fill=str(fill))), device="cpu",
+            radar, ("tight",), Calibration(tight=TightCalibration(SALIENCY_THRESHOLD, str(fill))), device="cpu",
             threads=threads,
         )  # fmt: skip
     finally:

@@ -17,30 +17,30 @@ __all__ = ["critical_region", "erase_critical", "kept_after_fill"]
 _TEMPERATURE = 2.0
 
 
-def critical_region(network: SignNet, maps: Tensor, logits: Tensor, cut: float | Tensor) -> Tensor:
+def critical_region(network: SignNet, maps: Tensor, logits: Tensor, threshold: float | Tensor) -> Tensor:
     """Return where the top label's evidence lies: (B, 1, 64, 64), bool.
 
     `maps` (B, K, h, w) are the last maps and `logits` (B, classes) what follows from them. The gradient-weighted
-    sum of the maps, its negative part dropped, resized, divided by its maximum and cut at `cut` in (0, 1] (one for
-    all, or (B, 1, 1, 1)); empty where it is zero everywhere (TaintRadar, INFOCOM 2021, step 1, the gradient written
+    sum of the maps, its negative part dropped, resized, divided by its maximum, above `threshold` in (0, 1] (one
+    for all, or (B, 1, 1, 1)); empty where it is zero everywhere (TaintRadar, INFOCOM 2021, step 1, the gradient written
     out for a linear head).
     """
     top = F.one_hot(logits.argmax(dim=1), logits.shape[1]).to(logits.dtype)
     # The gradient of log softmax(Z / T) for the top label with respect to Z, then through the linear layer.
     gradient = (top - torch.softmax(logits / _TEMPERATURE, dim=1)) / _TEMPERATURE  # (B, classes)
     weights = gradient @ network.linear.weight  # (B, K)
-    heat = torch.relu(torch.einsum("bk,bkhw->bhw", weights, maps))[:, None]  # (B, 1, h, w)
-    heat = F.interpolate(heat, scale_factor=64 / maps.shape[-1], mode="bilinear", align_corners=False)
-    largest = heat.amax(dim=(1, 2, 3), keepdim=True)
-    return (heat >= cut * largest) & (largest > 0)
+    saliency = torch.relu(torch.einsum("bk,bkhw->bhw", weights, maps))[:, None]  # (B, 1, h, w)
+    saliency = F.interpolate(saliency, scale_factor=64 / maps.shape[-1], mode="bilinear", align_corners=False)
+    largest = saliency.amax(dim=(1, 2, 3), keepdim=True)
+    return (saliency >= threshold * largest) & (largest > 0)
 
 
 @torch.no_grad()
 def erase_critical(network: SignNet, images: Tensor, chosen: Tensor, generator: Generator) -> Tensor:
     """Return `images` (B, 3, 64, 64, in [0, 1]) with the critical region filled where `chosen` (B,) is true.
 
-    `network` says where it is (in evaluation mode while this runs); the cut is random in 0.3 to 0.8; the fill is the
-    mean colour for every second picture, else as in random erasing. This is what a radar detector does to a benign
+    `network` says where it is (in evaluation mode while this runs); the threshold is random in 0.3 to 0.8; the fill is
+    the mean colour for every second picture, else as in random erasing. This is what a radar detector does to a benign
     picture, so it is what the label has to survive (after "adversarial erasing", Wei et al., CVPR 2017).
     """
     index = torch.nonzero(chosen).flatten()
@@ -51,18 +51,18 @@ def erase_critical(network: SignNet, images: Tensor, chosen: Tensor, generator: 
     with torch.autocast(images.device.type, dtype=torch.bfloat16):
         maps = network.maps(normalised(part))
         logits = network.linear(network.pool(maps).flatten(1))
-    cut = 0.3 + 0.5 * torch.rand(len(part), 1, 1, 1, generator=generator, device=images.device)
+    threshold = 0.3 + 0.5 * torch.rand(len(part), 1, 1, 1, generator=generator, device=images.device)
     plain = torch.rand(len(part), 1, 1, 1, generator=generator, device=images.device) < 0.5
     mean = torch.tensor(MEAN, device=images.device)[None, :, None, None]
     fill = torch.where(plain, mean, random_fills(part, generator))
     erased = images.clone()
-    erased[index] = torch.where(critical_region(network, maps.float(), logits.float(), cut), fill, part)
+    erased[index] = torch.where(critical_region(network, maps.float(), logits.float(), threshold), fill, part)
     return erased
 
 
 @torch.no_grad()
 def kept_after_fill(
-    network: SignNet, images: NDArray[np.uint8], truth: NDArray[np.int64], cut: float, device: torch.device
+    network: SignNet, images: NDArray[np.uint8], truth: NDArray[np.int64], threshold: float, device: torch.device
 ) -> float | None:
     """Return the share of correctly recognised pictures whose label stays when the region is filled with mean colour.
 
@@ -77,7 +77,7 @@ def kept_after_fill(
         maps = network.maps(inputs)
         logits = network.linear(network.pool(maps).flatten(1))
         right = logits.argmax(dim=1) == labels
-        region = critical_region(network, maps, logits, cut)
+        region = critical_region(network, maps, logits, threshold)
         filled = torch.where(region, torch.zeros_like(inputs), inputs)  # normalised, the mean colour is zero
         kept += int(((network(filled).argmax(dim=1) == labels) & right).sum())
         correct += int(right.sum())

@@ -20,7 +20,7 @@ from taintwatch_calibration.signs.occlusion import kept_after_fill
 __all__ = ["machine", "measure", "measure_one"]
 
 _CARD_SHARE = 0.85
-_CUTS = (0.4, 0.6, 0.8)
+_THRESHOLDS = (0.4, 0.6, 0.8)
 
 
 def measure_one(
@@ -37,7 +37,8 @@ def measure(
 ) -> dict[str, Any]:
     """Return the accuracy on `test`, `validation`, rendered `cards` and, where there are any, `empty_scenes`.
 
-    For `test` also `kept_after_fill`: cut of the critical region -> share that keeps its label when it is filled.
+    For `test` also `kept_after_fill`: saliency threshold of the critical region -> share that keeps its
+    label when it is filled.
     """
     numbers = np.array(classes, np.int64)
     cards = np.stack([card_image(index, _CARD_SHARE)[..., :3] for index in classes])
@@ -53,7 +54,7 @@ def measure(
     chosen = material.test.subset(np.isin(material.test.labels, classes))
     truth = np.array([classes.index(int(label)) for label in chosen.labels], np.int64)
     found["test"]["kept_after_fill"] = {
-        str(cut): kept_after_fill(network, chosen.images, truth, cut, device) for cut in _CUTS
+        str(threshold): kept_after_fill(network, chosen.images, truth, threshold, device) for threshold in _THRESHOLDS
     }
     return found
 

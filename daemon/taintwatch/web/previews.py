@@ -118,7 +118,7 @@ def _told(step: Step, detection: DetectionStack) -> dict[str, Any]:
     if outcome is None:
         return told
     suspicious = any(verdict.suspicious for verdict in step.verdicts)
-    evidence, model = outcome.evidence, detection.model
+    radar, model = outcome.radar, detection.model
     told |= {
         "latency_ms": round(outcome.latency_ms, 1),
         "top": _top(outcome, detection.classifier.card.labels),
@@ -127,10 +127,10 @@ def _told(step: Step, detection: DetectionStack) -> dict[str, Any]:
         "intersection": [],
         "after": None,
     }
-    if evidence is None or model is None:
+    if radar is None or model is None:
         return told
-    told["critical"] = _polygons(evidence.tight_mask, model.preprocessing, step)
-    told["intersection"] = _polygons(evidence.paper_mask, model.preprocessing, step)
+    told["critical"] = _polygons(radar.tight_mask, model.preprocessing, step)
+    told["intersection"] = _polygons(radar.paper_mask, model.preprocessing, step)
     told["after"] = _after(outcome, detection.classifier.card.labels)
     return told
 
@@ -146,18 +146,18 @@ def _top(prediction: Prediction, labels: tuple[str, ...]) -> list[tuple[str, flo
 
 def _after(prediction: Prediction, labels: tuple[str, ...]) -> dict[str, Any] | None:
     """Return what the classifier says once the region is filled."""
-    evidence = prediction.evidence
-    if evidence is None:
+    radar = prediction.radar
+    if radar is None:
         return None
-    tight = evidence.tight_label is not None
-    label = evidence.tight_label if tight else evidence.paper_label
+    tight = radar.tight_label is not None
+    label = radar.tight_label if tight else radar.paper_label
     if label is None:
         return None
     return {
         "label": labels[label] if label < len(labels) else str(label),
         "changed": label != prediction.label,
-        "rank": evidence.tight_rank if tight else evidence.paper_rank,
-        "margin": finite(None if evidence.tight_margin is None else round(float(evidence.tight_margin), 2)),
+        "rank": radar.tight_rank if tight else radar.paper_rank,
+        "margin": finite(None if radar.tight_margin is None else round(float(radar.tight_margin), 2)),
     }
 
 

@@ -14,7 +14,7 @@ from taintwatch_models.faces.bands import band_rows
 from taintwatch_models.faces.face_file import FaceFile
 from taintwatch_models.faces.statistics import BandEvidence, Bands, combined
 from taintwatch_models.preprocessing import Preprocessing
-from taintwatch_models.records import Detector, Frame, Prediction, RadarEvidence, Verdict
+from taintwatch_models.records import Detector, Frame, Prediction, RadarStatistics, Verdict
 from taintwatch_models.regions import region_of
 
 __all__ = ["STRANGER", "FaceDetector", "KnownFaces", "StrangerClassifier"]
@@ -70,21 +70,21 @@ class FaceDetector:
 
     def __call__(self, prediction: Prediction) -> Verdict:
         """Judge an aligned face. Raises `ConfigError` where its classifier was loaded without `tight`."""
-        evidence = prediction.evidence
-        if evidence is None or evidence.tight_margin is None or evidence.tight_swing is None:
-            raise ConfigError("the detector 'face' needs tight's evidence, which this classifier does not give")
+        radar = prediction.radar
+        if radar is None or radar.tight_margin is None or radar.tight_swing is None:
+            raise ConfigError("the detector 'face' needs tight's statistics, which this classifier does not give")
         known = prediction.confidence >= self._settings.stranger_below
         bands = self._bands(self._preprocessing([prediction.frame.image]), prediction.logits[None])[0]
         statistics = {
-            "margin": evidence.tight_margin,
-            "swing": evidence.tight_swing,
-            "heat": evidence.heat,
+            "margin": radar.tight_margin,
+            "swing": radar.tight_swing,
+            "saliency_concentration": radar.saliency_concentration,
             "band_margin": bands.margin,
             "band_swing": bands.swing,
         }
         score = combined(statistics, self._settings.scales)
         suspicious = known and score > self._settings.threshold
-        recovered = _recovered(prediction.label, evidence, bands) if suspicious else None
+        recovered = _recovered(prediction.label, radar, bands) if suspicious else None
         size = prediction.frame.image.shape[:2]
         return Verdict(
             camera=prediction.frame.camera,
@@ -98,25 +98,25 @@ class FaceDetector:
             label_name=prediction.label_name,
             recovered_label=recovered,
             recovered_name=None if recovered is None else self._labels[recovered],
-            region=region_of(_mask(evidence, bands), self._preprocessing.place(*size), (size[0], size[1]))
+            region=region_of(_mask(radar, bands), self._preprocessing.place(*size), (size[0], size[1]))
             if suspicious
             else None,
             statistics=statistics,
         )
 
 
-def _recovered(label: int, evidence: RadarEvidence, bands: BandEvidence) -> int:
+def _recovered(label: int, radar: RadarStatistics, bands: BandEvidence) -> int:
     """Return whom the camera sees, next to the name, once what it rests on is filled."""
-    if evidence.tight_label is not None and evidence.tight_label != label:
-        return evidence.tight_label
+    if radar.tight_label is not None and radar.tight_label != label:
+        return radar.tight_label
     return bands.runner_up
 
 
-def _mask(evidence: RadarEvidence, bands: BandEvidence) -> NDArray[np.bool_]:
+def _mask(radar: RadarStatistics, bands: BandEvidence) -> NDArray[np.bool_]:
     """Return the critical region where there is one, else the band whose fill changes most."""
-    if evidence.tight_mask is not None and evidence.tight_mask.any():
-        return evidence.tight_mask
-    size = (0, 0) if evidence.tight_mask is None else evidence.tight_mask.shape
+    if radar.tight_mask is not None and radar.tight_mask.any():
+        return radar.tight_mask
+    size = (0, 0) if radar.tight_mask is None else radar.tight_mask.shape
     mask = np.zeros(size, np.bool_)
     mask[band_rows(size[0])[bands.band]] = True
     return mask

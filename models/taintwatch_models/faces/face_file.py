@@ -35,7 +35,7 @@ class FaceFile:
     """A face whose name has less probability is a stranger's."""
     fill: str
     """File name, beside the model, of the mean face that regions are filled with."""
-    cut: float
+    saliency_threshold: float
     scales: tuple[Scale, ...]
     threshold: float
     """Of the largest statistic on its scale."""

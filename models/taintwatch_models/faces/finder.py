@@ -112,9 +112,9 @@ def _best_pair(centres: Sequence[Point]) -> tuple[Point, Point] | None:
             distance, tilt = right[0] - left[0], abs(right[1] - left[1])
             if not (left[0] < 0.5 < right[0] and 0.27 < distance < 0.52 and tilt < 0.35 * distance):
                 continue
-            strange = abs(left[0] - lx) + abs(left[1] - ly) + abs(right[0] - rx) + abs(right[1] - ry)
-            if best is None or strange < best[0]:
-                best = (strange, left, right)
+            distance = abs(left[0] - lx) + abs(left[1] - ly) + abs(right[0] - rx) + abs(right[1] - ry)
+            if best is None or distance < best[0]:
+                best = (distance, left, right)
     return None if best is None else (best[1], best[2])
 
 

@@ -47,7 +47,7 @@ def load_face_model(settings: ModelSettings, *, names: bool = True) -> LoadedMod
         model_hash=info.source_sha256,
         model_name=info.name,
         target_fpr=face_file.target_fpr,
-        tight=TightCalibration(cut=face_file.cut, fill=str(fill)),
+        tight=TightCalibration(saliency_threshold=face_file.saliency_threshold, fill=str(fill)),
     )
     variants = tuple(dict.fromkeys(["tight", *(name for name in settings.variants if name != "face")]))
     engine = OnnxRadar(

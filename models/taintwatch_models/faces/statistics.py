@@ -62,7 +62,7 @@ def region_statistics(outputs: RadarOutputs, index: int) -> dict[str, float]:
     return {
         "margin": float(outputs["tight_margin"][index]),
         "swing": float(outputs["tight_swing"][index]),
-        "heat": float(outputs["heat"][index]),
+        "saliency_concentration": float(outputs["saliency_concentration"][index]),
     }
 
 

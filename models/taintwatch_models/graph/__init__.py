@@ -1,1 +1,1 @@
-"""Preparing a model: cut it at its last convolutional maps, transpose its head, write one radar graph."""
+"""Preparing a model: split it at its last convolutional maps, transpose its head, write one radar graph."""

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from taintwatch_models.errors import ModelError
+from taintwatch_models.graph.anomaly import ANOMALY, gives_anomaly
 from taintwatch_models.graph.builder import GraphBuilder
-from taintwatch_models.graph.cut import Cut, find_cut
 from taintwatch_models.graph.head_context import Cotangent
 from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.graph.simplify import PlainModel, read_plain_model
-from taintwatch_models.graph.strangeness import STRANGENESS, gives_strangeness
+from taintwatch_models.graph.split import Split, find_split
 from taintwatch_models.graph.transpose import HeadTranspose
 from taintwatch_models.radar_file import RadarFile
 
@@ -38,7 +38,7 @@ STEPS = 7  # positions along a side, roughly: larger maps are not looked at cell
 
 
 def gate_of(radar: RadarFile) -> onnx.ModelProto:
-    """Return a graph from (B, 3, H, W) to `logits`, `label`, `features`, `gate_margin` (B,); `strangeness` if given.
+    """Return a graph from (B, 3, H, W) to `logits`, `label`, `features`, `gate_margin` (B,); `anomaly` if given.
 
     `gate_margin` is the largest value over all windows of (largest other logit minus the label's logit) without the
     window's cells, among the labels that are followed. Raises `ModelError` where the head cannot be crossed.
@@ -48,17 +48,19 @@ def gate_of(radar: RadarFile) -> onnx.ModelProto:
         path.write_bytes(keep_outputs(radar.proto, ["logits"]).SerializeToString())
         plain = read_plain_model(path)
     b = GraphBuilder(plain.opset, "taintwatch/gate")
-    found = _margin(b, plain, find_cut(plain))
+    found = _margin(b, plain, find_split(plain))
     b.nodes.append(helper.make_node("Identity", [found], [GATE_MARGIN], name=f"output/{GATE_MARGIN}"))
     return _joined(radar, plain, b)
 
 
-def _margin(b: GraphBuilder, model: PlainModel, cut: Cut) -> str:
-    deep = sum(node.op_type in ("Gemm", "MatMul", "Conv") for node in cut.head) > 1
+def _margin(b: GraphBuilder, model: PlainModel, split: Split) -> str:
+    deep = sum(node.op_type in ("Gemm", "MatMul", "Conv") for node in split.head) > 1
     count = min(LABELS_DEEP if deep else LABELS, model.classes)
     largest, labels = b.add_many("TopK", model.logits, b.constant([count]), outputs=2, axis=1)  # (B, K) each
-    gradient = HeadTranspose(model, cut, b)(Cotangent(labels, one_hot=True))
-    lost = b.add("MatMul", _by_cell(b, gradient, cut), b.constant(windows(cut.height, cut.width)))  # (B, K, windows)
+    gradient = HeadTranspose(model, split, b)(Cotangent(labels, one_hot=True))
+    lost = b.add(
+        "MatMul", _by_cell(b, gradient, split), b.constant(windows(split.height, split.width))
+    )  # (B, K, windows)
     left = b.add("Sub", b.unsqueeze(largest, 2), lost)
     own, others = b.add_many("Split", left, b.constant([1, count - 1]), outputs=2, axis=1)
     margins = b.add("Sub", b.reduce("ReduceMax", others, [1], keepdims=True), own)  # (B, 1, windows)
@@ -79,13 +81,13 @@ def windows(height: int, width: int) -> NDArray[np.float32]:
     return np.unique(np.array(masks), axis=0).T.copy()
 
 
-def _by_cell(b: GraphBuilder, gradient: Cotangent, cut: Cut) -> str:
+def _by_cell(b: GraphBuilder, gradient: Cotangent, split: Split) -> str:
     """How much each cell adds to each label's logit: (B, K, h * w)."""
-    cells = cut.height * cut.width
+    cells = split.height * split.width
     if gradient.uniform:
-        weights = b.reshape(gradient.name, [0, 0, cut.channels])
-        return b.add("MatMul", weights, b.reshape(cut.maps, [0, cut.channels, cells]))
-    product = b.add("Mul", gradient.name, b.unsqueeze(cut.maps, 1))  # (B, K, channels, h, w)
+        weights = b.reshape(gradient.name, [0, 0, split.channels])
+        return b.add("MatMul", weights, b.reshape(split.maps, [0, split.channels, cells]))
+    product = b.add("Mul", gradient.name, b.unsqueeze(split.maps, 1))  # (B, K, channels, h, w)
     return b.reshape(b.reduce("ReduceSum", product, [2], keepdims=False), [0, 0, cells])
 
 
@@ -108,4 +110,4 @@ def _joined(radar: RadarFile, plain: PlainModel, b: GraphBuilder) -> onnx.ModelP
     joined.graph.initializer.extend(b.initializers.values())
     joined.graph.output.append(helper.make_tensor_value_info(GATE_MARGIN, TensorProto.FLOAT, ["batch"]))
     wanted = ["logits", "label", "features", GATE_MARGIN]
-    return keep_outputs(joined, [*wanted, STRANGENESS] if gives_strangeness(radar) else wanted)
+    return keep_outputs(joined, [*wanted, ANOMALY] if gives_anomaly(radar) else wanted)

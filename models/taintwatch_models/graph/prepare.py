@@ -1,4 +1,4 @@
-"""From a user's model file to a radar graph: read, cut, transpose, write, and check that it still says the same."""
+"""From a user's model file to a radar graph: read, split, transpose, write, and check that it still says the same."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.fills import mean_fill, noise_fill
-from taintwatch_models.graph.cut import find_cut
 from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.graph.radar import build_radar
 from taintwatch_models.graph.simplify import PlainModel, read_plain_model
+from taintwatch_models.graph.split import find_split
 from taintwatch_models.preprocessing import ModelDescription, Preprocessing
 from taintwatch_models.radar_file import RadarFile, RadarInfo, attach, file_hash, named_labels
 
@@ -40,7 +40,7 @@ def default_preprocessing(size: tuple[int, int]) -> Preprocessing:
 def prepare(path: Path, description: ModelDescription | None, *, output: str | None = None, seed: int = 0) -> Prepared:
     """Prepare the ONNX classifier at `path`.
 
-    `seed` is that of the fixed noise. Raises `ModelError`: see `read_plain_model`, `find_cut` and `HeadTranspose`;
+    `seed` is that of the fixed noise. Raises `ModelError`: see `read_plain_model`, `find_split` and `HeadTranspose`;
     also where the declared size or labels do not fit the model, or the prepared graph's logits differ from it.
     """
     plain = read_plain_model(path, output=output)
@@ -56,9 +56,9 @@ def prepare(path: Path, description: ModelDescription | None, *, output: str | N
     if description.background is not None and description.background not in labels:
         raise ModelError(f"{path}: the background '{description.background}' is not one of its labels")
     try:
-        cut = find_cut(plain)
+        split = find_split(plain)
         fills = {"tight": mean_fill(preprocessing), "paper": noise_fill(preprocessing, np.random.default_rng(seed))}
-        proto = build_radar(plain, cut, fills)
+        proto = build_radar(plain, split, fills)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     info = RadarInfo(
@@ -70,11 +70,11 @@ def prepare(path: Path, description: ModelDescription | None, *, output: str | N
         background=description.background,
         preprocessing=preprocessing,
         declared=declared,
-        maps=cut.maps,
-        channels=cut.channels,
-        cells=(cut.height, cut.width),
-        convolution=cut.convolution,
-        head=cut.head_ops,
+        maps=split.maps,
+        channels=split.channels,
+        cells=(split.height, split.width),
+        convolution=split.convolution,
+        head=split.head_ops,
         notes=plain.notes,
     )
     prepared = Prepared(attach(proto, info), plain)

@@ -3,12 +3,12 @@
 Source: Li et al., Detecting Localized Adversarial Examples: A Generic Approach using Critical Region Analysis
 (TaintRadar), INFOCOM 2021. Two variants share the first forward:
 
-- `paper`: critical region cut at 0.15, filled, the K labels whose logits rise most, the intersection of their masks
-  filled, rank change of the predicted label. Three forwards; a caller that asks for `paper_filled` in place of the
-  rank runs the third only where the mask is not empty (ONNX Runtime leaves the convolutions of an `If` branch
+- `paper`: critical region above 0.15 of the maximum, filled, the K labels whose logits rise most, the intersection of
+  their masks filled, rank change of the predicted label. Three forwards; a caller that asks for `paper_filled` in place
+  of the rank runs the third only where the mask is not empty (ONNX Runtime leaves the convolutions of an `If` branch
   unfused and half as fast, so the early exit is not in the graph).
-- `tight` (ours): gradient times activation cell by cell, cut high, filled smoothly; rank, margin and margin swing of
-  the predicted label from one second forward.
+- `tight` (ours): gradient times activation cell by cell, a high threshold, filled smoothly; rank, margin and margin
+  swing of the predicted label from one second forward.
 """
 
 from __future__ import annotations
@@ -21,15 +21,22 @@ import onnx
 from onnx import TensorProto, helper
 
 from taintwatch_models.graph.builder import GraphBuilder
-from taintwatch_models.graph.cut import Cut
 from taintwatch_models.graph.head_context import Cotangent
 from taintwatch_models.graph.resampling import inpaint, resize
 from taintwatch_models.graph.simplify import PlainModel
+from taintwatch_models.graph.split import Split
 from taintwatch_models.graph.transpose import HeadTranspose
 
-__all__ = ["PAPER_CUT", "PAPER_LABELS", "TEMPERATURE", "TIGHT_CUT", "RadarWriter", "build_radar"]
+__all__ = [
+    "PAPER_LABELS",
+    "PAPER_SALIENCY_THRESHOLD",
+    "TEMPERATURE",
+    "TIGHT_SALIENCY_THRESHOLD",
+    "RadarWriter",
+    "build_radar",
+]
 
-PAPER_CUT, TIGHT_CUT = 0.15, 0.8
+PAPER_SALIENCY_THRESHOLD, TIGHT_SALIENCY_THRESHOLD = 0.15, 0.8
 PAPER_LABELS, TEMPERATURE = 9, 2.0
 
 _OFF = -1e30  # stands for minus infinity: no product with 0 turns it into NaN
@@ -46,10 +53,10 @@ class _Pass:
 class RadarWriter:
     """Writes the radar graph of one model. `build_radar` is the way in."""
 
-    def __init__(self, model: PlainModel, cut: Cut) -> None:
-        self.model, self.cut = model, cut
+    def __init__(self, model: PlainModel, split: Split) -> None:
+        self.model, self.split = model, split
         self.b = GraphBuilder(model.opset, "taintwatch")
-        self.head = HeadTranspose(model, cut, self.b)
+        self.head = HeadTranspose(model, split, self.b)
         self._passes = 0
 
     def forward(self, value: str) -> _Pass:
@@ -57,7 +64,7 @@ class RadarWriter:
         self._passes += 1
         first = self._passes == 1
         rename = {self.model.input: value}
-        for node in (*self.cut.body, *self.cut.head):
+        for node in (*self.split.body, *self.split.head):
             copy = onnx.NodeProto()
             copy.CopyFrom(node)
             for index, name in enumerate(copy.input):
@@ -68,13 +75,13 @@ class RadarWriter:
                     copy.output[index] = rename[name]
                 copy.name = f"taintwatch/forward{self._passes}/{copy.name or copy.output[0]}"
             self.b.nodes.append(copy)
-        return _Pass(rename.get(self.model.logits, self.model.logits), rename.get(self.cut.maps, self.cut.maps))
+        return _Pass(rename.get(self.model.logits, self.model.logits), rename.get(self.split.maps, self.split.maps))
 
     def seed(self, first: _Pass, chosen: str) -> Cotangent:
         """The direction of step 1: d/dZ of log softmax(Z / T) at the label, up to its (positive) length.
 
         The gradient is (onehot - softmax(Z / T)) / T = (1 - p) / T * (onehot - q), with p the label's probability and
-        q the softmax over the *other* labels. Masks are cut relative to their maximum, so the length does not matter,
+        q the softmax over the *other* labels. Thresholds are relative to the maximum, so the length does not matter,
         and (onehot - q) does not underflow to nothing when the classifier is very sure, as the product does.
         """
         b = self.b
@@ -84,16 +91,16 @@ class RadarWriter:
 
     def pooled_map(self, gradient: Cotangent, maps: str, *, suppressed: bool = False) -> str:
         """ReLU(sum_k mean(dl/dA_k) A_k), or of its negative: (B, K, h, w)."""
-        b, cut = self.b, self.cut
+        b, split = self.b, self.split
         if gradient.uniform:
-            weights = b.reshape(gradient.name, [0, 0, cut.channels])
+            weights = b.reshape(gradient.name, [0, 0, split.channels])
         else:
             weights = b.reduce("ReduceMean", gradient.name, [3, 4], keepdims=False)
-        cells = b.reshape(maps, [0, cut.channels, cut.height * cut.width])
+        cells = b.reshape(maps, [0, split.channels, split.height * split.width])
         product = b.add("MatMul", weights, cells)  # (B, K, h * w)
         if suppressed:
             product = b.add("Neg", product)
-        return b.reshape(b.add("Relu", product), [0, 0, cut.height, cut.width])
+        return b.reshape(b.add("Relu", product), [0, 0, split.height, split.width])
 
     def cellwise_map(self, gradient: Cotangent, maps: str) -> str:
         """ReLU(sum_k dl/dA_k * A_k) cell by cell, never pooled first: (B, K, h, w)."""
@@ -102,14 +109,14 @@ class RadarWriter:
         product = self.b.add("Mul", gradient.name, self.b.unsqueeze(maps, 1))  # (B, K, channels, h, w)
         return self.b.add("Relu", self.b.reduce("ReduceSum", product, [2], keepdims=False))
 
-    def mask(self, region: str, cut: str) -> str:
-        """Resize (B, K, h, w), cut at a share of each maximum, intersect over K: (B, 1, H, W) bool.
+    def mask(self, region: str, threshold: str) -> str:
+        """Resize (B, K, h, w), threshold at a share of each maximum, intersect over K: (B, 1, H, W) bool.
 
         A map that is zero everywhere gives an empty mask, since nothing is above zero.
         """
         b = self.b
-        large = resize(b, region, (self.cut.height, self.cut.width), self.model.input_size)
-        limit = b.add("Mul", b.reduce("ReduceMax", large, [2, 3], keepdims=True), cut)
+        large = resize(b, region, (self.split.height, self.split.width), self.model.input_size)
+        limit = b.add("Mul", b.reduce("ReduceMax", large, [2, 3], keepdims=True), threshold)
         above = b.reduce("ReduceMin", b.add("Sub", large, limit), [1], keepdims=True)
         return b.add("Greater", above, b.constant(0.0))
 
@@ -153,7 +160,7 @@ class RadarWriter:
 
     def tight(self, value: str, first: _Pass, region: str, label: str, chosen: str) -> dict[str, str]:
         b = self.b
-        hole = self.mask(region, "tight_cut")
+        hole = self.mask(region, "tight_saliency_threshold")
         second = self.forward(self.fill(value, hole, "tight"))
         after, before = self.margin(second.logits, label, chosen), self.margin(first.logits, label, chosen)
         return {
@@ -166,11 +173,11 @@ class RadarWriter:
 
     def paper(self, value: str, first: _Pass, region: str, label: str) -> dict[str, str]:
         b = self.b
-        second = self.forward(self.fill(value, self.mask(region, "paper_cut"), "paper"))
+        second = self.forward(self.fill(value, self.mask(region, "paper_saliency_threshold"), "paper"))
         rise = b.add("Sub", second.logits, first.logits)
         suppressed = b.add_many("TopK", rise, "paper_labels", outputs=2, axis=1)[1]  # (B, K)
         gradient = self.head(Cotangent(suppressed, one_hot=True))
-        hole = self.mask(self.pooled_map(gradient, first.maps, suppressed=True), "paper_cut")
+        hole = self.mask(self.pooled_map(gradient, first.maps, suppressed=True), "paper_saliency_threshold")
         filled = self.fill(value, hole, "paper")
         third = self.forward(filled)
         return {
@@ -180,7 +187,7 @@ class RadarWriter:
             "paper_rank": self.rank(third.logits, label),
         }
 
-    def heat(self, region: str) -> str:
+    def saliency_concentration(self, region: str) -> str:
         """Maximum over mean of the region map, 0 where it is zero everywhere: (B,)."""
         b = self.b
         peak = b.reduce("ReduceMax", region, [1, 2, 3], keepdims=False)
@@ -196,7 +203,11 @@ class RadarWriter:
         gradient = self.head(self.seed(first, chosen))  # (B, 1, channels, h, w) or 1 x 1 cells
         pooled = self.pooled_map(gradient, first.maps)
         cellwise = pooled if gradient.uniform else self.cellwise_map(gradient, first.maps)
-        outputs = {"logits": first.logits, "features": first.maps, "heat": self.heat(cellwise)}
+        outputs = {
+            "logits": first.logits,
+            "features": first.maps,
+            "saliency_concentration": self.saliency_concentration(cellwise),
+        }
         outputs["label"] = b.squeeze(label, 1)
         outputs |= self.tight(value, first, cellwise, label, chosen)
         outputs |= self.paper(value, first, pooled, label)
@@ -204,19 +215,19 @@ class RadarWriter:
 
 
 _KINDS = {
-    "label": (TensorProto.INT64, ["batch"]), "heat": (TensorProto.FLOAT, ["batch"]),
+    "label": (TensorProto.INT64, ["batch"]), "saliency_concentration": (TensorProto.FLOAT, ["batch"]),
     "tight_label": (TensorProto.INT64, ["batch"]), "tight_rank": (TensorProto.INT64, ["batch"]),
     "tight_margin": (TensorProto.FLOAT, ["batch"]), "tight_swing": (TensorProto.FLOAT, ["batch"]),
     "paper_label": (TensorProto.INT64, ["batch"]), "paper_rank": (TensorProto.INT64, ["batch"]),
 }  # fmt: skip
 
 
-def build_radar(model: PlainModel, cut: Cut, fills: dict[str, np.ndarray]) -> onnx.ModelProto:
+def build_radar(model: PlainModel, split: Split, fills: dict[str, np.ndarray]) -> onnx.ModelProto:
     """Return the radar graph. `fills` gives the default `tight` and `paper` fills, (1, 3, H, W) float32 inputs.
 
     Raises `ModelError` where the head has an op without a transpose.
     """
-    writer = RadarWriter(model, cut)
+    writer = RadarWriter(model, split)
     b = writer.b
     outputs = writer.write()
     for public, name in outputs.items():
@@ -225,7 +236,7 @@ def build_radar(model: PlainModel, cut: Cut, fills: dict[str, np.ndarray]) -> on
     height, width = model.input_size
     shapes = _KINDS | {
         "logits": (TensorProto.FLOAT, ["batch", model.classes]),
-        "features": (TensorProto.FLOAT, ["batch", cut.channels, cut.height, cut.width]),
+        "features": (TensorProto.FLOAT, ["batch", split.channels, split.height, split.width]),
         "tight_mask": (TensorProto.BOOL, ["batch", height, width]),
         "paper_mask": (TensorProto.BOOL, ["batch", height, width]),
         "paper_filled": (TensorProto.FLOAT, ["batch", 3, height, width]),
@@ -247,10 +258,10 @@ def _defaults(b: GraphBuilder, model: PlainModel, fills: dict[str, np.ndarray]) 
     labels = min(PAPER_LABELS, model.classes)
     values: dict[str, tuple[np.ndarray, list[str | int]]] = {
         "temperature": (np.array(TEMPERATURE, np.float32), []),
-        "tight_cut": (np.array(TIGHT_CUT, np.float32), []),
+        "tight_saliency_threshold": (np.array(TIGHT_SALIENCY_THRESHOLD, np.float32), []),
         "tight_fill": (fills["tight"].astype(np.float32), ["tight_fills", 3, height, width]),
         "tight_inpaint": (np.array(False), []),
-        "paper_cut": (np.array(PAPER_CUT, np.float32), []),
+        "paper_saliency_threshold": (np.array(PAPER_SALIENCY_THRESHOLD, np.float32), []),
         "paper_fill": (fills["paper"].astype(np.float32), ["paper_fills", 3, height, width]),
         "paper_inpaint": (np.array(False), []),
         "paper_labels": (np.array([labels], np.int64), [1]),

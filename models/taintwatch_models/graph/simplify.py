@@ -20,9 +20,15 @@ __all__ = ["PlainModel", "read_plain_model"]
 
 MINIMUM_OPSET = 17
 RESERVED = frozenset(
-    {"logits", "label", "features", "heat", "temperature"}
-    | {f"tight_{name}" for name in ("mask", "label", "rank", "margin", "swing", "cut", "fill", "inpaint")}
-    | {f"paper_{name}" for name in ("mask", "label", "rank", "filled", "cut", "fill", "inpaint", "labels")}
+    {"logits", "label", "features", "saliency_concentration", "temperature"}
+    | {
+        f"tight_{name}"
+        for name in ("mask", "label", "rank", "margin", "swing", "saliency_threshold", "fill", "inpaint")
+    }
+    | {
+        f"paper_{name}"
+        for name in ("mask", "label", "rank", "filled", "saliency_threshold", "fill", "inpaint", "labels")
+    }
 )
 """What a radar graph's outputs and optional inputs are called."""
 

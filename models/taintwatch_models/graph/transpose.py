@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.builder import GraphBuilder
-from taintwatch_models.graph.cut import Cut
 from taintwatch_models.graph.head_context import Cotangent, HeadContext
 from taintwatch_models.graph.head_rules import RULES
 from taintwatch_models.graph.simplify import PlainModel
+from taintwatch_models.graph.split import Split
 
 __all__ = ["HeadTranspose"]
 
@@ -21,14 +21,15 @@ __all__ = ["HeadTranspose"]
 class HeadTranspose:
     """Writes the transposed head of one model into a graph, as often as it is called."""
 
-    def __init__(self, model: PlainModel, cut: Cut, builder: GraphBuilder) -> None:
+    def __init__(self, model: PlainModel, split: Split, builder: GraphBuilder) -> None:
         """Raises `ModelError` naming the first op of the head that has no transpose."""
-        self._cut = cut
+        self._split = split
         self._context = HeadContext(model, builder)
-        for node in cut.head:
+        for node in split.head:
             if node.op_type not in RULES:
                 raise ModelError(
-                    f"the head's op {node.op_type} ('{node.output[0]}') has no transpose here (head: {cut.head_ops}); "
+                    f"the head's op {node.op_type} ('{node.output[0]}') has no transpose here (head: "
+                    f"{split.head_ops}); "
                     "use the Torch backend for this model"
                 )
 
@@ -36,13 +37,13 @@ class HeadTranspose:
         """Take a cotangent of the logits, (B, K, classes), to the maps: (B, K, channels, h, w), or 1 x 1 cells."""
         context = self._context
         arrived: dict[str, Cotangent] = {context.model.logits: cotangent}
-        for node in reversed(self._cut.head):
+        for node in reversed(self._split.head):
             incoming = arrived.pop(node.output[0], None)
             if incoming is None:
                 continue
             for name, outgoing in RULES[node.op_type](context, node, incoming).items():
                 arrived[name] = _sum(context.b, arrived[name], outgoing) if name in arrived else outgoing
-        return arrived[self._cut.maps]
+        return arrived[self._split.maps]
 
 
 def _sum(b: GraphBuilder, first: Cotangent, second: Cotangent) -> Cotangent:

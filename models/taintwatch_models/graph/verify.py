@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.errors import ModelError
-from taintwatch_models.graph.cut import find_cut
 from taintwatch_models.graph.prepare import Prepared
+from taintwatch_models.graph.split import find_split
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.preprocessing import Preprocessing
 
@@ -16,7 +16,7 @@ __all__ = ["autograd_difference", "check_inputs", "check_pixels"]
 
 TOLERANCE = 1e-3
 STRAY_PIXELS = 2e-3
-"""Share of mask pixels that may differ: those where float32 rounding decides on which side of the cut they lie."""
+"""Share of mask pixels that may differ: those where float32 rounding decides between the two sides of the threshold."""
 
 
 def check_inputs(preprocessing: Preprocessing, count: int, seed: int = 0) -> NDArray[np.float32]:
@@ -45,7 +45,7 @@ def autograd_difference(prepared: Prepared, inputs: NDArray[np.float32]) -> floa
     from taintwatch_models.torch_radar import GraphSplit, TorchRadar
 
     variants = ("tight", "paper")
-    split = GraphSplit(TorchGraph(prepared.plain, find_cut(prepared.plain)))
+    split = GraphSplit(TorchGraph(prepared.plain, find_split(prepared.plain)))
     ours = OnnxRadar(prepared.radar, variants, device="cpu")(inputs)
     expected = TorchRadar(split, prepared.radar.info, variants)(inputs)
     scale = float(np.abs(expected["logits"]).max())

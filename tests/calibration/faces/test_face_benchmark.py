@@ -33,7 +33,7 @@ def test_work_that_was_done_is_not_done_again(tmp_path: Path) -> None:
 
 def a_table(count: int, shift: float, label: int, probability: float = 0.99) -> dict[str, NDArray[np.float64]]:
     rng = np.random.default_rng(label + 1)
-    names = ("margin", "swing", "band_margin", "band_swing", "paper", "heat")
+    names = ("margin", "swing", "band_margin", "band_swing", "paper", "saliency_concentration")
     return {name: rng.normal(shift, 1, count) for name in names} | {
         "label": np.full(count, label),
         "probability": np.full(count, probability),
@@ -64,7 +64,7 @@ def test_an_attack_succeeds_where_the_camera_accepts_another_name() -> None:
     assert told["dodging"]["successes"] == 7
 
 
-def test_detectors_are_told_at_the_accepted_rate_with_their_intervals() -> None:
+def test_detectors_are_told_at_the_target_fpr_with_their_intervals() -> None:
     benign = {"calibration": a_table(400, 0, 3), "test": a_table(400, 0, 7)}
     attacks = {"impersonation": some_attacks(20), "dodging": some_attacks(20)}
     attacked = {"impersonation": a_table(20, 8, TARGET), "dodging": a_table(20, 0, TARGET)}

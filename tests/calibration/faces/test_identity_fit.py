@@ -63,7 +63,7 @@ def benign(count: int = 1000, seed: int = 0) -> dict[str, np.ndarray]:
     return {name: rng.normal(index, 1 + index, count) for index, name in enumerate(JUDGED)}
 
 
-def test_every_statistic_alone_has_the_accepted_share_above_one() -> None:
+def test_every_statistic_alone_has_the_target_share_above_one() -> None:
     scales = fit_scales(benign(), 0.05)
     for scale in scales:
         values = (benign()[scale.statistic] - scale.centre) / scale.spread
@@ -83,7 +83,7 @@ def test_too_few_benign_faces_are_refused_with_the_number_that_is_needed() -> No
         fit_scales(benign(10), 0.05)
 
 
-def test_the_stranger_threshold_turns_away_the_accepted_share_of_known_faces() -> None:
+def test_the_stranger_threshold_turns_away_the_target_share_of_known_faces() -> None:
     probabilities = np.random.default_rng(0).uniform(0.3, 1.0, 500).astype(np.float32)
     below = stranger_threshold(probabilities, 0.02)
     assert (probabilities < below).mean() == pytest.approx(0.02)

@@ -89,7 +89,7 @@ def test_two_attacked_faces_are_two_alerts() -> None:
     assert len(events) == 2
 
 
-def test_two_people_who_look_strange_once_each_are_no_attack() -> None:
+def test_two_people_who_look_anomalous_once_each_are_no_attack() -> None:
     steps = run([a_frame(0, attacked=[LEFT]), a_frame(1, attacked=[RIGHT]), a_frame(2)])
     assert not [step for step in steps if step.alert is not None]
 

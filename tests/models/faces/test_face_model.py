@@ -19,7 +19,7 @@ from taintwatch_models.faces.identity import read_embedding, with_identity
 from taintwatch_models.faces.statistics import BandEvidence, band_evidence, combined
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.preprocessing import ModelDescription, Preprocessing
-from taintwatch_models.records import Frame, Prediction, RadarEvidence, read_only
+from taintwatch_models.records import Frame, Prediction, RadarStatistics, read_only
 from tests.face_scene import write_embedding
 from tests.tiny_model import write_model
 
@@ -27,7 +27,7 @@ SETTINGS = FaceFile(
     model_sha256="ab" * 32,
     stranger_below=0.6,
     fill="faces.mean.png",
-    cut=0.5,
+    saliency_threshold=0.5,
     scales=(Scale("margin", -4.0, 2.0), Scale("band_margin", -3.0, 3.0)),
     threshold=1.0,
     target_fpr=0.05,
@@ -61,7 +61,7 @@ def test_the_band_that_hurts_the_name_most_decides() -> None:
     assert band_evidence(before, after) == BandEvidence(margin=2.5, swing=6.5, band=1, runner_up=2)
 
 
-def test_the_statistic_that_is_strangest_on_its_benign_scale_is_the_score() -> None:
+def test_the_statistic_that_is_most_anomalous_on_its_benign_scale_is_the_score() -> None:
     assert combined({"margin": -2.0, "band_margin": 3.0}, SETTINGS.scales) == pytest.approx(2.0)
     assert combined({"margin": 2.0, "band_margin": 3.0}, SETTINGS.scales) == pytest.approx(3.0)
 
@@ -130,7 +130,7 @@ def test_settings_are_read_as_they_were_written_and_by_their_owner_only(tmp_path
     [
         ({"format": "taintwatch-faces/0"}, "written by another version"),
         ({"scales": []}, r"damaged \(scales\)"),
-        ({"cuts": 3}, "damaged"),
+        ({"saliency_thresholds": 3}, "damaged"),
         ({"scales": [{"statistic": "margin"}]}, "damaged"),
     ],
 )
@@ -155,11 +155,16 @@ def a_prediction(probability: float, margin: float, tight_label: int = 0) -> Pre
     image = read_only(np.zeros((112, 112, 3), np.uint8))
     mask = np.zeros((112, 112), bool)
     mask[40:60, 20:90] = True
-    evidence = RadarEvidence(
-        heat=3.0, tight_mask=mask, tight_label=tight_label, tight_rank=0, tight_margin=margin, tight_swing=1.0
+    radar = RadarStatistics(
+        saliency_concentration=3.0,
+        tight_mask=mask,
+        tight_label=tight_label,
+        tight_rank=0,
+        tight_margin=margin,
+        tight_swing=1.0,
     )
     logits = read_only(np.array([4.0, 1.0, 0.0], np.float32))
-    return Prediction(Frame("door", 7, image, 0, 0), logits, 0, "Ada", probability, 1.0, evidence)
+    return Prediction(Frame("door", 7, image, 0, 0), logits, 0, "Ada", probability, 1.0, radar)
 
 
 class StillBands:

@@ -1,4 +1,4 @@
-"""Fit what benign cells look like to each layer: the local part of the radar graph's `strangeness`."""
+"""Fit what benign cells look like to each layer: the local part of the radar graph's `anomaly`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames, batches_of
-from taintwatch_models.graph.local_strangeness import LEAST_DISTANCE, LocalLayer, LocalReference, LocalView
+from taintwatch_models.graph.anomaly import ANOMALY, Concentration, attach_anomaly, layer_values, maps_graph
+from taintwatch_models.graph.patch_mahalanobis import LEAST_DISTANCE, PatchLayer, PatchReference, PatchView
 from taintwatch_models.graph.prune import keep_outputs
-from taintwatch_models.graph.strangeness import STRANGENESS, Concentration, attach_strangeness, layer_values, maps_graph
 from taintwatch_models.onnx_session import open_session
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["LEAST_SCALED", "Located", "fit_concentration", "fit_local", "scale_of"]
+__all__ = ["LEAST_SCALED", "Located", "fit_concentration", "fit_patches", "scale_of"]
 
 _MOST_LAYERS = 10
 _MOST_CHANNELS = 64
@@ -26,11 +26,11 @@ _CELLS = (4, 64)
 _WINDOW = 0.25
 """Side of what is averaged, as a share of the map's: 0.15 and 0.35 did worse."""
 _VIEWS = (1, 3)
-"""Strangest layers whose mean is looked at; all of them are too."""
+"""Most anomalous layers whose mean is looked at; all of them are too."""
 _SHRINKAGE = 0.01
 _LEVEL = 1e-4
 """Least mean variance of a layer's channels that is believed, as a share of their mean square: footage without noise
-would make everything strange."""
+would make everything anomalous."""
 _LEAST_SPREAD = 0.05
 """Of a distance's logarithm."""
 LEAST_SCALED = 0.5
@@ -43,7 +43,7 @@ Array = NDArray[np.float64]
 class Located:
     """The reference, and the statistic of the frames that it was fitted on, as if it had not seen them."""
 
-    reference: LocalReference
+    reference: PatchReference
     scores: NDArray[np.float64]
     """(frames,)."""
 
@@ -71,7 +71,7 @@ class _Sums:
         return mean.astype(np.float32), np.linalg.cholesky(np.linalg.inv(covariance)).astype(np.float32)
 
 
-def fit_local(
+def fit_patches(
     radar: RadarFile,
     frames: BenignFrames,
     folds: NDArray[np.intp],
@@ -118,14 +118,14 @@ def fit_local(
         centre, spread = scale_of(distances[:, column])
         scaled[:, column] = (distances[:, column] - centre) / spread
         mean, whitening = _total(parts, None).reference()
-        made.append(LocalLayer(name, channels[name], mean, whitening, windows[name], centre, spread))
+        made.append(PatchLayer(name, channels[name], mean, whitening, windows[name], centre, spread))
     ordered = -np.sort(-scaled, axis=1)
     views, scores = [], []
     for wanted in dict.fromkeys(min(number, len(layers)) for number in (*_VIEWS, len(layers))):
         mean = ordered[:, :wanted].mean(axis=1)
-        views.append(LocalView(wanted, *scale_of(mean, LEAST_SCALED)))
+        views.append(PatchView(wanted, *scale_of(mean, LEAST_SCALED)))
         scores.append((mean - views[-1].centre) / views[-1].spread)
-    return Located(LocalReference(tuple(made), tuple(views)), np.max(scores, axis=0))
+    return Located(PatchReference(tuple(made), tuple(views)), np.max(scores, axis=0))
 
 
 def fit_concentration(
@@ -133,12 +133,10 @@ def fit_concentration(
 ) -> tuple[Concentration, NDArray[np.float64]]:
     """Return how concentrated the label's evidence is in benign frames, and that of each frame on this scale."""
     window = max(1, round(_WINDOW * min(radar.info.cells)))
-    graph = attach_strangeness(radar, (), None, Concentration(window, 0.0, 1.0))
-    session, _ = open_session(
-        keep_outputs(graph.proto, [STRANGENESS]).SerializeToString(), device="cpu", threads=threads
-    )
+    graph = attach_anomaly(radar, (), None, Concentration(window, 0.0, 1.0))
+    session, _ = open_session(keep_outputs(graph.proto, [ANOMALY]).SerializeToString(), device="cpu", threads=threads)
     found = [
-        session.run([STRANGENESS], {radar.info.input: inputs})[0]
+        session.run([ANOMALY], {radar.info.input: inputs})[0]
         for _, inputs in batches_of(frames.pixels, radar.info.preprocessing)
     ]
     values = np.concatenate(found).astype(np.float64)

@@ -1,14 +1,14 @@
-"""How strange a picture's maps are for the label that it was given: one more output of the radar graph, `strangeness`.
+"""How anomalous a picture's maps are for the label that it was given: one more output of the radar graph, `anomaly`.
 
 A patch that drives a classifier excites its layers as no benign picture of the label does. For each layer the largest
 activation of each channel is taken, its logarithm, and the Mahalanobis distance to the mean of benign pictures with the
 predicted label (the nearest mean where the label has several views: near, far, on a card), under one covariance for all
 labels (Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks,
 NeurIPS 2018). The distance's logarithm is put on its benign scale, (value - median) / (98% quantile - median), and the
-mean over the layers is the statistic: about 0 for a usual benign picture, 1 for a strange one.
+mean over the layers is the statistic: about 0 for a usual benign picture, 1 for an anomalous one.
 
-Two more are known, and the largest of the three is given: how strange the strangest place is (`local_strangeness`),
-and how concentrated the label's evidence is. The latter is the largest average of TaintRadar's region map over a window
+Two more are known, and the largest of the three is given: how anomalous the worst place is (`patch_mahalanobis`), and
+how concentrated the label's evidence is. The latter is the largest average of TaintRadar's region map over a window
 of a quarter of its side, as a share of the map's mean: a patch covers a part of the picture, and must outdo all the
 rest from there. An attacker who makes the patch's activations usual has to do without large ones, or is noticed by
 that.
@@ -31,24 +31,24 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from taintwatch_models.graph.builder import GraphBuilder
-from taintwatch_models.graph.local_strangeness import LEAST_DISTANCE, LocalReference, write_local
+from taintwatch_models.graph.patch_mahalanobis import LEAST_DISTANCE, PatchReference, write_patch_mahalanobis
 from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = [
-    "STRANGENESS",
+    "ANOMALY",
     "Concentration",
     "LayerReference",
-    "attach_strangeness",
-    "gives_strangeness",
+    "attach_anomaly",
+    "gives_anomaly",
     "layer_values",
     "maps_graph",
     "pooling_graph",
     "region_map",
 ]
 
-STRANGENESS = "strangeness"
-_PREFIX = "taintwatch/strangeness"
+ANOMALY = "anomaly"
+_PREFIX = "taintwatch/anomaly"
 _MOST_LAYERS = 16
 _MOST_CHANNELS = 512
 
@@ -81,15 +81,20 @@ class Concentration:
 
 
 def region_map(proto: onnx.ModelProto) -> str:
-    """Return the name of the region map, (B, 1, h, w), in a radar graph: what `heat` is the maximum over mean of."""
+    """Return the name of the region map, (B, 1, h, w), in a radar graph.
+
+    `saliency_concentration` is its maximum over its mean.
+    """
     made = {name: node for node in proto.graph.node for name in node.output}
-    share = made[made["heat"].input[0]] if made["heat"].op_type == "Identity" else made["heat"]
+    share = made["saliency_concentration"]
+    if share.op_type == "Identity":
+        share = made[share.input[0]]
     return str(made[share.input[0]].input[0])
 
 
-def gives_strangeness(radar: RadarFile) -> bool:
+def gives_anomaly(radar: RadarFile) -> bool:
     """Say whether a reference was fitted into the graph."""
-    return any(output.name == STRANGENESS for output in radar.proto.graph.output)
+    return any(output.name == ANOMALY for output in radar.proto.graph.output)
 
 
 def layer_values(radar: RadarFile) -> tuple[str, ...]:
@@ -134,14 +139,14 @@ def maps_graph(radar: RadarFile, values: Sequence[str]) -> onnx.ModelProto:
     return keep_outputs(_extended(bare, builder, wanted), list(dict.fromkeys(values)))
 
 
-def attach_strangeness(
+def attach_anomaly(
     radar: RadarFile,
     layers: Sequence[LayerReference],
-    local: LocalReference | None = None,
+    local: PatchReference | None = None,
     concentration: Concentration | None = None,
     scale: tuple[float, float] = (0.0, 1.0),
 ) -> RadarFile:
-    """Return the radar with the output `strangeness` (B,), float32; one that it has already is replaced.
+    """Return the radar with the output `anomaly` (B,), float32; one that it has already is replaced.
 
     Of `layers`, `local` and `concentration` one must be there. `scale`: centre and spread of the largest of them on
     benign pictures.
@@ -149,13 +154,13 @@ def attach_strangeness(
     bare = _without(radar.proto)
     b = GraphBuilder(bare.opset_import[0].version, _PREFIX)
     found = [_mean(b, [_layer(b, layer) for layer in layers])] if layers else []
-    found += [write_local(b, local)] if local is not None else []
+    found += [write_patch_mahalanobis(b, local)] if local is not None else []
     found += [_concentrated(b, bare, concentration)] if concentration is not None else []
     largest = found[0] if len(found) == 1 else b.add("Max", *found)
     if scale != (0.0, 1.0):
         largest = b.add("Div", b.add("Sub", largest, b.constant(scale[0])), b.constant(scale[1]))
-    b.nodes.append(helper.make_node("Identity", [largest], [STRANGENESS], name=STRANGENESS))
-    return replace(radar, proto=_extended(bare, b, [(STRANGENESS, ["batch"])]))
+    b.nodes.append(helper.make_node("Identity", [largest], [ANOMALY], name=ANOMALY))
+    return replace(radar, proto=_extended(bare, b, [(ANOMALY, ["batch"])]))
 
 
 def _concentrated(builder: GraphBuilder, proto: onnx.ModelProto, scale: Concentration) -> str:
@@ -211,5 +216,5 @@ def _extended(
 
 def _without(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The graph without the output and what only it needs."""
-    names = [output.name for output in proto.graph.output if output.name != STRANGENESS]
+    names = [output.name for output in proto.graph.output if output.name != ANOMALY]
     return keep_outputs(proto, names) if len(names) < len(proto.graph.output) else proto

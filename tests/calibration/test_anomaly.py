@@ -1,4 +1,4 @@
-"""How strange a picture's maps are for its label: fitted on benign frames, computed by the radar graph."""
+"""How anomalous a picture's maps are for its label: fitted on benign frames, computed by the radar graph."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import pytest
 from click.testing import CliRunner
 from scipy.spatial.distance import mahalanobis
 
+from taintwatch_calibration.anomaly import fit_anomaly
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.cli_calibrate import calibrate_group
-from taintwatch_calibration.strangeness import fit_strangeness
 from taintwatch_calibration.thresholds import calibrate, tight_scores
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.calibration_file import TightCalibration, read_calibration
 from taintwatch_models.errors import CalibrationError
-from taintwatch_models.graph.strangeness import (
+from taintwatch_models.graph.anomaly import (
     LayerReference,
-    attach_strangeness,
-    gives_strangeness,
+    attach_anomaly,
+    gives_anomaly,
     layer_values,
     pooling_graph,
 )
@@ -42,8 +42,8 @@ def greys(count: int, seed: int = 0, footage: bool = False) -> BenignFrames:
     return BenignFrames(pixels, footage, 0, "greys")
 
 
-def strangeness(radar: RadarFile, pixels: np.ndarray) -> np.ndarray:
-    return OnnxRadar(radar, ("tight",))(radar.info.preprocessing.normalise(pixels))["strangeness"]
+def anomaly(radar: RadarFile, pixels: np.ndarray) -> np.ndarray:
+    return OnnxRadar(radar, ("tight",))(radar.info.preprocessing.normalise(pixels))["anomaly"]
 
 
 def test_the_graph_gives_the_mahalanobis_distance_to_the_nearest_mean_of_the_label(radar: RadarFile) -> None:
@@ -51,7 +51,7 @@ def test_the_graph_gives_the_mahalanobis_distance_to_the_nearest_mean_of_the_lab
     rng = np.random.default_rng(1)
     means = rng.random((3, 2, 2)).astype(np.float16).astype(np.float32)
     root = (30 * rng.random((2, 2))).astype(np.float16).astype(np.float32)
-    fitted = attach_strangeness(radar, [LayerReference(layer, means, root, 0.5, 2.0)])
+    fitted = attach_anomaly(radar, [LayerReference(layer, means, root, 0.5, 2.0)])
     pixels = greys(5).pixels
     inputs = radar.info.preprocessing.normalise(pixels)
     session = onnxruntime.InferenceSession(pooling_graph(radar, [layer]).SerializeToString())
@@ -61,32 +61,32 @@ def test_the_graph_gives_the_mahalanobis_distance_to_the_nearest_mean_of_the_lab
     weight = root @ root.T
     squared = [min(mahalanobis(x, m, weight) ** 2 for m in means[n]) for x, n in zip(pooled, labels, strict=True)]
     expected = (np.log(np.array(squared) / 2) - 0.5) / 2.0
-    np.testing.assert_allclose(strangeness(fitted, pixels), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(anomaly(fitted, pixels), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_benign_pictures_that_were_not_seen_are_about_as_strange_as_those_that_were(radar: RadarFile) -> None:
-    fitted = fit_strangeness(radar, greys(300))
-    unseen = strangeness(fitted.radar, greys(300, seed=7).pixels)
+def test_benign_pictures_that_were_not_seen_are_about_as_anomalous_as_those_that_were(radar: RadarFile) -> None:
+    fitted = fit_anomaly(radar, greys(300))
+    unseen = anomaly(fitted.radar, greys(300, seed=7).pixels)
     assert abs(np.median(fitted.scores)) < 0.2
     assert abs(np.median(unseen) - np.median(fitted.scores)) < 0.3
     assert 0.0 < (unseen > np.quantile(fitted.scores, 0.95)).mean() < 0.2
 
 
-def test_a_patch_that_excites_a_channel_as_nothing_benign_does_is_strange(radar: RadarFile) -> None:
-    fitted = fit_strangeness(radar, greys(200))
+def test_a_patch_that_excites_a_channel_as_nothing_benign_does_is_anomalous(radar: RadarFile) -> None:
+    fitted = fit_anomaly(radar, greys(200))
     attacked = greys(20, seed=3).pixels.copy()
     attacked[:, 4:12, 4:12] = (255, 0, 255)
-    assert strangeness(fitted.radar, attacked).min() > np.quantile(fitted.scores, 0.99)
+    assert anomaly(fitted.radar, attacked).min() > np.quantile(fitted.scores, 0.99)
 
 
 def test_fitting_again_replaces_the_reference_and_adds_no_output(radar: RadarFile) -> None:
-    once = fit_strangeness(radar, greys(150))
-    twice = fit_strangeness(once.radar, greys(150, seed=5))
-    assert [o.name for o in twice.radar.proto.graph.output].count("strangeness") == 1
+    once = fit_anomaly(radar, greys(150))
+    twice = fit_anomaly(once.radar, greys(150, seed=5))
+    assert [o.name for o in twice.radar.proto.graph.output].count("anomaly") == 1
     assert len(twice.radar.proto.graph.node) == len(once.radar.proto.graph.node)
     pixels = greys(4, seed=9).pixels
-    direct = fit_strangeness(radar, greys(150, seed=5))
-    np.testing.assert_allclose(strangeness(twice.radar, pixels), strangeness(direct.radar, pixels), rtol=1e-5)
+    direct = fit_anomaly(radar, greys(150, seed=5))
+    np.testing.assert_allclose(anomaly(twice.radar, pixels), anomaly(direct.radar, pixels), rtol=1e-5)
 
 
 @pytest.mark.parametrize("footage", [False, True])
@@ -94,29 +94,29 @@ def test_what_is_said_of_a_frame_was_learnt_from_others(radar: RadarFile, footag
     frames = greys(200, footage=footage)
     odd = frames.pixels.copy()
     odd[100] = np.where(np.arange(32)[:, None, None] < 16, (255, 0, 255), 120)  # one magenta frame
-    fitted = fit_strangeness(radar, BenignFrames(odd, footage, 0, "greys and one"), local=False)
+    fitted = fit_anomaly(radar, BenignFrames(odd, footage, 0, "greys and one"), local=False)
     assert fitted.scores.argmax() == 100
-    assert strangeness(fitted.radar, odd[100:101])[0] < fitted.scores[100]  # the whole fit did see it
+    assert anomaly(fitted.radar, odd[100:101])[0] < fitted.scores[100]  # the whole fit did see it
 
 
 def test_too_few_frames_to_learn_from_are_refused(radar: RadarFile) -> None:
     with pytest.raises(CalibrationError, match="99 benign frames are too few to learn what they look like"):
-        fit_strangeness(radar, greys(99))
+        fit_anomaly(radar, greys(99))
 
 
-def test_calibrating_weighs_strangeness_where_the_graph_gives_it_and_not_elsewhere(radar: RadarFile) -> None:
+def test_calibrating_weighs_anomaly_where_the_graph_gives_it_and_not_elsewhere(radar: RadarFile) -> None:
     frames = greys(200)
     plain, _ = calibrate(radar, frames, target_fpr=0.05, variants=("tight",))
-    fitted = fit_strangeness(radar, frames)
-    weighed, _ = calibrate(fitted.radar, frames, target_fpr=0.05, variants=("tight",), strangeness=fitted.scores)
-    assert plain.tight.strangeness_weight == 0
-    assert weighed.tight.strangeness_weight > 0
+    fitted = fit_anomaly(radar, frames)
+    weighed, _ = calibrate(fitted.radar, frames, target_fpr=0.05, variants=("tight",), anomaly=fitted.scores)
+    assert plain.tight.anomaly_weight == 0
+    assert weighed.tight.anomaly_weight > 0
     assert weighed.tight.held_out is not None
     assert weighed.tight.held_out.rate <= 0.15
 
 
-def test_a_calibration_with_strangeness_is_refused_for_a_graph_without_it(radar: RadarFile) -> None:
-    settings = TightCalibration(strangeness_weight=1.0)
+def test_a_calibration_with_anomaly_is_refused_for_a_graph_without_it(radar: RadarFile) -> None:
+    settings = TightCalibration(anomaly_weight=1.0)
     with pytest.raises(CalibrationError, match="which this model's graph does not give; run the prepared model"):
         tight_scores(radar, greys(3), settings, progress=lambda what, done, total: None)
 
@@ -128,10 +128,10 @@ def test_learning_by_command_writes_a_model_that_runs_with_its_thresholds(tmp_pa
     arguments = ["thresholds", "--model", str(model), "--benign", str(video), "--fpr", "0.05", "--learn", str(learnt)]
     result = CliRunner().invoke(calibrate_group, arguments, catch_exceptions=False)
     assert result.exit_code == 0
-    assert gives_strangeness(read_radar(learnt))
-    assert read_calibration(tmp_path / "m.calibration.json").tight.strangeness_weight > 0
+    assert gives_anomaly(read_radar(learnt))
+    assert read_calibration(tmp_path / "m.calibration.json").tight.anomaly_weight > 0
     loaded = load_model(ModelSettings(path=str(learnt)))
-    assert loaded.calibration.tight.strangeness_weight > 0
+    assert loaded.calibration.tight.anomaly_weight > 0
 
 
 def test_the_thresholds_of_a_learnt_model_are_refused_at_the_start_for_the_plain_one(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_name_that_no_prepared_model_has_is_refused_before_anything_is_read(tm
     assert "must end in .radar.onnx" in str(result.exception)
 
 
-def test_the_bundled_model_says_how_strange_a_picture_is() -> None:
+def test_the_bundled_model_says_how_anomalous_a_picture_is() -> None:
     radar = read_radar(bundled_path("signs.radar.onnx"))
-    assert gives_strangeness(radar)
+    assert gives_anomaly(radar)
     assert len(layer_values(radar)) == 11

@@ -1,4 +1,4 @@
-"""The radar graph's `strangeness` with Torch, for an attacker who knows it: the same arithmetic, differentiable."""
+"""The radar graph's `anomaly` with Torch, for an attacker who knows it: the same arithmetic, differentiable."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from taintwatch_calibration.anomaly import Fitted
 from taintwatch_calibration.craft.adaptive import cellwise
-from taintwatch_calibration.strangeness import Fitted
-from taintwatch_models.graph.local_strangeness import LEAST_DISTANCE, LocalLayer
-from taintwatch_models.graph.strangeness import Concentration, LayerReference
+from taintwatch_models.graph.anomaly import Concentration, LayerReference
+from taintwatch_models.graph.patch_mahalanobis import LEAST_DISTANCE, PatchLayer
 from taintwatch_models.torch_graph import TorchGraph
 
-__all__ = ["Strange", "differentiable_strangeness"]
+__all__ = ["AnomalyScore", "differentiable_anomaly"]
 
-Strange = Callable[[Tensor], Tensor]
-"""From inputs (B, 3, H, W) to their strangeness (B,)."""
+AnomalyScore = Callable[[Tensor], Tensor]
+"""From inputs (B, 3, H, W) to their anomaly (B,)."""
 
 
-def differentiable_strangeness(model: TorchGraph, fitted: Fitted) -> Strange:
-    """Return `strangeness` as the fitted radar gives it. `model`: the same classifier."""
+def differentiable_anomaly(model: TorchGraph, fitted: Fitted) -> AnomalyScore:
+    """Return `anomaly` as the fitted radar gives it. `model`: the same classifier."""
     local = fitted.local.layers if fitted.local is not None else ()
     names = tuple(dict.fromkeys([layer.value for layer in fitted.layers] + [layer.value for layer in local]))
 
-    def strange(inputs: Tensor) -> Tensor:
+    def anomaly(inputs: Tensor) -> Tensor:
         maps = dict(zip(names, model.between(inputs, names), strict=True))
         found = []
         if fitted.layers:
@@ -41,12 +41,12 @@ def differentiable_strangeness(model: TorchGraph, fitted: Fitted) -> Strange:
         largest = torch.stack(found).amax(0)
         return (largest - fitted.scale[0]) / fitted.scale[1]
 
-    return strange
+    return anomaly
 
 
-def _concentrated(scale: Concentration, heat: Tensor) -> Tensor:
-    peak = F.avg_pool2d(heat[:, None], scale.window, stride=1).amax((1, 2, 3))
-    share = peak / heat.mean((1, 2)).clamp_min(1e-20)
+def _concentrated(scale: Concentration, saliency: Tensor) -> Tensor:
+    peak = F.avg_pool2d(saliency[:, None], scale.window, stride=1).amax((1, 2, 3))
+    share = peak / saliency.mean((1, 2)).clamp_min(1e-20)
     return (share.clamp_min(1e-3).log() - scale.centre) / scale.spread
 
 
@@ -59,7 +59,7 @@ def _labelled(layer: LayerReference, maps: Tensor, label: Tensor) -> Tensor:
     return (distance.clamp_min(LEAST_DISTANCE).log() - layer.centre) / layer.spread
 
 
-def _local(layer: LocalLayer, maps: Tensor) -> Tensor:
+def _local(layer: PatchLayer, maps: Tensor) -> Tensor:
     mean, whitening = torch.from_numpy(layer.mean).to(maps), torch.from_numpy(layer.whitening).to(maps)
     cells = maps[:, torch.from_numpy(layer.channels).to(maps.device)] - mean.view(1, -1, 1, 1)
     white = F.conv2d(cells, whitening.T.contiguous()[:, :, None, None])

@@ -1,11 +1,11 @@
-"""How strange the strangest place of a picture's maps is, whatever its label: the local part of `strangeness`.
+"""How anomalous the most anomalous place of a picture's maps is, whatever its label: the local part of `anomaly`.
 
 An adversarial pattern's activations are combinations that benign pictures never give, and they fill the area that it
 covers. For each layer the Mahalanobis distance of every cell's activations to all benign cells is taken (as PaDiM does
 for industrial defects: Defard et al., 2021, on a subset of the channels), averaged over a window of a quarter of the
 map's side; the largest average is the layer's distance. Its logarithm is put on its benign scale, (value - median) /
-(98% quantile - median). The strangest layer, the mean of the three strangest and the mean of all, each on its benign
-scale, are three views of that; the largest is the statistic: who wants to stay silent must please them all.
+(98% quantile - median). The most anomalous layer, the mean of the three most anomalous and the mean of all,
+each on its benign scale, are three views of that; the largest is the statistic, so an attacker has to evade all three.
 
 Deviations from PaDiM: one Gaussian for all places (a camera's things move) instead of one for each, an average over a
 window instead of a smoothed map (a patch has an extent), layers by themselves instead of concatenated.
@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 
 from taintwatch_models.graph.builder import GraphBuilder
 
-__all__ = ["LEAST_DISTANCE", "LocalLayer", "LocalReference", "LocalView", "write_local"]
+__all__ = ["LEAST_DISTANCE", "PatchLayer", "PatchReference", "PatchView", "write_patch_mahalanobis"]
 
 LEAST_DISTANCE = 0.05
 """Mean square of what is whitened, about 1 in benign pictures: less only says how exactly numbers are kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LocalLayer:
+class PatchLayer:
     """What benign cells look like to one layer."""
 
     value: str
@@ -49,8 +49,8 @@ class LocalLayer:
 
 
 @dataclass(frozen=True, slots=True)
-class LocalView:
-    """The mean of the strangest layers, and its benign scale."""
+class PatchView:
+    """The mean of the most anomalous layers, and its benign scale."""
 
     layers: int
     """How many of them."""
@@ -59,14 +59,14 @@ class LocalView:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LocalReference:
+class PatchReference:
     """The layers, and the views of them of which the largest counts."""
 
-    layers: Sequence[LocalLayer]
-    views: Sequence[LocalView]
+    layers: Sequence[PatchLayer]
+    views: Sequence[PatchView]
 
 
-def write_local(builder: GraphBuilder, reference: LocalReference) -> str:
+def write_patch_mahalanobis(builder: GraphBuilder, reference: PatchReference) -> str:
     """Add the nodes that compute the statistic, (B,) float32; return its name."""
     b = builder
     scores = [b.unsqueeze(_layer(b, layer), 1) for layer in reference.layers]
@@ -77,14 +77,14 @@ def write_local(builder: GraphBuilder, reference: LocalReference) -> str:
     return found[0] if len(found) == 1 else b.add("Max", *found)
 
 
-def _view(builder: GraphBuilder, ordered: str, view: LocalView) -> str:
+def _view(builder: GraphBuilder, ordered: str, view: PatchView) -> str:
     """The mean of the first `view.layers` columns, on its scale."""
     b = builder
     first = b.add("Slice", ordered, b.constant([0]), b.constant([view.layers]), b.constant([1]))
     return _scaled(b, b.reduce("ReduceMean", first, [1], keepdims=False), view.centre, view.spread)
 
 
-def _layer(builder: GraphBuilder, layer: LocalLayer) -> str:
+def _layer(builder: GraphBuilder, layer: PatchLayer) -> str:
     b, count = builder, len(layer.channels)
     cells = b.add("Gather", layer.value, b.constant(layer.channels), axis=1)
     rest = b.add("Sub", cells, b.constant(layer.mean.reshape(1, count, 1, 1)))

@@ -1,4 +1,4 @@
-"""Fit what benign pictures look like to each layer, so that the radar graph can say how strange a picture is."""
+"""Fit what benign pictures look like to each layer, so that the radar graph can say how anomalous a picture is."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames, batches_of
-from taintwatch_calibration.local_strangeness import LEAST_SCALED, fit_concentration, fit_local, scale_of
+from taintwatch_calibration.patch_mahalanobis import LEAST_SCALED, fit_concentration, fit_patches, scale_of
 from taintwatch_models.errors import CalibrationError
-from taintwatch_models.graph.local_strangeness import LEAST_DISTANCE, LocalReference
-from taintwatch_models.graph.strangeness import (
+from taintwatch_models.graph.anomaly import (
     Concentration,
     LayerReference,
-    attach_strangeness,
+    attach_anomaly,
     layer_values,
     pooling_graph,
 )
+from taintwatch_models.graph.patch_mahalanobis import LEAST_DISTANCE, PatchReference
 from taintwatch_models.onnx_session import open_session
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["FOLDS", "Fitted", "fit_strangeness"]
+__all__ = ["FOLDS", "Fitted", "fit_anomaly"]
 
 FOLDS = 10
 _RUN = 3
@@ -49,19 +49,19 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """A radar that gives `strangeness`, and that of the frames it was fitted on, as if it had not seen them."""
+    """A radar that gives `anomaly`, and that of the frames it was fitted on, as if it had not seen them."""
 
     radar: RadarFile
     scores: NDArray[np.float64]
     """(frames,): each from the other folds' reference. Thresholds for these frames are chosen on them."""
     layers: tuple[LayerReference, ...] = ()
-    local: LocalReference | None = None
+    local: PatchReference | None = None
     concentration: Concentration | None = None
     scale: tuple[float, float] = (0.0, 1.0)
-    """What the radar's `strangeness` was written from: see `attach_strangeness`."""
+    """What the radar's `anomaly` was written from: see `attach_anomaly`."""
 
 
-def fit_strangeness(
+def fit_anomaly(
     radar: RadarFile,
     frames: BenignFrames,
     *,
@@ -99,8 +99,8 @@ def fit_strangeness(
         scores += (distances - centre) / spread / len(values)
         layers.append(LayerReference(value, means.astype(np.float32), whitening.astype(np.float32), centre, spread))
     if not local:
-        return Fitted(attach_strangeness(radar, layers), scores, tuple(layers))
-    located = fit_local(
+        return Fitted(attach_anomaly(radar, layers), scores, tuple(layers))
+    located = fit_patches(
         radar, frames, folds, seed=seed, threads=threads, progress=lambda done: progress((count + done) // rounds)
     )
     concentration, concentrated = fit_concentration(radar, frames, threads)
@@ -110,7 +110,7 @@ def fit_strangeness(
     scale = scale_of(largest, LEAST_SCALED)
     kept = tuple(layers) if labelled else ()
     reference = None if located is None else located.reference
-    graph = attach_strangeness(radar, kept, reference, concentration, scale)
+    graph = attach_anomaly(radar, kept, reference, concentration, scale)
     return Fitted(graph, (largest - scale[0]) / scale[1], kept, reference, concentration, scale)
 
 

@@ -1,4 +1,4 @@
-"""Where a classifier is cut: its last convolutional maps, and the head behind them."""
+"""Where a classifier is split: its last convolutional maps, and the head behind them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.simplify import PlainModel
 
-__all__ = ["Cut", "find_cut"]
+__all__ = ["Split", "find_split"]
 
 _POINTWISE_NAMES = """
 Add BatchNormalization Cast Clip Concat Div Dropout Elu Erf Gelu HardSigmoid HardSwish Identity LeakyRelu Mish Mul PRelu
@@ -22,7 +22,7 @@ _MOST_OPS = 16  # of a head, in messages
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
+class Split:
     """A classifier in two parts, joined by one value: the last convolutional maps."""
 
     maps: str
@@ -42,11 +42,11 @@ class Cut:
         return " > ".join(names if len(names) <= _MOST_OPS else [*names[:_MOST_OPS], f"{len(names) - _MOST_OPS} more"])
 
 
-def find_cut(model: PlainModel) -> Cut:
+def find_split(model: PlainModel) -> Split:
     """Find the last maps that all paths to the logits go through.
 
     The last convolution is the last one with more than one output cell; a closing 1x1 convolution that itself gives
-    the logits' channels (SqueezeNet) belongs to the head. From there the cut moves on behind pointwise ops (batch
+    the logits' channels (SqueezeNet) belongs to the head. From there the split moves on behind pointwise ops (batch
     norm, activation, residual addition). Raises `ModelError` where there is no convolution or no such value.
     """
     nodes = model.nodes
@@ -65,7 +65,7 @@ def find_cut(model: PlainModel) -> Cut:
     maps = nodes[position].output[0]
     _, channels, height, width = (int(d or 0) for d in model.shapes[maps])
     head = _needed(nodes[position + 1 :], model.logits)
-    return Cut(maps, channels, height, width, nodes[last].output[0], _needed(nodes[: position + 1], maps), head)
+    return Split(maps, channels, height, width, nodes[last].output[0], _needed(nodes[: position + 1], maps), head)
 
 
 def _cells(model: PlainModel, name: str) -> int:
