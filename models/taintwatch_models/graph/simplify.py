@@ -19,17 +19,12 @@ from taintwatch_models.graph.builder import attributes
 __all__ = ["PlainModel", "read_plain_model"]
 
 MINIMUM_OPSET = 17
-RESERVED = frozenset(
-    {"logits", "label", "features", "saliency_concentration", "temperature"}
-    | {
-        f"tight_{name}"
-        for name in ("mask", "label", "rank", "margin", "swing", "saliency_threshold", "fill", "inpaint")
-    }
-    | {
-        f"paper_{name}"
-        for name in ("mask", "label", "rank", "filled", "saliency_threshold", "fill", "inpaint", "labels")
-    }
-)
+_TIGHT_NAMES = "mask label rank margin swing saliency_threshold fill inpaint"
+_PAPER_NAMES = "mask label rank filled saliency_threshold fill inpaint labels"
+RESERVED = (
+    frozenset({"logits", "label", "features", "saliency_concentration", "temperature"})
+    | {f"tight_{name}" for name in _TIGHT_NAMES.split()} | {f"paper_{name}" for name in _PAPER_NAMES.split()}
+)  # fmt: skip
 """What a radar graph's outputs and optional inputs are called."""
 
 
