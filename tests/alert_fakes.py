@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from taintwatch.alerts.bodies import CameraState, CameraStatus, Heartbeat
+from taintwatch.alerts.bodies import Heartbeat
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.messages import Message
 from taintwatch.alerts.outbox import Identity
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.subscriber import Event, Subscriber
+from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.records import Alert, AlertState, Vote
 from taintwatch.vote.voter import COMBINED
 from tests.fakes import a_frame, a_prediction, a_verdict

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from taintwatch.alerts.bodies import CameraState, CameraStatus
 from taintwatch.alerts.incidents import AlertTracker
+from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.config.load import parse_config
 from taintwatch.config.sections import Config
 from taintwatch.pipeline import Step

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from taintwatch.alerts.bodies import CameraState, CameraStatus, Heartbeat
+from taintwatch.alerts.bodies import Heartbeat
 from taintwatch.alerts.gaps import Missed, Restarted
 from taintwatch.alerts.messages import Message
 from taintwatch.alerts.subscriber import Event, Malformed, Subscriber
 from taintwatch.alerts.topics import ROOT
+from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.records import Alert
 
 __all__ = ["AlertKey", "Witness"]

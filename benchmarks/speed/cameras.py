@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from benchmarks.speed.timing import percentiles
 from taintwatch.alerts.incidents import AlertTracker
-from taintwatch.cameras import Camera, CameraSet
+from taintwatch.cameras.camera import Camera
+from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.pipeline import watch
 from taintwatch.sources.source import Grab
 from taintwatch.vote.voter import Voter

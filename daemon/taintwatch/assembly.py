@@ -15,7 +15,8 @@ from taintwatch.alerts.outbox import Identity, new_instance_id
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.replay_server import ReplayServer
 from taintwatch.alerts.security import LoopbackOnly, Security
-from taintwatch.cameras import Camera, CameraSet
+from taintwatch.cameras.camera import Camera
+from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.config.digest import config_hash
 from taintwatch.config.sections import CameraSection, Config, EvidenceSection, VoteSection
 from taintwatch.deadlines import Deadlines

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from taintwatch.cameras import Backoff
+from taintwatch.cameras.pacing import Backoff
 from taintwatch.deadlines import Deadline
 from taintwatch_models.classifier import Classifier, ModelCard, Rejected
 from taintwatch_models.errors import InferenceError, TaintwatchError

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.outbox import Identity
 from taintwatch.alerts.publisher import Publisher
-from taintwatch.cameras import Camera, CameraSet
+from taintwatch.cameras.camera import Camera
+from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.config.sections import Config
 from taintwatch.evidence.evidence import Evidence
 from taintwatch.subjects.expander import Expander, WholeFrame

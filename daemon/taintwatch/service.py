@@ -9,7 +9,9 @@ from contextlib import ExitStack
 from typing import Protocol
 
 from taintwatch.alerts.messages import MessageError
-from taintwatch.cameras import Camera, CameraSet, CameraState, CameraStatus
+from taintwatch.cameras.camera import Camera
+from taintwatch.cameras.camera_set import CameraSet
+from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.config.digest import config_hash
 from taintwatch.deadlines import Deadlines
 from taintwatch.pipeline import Step, watch
@@ -183,16 +185,17 @@ class Service:
             self._next_status = now + self._runtime.config.publish.status_s
             self._publish_status(status)
 
-    def _follow(self, camera: CameraStatus) -> None:
+    def _follow(self, status: CameraStatus) -> None:
         """Tell the vote of a reconnection, and clear the alert of a source that has given everything."""
-        if camera.reconnects > self._reconnects.get(camera.name, 0):
-            self._reconnects[camera.name] = camera.reconnects
-            _log.info("camera %s is back (%s)", camera.name, camera.description)
-            self._runtime.detection.voter.gap(camera.name)
-        given = camera.delivered + camera.dropped + camera.skipped
-        if camera.state is CameraState.ENDED and given >= camera.captured and camera.name not in self._closed:
-            self._closed.add(camera.name)
-            self._end_alert(camera.name)
+        camera = status.camera
+        if status.reconnects > self._reconnects.get(camera, 0):
+            self._reconnects[camera] = status.reconnects
+            _log.info("camera %s is back (%s)", camera, status.source)
+            self._runtime.detection.voter.gap(camera)
+        given = status.delivered + status.dropped + status.skipped
+        if status.state is CameraState.ENDED and given >= status.captured and camera not in self._closed:
+            self._closed.add(camera)
+            self._end_alert(camera)
 
     def _end_alert(self, camera: str) -> None:
         """Clear the alerts of a camera that gives nothing more, and forget its votes and subjects."""

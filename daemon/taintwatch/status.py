@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
-from taintwatch.alerts.bodies import CameraState as PublishedState
-from taintwatch.alerts.bodies import CameraStatus as PublishedStatus
-from taintwatch.cameras import CameraState, CameraStatus
+from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.pipeline import Step
 from taintwatch.records import Alert, AlertState
 from taintwatch_models.classifier import ModelCard, Rejected
@@ -20,15 +18,6 @@ __all__ = ["Ending", "Meter", "Rate", "Reporter", "Reporters", "RunStatus", "Sum
 
 OF_LATE = 120  # frames over which a rate "of late" is taken
 SMOOTHING = 0.1  # weight of the newest frame in a time "of late"
-
-_PUBLISHED = {
-    CameraState.STARTING: PublishedState.CONNECTING,
-    CameraState.RUNNING: PublishedState.RUNNING,
-    CameraState.STALE: PublishedState.STALE,
-    CameraState.RETRYING: PublishedState.LOST,
-    CameraState.ENDED: PublishedState.ENDED,
-    CameraState.STOPPED: PublishedState.STOPPED,
-}
 
 
 class Ending(StrEnum):
@@ -66,7 +55,7 @@ class RunStatus:
     """From a frame's capture to its verdict, of late."""
     media_s: float | None
     """Position in the file, where there is one."""
-    cameras: tuple[PublishedStatus, ...]
+    cameras: tuple[CameraStatus, ...]
     provider: str = ""
     """What runs the model now."""
     degraded: str | None = None
@@ -221,7 +210,7 @@ class Meter:
             inference_ms=self._inference_ms,
             delay_ms=self._delay_ms,
             media_s=self._media_s,
-            cameras=tuple(self._published(camera, now) for camera in cameras),
+            cameras=tuple(self._judged(camera, now) for camera in cameras),
             provider=provider,
             degraded=degraded,
             unchecked=self.unchecked,
@@ -248,19 +237,11 @@ class Meter:
             unchecked=self.unchecked,
         )
 
-    def _published(self, camera: CameraStatus, now: float) -> PublishedStatus:
-        count = self._cameras.get(camera.name, _CameraCount())
-        return PublishedStatus(
-            camera=camera.name,
-            state=_PUBLISHED[camera.state],
-            source=camera.description,
-            frames=count.frames,
-            dropped=camera.dropped,
-            rejected=count.rejected + camera.bad,
-            fps=round(count.rate.at(now), 2),
-            frame_age_s=camera.last_frame_age_s,
-            reason=camera.last_error,
-            reconnects=camera.reconnects,
+    def _judged(self, camera: CameraStatus, now: float) -> CameraStatus:
+        """Return the camera's status with what is counted here: the frames judged and rejected, and their rate."""
+        count = self._cameras.get(camera.camera, _CameraCount())
+        return replace(
+            camera, frames=count.frames, rejected=count.rejected + camera.bad, fps=round(count.rate.at(now), 2)
         )
 
 

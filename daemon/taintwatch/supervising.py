@@ -9,8 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taintwatch.alerts.bodies import CameraState
-from taintwatch.cameras import CameraStatus
+from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.config.sections import MetricsSection
 from taintwatch.pipeline import Step
 from taintwatch.records import Alert

@@ -12,13 +12,13 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from taintwatch.alerts.bodies import CameraState
 from taintwatch.alerts.gaps import Missed, Restarted
 from taintwatch.alerts.lines import json_line, pretty_line
 from taintwatch.alerts.messages import Message, as_json
 from taintwatch.alerts.outbox import MessageWriter
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.subscriber import Malformed
+from taintwatch.cameras.camera_status import CameraState
 from taintwatch.cli.watch import _Screen, watch
 from taintwatch.records import AlertState
 from taintwatch_models.errors import TaintwatchError, UsageError

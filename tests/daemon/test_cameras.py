@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from taintwatch.cameras import Backoff, Camera, CameraSet, CameraState
-from taintwatch.cameras.pacing import RateLimit
+from taintwatch.cameras.camera import Camera
+from taintwatch.cameras.camera_set import CameraSet
+from taintwatch.cameras.camera_status import CameraState
+from taintwatch.cameras.pacing import Backoff, RateLimit
 from taintwatch.sources.images import as_bgr
 from taintwatch.sources.source import Grab
 from taintwatch_models.errors import BadFrame, SourceError, UsageError
@@ -160,7 +162,7 @@ def test_bad_frames_are_counted_and_passed_over(running: Start) -> None:
     assert [frame.index for frame in drain(cameras)] == [0, 1]
     status = cameras.statuses()[0]
     assert status.bad == 4
-    assert status.last_error == "the picture holds float32 values where uint8 is needed"
+    assert status.reason == "the picture holds float32 values where uint8 is needed"
 
 
 def test_grey_and_bgra_pictures_become_bgr() -> None:
@@ -180,7 +182,7 @@ def test_a_live_camera_is_tried_again_for_ever_and_counts_its_reconnections(runn
     assert source.exhausted.wait(PATIENCE_S)
     status = cameras.statuses()[0]
     assert (status.state, status.captured, status.reconnects) == (CameraState.RUNNING, 2, 1)
-    assert status.last_error == "still booting"
+    assert status.reason == "still booting"
     assert cameras.next_batch(4, 0.0)[0].index == 1  # the count goes on over reconnections
     source.released.set()
 
@@ -192,7 +194,7 @@ def test_an_unexpected_failure_of_one_source_is_retried_without_showing_its_text
     assert source.exhausted.wait(PATIENCE_S)
     status = cameras.statuses()[0]
     assert status.captured == 1
-    assert "ValueError" in str(status.last_error)
+    assert "ValueError" in str(status.reason)
     assert "hunter2" not in str(status)
     source.released.set()
 
@@ -210,7 +212,7 @@ def test_a_dead_camera_holds_up_nobody(running: Start) -> None:
         batch = cameras.next_batch(8, PATIENCE_S)
         assert batch
         frames += batch
-    wait_until(lambda: cameras.statuses()[0].state is CameraState.RETRYING)
+    wait_until(lambda: cameras.statuses()[0].state is CameraState.LOST)
     assert [frame.index for frame in frames] == list(range(50))
     assert not cameras.finished
     hung.released.set()
@@ -253,7 +255,7 @@ def test_a_file_that_breaks_off_ends_with_its_error_in_the_status(running: Start
     assert len(drain(cameras)) == 3
     assert cameras.next_batch(4, 0.0) == []
     status = cameras.statuses()[0]
-    assert (status.state, status.last_error) == (CameraState.ENDED, "cut short")
+    assert (status.state, status.reason) == (CameraState.ENDED, "cut short")
 
 
 def test_stop_returns_though_a_read_blocks_and_the_source_is_closed_when_it_returns(running: Start) -> None:
@@ -274,7 +276,7 @@ def test_stop_interrupts_a_long_back_off_and_a_full_queue(running: Start) -> Non
     clip = Camera("clip", ScriptedSource(grabs(100), live=False), queue=1)
     gate = Camera("gate", away, backoff=Backoff(first_s=3600.0, cap_s=3600.0))
     cameras = running(gate, clip)
-    wait_until(lambda: cameras.statuses()[0].state is CameraState.RETRYING and cameras.statuses()[1].captured > 1)
+    wait_until(lambda: cameras.statuses()[0].state is CameraState.LOST and cameras.statuses()[1].captured > 1)
     assert cameras.stop(PATIENCE_S)
     assert [status.state for status in cameras.statuses()] == [CameraState.STOPPED] * 2
 
@@ -288,7 +290,7 @@ def test_a_live_camera_that_falls_silent_is_stale_and_its_age_is_told(running: S
     assert cameras.statuses()[0].state is CameraState.RUNNING
     now_ns[0] = 5_100_000_000
     status = cameras.statuses()[0]
-    assert (status.state, status.last_frame_age_s) == (CameraState.STALE, 5.1)
+    assert (status.state, status.frame_age_s) == (CameraState.STALE, 5.1)
     source.released.set()
 
 

@@ -6,7 +6,7 @@ import io
 import json
 from dataclasses import replace
 
-from taintwatch.alerts.bodies import CameraState, CameraStatus
+from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.cli.extent import Extent, clock_time
 from taintwatch.cli.report_human import HumanReporter, alert_line, progress_line, summary_line
 from taintwatch.cli.report_json import JsonReporter

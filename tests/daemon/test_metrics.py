@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from taintwatch.alerts.publisher import PublisherStats
-from taintwatch.cameras import CameraState, CameraStatus
+from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.evidence.evidence import EvidenceStats
 from taintwatch.evidence.recorder import RecorderStats
 from taintwatch.evidence.retention import Holdings
@@ -89,9 +89,12 @@ def test_what_others_know_is_looked_at_when_asked() -> None:
     evidence = EvidenceStats(7, 0, 8, 9, "disk full", 10, recorder, Holdings(31, 32, 33))
     audience = AudienceStats(41, 42, 43, 44, 45, 46)
     instruments = Instruments(lambda: Snapshot(publisher, evidence, ("camera door",), audience))
-    camera = CameraStatus("door", "fake", CameraState.RETRYING, 20, 15, 3, 1, 2, "away", 4.5)
+    camera = CameraStatus(
+        "door", CameraState.LOST, "fake", dropped=3, frame_age_s=4.5, reason="away", reconnects=2, captured=20,
+        delivered=15, bad=1,
+    )  # fmt: skip
     instruments.started(CARD, (camera,), None)
-    status = Meter().status((camera, replace(camera, name="yard", state=CameraState.RUNNING)), 2, "other", "why")
+    status = Meter().status((camera, replace(camera, camera="yard", state=CameraState.RUNNING)), 2, "other", "why")
     instruments.progress(status)
     found = values(instruments)
     assert found["taintwatch_publisher_queue", ()] == 6
@@ -127,7 +130,7 @@ def test_every_metric_is_documented(repository: Path) -> None:
     evidence = EvidenceStats(0, 0, 0, 0, None, 0, recorder, Holdings())
     audience = AudienceStats(0, 0, 0, 0, 0, 0)
     instruments = Instruments(lambda: Snapshot(publisher, evidence, audience=audience))
-    camera = CameraStatus("door", "fake", CameraState.RUNNING, 0, 0, 0, 0, 0, None, 0.0)
+    camera = CameraStatus("door", CameraState.RUNNING, "fake", frame_age_s=0.0)
     instruments.started(CARD, (camera,), None)
     instruments.progress(Meter().status((camera,), 0))
     names = {name for name, _ in values(instruments)} - {"taintwatch_stage_seconds_created"}

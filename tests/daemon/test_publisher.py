@@ -12,13 +12,14 @@ import jsonschema
 import pytest
 import zmq
 
-from taintwatch.alerts.bodies import CameraStatus, Heartbeat
+from taintwatch.alerts.bodies import Heartbeat
 from taintwatch.alerts.gaps import Missed
 from taintwatch.alerts.messages import Message, MessageError, decode
 from taintwatch.alerts.outbox import MessageWriter, Outbox
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.subscriber import Subscriber
 from taintwatch.alerts.topics import DAEMON
+from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.records import Alert, AlertState
 from taintwatch_models.errors import PublishError, TaintwatchError
 from tests.alert_fakes import (

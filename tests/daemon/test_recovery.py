@@ -14,7 +14,9 @@ from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.messages import Message
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.subscriber import Subscriber
-from taintwatch.cameras import Backoff, Camera, CameraSet
+from taintwatch.cameras.camera import Camera
+from taintwatch.cameras.camera_set import CameraSet
+from taintwatch.cameras.pacing import Backoff
 from taintwatch.config.load import parse_config
 from taintwatch.config.sections import Config, PublishSection
 from taintwatch.records import Alert, AlertState

@@ -8,7 +8,8 @@ from typing import Any, cast
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.outbox import Identity
 from taintwatch.alerts.publisher import Publisher
-from taintwatch.cameras import Camera, CameraSet
+from taintwatch.cameras.camera import Camera
+from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.config.load import parse_config
 from taintwatch.runtime import ConfigurationChange, DetectionStack, Runtime
 from taintwatch.vote.voter import Voter
@@ -56,7 +57,7 @@ def test_a_change_exchanges_configuration_stack_cameras_and_identity_together() 
     new, identity = a_stack(), replace(cast(Identity, runtime.identity), config_hash="new")
     removed = runtime.apply(ConfigurationChange(NEW, ("yard",), (a_camera("gate"),), new, identity))
     assert [camera.name for camera in removed] == ["yard"]
-    assert [camera.name for camera in runtime.cameras.statuses()] == ["door", "gate"]
+    assert [camera.camera for camera in runtime.cameras.statuses()] == ["door", "gate"]
     assert (runtime.config, runtime.detection, released) == (NEW, new, ["old"])
     assert ([each.config_hash for each in publisher.identities], publisher.expected) == (["new"], ["gate"])
 

@@ -11,7 +11,9 @@ import pytest
 
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.publisher import Publisher
-from taintwatch.cameras import Camera, CameraSet, CameraStatus
+from taintwatch.cameras.camera import Camera
+from taintwatch.cameras.camera_set import CameraSet
+from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.config.sections import Config
 from taintwatch.config.speed import LimitsSection
 from taintwatch.records import Alert, AlertState

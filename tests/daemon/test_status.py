@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 
-from taintwatch.cameras import CameraState, CameraStatus
+from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.pipeline import Step
 from taintwatch.status import OF_LATE, Ending, Meter, Rate
 from taintwatch_models.classifier import Rejected
@@ -22,11 +23,9 @@ class Clock:
         return self.now
 
 
-def a_camera(name: str = "door", **counts: int) -> CameraStatus:
-    numbers = {"captured": 0, "delivered": 0, "dropped": 0, "bad": 0, "reconnects": 0} | counts
-    return CameraStatus(
-        name=name, description="fake", state=CameraState.RUNNING, last_error=None, last_frame_age_s=0.1, **numbers
-    )
+def a_camera(name: str = "door", **counts: Any) -> CameraStatus:
+    status = CameraStatus(name, CameraState.RUNNING, "fake", frame_age_s=0.1)
+    return replace(status, **counts)
 
 
 def test_a_rate_is_that_of_the_last_frames_and_falls_when_none_come() -> None:

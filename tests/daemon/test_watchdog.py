@@ -14,7 +14,9 @@ import pytest
 
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.publisher import Publisher
-from taintwatch.cameras import Backoff, Camera, CameraSet
+from taintwatch.cameras.camera import Camera
+from taintwatch.cameras.camera_set import CameraSet
+from taintwatch.cameras.pacing import Backoff
 from taintwatch.config.sections import Config
 from taintwatch.config.speed import LimitsSection
 from taintwatch.deadlines import Deadline, Deadlines

@@ -4,51 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
+from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.records import Alert
 
-__all__ = ["Body", "CameraState", "CameraStatus", "Heartbeat"]
-
-
-class CameraState(StrEnum):
-    """The state of a camera's source."""
-
-    CONNECTING = "connecting"
-    """Being opened for the first time."""
-    RUNNING = "running"
-    STALE = "stale"
-    """Open, but its newest frame is too old."""
-    LOST = "lost"
-    """Failed; being retried."""
-    ENDED = "ended"
-    """A file came to its end."""
-    STOPPED = "stopped"
-    """The daemon is stopping."""
-
-
-@dataclass(frozen=True, slots=True)
-class CameraStatus:
-    """How one camera is."""
-
-    camera: str
-    state: CameraState
-    source: str
-    """The source's description, without credentials."""
-    frames: int
-    """Frames judged so far."""
-    dropped: int
-    """Frames that a newer one replaced before they were judged."""
-    rejected: int
-    """Frames that could not be used."""
-    fps: float | None = None
-    """Frames judged per second of late, where known."""
-    frame_age_s: float | None = None
-    """Age of the newest frame, in seconds, where there is one."""
-    reason: str | None = None
-    """One sentence on why it is stale or lost."""
-    reconnects: int = 0
-    """Times that its source was opened again after it had been open."""
+__all__ = ["Body", "Heartbeat"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from datetime import datetime
 
 from rich.text import Text
 
-from taintwatch.alerts.bodies import CameraState, CameraStatus, Heartbeat
+from taintwatch.alerts.bodies import Heartbeat
 from taintwatch.alerts.gaps import Missed, Restarted
 from taintwatch.alerts.link import Refused
 from taintwatch.alerts.messages import Message, as_json
 from taintwatch.alerts.subscriber import Event, Malformed
+from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.records import Alert, AlertState
 
 __all__ = ["json_line", "place", "pretty_line", "printable"]

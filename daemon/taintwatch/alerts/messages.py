@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
-from taintwatch.alerts.bodies import Body, CameraStatus, Heartbeat
+from taintwatch.alerts.bodies import Body, Heartbeat
 from taintwatch.alerts.topics import NAME, Kind, topic_of
+from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.records import Alert
 from taintwatch_models.errors import TaintwatchError
 

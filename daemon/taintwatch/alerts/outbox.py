@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 from uuid import uuid4
 
-from taintwatch.alerts.bodies import Body, CameraStatus, Heartbeat
+from taintwatch.alerts.bodies import Body, Heartbeat
 from taintwatch.alerts.messages import SCHEMA_VERSION, Envelope, Message, encode
 from taintwatch.alerts.topics import Kind, check_name, topic_of
+from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.records import Alert, AlertState
 
 __all__ = [

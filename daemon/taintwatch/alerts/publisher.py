@@ -14,12 +14,12 @@ from typing import Any
 
 import zmq
 
-from taintwatch.alerts.bodies import CameraStatus
 from taintwatch.alerts.messages import DEFAULT_ENDPOINT, Message
 from taintwatch.alerts.outbox import Identity, MessageWriter, NullStore, Outbox, OutgoingMessage, Store
 from taintwatch.alerts.security import LoopbackOnly, Security, bind_again
 from taintwatch.alerts.sender import Sender, bind
 from taintwatch.alerts.topics import check_name
+from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.deadlines import Deadline
 from taintwatch.records import Alert
 from taintwatch_models.errors import ConfigError, PublishError, TaintwatchError

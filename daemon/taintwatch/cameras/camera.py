@@ -73,7 +73,7 @@ class Camera:
         self._thread: threading.Thread | None = None
         self._waiting: deque[Frame] = deque()
         self._stopping = False
-        self._state = CameraState.STARTING
+        self._state = CameraState.CONNECTING
         self._error: SourceError | None = None
         self._last_error: str | None = None
         self._captured = self._delivered = self._dropped = self._skipped = self._bad = 0
@@ -142,17 +142,17 @@ class Camera:
             now_ns = self._clock_ns()
             last_ns = self._last_frame_ns
             return CameraStatus(
-                name=self.name,
-                description=self._source.description,
+                camera=self.name,
                 state=self._state_at(now_ns),
+                source=self._source.description,
+                dropped=self._dropped,
+                frame_age_s=None if last_ns is None else (now_ns - last_ns) / 1e9,
+                reason=self._last_error,
+                reconnects=max(0, self._opened - 1),
                 captured=self._captured,
                 delivered=self._delivered,
-                dropped=self._dropped,
-                bad=self._bad,
-                reconnects=max(0, self._opened - 1),
-                last_error=self._last_error,
-                last_frame_age_s=None if last_ns is None else (now_ns - last_ns) / 1e9,
                 skipped=self._skipped,
+                bad=self._bad,
             )
 
     def _state_at(self, now_ns: int) -> CameraState:
@@ -255,7 +255,7 @@ class Camera:
         wait_s = self._backoff.next_s()
         with self._changed:
             self._last_error = str(failure)
-        self._set_state(CameraState.RETRYING)
+        self._set_state(CameraState.LOST)
         _log.warning("camera %s: %s; next attempt in %.1f s", self.name, failure, wait_s)
         return wait_s
 

@@ -1,4 +1,4 @@
-"""What is known of a camera at one moment."""
+"""What is known of a camera at one moment. The camera fills it in, the meter adds what was judged."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["CameraState", "CameraStatus"]
 class CameraState(StrEnum):
     """Where a camera stands."""
 
-    STARTING = "starting"
-    """Not opened yet."""
+    CONNECTING = "connecting"
+    """Being opened for the first time."""
     RUNNING = "running"
     STALE = "stale"
     """Live and open, but it gave no frame for too long."""
-    RETRYING = "retrying"
+    LOST = "lost"
     """Live and failed; it is being tried again."""
     ENDED = "ended"
-    """Its source gave everything it had, or a file failed for good (then `last_error` says why)."""
+    """Its source gave everything it had, or a file failed for good (then `reason` says why)."""
     STOPPED = "stopped"
 
 
@@ -30,23 +30,29 @@ class CameraStatus:
     `captured` = `delivered` + `dropped` + `skipped` + those still waiting to be taken.
     """
 
-    name: str
-    description: str
-    """Its source, without credentials."""
+    camera: str
     state: CameraState
-    captured: int
-    """Good pictures that the source gave."""
-    delivered: int
-    """Frames handed over in batches."""
-    dropped: int
-    """Frames of a live camera that a newer one replaced before they were taken."""
-    bad: int
-    """Pictures that could not be used."""
-    reconnects: int
-    """Times that a live source was opened again after it had been open."""
-    last_error: str | None
+    source: str
+    """Its source's description, without credentials."""
+    frames: int = 0
+    """Frames judged so far."""
+    dropped: int = 0
+    """Frames of a live camera that a newer one replaced before they were judged."""
+    rejected: int = 0
+    """Pictures that could not be used, and frames that the model gave no usable answer for."""
+    fps: float | None = None
+    """Frames judged per second of late, where known."""
+    frame_age_s: float | None = None
+    """Age of the newest good picture, in seconds; None before the first."""
+    reason: str | None = None
     """The latest failure or bad picture, as one sentence without credentials."""
-    last_frame_age_s: float | None
-    """Seconds since the last good picture; None before the first."""
+    reconnects: int = 0
+    """Times that its source was opened again after it had been open."""
+    captured: int = 0
+    """Good pictures that the source gave."""
+    delivered: int = 0
+    """Frames handed over in batches."""
     skipped: int = 0
     """Frames left out by the `fps` limit."""
+    bad: int = 0
+    """Pictures that could not be used."""

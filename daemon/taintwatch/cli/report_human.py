@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from taintwatch.alerts.lines import ALERT_STYLES, place, printable
-from taintwatch.cameras import CameraStatus
+from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.cli.extent import Extent, clock_time
 from taintwatch.records import Alert
 from taintwatch.status import Ending, RunStatus, Summary
@@ -51,7 +51,7 @@ class HumanReporter:
             return
         height, width = card.input_size
         where = f"alerts on {endpoint}" if endpoint else "alerts are not published"
-        names = ", ".join(f"{camera.name} ({printable(camera.description)})" for camera in cameras)
+        names = ", ".join(f"{camera.camera} ({printable(camera.source)})" for camera in cameras)
         self._err.print(Text(f"watching {names}"))
         self._err.print(Text(f"with {printable(card.name)} ({width}x{height}) on {card.provider}; {where}"))
         if self._err.is_terminal:

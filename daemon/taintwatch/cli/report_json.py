@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from taintwatch.cameras import CameraStatus
+from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.records import Alert
 from taintwatch.status import RunStatus, Summary
 from taintwatch_models.classifier import ModelCard
@@ -37,7 +37,7 @@ class JsonReporter:
                 "model_hash": card.model_hash,
                 "provider": card.provider,
                 "endpoint": endpoint,
-                "cameras": {camera.name: camera.description for camera in cameras},
+                "cameras": {camera.camera: camera.source for camera in cameras},
             }
         )
 

@@ -14,12 +14,13 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from taintwatch.alerts.bodies import CameraStatus, Heartbeat
+from taintwatch.alerts.bodies import Heartbeat
 from taintwatch.alerts.lines import json_line, pretty_line
 from taintwatch.alerts.messages import DEFAULT_ENDPOINT, Message
 from taintwatch.alerts.security import Security
 from taintwatch.alerts.subscriber import Event, Subscriber
 from taintwatch.alerts.topics import ROOT
+from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch_models.errors import TaintwatchError, UsageError
 
 __all__ = ["watch"]

@@ -12,7 +12,7 @@ from typing import Any
 from taintwatch.alerts.messages import Message
 from taintwatch.alerts.subscriber import Subscriber
 from taintwatch.assembly import assemble
-from taintwatch.cameras import CameraStatus
+from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.config.lines import KeyPath
 from taintwatch.config.load import load_config
 from taintwatch.config.sections import Config

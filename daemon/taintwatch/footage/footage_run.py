@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from taintwatch.alerts.messages import MessageError
 from taintwatch.alerts.publisher import Publisher
-from taintwatch.cameras import CameraState, CameraStatus
+from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.config.digest import config_hash
 from taintwatch.config.sections import Config
 from taintwatch.footage.file_worker import FileJob, watch_file
@@ -179,7 +179,7 @@ class FootageRun:
     def _status(self, state: CameraState) -> CameraStatus:
         camera = self._config.camera[0]
         where = f"{camera.source} ({len(self._files)} videos)"
-        return CameraStatus(camera.name, where, state, 0, 0, 0, 0, 0, None, None)
+        return CameraStatus(camera.name, state, where)
 
     def _run_status(self) -> RunStatus:
         seconds = max(self._clock() - self._start, 1e-9)

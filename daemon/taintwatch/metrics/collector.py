@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from taintwatch.alerts.bodies import CameraState, CameraStatus
 from taintwatch.alerts.publisher import PublisherStats
+from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.evidence.evidence import EvidenceStats
 from taintwatch.evidence.recorder import RecorderStats
 from taintwatch.evidence.retention import Holdings

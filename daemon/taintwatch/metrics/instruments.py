@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import generate_latest
 
-from taintwatch.cameras import CameraStatus
+from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.metrics.collector import Snapshot, StateCollector
 from taintwatch.pipeline import Step
 from taintwatch.records import Alert

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
-from taintwatch.cameras import CameraStatus
+from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.pipeline import Step
 from taintwatch.records import Alert
 from taintwatch.status import RunStatus, Summary
