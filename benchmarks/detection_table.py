@@ -25,14 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from taintwatch.sources.images import read_image
-from taintwatch_calibration.craft.patch import (
-    PatchRecipe,
-    apply_patch,
-    craft_patch,
-    draw_placements,
-    normaliser,
-    shape_mask,
-)
+from taintwatch_calibration.craft.engine import Schedule, Step
+from taintwatch_calibration.craft.physical import Pattern, craft_patterns, label_pictures, normaliser
+from taintwatch_calibration.craft.placement import Placement, apply_patterns
+from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import area_under_roc, operating_point
 from taintwatch_calibration.torch_tuning import denormals_flushed
@@ -43,6 +39,8 @@ from taintwatch_models.loading import describe
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.preprocessing import read_labels
 from taintwatch_models.torch_graph import TorchGraph
+
+MASK = shape_mask("square", 96)[None]
 
 
 @dataclass(frozen=True)
@@ -132,20 +130,27 @@ def main() -> None:
     model = TorchGraph(prepared.plain, find_split(prepared.plain))
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
     recipes = {
-        "single size 0.35": PatchRecipe(target, (0.35,), iterations=options.iterations, seed=options.seed),
-        "sizes 0.25-0.45": PatchRecipe(target, (0.25, 0.3, 0.35, 0.4, 0.45), iterations=options.iterations, seed=2),
+        "single size 0.35": ((0.35,), options.seed),
+        "sizes 0.25-0.45": ((0.25, 0.3, 0.35, 0.4, 0.45), 2),
     }
     attacked: dict[str, NDArray[np.float32]] = {}
     patches: dict[str, Any] = {}
-    for name, recipe in recipes.items():
-        patch = _patch(model, pixels[crafting], preprocessing, recipe, name, options.patches)
-        generator = torch.Generator().manual_seed(1000 + recipe.seed)
-        places = draw_placements(len(test_images), recipe, generator)
-        images, _ = apply_patch(pixels[test_images], patch, shape_mask(recipe.shape, recipe.resolution), places)
-        batch = normaliser(preprocessing)(images.clamp(0, 1)).numpy()
+    for name, (sizes, seed) in recipes.items():
+        pattern = Pattern(target, Placement(sizes=sizes))
+        schedule = Schedule(options.iterations, 0.05, "adam", decay="none", box="sigmoid", seed=seed)
+        patch = _patch(model, pixels[crafting], preprocessing, (pattern, schedule), name, options.patches)
+        generator = torch.Generator().manual_seed(1000 + seed)
+        images, _ = apply_patterns(pixels[test_images], patch[None], MASK, pattern.placement, generator)
+        batch = normaliser(preprocessing)(images).numpy()
         fooled = np.concatenate([plain(batch[i : i + 16])["label"] for i in range(0, len(batch), 16)]) == target
         attacked[name] = batch[fooled]
-        patches[name] = {**asdict(recipe), "attempts": len(fooled), "successes": int(fooled.sum())}
+        patches[name] = {
+            "target": target,
+            "sizes": sizes,
+            **asdict(schedule),
+            "attempts": len(fooled),
+            "successes": int(fooled.sum()),
+        }
         print(f"patch {name}: {fooled.mean():.1%} of {len(fooled)} placements succeed", flush=True)
     table = []
     for row in rows():
@@ -178,22 +183,25 @@ def main() -> None:
 
 
 def _patch(
-    model: TorchGraph, pixels: Tensor, preprocessing: Any, recipe: PatchRecipe, name: str, folder: Path | None
-) -> Tensor:
+    model: TorchGraph, pixels: Tensor, preprocessing: Any, recipe: tuple[Pattern, Schedule], name: str,
+    folder: Path | None,
+) -> Tensor:  # fmt: skip
     # the file's name holds the budget, so that a patch of another one is never taken for this
-    kept = folder / f"{name.replace(' ', '_')}_{recipe.iterations}_{recipe.seed}.pt" if folder else None
+    kept = folder / f"{name.replace(' ', '_')}_{recipe[1].iterations}_{recipe[1].seed}.pt" if folder else None
     if kept is not None and kept.is_file():
         loaded: Tensor = torch.load(kept, weights_only=True)
         return loaded
     start = time.monotonic()
 
-    def report(iteration: int, loss: float, fooled: float) -> None:
-        if iteration % 25 == 0:
-            left = (time.monotonic() - start) / iteration * (recipe.iterations - iteration)
-            print(f"  {name}: {iteration}/{recipe.iterations} loss {loss:.2f} fooled {fooled:.0%}, {left:.0f} s left",
-                  file=sys.stderr, flush=True)  # fmt: skip
+    def report(step: Step) -> None:
+        if step.iteration % 25 == 0:
+            total = recipe[1].iterations
+            left = (time.monotonic() - start) / step.iteration * (total - step.iteration)
+            print(f"  {name}: {step.iteration}/{total} loss {step.loss:.2f} fooled {step.success:.0%}, "
+                  f"{left:.0f} s left", file=sys.stderr, flush=True)  # fmt: skip
 
-    patch = craft_patch(model, pixels, preprocessing, recipe, report=report)
+    pictures = label_pictures(model, pixels, preprocessing)
+    patch = craft_patterns(model, pictures, preprocessing, MASK, *recipe, report=report)[0]
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         torch.save(patch, kept)

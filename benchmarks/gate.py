@@ -27,7 +27,7 @@ from benchmarks.detection_table import read_photographs
 from benchmarks.sign_attacking.attack import load_attack
 from benchmarks.sign_attacking.bench import parts_kept
 from benchmarks.sign_attacking.specs import attack_specs
-from taintwatch_calibration.craft.patch import PatchRecipe, apply_patch, draw_placements, shape_mask
+from taintwatch_calibration.craft.placement import Placement, apply_patterns
 from taintwatch_calibration.gate import scores_of_pixels
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import threshold_for, wilson_interval
@@ -154,11 +154,11 @@ def photograph_sets(options: argparse.Namespace, radar: RadarFile) -> tuple[Pixe
         if named is None:
             continue
         steps = np.arange(float(named[1]), float(named[2] or named[1]) + 0.01, 0.05).round(2)
-        recipe = PatchRecipe(target, tuple(steps.tolist()), seed=int(named[3]))
-        places = draw_placements(len(test_images), recipe, torch.Generator().manual_seed(1000 + recipe.seed))
-        patch = torch.load(kept, weights_only=True)
-        images, _ = apply_patch(planes, patch, shape_mask(recipe.shape, recipe.resolution), places)
-        pixels = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        generator = torch.Generator().manual_seed(1000 + int(named[3]))
+        patch = torch.load(kept, weights_only=True)[None]
+        placement = Placement(sizes=tuple(steps.tolist()))
+        images, _ = apply_patterns(planes, patch, torch.ones_like(patch[:, :1]), placement, generator)
+        pixels = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
         attacks[kept.stem] = pixels[said(pixels) == target]
     if not attacks:
         raise UsageError(f"{options.patches} holds no patch; run benchmarks.detection_table with --patches first")

@@ -31,6 +31,7 @@ from benchmarks.sign_attacking.scoring import Scores, choose_labels, pool, rates
 from benchmarks.sign_attacking.specs import AttackSpec, attack_specs, tuning_specs
 from taintwatch_calibration.anomaly import fit_anomaly
 from taintwatch_calibration.benign import BenignFrames
+from taintwatch_calibration.craft.engine import Step
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import area_under_roc, threshold_for
 from taintwatch_calibration.signs.bundle import ANOMALY_SHARE, TIGHT
@@ -73,7 +74,8 @@ class Bench:
         judge = Judge(self.radar)
         start = time.process_time()
 
-        def report(iteration: int, loss: float, fooled: float) -> None:
+        def report(step: Step) -> None:
+            iteration, loss, fooled = step.iteration, step.loss, step.success
             if iteration % 50 == 0:
                 spent = time.process_time() - start
                 print(f"    {iteration}/{spec.iterations} loss {loss:.2f} fooled {fooled:.0%}, {spent:.0f} s",

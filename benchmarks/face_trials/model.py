@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.face_trials.kept import kept_in_chunks
-from taintwatch_calibration.craft.patch import normaliser
+from taintwatch_calibration.craft.physical import normaliser
 from taintwatch_calibration.faces.face_model import fill_path, write_face_model
 from taintwatch_calibration.faces.identity_fit import IdentityLayer
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +14,10 @@ from torch import Tensor
 
 from benchmarks.sign_attacking.specs import EMPTY, AttackSpec, recipe_of
 from taintwatch.sources.camera_model import SimulatedCamera
-from taintwatch_calibration.craft.patch import apply_patch, craft_patch, draw_placements, shape_mask
+from taintwatch_calibration.craft.engine import Step
+from taintwatch_calibration.craft.physical import Model, craft_patterns, label_pictures
+from taintwatch_calibration.craft.placement import apply_patterns
+from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_calibration.signs.benign_scenes import BACKGROUND, BenignPictures
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.storage import write_atomically
@@ -22,6 +25,7 @@ from taintwatch_models.storage import write_atomically
 __all__ = ["Attack", "load_attack", "make_attack", "save_attack", "scaled_beside", "sources_of"]
 
 _CAMERA_PX = 240
+_PATCH_PX = 64
 Classify = Callable[[NDArray[np.uint8]], NDArray[np.int64]]
 
 
@@ -59,34 +63,35 @@ def scaled_beside(pictures: NDArray[np.uint8], backgrounds: NDArray[np.uint8], s
 
 def make_attack(
     spec: AttackSpec,
-    model: Callable[[Tensor], Tensor],
+    model: Model,
     classify: Classify,
     crafting: BenignPictures,
     test_images: BenignPictures,
     preprocessing: Preprocessing,
     *,
     attempts: int,
-    report: Callable[[int, float, float], None] | None = None,
+    report: Callable[[Step], None] | None = None,
 ) -> Attack:
     """Craft on `crafting`, try on those `test_images` that `classify` sees rightly without the patch.
 
-    `model` maps inputs to logits with Torch, `classify` pixels (N, 64, 64, 3) to labels: the product's own.
+    `model` is the classifier in Torch, `classify` pixels (N, 64, 64, 3) to labels: the product's own.
     """
     scenes = [p.subset(p.labels == BACKGROUND).pixels for p in (crafting, test_images)]
     own, others = sources_of(crafting, spec), sources_of(test_images, spec)
     learn, show = own.pixels, others.pixels
     if spec.place == "beside":
         learn, show = scaled_beside(learn, scenes[0], spec.seed), scaled_beside(show, scenes[1], spec.seed)
-    recipe = recipe_of(spec)
-    patch = craft_patch(model, _planes(learn), preprocessing, recipe, report=report)
+    pattern, schedule = recipe_of(spec)
+    mask, pictures = shape_mask("square", _PATCH_PX)[None], label_pictures(model, _planes(learn), preprocessing)
+    patch = craft_patterns(model, pictures, preprocessing, mask, pattern, schedule, report=report)[0]
     truth = others.labels
     right = np.flatnonzero(classify(show) == truth)
     chosen = right[np.random.default_rng(spec.seed).integers(len(right), size=attempts)]
-    places = draw_placements(attempts, recipe, torch.Generator().manual_seed(7000 + spec.seed))
+    generator = torch.Generator().manual_seed(7000 + spec.seed)
     shown = _planes(_enlarged(show[chosen])) if spec.film else _planes(show[chosen])
     ink = _printed(patch) if spec.film else patch
-    images, _ = apply_patch(shown, ink, shape_mask(recipe.shape, recipe.resolution), places)
-    pixels = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    images, _ = apply_patterns(shown, ink[None], mask, replace(pattern.placement, light=0.0), generator)
+    pixels = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
     if spec.film:
         pixels = _filmed(pixels, preprocessing, spec.seed)
     seen = classify(pixels)

@@ -7,7 +7,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from taintwatch_calibration.craft.patch import PatchRecipe
+from taintwatch_calibration.craft.engine import Schedule
+from taintwatch_calibration.craft.physical import Pattern
+from taintwatch_calibration.craft.placement import Placement
 
 __all__ = ["AttackSpec", "attack_specs", "recipe_of", "tuning_specs"]
 
@@ -51,20 +53,13 @@ class AttackSpec:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def recipe_of(spec: AttackSpec) -> PatchRecipe:
+def recipe_of(spec: AttackSpec) -> tuple[Pattern, Schedule]:
     """Return how the patch is crafted. Printed ones are crafted under changing light."""
     position = {"on": ON, "beside": BESIDE, "anywhere": None}[spec.place]
     turn = 20.0 if spec.place == "anywhere" else 8.0
-    return PatchRecipe(
-        spec.target,
-        (spec.size,),
-        iterations=spec.iterations,
-        rotation_degrees=turn,
-        position=position,
-        resolution=64,
-        light=0.25 if spec.film else 0.0,
-        seed=spec.seed,
-    )
+    placement = Placement((position,), (spec.size,), rotation_degrees=turn, light=0.25 if spec.film else 0.0)
+    schedule = Schedule(spec.iterations, 0.05, "adam", decay="none", box="sigmoid", seed=spec.seed)
+    return Pattern(spec.target, placement), schedule
 
 
 def attack_specs() -> tuple[AttackSpec, ...]:

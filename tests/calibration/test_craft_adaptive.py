@@ -9,8 +9,7 @@ import torch
 
 from taintwatch_calibration.craft.adaptive import against, binarised, evade_tight, high_rank_target
 from taintwatch_calibration.craft.materials import differentiable, load_classifier, read_pictures, to_pictures
-from taintwatch_calibration.craft.patch import normaliser
-from taintwatch_calibration.craft.physical import Shown
+from taintwatch_calibration.craft.physical import Shown, normaliser
 from taintwatch_models.calibration_file import Calibration, TightCalibration
 from taintwatch_models.detectors import tight_score
 from taintwatch_models.errors import UsageError

@@ -7,15 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from taintwatch_calibration.craft.patch import (
-    PatchRecipe,
-    PlacementBatch,
-    apply_patch,
-    craft_patch,
-    draw_placements,
-    normaliser,
-    shape_mask,
-)
+from taintwatch_calibration.craft.engine import Schedule, Step
+from taintwatch_calibration.craft.physical import Pattern, craft_patterns, label_pictures, normaliser
+from taintwatch_calibration.craft.placement import Placement, PlacementBatch, apply_patch, apply_patterns
+from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_models.preprocessing import Preprocessing
 
 
@@ -50,16 +45,21 @@ def test_a_circle_leaves_the_corners_free() -> None:
     assert abs(float(mask.mean()) - math.pi / 4) < 0.04
 
 
-def test_drawn_places_keep_the_patch_inside_the_picture() -> None:
-    places = draw_placements(500, PatchRecipe(0, (0.2, 0.4)), torch.Generator().manual_seed(0))
-    assert bool((places.x.abs() + places.size <= 1 + 1e-6).all())
-    assert set(places.size.tolist()) == {torch.tensor(0.2).item(), torch.tensor(0.4).item()}
+def test_a_patch_anywhere_lies_inside_the_picture_in_each_of_its_sizes() -> None:
+    pattern, mask = torch.ones(1, 3, 20, 20), torch.ones(1, 1, 20, 20)
+    placement = Placement(sizes=(0.2, 0.4), rotation_degrees=0.0)
+    _, covered = apply_patterns(torch.zeros(64, 3, 50, 50), pattern, mask, placement, torch.Generator().manual_seed(0))
+    areas = covered.sum((1, 2, 3)).round().tolist()
+    assert {round(area / 100) for area in areas} == {1, 4}  # 10 x 10 and 20 x 20 pixels, never cut off
 
 
 class Blueness(nn.Module):
     """Class 1 where there is more blue than red."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def maps(self, x: Tensor) -> Tensor:
+        return x
+
+    def head(self, x: Tensor) -> Tensor:
         means = x.mean((2, 3))
         return torch.stack([means[:, 0], means[:, 2]], 1) * 20
 
@@ -68,21 +68,25 @@ def test_crafting_finds_what_the_classifier_reacts_to_and_reports_on_the_way() -
     pixels = torch.rand(12, 3, 32, 32) * 0.3
     pixels[:, 0] += 0.4  # reddish: class 0
     preprocessing = Preprocessing((32, 32), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    told: list[tuple[int, float, float]] = []
-    recipe = PatchRecipe(1, (0.6,), iterations=60, batch=8, learning_rate=0.2, resolution=16)
-    patch = craft_patch(Blueness(), pixels, preprocessing, recipe, report=lambda *step: told.append(step))
+    told: list[Step] = []
+    pictures = label_pictures(Blueness(), pixels, preprocessing)
+    pattern, schedule = Pattern(1, Placement(sizes=(0.6,)), batch=8), Schedule(60, 0.2, "adam", box="sigmoid")
+    mask = shape_mask("square", 16)[None]
+    patch = craft_patterns(Blueness(), pictures, preprocessing, mask, pattern, schedule, report=told.append)[0]
+    assert pictures.own.tolist() == [0] * 12
     assert patch.shape == (3, 16, 16)
     assert float(patch.min()) >= 0
     assert float(patch.max()) <= 1
     assert float(patch[2].mean()) > float(patch[0].mean()) + 0.5
-    assert [step[0] for step in told] == list(range(1, 61))
-    assert told[-1][2] == 1.0
+    assert [step.iteration for step in told] == list(range(1, 61))
+    assert told[-1].success == 1.0
 
 
 def test_the_same_seed_crafts_the_same_patch() -> None:
     pixels = torch.rand(4, 3, 16, 16)
-    recipe = PatchRecipe(1, (0.5,), iterations=5, batch=4, resolution=8, seed=3)
-    first, second = (craft_patch(Blueness(), pixels, Preprocessing((16, 16)), recipe) for _ in range(2))
+    pattern, schedule, size = Pattern(1, Placement(sizes=(0.5,)), batch=4), Schedule(5, seed=3), Preprocessing((16, 16))
+    pictures, mask = label_pictures(Blueness(), pixels, size), shape_mask("square", 8)[None]
+    first, second = (craft_patterns(Blueness(), pictures, size, mask, pattern, schedule) for _ in range(2))
     assert torch.equal(first, second)
 
 

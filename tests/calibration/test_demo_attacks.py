@@ -13,30 +13,44 @@ from torch import Tensor, nn
 
 from taintwatch.demo.play import read_attack
 from taintwatch.demo.sign_scene import SignPlacement
-from taintwatch_calibration.craft.demo_attacks import PLANS, Measured, measure, scene_views, write_attack
+from taintwatch_calibration.craft.demo_attacks import PLANS, Measured, in_scene, measure, scene_pictures, write_attack
+from taintwatch_calibration.craft.engine import Schedule, Step
 from taintwatch_calibration.craft.materials import differentiable
-from taintwatch_calibration.craft.mounted import MountedRecipe, Views, craft_mounted
+from taintwatch_calibration.craft.physical import Pattern, Pictures, craft_patterns
+from taintwatch_calibration.craft.placement import PlacementBatch
+from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_models.bundled import bundled_radar
 from taintwatch_models.classifier import ModelCard, Rejected
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Frame, Prediction, read_only
 
 PLACEMENT = SignPlacement(14, 0.5, 0.5, 0.7, patch_x=0.5, patch_y=0.5, patch_side=0.4, motion=0.02)
-RECIPE = MountedRecipe(1, iterations=30, batch=4, learning_rate=0.3, resolution=8, blur=0.5)
+SCHEDULE = Schedule(30, 0.3, "adam", box="sigmoid")
+MASK = shape_mask("square", 8)[None]
 
 
 class Colours(nn.Module):
     """Label 0: mostly red; 1: mostly blue; 2: mostly green."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def maps(self, x: Tensor) -> Tensor:
+        return x
+
+    def head(self, x: Tensor) -> Tensor:
         means = x.mean((2, 3))
         return torch.stack([means[:, 0], means[:, 2], means[:, 1]], 1) * 20
 
 
-def views(count: int = 6) -> Views:
+def pictures(count: int = 6) -> Pictures:
     pixels = torch.rand(count, 3, 24, 24, generator=torch.Generator().manual_seed(1)) * 0.2
     pixels[:, 0] += 0.3
-    return Views(pixels, torch.zeros(count), torch.zeros(count), torch.full((count,), 0.6))
+    places = PlacementBatch(torch.zeros(count), torch.zeros(count), torch.full((count,), 0.6), torch.zeros(count))
+    return Pictures(pixels, torch.zeros(count, dtype=torch.long), places)
+
+
+def craft(pattern: Pattern, schedule: Schedule = SCHEDULE, steps: list[Step] | None = None) -> Tensor:
+    pattern = replace(pattern, batch=4)
+    report = None if steps is None else steps.append
+    return craft_patterns(Colours(), pictures(), Preprocessing((24, 24)), MASK, pattern, schedule, report=report)[0]
 
 
 def lead(patch: Tensor, target: int) -> float:
@@ -45,38 +59,35 @@ def lead(patch: Tensor, target: int) -> float:
 
 @pytest.mark.parametrize("target", [1, 2])
 def test_a_targeted_patch_takes_its_targets_colour(target: int) -> None:
-    told: list[tuple[int, float, float]] = []
-    recipe = replace(RECIPE, target=target)
-    patch = craft_mounted(Colours(), views(), 0, Preprocessing((24, 24)), recipe, report=lambda *s: told.append(s))
+    steps: list[Step] = []
+    patch = craft(in_scene(target), steps=steps)
     assert lead(patch, target) > 0.2
-    assert [step[0] for step in told] == list(range(1, 31))
-    assert told[-1][1] < told[0][1]
-    assert told[-1][2] == 1.0
+    assert [step.iteration for step in steps] == list(range(1, 31))
+    assert steps[-1].loss < steps[0].loss
+    assert steps[-1].success == 1.0
 
 
 def test_an_untargeted_patch_only_drives_the_right_label_away() -> None:
-    patch = craft_mounted(Colours(), views(), 0, Preprocessing((24, 24)), replace(RECIPE, target=None))
-    assert lead(patch, 0) < -0.1
+    assert lead(craft(in_scene(None)), 0) < -0.1
 
 
 def test_a_patch_stays_within_what_a_printer_is_trusted_with() -> None:
-    patch = craft_mounted(Colours(), views(), 0, Preprocessing((24, 24)), replace(RECIPE, ink=(0.2, 0.7)))
+    patch = craft(replace(in_scene(1), ink=(0.2, 0.7)))
     assert 0.2 <= float(patch.min()) < float(patch.max()) <= 0.7
 
 
 def test_the_same_seed_gives_the_same_patch_and_another_another() -> None:
-    first, again, other = (
-        craft_mounted(Colours(), views(), 0, Preprocessing((24, 24)), replace(RECIPE, seed=seed)) for seed in (1, 1, 2)
-    )
+    first, again, other = (craft(in_scene(1), replace(SCHEDULE, seed=seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_the_views_have_the_patch_where_the_scene_will_have_it() -> None:
-    found = scene_views(PLACEMENT, Preprocessing((64, 64)), range(2), 2)
+    found = scene_pictures(PLACEMENT, Preprocessing((64, 64)), range(2), 2)
     assert found.pixels.shape == (4, 3, 64, 64)
-    assert float(found.x.abs().max()) < 0.2
-    assert float(found.size.mean()) == pytest.approx(0.4 / (1 - 0.02) ** 2, rel=0.05)
+    assert found.places is not None
+    assert float(found.places.x.abs().max()) < 0.2
+    assert float(found.places.size.mean()) == pytest.approx(0.4 / (1 - 0.02) ** 2, rel=0.05)
     red = found.pixels[:, :, 28:36, 28:36].mean((2, 3))
     assert bool((red[:, 0] > red[:, 2]).all())  # the stop sign's middle, in RGB
 
@@ -126,7 +137,7 @@ def test_what_is_written_is_what_the_demo_reads(tmp_path: Path) -> None:
     assert (attack.name, attack.placement, attack.target, attack.success) == (
         "on-sign",
         PLACEMENT,
-        planned.recipe.target,
+        planned.pattern.target,
         0.91,
     )
     assert attack.model_hash == "ab" * 32

@@ -78,7 +78,8 @@ def test_the_torch_and_the_onnx_model_agree(pictures: BenignPictures) -> None:
     judge = Judge(radar)
     inputs = torch.from_numpy(judge.preprocessing.normalise(pictures.pixels))
     with torch.no_grad():
-        logits = differentiable(radar)(inputs)
+        model = differentiable(radar)
+        logits = model.head(model.maps(inputs))
     assert list(logits.argmax(1).numpy()) == list(judge(pictures.pixels)) == list(pictures.labels)
 
 
@@ -121,6 +122,6 @@ def test_the_curve_goes_from_nothing_to_everything() -> None:
 
 def test_a_printed_patch_is_crafted_under_changing_light() -> None:
     spec = AttackSpec("x", "anywhere", 0.4, None, 3, film=True)
-    assert recipe_of(spec).light > 0
-    assert recipe_of(replace(spec, film=False)).light == 0
-    assert recipe_of(spec).position is None
+    assert recipe_of(spec)[0].placement.light > 0
+    assert recipe_of(replace(spec, film=False))[0].placement.light == 0
+    assert recipe_of(spec)[0].placement.positions[0] is None

@@ -19,7 +19,7 @@ from torch import Tensor
 from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["Folder", "as_picture", "read_recipe", "whole"]
+__all__ = ["Folder", "as_picture", "read_recipe", "toml_of", "whole"]
 
 
 def whole(values: Tensor) -> Tensor:
@@ -67,10 +67,7 @@ class Folder:
 
     def recipe(self, tables: Mapping[str, Mapping[str, Any]]) -> Path:
         """Write recipe.toml from tables of plain values and dataclasses; None is left out."""
-        text = "# Made by `taintwatch craft`; see docs/crafting.md.\n"
-        for name, table in tables.items():
-            lines = (f"{key} = {_toml(value)}\n" for key, value in table.items() if value is not None)
-            text += f"\n[{name}]\n{''.join(lines)}"
+        text = "# Made by `taintwatch craft`; see docs/crafting.md.\n" + toml_of(tables)
         path = self.path / "recipe.toml"
         write_atomically(path, text.encode())
         return path
@@ -106,6 +103,15 @@ def read_recipe(folder: Path) -> dict[str, Any]:
             what = "is missing" if content is None else "is not the one that was crafted (its hash differs)"
             raise UsageError(f"{picture} {what}; craft again")
     return recipe
+
+
+def toml_of(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return tables of plain values and dataclasses as TOML; None is left out."""
+    text = ""
+    for name, table in tables.items():
+        lines = (f"{key} = {_toml(value)}\n" for key, value in table.items() if value is not None)
+        text += f"\n[{name}]\n{''.join(lines)}"
+    return text
 
 
 def _toml(value: Any) -> str:

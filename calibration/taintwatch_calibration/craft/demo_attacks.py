@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import cv2
@@ -22,8 +22,13 @@ from torch import Tensor
 from taintwatch.demo.play import ATTACK_NAMES
 from taintwatch.demo.sign_scene import SignPlacement, placed_scene
 from taintwatch.sources.scene import SceneSettings
+from taintwatch_calibration.camera_model.variation import CameraVariation
+from taintwatch_calibration.craft.attack_folder import toml_of
+from taintwatch_calibration.craft.engine import Schedule, Step
 from taintwatch_calibration.craft.materials import differentiable
-from taintwatch_calibration.craft.mounted import MountedRecipe, Views, craft_mounted
+from taintwatch_calibration.craft.physical import Pattern, Pictures, craft_patterns, plain_pattern
+from taintwatch_calibration.craft.placement import Placement, PlacementBatch
+from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.classifier import Classifier, Rejected
 from taintwatch_models.loading import ModelSettings, load_model, load_radar_file
@@ -33,7 +38,7 @@ from taintwatch_models.records import Frame
 from taintwatch_models.signs import SIGN_NAMES
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["PLANS", "Measured", "craft_attack", "main", "measure", "scene_views", "write_attack"]
+__all__ = ["PLANS", "Measured", "craft_attack", "main", "measure", "scene_pictures", "write_attack"]
 
 PRINTED_PX = 256  # side of the shipped picture
 TRAINING_SEEDS = range(1000, 1004)
@@ -47,19 +52,37 @@ class Planned:
 
     words: str
     placement: SignPlacement
-    recipe: MountedRecipe
+    pattern: Pattern
+    schedule: Schedule
+    resolution: int = 32
+    """Side of the crafted pattern, pixels; about what the classifier's input can resolve of it."""
 
+
+def in_scene(target: int | None) -> Pattern:
+    """Return a pattern for one place in a known scene; what varies is what the print and the camera will change.
+
+    The wanted label should lead by 14 logits: cross-entropy stops pulling long before print and camera are survived.
+    """
+    errors = Placement(rotation_degrees=5.0, shift=0.02, scale=0.06, light=0.1)
+    return Pattern(
+        target, errors, loss="lead", lead=14.0, smoothness=0.02, film=CameraVariation(0.2, 0.8, 0.02), ink=(0.06, 0.94)
+    )
+
+
+_ADAM = Schedule(step=0.06, rule="adam", box="sigmoid")
 
 PLANS: dict[str, Planned] = {
     "on-sign": Planned(
         "a patch stuck on the sign",
         SignPlacement(14, 0.5, 0.5, 0.74, patch_x=0.5, patch_y=0.61, patch_side=0.25),
-        MountedRecipe(target=7, iterations=160, batch=16),
+        in_scene(7),
+        dataclasses.replace(_ADAM, iterations=160),
     ),
     "beside": Planned(
         "a patch held beside the sign",
         SignPlacement(17, 0.305, 0.5, 0.48, patch_x=0.658, patch_y=0.5, patch_side=0.43, motion=0.03),
-        MountedRecipe(target=14, iterations=220, batch=16),
+        in_scene(14),
+        dataclasses.replace(_ADAM, iterations=220),
     ),
 }
 """Which sign, place, size and label: the best of a handful tried. docs/demo.md says which, and what that means."""
@@ -80,7 +103,7 @@ class Measured:
     """Share of the same frames without the patch in which the label is the sign's."""
 
 
-def scene_views(placement: SignPlacement, preprocessing: Preprocessing, seeds: range, each: int) -> Views:
+def scene_pictures(placement: SignPlacement, preprocessing: Preprocessing, seeds: range, each: int) -> Pictures:
     """Return `each` frames of the placement's scene for every seed, without the patch, and where it would be."""
     pixels, places = [], []
     for seed in seeds:
@@ -95,19 +118,19 @@ def scene_views(placement: SignPlacement, preprocessing: Preprocessing, seeds: r
     if preprocessing.order == "bgr":
         stack = stack.flip(1)
     x, y, size = (torch.tensor(column, dtype=torch.float32) for column in zip(*places, strict=True))
-    return Views(stack, x, y, size)
+    own = torch.full((len(stack),), placement.sign)
+    return Pictures(stack, own, PlacementBatch(x, y, size, torch.zeros_like(x)))
 
 
-def craft_attack(
-    radar: RadarFile, planned: Planned, report: Callable[[int, float, float], None] | None = None
-) -> NDArray[np.uint8]:
+def craft_attack(radar: RadarFile, planned: Planned, report: Callable[[Step], None] | None = None) -> NDArray[np.uint8]:
     """Craft one attack: (PRINTED_PX, PRINTED_PX, 3) uint8 blue-green-red."""
     preprocessing = radar.info.preprocessing
-    views = scene_views(planned.placement, preprocessing, TRAINING_SEEDS, 20)
-    patch = craft_mounted(
-        differentiable(radar), views, planned.placement.sign, preprocessing, planned.recipe, report=report
+    pictures = scene_pictures(planned.placement, preprocessing, TRAINING_SEEDS, 20)
+    mask = shape_mask("square", planned.resolution)[None]
+    model = differentiable(radar)
+    return _printed(
+        craft_patterns(model, pictures, preprocessing, mask, planned.pattern, planned.schedule, report=report)[0]
     )
-    return _printed(patch)
 
 
 def measure(
@@ -157,26 +180,21 @@ def write_attack(
         "sign_name": SIGN_NAMES[planned.placement.sign],
         "seen_as_name": (*SIGN_NAMES, "background")[measured.seen_as],
     }
-    if planned.recipe.target is not None:
-        attack["target"] = planned.recipe.target
-    camera = {"camera": "office", "training_seeds": list(TRAINING_SEEDS), "held_out_seeds": list(HELD_OUT_SEEDS)}
-    tables = {
+    if planned.pattern.target is not None:
+        attack["target"] = planned.pattern.target
+    made_with = {"camera": "office", "training_seeds": list(TRAINING_SEEDS), "held_out_seeds": list(HELD_OUT_SEEDS)}
+    tables: dict[str, dict[str, Any]] = {
         "attack": attack,
         "placement": dataclasses.asdict(planned.placement),
-        "recipe": {key: value for key, value in dataclasses.asdict(planned.recipe).items() if value is not None},
-        "measured": dataclasses.asdict(measured) | camera,
+        "pattern": plain_pattern(planned.pattern),
+        "schedule": dataclasses.asdict(planned.schedule),
+        "measured": dataclasses.asdict(measured) | made_with,
     }
-    text = "# Made by `python -m taintwatch_calibration.craft.demo_attacks`; see docs/demo.md.\n"
-    text += "".join(f"\n[{name}]\n{_toml(table)}" for name, table in tables.items())
+    text = "# Made by `python -m taintwatch_calibration.craft.demo_attacks`; see docs/demo.md.\n" + toml_of(tables)
     write_atomically(folder / f"{name}.png", content)
     recipe = folder / f"{name}.toml"
     write_atomically(recipe, text.encode())
     return recipe
-
-
-def _toml(table: dict[str, object]) -> str:
-    # JSON's strings, numbers and lists are TOML's too.
-    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
 
 
 def _printed(patch: Tensor) -> NDArray[np.uint8]:
@@ -201,12 +219,13 @@ def _input_place(
 
 def _craft_with_progress(name: str, radar: RadarFile, planned: Planned, console: Console) -> NDArray[np.uint8]:
     with Progress(console=console) as progress:
-        task = progress.add_task(f"{name}: looking at the scene", total=planned.recipe.iterations)
+        task = progress.add_task(f"{name}: looking at the scene", total=planned.schedule.iterations)
 
-        def told(step: int, loss: float, fooled: float) -> None:
-            progress.update(task, completed=step, description=f"{name}: loss {loss:6.2f}, {fooled:4.0%} fooled")
+        def shown(step: Step) -> None:
+            words = f"{name}: loss {step.loss:6.2f}, {step.success:4.0%} fooled"
+            progress.update(task, completed=step.iteration, description=words)
 
-        return craft_attack(radar, planned, told)
+        return craft_attack(radar, planned, shown)
 
 
 @click.command()
@@ -226,9 +245,11 @@ def main(out: Path, model: str | None, only: str | None, iterations: int | None,
     for name in ATTACK_NAMES if only is None else (only,):
         planned = PLANS[name]
         if iterations is not None:
-            planned = dataclasses.replace(planned, recipe=dataclasses.replace(planned.recipe, iterations=iterations))
+            planned = dataclasses.replace(
+                planned, schedule=dataclasses.replace(planned.schedule, iterations=iterations)
+            )
         picture = _craft_with_progress(name, radar, planned, console)
-        measured = measure(classifier, planned.placement, picture, planned.recipe.target, HELD_OUT_SEEDS)
+        measured = measure(classifier, planned.placement, picture, planned.pattern.target, HELD_OUT_SEEDS)
         recipe = write_attack(out, name, planned, radar.info.source_sha256, picture, measured)
         click.echo(
             f"{recipe}: fools {measured.success:.1%} of {measured.frames} frames, {measured.target:.1%} as meant"

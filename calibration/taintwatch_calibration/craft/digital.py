@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from taintwatch_calibration.craft.patch import normaliser
-from taintwatch_calibration.craft.physical import Model, Pictures
+from taintwatch_calibration.craft.physical import Model, Pictures, normaliser
 from taintwatch_models.errors import TaintwatchError, UsageError
 from taintwatch_models.preprocessing import Preprocessing
 

@@ -1,11 +1,11 @@
-"""The one loop of crafting: steps on values in [0, 1], with progress, checkpoints and a seed.
+"""The one loop of crafting: `torch.optim` on values in [0, 1], with progress, checkpoints and a seed.
 
 What differs from attack to attack is the objective: how the values meet the pictures, and what is minimised.
 """
 
 from __future__ import annotations
 
-import math
+import io
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor
 from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["Checkpoint", "Objective", "Outcome", "Schedule", "Step", "optimise"]
+__all__ = ["Checkpoint", "Objective", "Outcome", "Schedule", "SignMomentum", "Step", "optimise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,11 @@ class Schedule:
     momentum: float = 0.9
     decay: Literal["cosine", "none"] = "cosine"
     """`cosine`: down to a twentieth of the first step."""
+    box: Literal["clamp", "sigmoid"] = "clamp"
+    """How values stay in [0, 1]: cut off after each step, or as `sigmoid(2 h)` of the hidden values that are moved."""
     stop_at: float | None = None
-    """Stop once the mean success of the last ten steps reaches this."""
+    """Stop once the mean success of the last `stop_over` steps reaches this."""
+    stop_over: int = 10
     seed: int = 0
 
 
@@ -44,7 +47,7 @@ class Outcome:
     loss: Tensor
     """Scalar, with a gradient."""
     success: float
-    """Share of this step's pictures in which the attack succeeds."""
+    """Share of this step's pictures in which the attack succeeds (or any other figure in [0, 1] to stop at)."""
     pictures: Tensor | None = None
     """(B, 3, H, W), RGB in [0, 1]: what was shown to the classifier, for the preview."""
 
@@ -55,7 +58,7 @@ Objective = Callable[[Tensor, torch.Generator, float], Outcome]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """What is told after each step."""
+    """What is reported after each step."""
 
     iteration: int
     """1-based."""
@@ -67,12 +70,30 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where the state of a run is kept, so that an interrupted one goes on as if it had not been."""
+    """Where the state of a run is stored, so that an interrupted one goes on as if it had not been."""
 
     path: Path
     identity: str
     """Anything that tells this run from another: a checkpoint of another one is not taken."""
     every: int = 25
+
+
+class SignMomentum(torch.optim.Optimizer):
+    """Momentum iterative FGSM's step: each gradient over its mean absolute value, summed up; then only the sign."""
+
+    def __init__(self, parameters: list[Tensor], lr: float, momentum: float) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move every parameter by `lr` against the sign of its running sum of gradients."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                scaled = parameter.grad / parameter.grad.abs().mean().clamp_min(1e-20)
+                previous = self.state[parameter].get("momentum_buffer")
+                total = scaled if previous is None else group["momentum"] * previous + scaled
+                self.state[parameter]["momentum_buffer"] = total
+                parameter.sub_(group["lr"] * total.sign())
 
 
 def optimise(
@@ -85,97 +106,101 @@ def optimise(
 ) -> Tensor:
     """Minimise `objective` over values in [0, 1] of any shape, beginning at `start`; return them.
 
-    Raises `UsageError` where the checkpoint is another run's or cannot be read.
+    Values are returned as they were when success reached `stop_at`, else after the last step. Raises `UsageError`
+    where the checkpoint is another run's or cannot be read.
     """
-    state = _State.fresh(start, schedule)
+    run = _Run(start, schedule)
     if checkpoint is not None and checkpoint.path.is_file():
-        state.restore(checkpoint, schedule)
-    while state.iteration < schedule.iterations and not state.enough(schedule):
-        values = state.values.detach().requires_grad_(True)
-        outcome = objective(values, state.generator, state.iteration / schedule.iterations)
-        (gradient,) = torch.autograd.grad(outcome.loss, values)
-        state.move(gradient.nan_to_num(0.0), schedule)
-        state.recent = [*state.recent[-9:], outcome.success]
+        run.restore(checkpoint)
+    while run.iteration < schedule.iterations and not run.succeeded:
+        outcome = objective(run.values(), run.generator, run.iteration / schedule.iterations)
+        run.advance(outcome)
         if report is not None:
-            report(Step(state.iteration, float(outcome.loss.detach()), outcome.success, state.values, outcome.pictures))
-        if checkpoint is not None and state.iteration % checkpoint.every == 0:
-            state.keep(checkpoint, schedule)
-    return state.values
+            values = run.values().detach().clone()
+            report(Step(run.iteration, float(outcome.loss.detach()), outcome.success, values, outcome.pictures))
+        if checkpoint is not None and run.iteration % checkpoint.every == 0:
+            run.store(checkpoint)
+    return run.values().detach()
 
 
-@dataclass(eq=False)
-class _State:
+class _Run:
     """Everything that changes from step to step: the one place."""
 
-    values: Tensor
-    generator: torch.Generator
-    first: Tensor
-    """Momentum: the running sum (sign, sgd) or mean (adam) of gradients."""
-    second: Tensor
-    """Adam's running mean of squares."""
-    iteration: int
-    recent: list[float]
-
-    @classmethod
-    def fresh(cls, start: Callable[[torch.Generator], Tensor], schedule: Schedule) -> _State:
-        generator = torch.Generator().manual_seed(schedule.seed)
-        values = start(generator).detach().clone()
-        return cls(values, generator, torch.zeros_like(values), torch.zeros_like(values), 0, [])
-
-    def enough(self, schedule: Schedule) -> bool:
-        if schedule.stop_at is None or len(self.recent) < 10:
-            return False
-        return sum(self.recent) / len(self.recent) >= schedule.stop_at
-
-    def move(self, gradient: Tensor, schedule: Schedule) -> None:
-        """One step down, back into [0, 1]."""
-        share = self.iteration / schedule.iterations
-        scale = 0.05 + 0.95 * (1 + math.cos(math.pi * share)) / 2 if schedule.decay == "cosine" else 1.0
-        self.iteration += 1
-        if schedule.rule == "adam":
-            self.first = schedule.momentum * self.first + (1 - schedule.momentum) * gradient
-            self.second = 0.999 * self.second + 0.001 * gradient.square()
-            mean = self.first / (1 - schedule.momentum**self.iteration)
-            step = mean / ((self.second / (1 - 0.999**self.iteration)).sqrt() + 1e-12)
-        else:
-            size = gradient.abs().mean().clamp_min(1e-20) if schedule.rule == "sign" else 1.0
-            self.first = schedule.momentum * self.first + gradient / size
-            step = self.first.sign() if schedule.rule == "sign" else self.first
-        self.values = (self.values - schedule.step * scale * step).clamp(0, 1)
-
-    def keep(self, checkpoint: Checkpoint, schedule: Schedule) -> None:
-        import io
-
-        stream = io.BytesIO()
-        torch.save(
-            {
-                "run": _run(checkpoint, schedule),
-                "values": self.values.cpu(),
-                "first": self.first.cpu(),
-                "second": self.second.cpu(),
-                "generator": self.generator.get_state(),
-                "iteration": self.iteration,
-                "recent": self.recent,
-            },
-            stream,
+    def __init__(self, start: Callable[[torch.Generator], Tensor], schedule: Schedule) -> None:
+        self._schedule = schedule
+        self.generator = torch.Generator().manual_seed(schedule.seed)
+        first = start(self.generator).detach().clone()
+        if schedule.box == "sigmoid":  # begins away from 0 and 1, where a sigmoid has no slope
+            first = torch.logit(0.1 + 0.8 * first) / 2
+        self._moved = first.requires_grad_(True)
+        self._optimiser = _optimiser(self._moved, schedule)
+        share = 0.05 if schedule.decay == "cosine" else 1.0
+        self._pace = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self._optimiser, max(1, schedule.iterations), schedule.step * share
         )
+        self.iteration = 0
+        self._recent: list[float] = []
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the last steps' success is enough."""
+        schedule = self._schedule
+        if schedule.stop_at is None or len(self._recent) < schedule.stop_over:
+            return False
+        return sum(self._recent) / len(self._recent) >= schedule.stop_at
+
+    def values(self) -> Tensor:
+        """Return the values in [0, 1]; their gradient reaches what is moved."""
+        return torch.sigmoid(2 * self._moved) if self._schedule.box == "sigmoid" else self._moved
+
+    def advance(self, outcome: Outcome) -> None:
+        """Take one step down, unless what was just measured is enough."""
+        self.iteration += 1
+        self._recent = [*self._recent[1 - self._schedule.stop_over :], outcome.success]
+        if len(self._recent) > self._schedule.stop_over:
+            self._recent = self._recent[-self._schedule.stop_over :]
+        if self.succeeded:
+            return
+        (gradient,) = torch.autograd.grad(outcome.loss, self._moved)
+        self._moved.grad = gradient.nan_to_num(0.0)
+        self._optimiser.step()
+        self._pace.step()
+        if self._schedule.box == "clamp":
+            self._moved.data.clamp_(0, 1)
+
+    def store(self, checkpoint: Checkpoint) -> None:
+        stream = io.BytesIO()
+        state = {
+            "run": self._identity(checkpoint), "moved": self._moved.detach().cpu(),
+            "optimiser": self._optimiser.state_dict(), "pace": self._pace.state_dict(),
+            "generator": self.generator.get_state(), "iteration": self.iteration, "recent": self._recent,
+        }  # fmt: skip
+        torch.save(state, stream)
         checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(checkpoint.path, stream.getvalue())
 
-    def restore(self, checkpoint: Checkpoint, schedule: Schedule) -> None:
+    def restore(self, checkpoint: Checkpoint) -> None:
         try:
-            kept: dict[str, Any] = torch.load(checkpoint.path, weights_only=True)
+            state: dict[str, Any] = torch.load(checkpoint.path, weights_only=True)
         except Exception as error:  # torch raises many kinds
             raise UsageError(f"{checkpoint.path}: not a readable checkpoint; delete it to start anew") from error
-        if kept.get("run") != _run(checkpoint, schedule) or kept["values"].shape != self.values.shape:
+        if state.get("run") != self._identity(checkpoint) or state["moved"].shape != self._moved.shape:
             raise UsageError(
                 f"{checkpoint.path}: belongs to a run with other settings; delete it, or choose another --out"
             )
-        device = self.values.device
-        self.values, self.first, self.second = (kept[name].to(device) for name in ("values", "first", "second"))
-        self.generator.set_state(kept["generator"])
-        self.iteration, self.recent = kept["iteration"], kept["recent"]
+        self._moved.data.copy_(state["moved"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._pace.load_state_dict(state["pace"])
+        self.generator.set_state(state["generator"])
+        self.iteration, self._recent = state["iteration"], state["recent"]
+
+    def _identity(self, checkpoint: Checkpoint) -> str:
+        return f"{checkpoint.identity} {sorted(asdict(self._schedule).items())}"
 
 
-def _run(checkpoint: Checkpoint, schedule: Schedule) -> str:
-    return f"{checkpoint.identity} {sorted(asdict(schedule).items())}"
+def _optimiser(values: Tensor, schedule: Schedule) -> torch.optim.Optimizer:
+    if schedule.rule == "adam":
+        return torch.optim.Adam([values], lr=schedule.step, betas=(schedule.momentum, 0.999), eps=1e-12)
+    if schedule.rule == "sgd":
+        return torch.optim.SGD([values], lr=schedule.step, momentum=schedule.momentum)
+    return SignMomentum([values], schedule.step, schedule.momentum)

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from taintwatch.sources.colour_profile import ColourProfile
 from taintwatch_calibration.camera_model.variation import CameraVariation, printed, simulate_camera
-from taintwatch_calibration.craft.engine import Outcome
-from taintwatch_calibration.craft.losses import CLASSIFIED, DEFAULT_PALETTE, non_printability, total_variation
-from taintwatch_calibration.craft.patch import normaliser
-from taintwatch_calibration.craft.placement import Placement, apply_patterns
+from taintwatch_calibration.craft.engine import Checkpoint, Outcome, Schedule, Step, optimise
+from taintwatch_calibration.craft.losses import CLASSIFIED, DEFAULT_PALETTE, lead, non_printability, total_variation
+from taintwatch_calibration.craft.placement import Placement, PlacementBatch, apply_patterns
 from taintwatch_models.errors import UsageError
 from taintwatch_models.preprocessing import Preprocessing
 
-__all__ = ["DetectorLoss", "Model", "Pattern", "PhysicalObjective", "Pictures", "Shown", "start_values", "succeeds"]
+__all__ = [
+    "DetectorLoss",
+    "Model",
+    "Pattern",
+    "PhysicalObjective",
+    "Pictures",
+    "Shown",
+    "craft_patterns",
+    "label_pictures",
+    "normaliser",
+    "plain_pattern",
+    "start_values",
+    "succeeds",
+]
 
 
 class Model(Protocol):
@@ -37,6 +49,8 @@ class Pictures:
     """(N, 3, H, W), RGB in [0, 1], as the classifier sees them."""
     own: Tensor
     """(N,): the label that the classifier gives each without the attack."""
+    places: PlacementBatch | None = None
+    """Where the pattern lies in each, for pictures of one known scene; None: as the pattern's placement says."""
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -73,6 +87,8 @@ class Pattern:
     """Pictures in each step."""
     loss: str = "softmax"
     """One of `CLASSIFIED`."""
+    lead: float = 5.0
+    """Logits by which the wanted label should lead before the loss `lead` is content."""
     smoothness: float = 0.0
     """Weight of the total variation."""
     printability: float = 0.0
@@ -93,6 +109,11 @@ class Pattern:
             raise UsageError(f"a step needs at least 1 picture, not {self.batch}")
         if self.loss not in CLASSIFIED:
             raise UsageError(f"there is no loss {self.loss!r}; choose one of {', '.join(CLASSIFIED)}")
+
+    def inked(self, values: Tensor) -> Tensor:
+        """Return values in [0, 1] as the colours that are sent to the printer."""
+        low, high = self.ink
+        return low + (high - low) * values
 
 
 def succeeds(label: Tensor, own: Tensor, target: int | None) -> Tensor:
@@ -134,25 +155,32 @@ class PhysicalObjective:
         rows = rows.to(self._pictures.pixels.device)
         own = self._pictures.own[rows]
         target = None if pattern.target is None else torch.full_like(own, pattern.target)
-        shown, covered = self.show(self._pictures.pixels[rows], values, generator)
+        known = None if self._pictures.places is None else self._pictures.places.rows(rows.cpu())
+        shown, covered = self.show(self._pictures.pixels[rows], values, generator, known)
         inputs = self._normalise(shown)
         maps = self._model.maps(inputs)
         logits = self._model.head(maps)
-        loss = CLASSIFIED[pattern.loss](logits, own, target).mean() + self._printing(values)
+        loss = self._classified(logits, own, target).mean() + self._printing(values)
         if self._detector is not None:
             loss = loss + self._detector(Shown(inputs, maps, logits, own, target, covered, progress))
         success = succeeds(logits.argmax(1), own, pattern.target).float().mean()
         return Outcome(loss, float(success), shown.detach())
 
-    def show(self, pixels: Tensor, values: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def show(
+        self, pixels: Tensor, values: Tensor, generator: torch.Generator, known: PlacementBatch | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return pictures (B, 3, H, W) with the attack on them, as filmed, and what it covers, (B, 1, H, W)."""
         pattern = self._pattern
-        low, high = pattern.ink
-        colours = low + (high - low) * values
+        colours = pattern.inked(values)
         if pattern.profile is not None:
             colours = printed(colours, pattern.profile)
-        shown, covered = apply_patterns(pixels, colours, self._masks, pattern.placement, generator)
+        shown, covered = apply_patterns(pixels, colours, self._masks, pattern.placement, generator, known)
         return (shown if pattern.film is None else simulate_camera(shown, pattern.film, generator)), covered
+
+    def _classified(self, logits: Tensor, own: Tensor, target: Tensor | None) -> Tensor:
+        if self._pattern.loss == "lead":
+            return lead(logits, own, target, enough=self._pattern.lead)
+        return CLASSIFIED[self._pattern.loss](logits, own, target)
 
     def _printing(self, values: Tensor) -> Tensor:
         pattern, cost = self._pattern, values.new_zeros(())
@@ -162,3 +190,54 @@ class PhysicalObjective:
             score = non_printability(values, self._palette, self._masks, rule=pattern.nps_rule)
             cost = cost + pattern.printability * score
         return cost
+
+
+def craft_patterns(
+    model: Model,
+    pictures: Pictures,
+    preprocessing: Preprocessing,
+    masks: Tensor,
+    pattern: Pattern,
+    schedule: Schedule,
+    *,
+    report: Callable[[Step], None] | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Tensor:
+    """Craft patterns for masks (P, 1, h, w) with no detector in the loss; return their colours (P, 3, h, w) in [0, 1].
+
+    Raises `UsageError` as `PhysicalObjective` and `optimise` do.
+    """
+    objective = PhysicalObjective(model, pictures, preprocessing, masks, pattern)
+    values = optimise(objective, start_values(masks.to(pictures.pixels.device)), schedule, report=report,
+                      checkpoint=checkpoint)  # fmt: skip
+    return pattern.inked(values)
+
+
+@torch.no_grad()
+def label_pictures(model: Model, pixels: Tensor, preprocessing: Preprocessing) -> Pictures:
+    """Return pictures (N, 3, H, W), RGB in [0, 1], with the labels that `model` itself gives them."""
+    normalise = normaliser(preprocessing, pixels.device)
+    own = [model.head(model.maps(normalise(chunk))).argmax(1) for chunk in torch.split(pixels, 32)]
+    return Pictures(pixels, torch.cat(own))
+
+
+def normaliser(preprocessing: Preprocessing, device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor]:
+    """Return the map from RGB in [0, 1], (B, 3, H, W), to the model's inputs."""
+    mean = torch.tensor(preprocessing.mean, device=device).view(3, 1, 1)
+    std = torch.tensor(preprocessing.std, device=device).view(3, 1, 1)
+    gain = 255.0 / preprocessing.scale
+    swap = preprocessing.order == "bgr"
+
+    def normalise(rgb: Tensor) -> Tensor:
+        return ((rgb.flip(1) if swap else rgb) * gain - mean) / std
+
+    return normalise
+
+
+def plain_pattern(pattern: Pattern) -> dict[str, Any]:
+    """Return the pattern's settings for a recipe, the colour profile by its name."""
+    table = {field.name: getattr(pattern, field.name) for field in fields(pattern)}
+    table["profile"] = None if pattern.profile is None else pattern.profile.name
+    if not pattern.printability:
+        del table["palette"]
+    return table

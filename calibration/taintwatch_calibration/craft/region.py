@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from taintwatch_calibration.craft.engine import Outcome, Schedule, Step, optimise
-from taintwatch_calibration.craft.patch import normaliser
-from taintwatch_calibration.craft.physical import Model, Pictures
+from taintwatch_calibration.craft.physical import Model, Pictures, normaliser
 from taintwatch_models.errors import UsageError
 from taintwatch_models.preprocessing import Preprocessing
 

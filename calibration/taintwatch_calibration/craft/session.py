@@ -27,8 +27,14 @@ from taintwatch_calibration.craft.materials import (
     to_pictures,
 )
 from taintwatch_calibration.craft.measure import Measured, held_apart, measure
-from taintwatch_calibration.craft.patch import normaliser
-from taintwatch_calibration.craft.physical import Pattern, PhysicalObjective, Pictures, start_values
+from taintwatch_calibration.craft.physical import (
+    Pattern,
+    PhysicalObjective,
+    Pictures,
+    normaliser,
+    plain_pattern,
+    start_values,
+)
 from taintwatch_calibration.craft.watch import watched
 from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
 from taintwatch_models.errors import UsageError
@@ -180,15 +186,14 @@ def craft_physical(
     files = []
     for index, (colours, mask) in enumerate(zip(values.cpu(), masks.cpu(), strict=True)):
         suffix = "" if len(masks) == 1 else f"_{index + 1}"
-        inked = pattern.ink[0] + (pattern.ink[1] - pattern.ink[0]) * colours
-        rgba = torch.cat([inked.flip(0), mask]).mul(255).round().byte().permute(1, 2, 0).numpy()
+        rgba = torch.cat([pattern.inked(colours).flip(0), mask]).mul(255).round().byte().permute(1, 2, 0).numpy()
         files += [session.folder.picture(f"pattern{suffix}.png", rgba)]
         files += [session.folder.picture(f"mask{suffix}.png", as_picture(mask))]
     session.folder.recipe(
         {
             "attack": {"kind": kind, "words": KINDS[kind].words, "adaptive": adaptive},
             **session.tables(),
-            "pattern": _plain(pattern),
+            "pattern": plain_pattern(pattern),
             "schedule": dataclasses.asdict(schedule),
             "files": {"pictures": files},
             "measured": dataclasses.asdict(measured),
@@ -196,12 +201,3 @@ def craft_physical(
     )
     session.folder.finish()
     return session.summary(kind, measured, files=[file["file"] for file in files])
-
-
-def _plain(pattern: Pattern) -> dict[str, Any]:
-    """Return the pattern's settings for the recipe, the profile by its name."""
-    table = {field.name: getattr(pattern, field.name) for field in dataclasses.fields(pattern)}
-    table["profile"] = None if pattern.profile is None else pattern.profile.name
-    if not pattern.printability:
-        del table["palette"]
-    return table

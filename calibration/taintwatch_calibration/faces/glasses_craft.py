@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from taintwatch_calibration.craft.engine import Outcome, Schedule, Step, optimise
 from taintwatch_calibration.craft.losses import DEFAULT_PALETTE, non_printability, total_variation, wrong_or_wanted
 from taintwatch_calibration.faces.glasses_shape import GlassesShape
 from taintwatch_calibration.faces.worn import PATTERN_SCALE, PoseLimits, draw_poses, pattern_size, still, wear
@@ -78,37 +79,53 @@ def craft_glasses(
 ) -> Crafted:
     """Craft with Adam. `model` maps RGB in [0, 1], (B, 3, H, W), to logits; `colours` is what prints, RGB in [0, 1].
 
-    `report` is told the iteration and the probability reached.
+    `report` gets the iteration and the probability reached in it.
     """
-    palette = torch.tensor(colours)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    start = torch.rand(3, *pattern_size(shape), generator=generator)
-    hidden = (start * 0.5).requires_grad_(True)
-    optimiser = torch.optim.Adam([hidden], lr=recipe.learning_rate)
-    inside = torch.from_numpy(shape.mask(PATTERN_SCALE) > 0).float()[None]  # (1, rows, columns)
-    own = torch.full((len(photos.pixels),), photos.label)
-    target = None if recipe.target is None else torch.full_like(own, recipe.target)
-    probability, iteration = 0.0, 0
-    for iteration in range(1, recipe.iterations + 1):
-        pattern = torch.sigmoid(2 * hidden)
-        poses = draw_poses(len(photos.pixels), recipe.limits, generator)
-        worn, _ = wear(photos.pixels, photos.eyes, pattern, shape, poses)
-        logits = model(worn)
-        loss = wrong_or_wanted(logits, own, target).mean() + recipe.smoothness * total_variation(pattern, inside)
-        if recipe.printability:
-            loss = loss + recipe.printability * non_printability(pattern, palette, inside)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        if _probability(logits.detach(), photos.label, recipe.target) >= recipe.stop_probability - _NEAR:
-            probability = _as_worn(model, photos, torch.sigmoid(2 * hidden).detach(), shape, recipe.target)
-            if report is not None:
-                report(iteration, probability)
-            if probability >= recipe.stop_probability:
-                break
-    pattern = torch.sigmoid(2 * hidden).detach()
+    objective = _Worn(model, photos, shape, recipe, torch.tensor(colours))
+    schedule = Schedule(
+        recipe.iterations, recipe.learning_rate, "adam", decay="none", box="sigmoid",
+        stop_at=recipe.stop_probability, stop_over=1, seed=recipe.seed,
+    )  # fmt: skip
+    steps = 0
+
+    def reported(step: Step) -> None:
+        nonlocal steps
+        steps = step.iteration
+        if report is not None:
+            report(step.iteration, step.success)
+
+    size = pattern_size(shape)
+    pattern = optimise(objective, lambda generator: torch.rand(3, *size, generator=generator), schedule,
+                       report=reported)  # fmt: skip
     probability = _as_worn(model, photos, pattern, shape, recipe.target)
-    return Crafted(pattern, iteration, probability, probability >= recipe.stop_probability)
+    return Crafted(pattern, steps, probability, probability >= recipe.stop_probability)
+
+
+class _Worn:
+    """From a pattern (3, rows, columns) to the loss over all photographs with the glasses on; success: probability."""
+
+    def __init__(
+        self, model: Callable[[Tensor], Tensor], photos: Photos, shape: GlassesShape, recipe: GlassesRecipe,
+        palette: Tensor,
+    ) -> None:  # fmt: skip
+        self._model, self._photos, self._shape, self._recipe, self._palette = model, photos, shape, recipe, palette
+        self._inside = torch.from_numpy(shape.mask(PATTERN_SCALE) > 0).float()[None]  # (1, rows, columns)
+        self._own = torch.full((len(photos.pixels),), photos.label)
+        self._target = None if recipe.target is None else torch.full_like(self._own, recipe.target)
+
+    def __call__(self, pattern: Tensor, generator: torch.Generator, progress: float) -> Outcome:
+        recipe, photos = self._recipe, self._photos
+        poses = draw_poses(len(photos.pixels), recipe.limits, generator)
+        worn, _ = wear(photos.pixels, photos.eyes, pattern, self._shape, poses)
+        logits = self._model(worn)
+        loss = wrong_or_wanted(logits, self._own, self._target).mean()
+        loss = loss + recipe.smoothness * total_variation(pattern, self._inside)
+        if recipe.printability:
+            loss = loss + recipe.printability * non_printability(pattern, self._palette, self._inside)
+        probability = _probability(logits.detach(), photos.label, recipe.target)
+        if probability >= recipe.stop_probability - _NEAR:
+            probability = _as_worn(self._model, photos, pattern.detach(), self._shape, recipe.target)
+        return Outcome(loss, min(probability, 1.0), worn.detach())
 
 
 @torch.no_grad()
