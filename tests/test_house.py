@@ -28,7 +28,7 @@ SWALLOWS = {
     "daemon/taintwatch/alerts/replay_server.py",  # hands whatever happened over to the thread that made it
     "daemon/taintwatch/sources/webcam.py",  # hands whatever happened over to the thread that asked
     "daemon/taintwatch/cli/main.py",  # the program's last resort
-    "daemon/taintwatch/doctor_onnx.py",  # a provider fails in its own ways, and that is what is looked for
+    "daemon/taintwatch/doctor.py",  # a provider fails in its own ways, and that is what is looked for
 }
 LONGEST_FILE = 300  # lines; beyond that a file is two
 

@@ -18,7 +18,8 @@ from taintwatch.alerts.security import LoopbackOnly, Security
 from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.config.digest import config_hash
-from taintwatch.config.sections import CameraSection, Config, EvidenceSection, VoteSection
+from taintwatch.config.outputs import EvidenceSection
+from taintwatch.config.sections import CameraSection, Config, VoteSection
 from taintwatch.deadlines import Deadlines
 from taintwatch.evidence.evidence import Evidence, EvidenceSettings
 from taintwatch.evidence.reader import AlertReader

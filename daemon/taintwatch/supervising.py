@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taintwatch.cameras.camera_status import CameraState, CameraStatus
-from taintwatch.config.sections import MetricsSection
+from taintwatch.config.outputs import MetricsSection
 from taintwatch.pipeline import Step
 from taintwatch.records import Alert
 from taintwatch.runtime import Runtime

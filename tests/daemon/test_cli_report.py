@@ -7,9 +7,15 @@ import json
 from dataclasses import replace
 
 from taintwatch.cameras.camera_status import CameraState, CameraStatus
-from taintwatch.cli.extent import Extent, clock_time
-from taintwatch.cli.report_human import HumanReporter, alert_line, progress_line, summary_line
-from taintwatch.cli.report_json import JsonReporter
+from taintwatch.cli.output import (
+    Extent,
+    HumanReporter,
+    JsonReporter,
+    alert_line,
+    clock_time,
+    progress_line,
+    summary_line,
+)
 from taintwatch.records import Alert, AlertState
 from taintwatch.status import Ending, RunStatus, Summary
 from taintwatch_models.records import Region

@@ -46,7 +46,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Config, dict[str, Any]]]:
     """Stand in for the run itself: keep what it was asked to do. There is a webcam, as far as the flags can tell."""
     monkeypatch.setattr("taintwatch.sources.factory.require_source", lambda *about: None)
     calls: list[tuple[Config, dict[str, Any]]] = []
-    monkeypatch.setattr("taintwatch.cli.running.run_config", lambda config, **how: calls.append((config, how)))
+    monkeypatch.setattr("taintwatch.cli.launcher.run_config", lambda config, **how: calls.append((config, how)))
     return calls
 
 

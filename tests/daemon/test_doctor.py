@@ -17,8 +17,8 @@ from taintwatch.doctor import (
     check_package,
     check_port,
     check_python,
+    provider_checks,
 )
-from taintwatch.doctor_onnx import provider_checks
 from tests.ports import free_port
 
 

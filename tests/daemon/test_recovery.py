@@ -18,7 +18,8 @@ from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.cameras.pacing import Backoff
 from taintwatch.config.load import parse_config
-from taintwatch.config.sections import Config, PublishSection
+from taintwatch.config.outputs import PublishSection
+from taintwatch.config.sections import Config
 from taintwatch.records import Alert, AlertState
 from taintwatch.recovery import FAILURES, RecoveringClassifier
 from taintwatch.runtime import DetectionStack, Runtime

@@ -14,8 +14,7 @@ from taintwatch.alerts.publisher import Publisher
 from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.cameras.camera_status import CameraStatus
-from taintwatch.config.sections import Config
-from taintwatch.config.speed import LimitsSection
+from taintwatch.config.sections import Config, LimitsSection
 from taintwatch.records import Alert, AlertState
 from taintwatch.runtime import DetectionStack, Runtime
 from taintwatch.service import Service

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from taintwatch.cli.service import service_group
-from taintwatch.units.check import verify
-from taintwatch.units.place import Standing, place, standing
-from taintwatch.units.render import DROP_INS, SYSUSERS, UNIT_FOLDER, every_file, render, templates_folder
+from taintwatch.units.installation import Standing, place, standing
+from taintwatch.units.systemctl import verify
+from taintwatch.units.templates import DROP_INS, SYSUSERS, UNIT_FOLDER, every_file, render, templates_folder
 from taintwatch_models.errors import TaintwatchError, UsageError
 
 PROGRAM = Path("/bin/true")  # any program that a service could see; these tests never start one
@@ -186,7 +186,7 @@ def test_a_program_whose_python_the_service_would_not_see_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, program = tmp_path / "home", tmp_path / "taintwatch"
-    monkeypatch.setattr("taintwatch.units.render.HIDDEN", (str(home),))
+    monkeypatch.setattr("taintwatch.units.templates.HIDDEN", (str(home),))
     home.mkdir()
     (home / "python3").touch()
     (tmp_path / "python3").symlink_to(home / "python3")  # as in a virtual environment

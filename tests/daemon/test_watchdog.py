@@ -17,8 +17,7 @@ from taintwatch.alerts.publisher import Publisher
 from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.cameras.pacing import Backoff
-from taintwatch.config.sections import Config
-from taintwatch.config.speed import LimitsSection
+from taintwatch.config.sections import Config, LimitsSection
 from taintwatch.deadlines import Deadline, Deadlines
 from taintwatch.runtime import DetectionStack, Runtime
 from taintwatch.service import Service

@@ -52,10 +52,10 @@ def demo(
     Everything but the scene is what `taintwatch run` uses: classifier, detectors, vote, publisher, a subscriber. Exit
     status 0 only if every attack was alerted within 10 frames, cleared once the patch had left, and nothing else was.
     """
-    from taintwatch.cli.running import stop_on_signals
     from taintwatch.demo.screen import Screen
     from taintwatch.demo.show import demo_config, perform
     from taintwatch.logs import set_up_logging
+    from taintwatch.process import stop_on_signals
 
     set_up_logging(as_json=False, level=logging.ERROR if as_json else logging.WARNING)
     if camera is None:

@@ -83,7 +83,7 @@ def run(
     folder, or `sim:...` (`sim:` alone plays the scene of `taintwatch demo`). Flags override the configuration;
     `--source` replaces its cameras. Without either it watches webcam 0 with the bundled model.
     """
-    from taintwatch.cli.running import run_config
+    from taintwatch.cli.launcher import run_config
     from taintwatch.config.lines import KeyPath
     from taintwatch.config.load import load_config
 

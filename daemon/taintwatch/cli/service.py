@@ -35,9 +35,9 @@ def install(root: Path, dry_run: bool, drop_ins: tuple[str, ...], program: Path 
 
     Installing again brings them up to date; drop-ins that are not named any more are removed.
     """
-    from taintwatch.units.check import run_systemctl, verify
-    from taintwatch.units.place import Standing, place, standing
-    from taintwatch.units.render import every_file, render
+    from taintwatch.units.installation import Standing, place, standing
+    from taintwatch.units.systemctl import run_systemctl, verify
+    from taintwatch.units.templates import every_file, render
 
     files = render(_this_program() if program is None else program, sorted(set(drop_ins)))
     if not verify(files):
@@ -62,9 +62,9 @@ def install(root: Path, dry_run: bool, drop_ins: tuple[str, ...], program: Path 
 @DRY
 def uninstall(root: Path, dry_run: bool) -> None:
     """Stop the service and remove its unit files. Configuration, keys and evidence stay."""
-    from taintwatch.units.check import run_systemctl
-    from taintwatch.units.place import remove
-    from taintwatch.units.render import every_file
+    from taintwatch.units.installation import remove
+    from taintwatch.units.systemctl import run_systemctl
+    from taintwatch.units.templates import every_file
     from taintwatch_models.errors import TaintwatchError
 
     there = [path for path in every_file() if (root / path).is_file()]
@@ -95,9 +95,9 @@ def status(root: Path, instance: str | None, as_json: bool, program: Path | None
 
     With another --root: 1 unless the unit files are as they should be.
     """
-    from taintwatch.units.check import service_state
-    from taintwatch.units.place import Standing, standing
-    from taintwatch.units.render import DROP_INS, UNIT_FOLDER, render
+    from taintwatch.units.installation import Standing, standing
+    from taintwatch.units.systemctl import service_state
+    from taintwatch.units.templates import DROP_INS, UNIT_FOLDER, render
 
     unit = "taintwatch.service" if instance is None else f"taintwatch@{instance}.service"
     used = [name for name in DROP_INS if (root / UNIT_FOLDER / f"taintwatch.service.d/{name}.conf").is_file()]

@@ -8,21 +8,19 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from taintwatch.config.faces import FacesSection
+from taintwatch.config.outputs import CurveSection, EvidenceSection, MetricsSection, PublishSection, WebSection
 from taintwatch.config.sections import (
     CameraSection,
     Config,
-    CurveSection,
     DetectSection,
-    EvidenceSection,
+    FacesSection,
+    FootageSection,
+    GateSection,
+    GpuSection,
     LimitsSection,
-    MetricsSection,
     ModelSection,
-    PublishSection,
     VoteSection,
-    WebSection,
 )
-from taintwatch.config.speed import FootageSection, GateSection, GpuSection
 
 __all__ = ["TABLES", "example_toml"]
 

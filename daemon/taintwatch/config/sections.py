@@ -6,9 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from taintwatch.config.faces import FacesSection
-from taintwatch.config.fields import Name, Seconds, Section, Text, Texts
-from taintwatch.config.speed import FootageSection, GateSection, GpuSection, LimitsSection
+from taintwatch.config.fields import Count, Name, Seconds, Section, Text, Texts
+from taintwatch.config.outputs import EvidenceSection, MetricsSection, PublishSection, WebSection
 from taintwatch.vote.hold import Hold
 from taintwatch.vote.settings import policy_from_settings
 from taintwatch_models.errors import ConfigError
@@ -16,16 +15,14 @@ from taintwatch_models.errors import ConfigError
 __all__ = [
     "CameraSection",
     "Config",
-    "CurveSection",
     "DetectSection",
-    "EvidenceSection",
+    "FacesSection",
+    "FootageSection",
+    "GateSection",
+    "GpuSection",
     "LimitsSection",
-    "MetricsSection",
     "ModelSection",
-    "Name",
-    "PublishSection",
     "VoteSection",
-    "WebSection",
 ]
 
 
@@ -150,104 +147,66 @@ class VoteSection(Section):
         return self.model_dump(exclude=shared, exclude_none=True)
 
 
-class CurveSection(Section):
-    """Encryption of what is published, for listed clients only; without it only this machine may listen."""
+class FacesSection(Section):
+    """How faces are looked for, and whether people are named. It counts where the detector `face` judges."""
 
-    key: Text | None = Field(
-        default=None,
-        description="The daemon's .key_secret file; a bare name is also looked for in systemd's credentials.",
+    finder: Text | None = Field(default=None, description="YuNet's ONNX file; none: OpenCV's Haar cascades.")
+    smallest: Annotated[float, Field(ge=0.02, le=1)] = Field(
+        default=0.1, description="Least width of a face, as a share of the picture's shorter side."
     )
-    clients: Text | None = Field(default=None, description="Folder with the public keys of those that may connect.")
-
-    @model_validator(mode="after")
-    def _both_or_none(self) -> CurveSection:
-        if (self.key is None) != (self.clients is None):
-            missing = "clients" if self.clients is None else "key"
-            raise ValueError(f"'{missing}' is missing; key and clients belong together (see `taintwatch keys --help`)")
-        return self
-
-
-class PublishSection(Section):
-    """Where alerts go."""
-
-    enabled: bool = Field(default=True, description="Publish over ZeroMQ.")
-    bind: Text = Field(default="tcp://127.0.0.1:5556", description="Endpoint of the publishing socket.")
-    heartbeat_s: Seconds = Field(default=1.0, description="Seconds between heartbeats.")
-    status_s: Seconds = Field(default=5.0, description="Seconds between status messages.")
-    update_s: Seconds = Field(default=1.0, description="A raised alert is updated at most this often.")
-    curve: CurveSection = Field(default=CurveSection(), description="Encryption: the next table.")
-
-
-class EvidenceSection(Section):
-    """What is kept of alerts, and for how long. Nothing is kept where no folder is given."""
-
-    folder: Text | None = Field(default=None, description="Where to; made, 0700, where it is not there.")
-    images: bool = Field(default=True, description="Keep pictures and clips; false: only what the messages say.")
-    clip_before_s: Annotated[float, Field(ge=0, le=60)] = Field(
-        default=3.0, description="Seconds before the alert that its clip shows."
-    )
-    clip_after_s: Annotated[float, Field(ge=0, le=60)] = Field(
-        default=5.0, description="Seconds after it; both 0: no clips."
-    )
-    clip_fps: Annotated[float, Field(gt=0, le=60)] = Field(default=10.0, description="Pictures a second in a clip.")
-    clip_width: Annotated[int, Field(ge=16, le=3840)] = Field(default=640, description="Width of a clip at most.")
-    keep_days: Annotated[float, Field(gt=0, le=36_500)] = Field(
-        default=30.0, description="Alerts raised longer ago are removed."
-    )
-    max_mb: Annotated[float, Field(gt=0, le=1e9)] = Field(
-        default=2000.0, description="Megabytes of it all; beyond, the oldest pictures go first."
-    )
-    min_free_mb: Annotated[float, Field(ge=0, le=1e9)] = Field(
-        default=500.0, description="Megabytes to leave free on the disk."
-    )
-    power_safe: bool = Field(
-        default=False,
-        description="Flush each alert to the disk before it is published, not within a second; costs the disk's time.",
-    )
-    replay: Text | None = Field(
-        default=None, description="Endpoint that answers for missed alerts; none: the port after that of bind."
+    names: bool = Field(
+        default=True, description="false: people are person 1, person 2, ... and no picture is kept or shown."
     )
 
 
-class MetricsSection(Section):
-    """What monitoring reads: /metrics, /healthz and /readyz over HTTP."""
+class GateSection(Section):
+    """Which frames are checked. Off, every frame is."""
 
-    enabled: bool = Field(default=False, description="Serve them.")
-    bind: Text = Field(default="127.0.0.1:9108", description="Address and port; beyond loopback a token is needed.")
-    token_file: Text | None = Field(
-        default=None, description="File with the bearer token that whoever asks must give; only its owner may read it."
+    enabled: bool = Field(
+        default=False, description="Check only frames that the classifier's head finds worth it; calibrate it first."
     )
-
-
-class WebSection(Section):
-    """The page: live pictures, alerts, trials. It is served only where an address is given."""
-
-    bind: Text | None = Field(
-        default=None, description="Address and port, like 127.0.0.1:8080; beyond loopback a token is needed."
-    )
-    token_file: Text | None = Field(
-        default=None, description="File with the token that visitors must give; only its owner may read it."
-    )
-    certificate: Text | None = Field(default=None, description="TLS: the certificate's file (PEM) ...")
-    private_key: Text | None = Field(default=None, description="... and its key's.")
-    hosts: Texts = Field(
-        default=(), description="Names by which browsers may reach it, beside localhost and addresses."
-    )
-    trials: Text | None = Field(default=None, description="Folder with the bench's report folders.")
-    fps: Annotated[float, Field(gt=0, le=60)] = Field(
-        default=10.0, description="Pictures a second for a viewer at most."
-    )
-    width: Annotated[int, Field(ge=64, le=3840)] = Field(default=960, description="Width of a picture at most.")
-    viewers: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=64, description="Viewers at once; more are turned away."
+    random_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.02, description="Share of the others that is checked all the same, drawn in secret."
     )
 
-    @model_validator(mode="after")
-    def _both_or_none(self) -> WebSection:
-        if (self.certificate is None) != (self.private_key is None):
-            missing = "certificate" if self.certificate is None else "private_key"
-            raise ValueError(f"'{missing}' is missing; certificate and private_key belong together")
-        return self
+
+class GpuSection(Section):
+    """How a GPU is used. On a CPU it changes nothing but the precision."""
+
+    precision: Literal["float32", "float16"] = Field(
+        default="float32", description="float16 is compared with float32 at the start, and refused where labels differ."
+    )
+    cuda_graph: bool = Field(
+        default=False, description="Record the work once and replay it; every batch is then filled up to max_batch."
+    )
+
+
+class FootageSection(Section):
+    """A folder of videos that is watched as fast as possible, on several cores or machines."""
+
+    workers: Annotated[int, Field(ge=0, le=1024)] = Field(
+        default=0, description="Files at once; 0: one for each core (Ray: all that the cluster has)."
+    )
+    engine: Literal["processes", "ray"] = Field(
+        default="processes", description="ray: on the Ray cluster that RAY_ADDRESS names; needs taintwatch[ray]."
+    )
+    done: Text | None = Field(
+        default=None, description="Folder that keeps each file's result, so that a run that was ended goes on there."
+    )
+
+
+class LimitsSection(Section):
+    """What bounds a run."""
+
+    max_batch: Annotated[int, Field(ge=1, le=256)] = Field(default=4, description="Frames in one inference call.")
+    batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = Field(
+        default=0.0, description="How long a frame waits for those of other live cameras, to share a batch with them."
+    )
+    max_frames: Count | None = Field(default=None, description="End after so many frames.")
+    stop_s: Annotated[float, Field(gt=0, le=60)] = Field(default=2.0, description="How long a clean stop may take.")
+    inference_s: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=30.0, description="A batch that takes longer hangs: the watchdog is no longer fed."
+    )
 
 
 class Config(Section):

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from taintwatch.alerts.lines import printable
-from taintwatch.cli.report_human import alert_line
+from taintwatch.cli.output import alert_line
 from taintwatch.demo.annotation import GroundTruth
 from taintwatch.demo.director import Script
 from taintwatch.demo.frame_record import FrameRecord, ScoreReading

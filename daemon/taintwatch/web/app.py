@@ -22,7 +22,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from taintwatch.config.sections import WebSection
+from taintwatch.config.outputs import WebSection
 from taintwatch.evidence.reader import Filter
 from taintwatch.web.authentication import COOKIE, SESSION_S, AuthenticationMiddleware, Sessions, login_page
 from taintwatch.web.description import Description

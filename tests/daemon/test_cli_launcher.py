@@ -12,11 +12,11 @@ from pathlib import Path
 import cv2
 import pytest
 
-from taintwatch.cli.extent import Extent, extent_of
-from taintwatch.cli.running import stop_on_signals
+from taintwatch.cli.output import Extent, extent_of
 from taintwatch.config.load import parse_config
 from taintwatch.config.sections import Config
 from taintwatch.logs import set_up_logging
+from taintwatch.process import stop_on_signals
 from tests.tiny_model import footage, write_video
 
 

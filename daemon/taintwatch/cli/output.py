@@ -1,24 +1,39 @@
-"""What `taintwatch run` tells a person: a line for each alert, a line that shows the progress, and a summary."""
+"""What `taintwatch run` prints: for people, or one JSON object a line."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TextIO
+from pathlib import Path
+from typing import Any, TextIO
 
+import av
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from taintwatch.alerts.lines import ALERT_STYLES, place, printable
 from taintwatch.cameras.camera_status import CameraStatus
-from taintwatch.cli.extent import Extent, clock_time
+from taintwatch.config.sections import Config
 from taintwatch.records import Alert
+from taintwatch.sources.images import IMAGE_SUFFIXES, files_below
 from taintwatch.status import Ending, RunStatus, Summary
 from taintwatch_models.classifier import ModelCard
 
-__all__ = ["HumanReporter", "alert_line", "progress_line", "summary_line"]
+__all__ = [
+    "Extent",
+    "HumanReporter",
+    "JsonReporter",
+    "alert_line",
+    "clock_time",
+    "extent_of",
+    "progress_line",
+    "summary_line",
+    "videos_extent",
+]
 
 PLAIN_EVERY_S = 5.0  # between progress lines where there is no terminal to draw on
 
@@ -137,3 +152,105 @@ def _when(alert: Alert) -> str:
     if alert.media_s is not None:
         return f"{alert.media_s:7.2f}s"
     return datetime.fromtimestamp(alert.wall_ns / 1e9).astimezone().strftime("%H:%M:%S")
+
+
+class JsonReporter:
+    """Prints `started`, `alert`, `status` (every `status_s` seconds) and `summary` objects, named by their `kind`."""
+
+    def __init__(
+        self, out: TextIO, *, status_s: float, quiet: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`quiet` leaves out the statuses."""
+        self._out = out
+        self._status_s = status_s
+        self._quiet = quiet
+        self._clock = clock
+        self._next = clock() + status_s
+
+    def started(self, card: ModelCard, cameras: Sequence[CameraStatus], endpoint: str | None) -> None:
+        self._print(
+            {
+                "kind": "started",
+                "model": card.name,
+                "model_hash": card.model_hash,
+                "provider": card.provider,
+                "endpoint": endpoint,
+                "cameras": {camera.camera: camera.source for camera in cameras},
+            }
+        )
+
+    def alert(self, alert: Alert) -> None:
+        self._print({"kind": "alert", **asdict(alert)})
+
+    def progress(self, status: RunStatus) -> None:
+        now = self._clock()
+        if not self._quiet and now >= self._next:
+            self._next = now + self._status_s
+            self._print({"kind": "status", **asdict(status)})
+
+    def finished(self, summary: Summary) -> None:
+        self._print({"kind": "summary", **asdict(summary)})
+
+    def _print(self, record: Mapping[str, Any]) -> None:
+        # Flushed line by line: whoever reads a pipe wants an alert now.
+        self._out.write(json.dumps(record, allow_nan=False) + "\n")
+        self._out.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The whole of a run, in frames or in seconds of the file; one of them is None."""
+
+    frames: int | None = None
+    seconds: float | None = None
+
+    def words(self, status: RunStatus) -> str:
+        """Return the share that is done and the time that is left."""
+        if self.seconds is not None:
+            share = (status.media_s or 0.0) / self.seconds
+            position = f"{clock_time(status.media_s or 0.0)} of {clock_time(self.seconds)}"
+        else:
+            share = status.frames / (self.frames or 1)
+            position = f"of {self.frames}"
+        share = min(1.0, max(0.0, share))
+        if share == 0.0 or status.seconds <= 0:
+            return position
+        return f"{position}  {share:.0%}  {clock_time(status.seconds * (1 - share) / share)} left"
+
+
+def extent_of(config: Config) -> Extent | None:
+    """Return how much a run of `config` has to watch; None where it is without end or not known beforehand."""
+    if config.limits.max_frames is not None:
+        return Extent(frames=config.limits.max_frames)
+    if len(config.camera) != 1 or config.camera[0].loop:
+        return None
+    path = Path(config.camera[0].source)
+    if path.is_dir():
+        images = len(files_below(path, IMAGE_SUFFIXES))
+        return Extent(frames=images) if images else None
+    return _video(path) if path.is_file() else None
+
+
+def videos_extent(files: Sequence[Path]) -> Extent | None:
+    """Return how many seconds of footage there are, as the files' headers state them; None where none does."""
+    lengths = [found.seconds or 0.0 for file in files if (found := _video(file)) is not None]
+    return Extent(seconds=sum(lengths)) if lengths else None
+
+
+def clock_time(seconds: float) -> str:
+    """Return `1:02:03`, `2:03` or `2.3 s`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _video(path: Path) -> Extent | None:
+    """Return a video's length as its header states it."""
+    try:
+        with av.open(str(path)) as container:
+            duration = container.duration
+    except (av.FFmpegError, OSError, ValueError):
+        return None  # opening it as a source will say what is wrong
+    return Extent(seconds=duration / av.time_base) if duration else None

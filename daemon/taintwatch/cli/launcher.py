@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import faulthandler
-import io
 import logging
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 
 from taintwatch.alerts.outbox import new_instance_id
 from taintwatch.assembly import assemble, identity_of, make_detection, make_publisher, prepare_change, security_of
-from taintwatch.cli.extent import Extent, extent_of, videos_extent
-from taintwatch.cli.report_human import HumanReporter
-from taintwatch.cli.report_json import JsonReporter
+from taintwatch.cli.output import Extent, HumanReporter, JsonReporter, extent_of, videos_extent
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
 from taintwatch.footage.footage_run import FootageRun, footage_of
 from taintwatch.logs import failed_threads_to_log, set_up_logging
-from taintwatch.memory import MemoryKeeper
 from taintwatch.pipeline import Step
+from taintwatch.process import MemoryTrimmer, dump_threads_on_abort, reload_on_hangup, stop_on_signals
 from taintwatch.recovery import LOAD_LIMIT_S
 from taintwatch.reload import Reloader
 from taintwatch.runtime import Runtime
@@ -34,7 +27,7 @@ from taintwatch.status import Reporter, Reporters, Summary
 from taintwatch.supervising import Monitoring, ServiceManagerReporter
 from taintwatch.web.page import Page
 
-__all__ = ["reload_on_hangup", "run_config", "stop_on_signals"]
+__all__ = ["run_config"]
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +48,7 @@ def run_config(
     # JSON lines are for a collector, which wants the course of things; people see that on the progress line.
     level = logging.DEBUG if debug else logging.INFO if log_json else logging.WARNING
     set_up_logging(as_json=log_json, level=level)
-    _dump_threads_on_abort()
+    dump_threads_on_abort()
     if files := footage_of(config):
         return _run_footage(config, files, as_json=as_json, quiet=quiet)
     wanted = supervision(os.environ, os.getpid())
@@ -66,7 +59,7 @@ def run_config(
         stopping = stack.enter_context(stop_on_signals(notifier.stopping))
         hangups = stack.enter_context(reload_on_hangup())
         watchdog = stack.enter_context(Watchdog(notifier, deadlines, every_s=look_every_s(wanted.watchdog_s)))
-        stack.enter_context(MemoryKeeper())
+        stack.enter_context(MemoryTrimmer())
         reporter = stack.enter_context(_reporter(config, as_json, quiet))
         runtime = _load(config, deadlines)
         manager = ServiceManagerReporter(notifier, watchdog)
@@ -128,23 +121,6 @@ def _load(config: Config, deadlines: Deadlines) -> Runtime:
     return runtime
 
 
-def _dump_threads_on_abort() -> None:
-    """Leave every thread's traceback on standard error when the watchdog ends us (SIGABRT), or we crash."""
-    with suppress(io.UnsupportedOperation, ValueError):  # standard error is no file: somebody catches it in memory
-        faulthandler.enable()
-
-
-@contextmanager
-def reload_on_hangup() -> Iterator[threading.Event]:
-    """Give an event that SIGHUP sets: without it, closing a terminal or a reload would end the process."""
-    asked = threading.Event()
-    before = signal.signal(signal.SIGHUP, lambda number, frame: asked.set())
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
 @contextmanager
 def _reporter(config: Config, as_json: bool, quiet: bool, extent: Extent | None = None) -> Iterator[Reporter]:
     """Give what prints to standard output and standard error, and leave the terminal as it was."""
@@ -156,28 +132,3 @@ def _reporter(config: Config, as_json: bool, quiet: bool, extent: Extent | None 
         yield reporter
     finally:
         reporter.close()
-
-
-@contextmanager
-def stop_on_signals(stopping_now: Callable[[], None] = lambda: None) -> Iterator[threading.Event]:
-    """Give an event that the first SIGINT or SIGTERM sets; a second one ends the process as it would have anyhow.
-
-    `stopping_now` is called then, in the signal's handler.
-    """
-    stopping = threading.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def stop(number: int, _: FrameType | None) -> None:
-        stopping.set()
-        stopping_now()
-        for each, handler in before.items():
-            signal.signal(each, handler)
-        _log.info("stopping: %s", signal.Signals(number).name)
-
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

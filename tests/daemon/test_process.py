@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from taintwatch.memory import MemoryKeeper, give_back
+from taintwatch.process import MemoryTrimmer, trim_memory
 
 HOLES = """
 from pathlib import Path
-from taintwatch.memory import give_back
+from taintwatch.process import trim_memory
 
 def resident_pages():
     return int(Path("/proc/self/statm").read_text().split()[1])
@@ -23,12 +23,12 @@ pieces = [bytes(60_000) for _ in range(2000)]  # below the size that gets a mapp
 held = pieces[::20] + pieces[-1:]  # holes everywhere, and the end is in use
 del pieces
 full = resident_pages()
-assert give_back()
+assert trim_memory()
 print((resident_pages() - before) / (full - before))
 """
 
 
-@pytest.mark.skipif(not give_back(), reason="this C library cannot give memory back")
+@pytest.mark.skipif(not trim_memory(), reason="this C library cannot give memory back")
 def test_holes_in_the_heap_are_given_back_to_the_system(repository: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", HOLES], capture_output=True, text=True, check=False, timeout=60, cwd=repository
@@ -46,7 +46,7 @@ def test_it_is_done_again_and_again_until_the_end() -> None:
             enough.set()
         return True
 
-    with MemoryKeeper(every_s=0.001, give_back=give):
+    with MemoryTrimmer(every_s=0.001, trim=give):
         assert enough.wait(30)
     assert set(times) == {"memory"}
     assert not any(thread.name == "memory" for thread in threading.enumerate())
@@ -59,7 +59,7 @@ def test_where_it_cannot_be_done_it_is_not_tried_again() -> None:
         tried.append(1)
         return False
 
-    keeper = MemoryKeeper(every_s=0.001, give_back=refuse)
+    keeper = MemoryTrimmer(every_s=0.001, trim=refuse)
     with keeper:
         keeper._thread.join(30)
         assert not keeper._thread.is_alive()

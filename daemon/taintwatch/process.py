@@ -1,0 +1,100 @@
+"""What a process does around whatever it runs: signals, tracebacks where it hangs, memory given back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import io
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType, TracebackType
+
+__all__ = ["MemoryTrimmer", "dump_threads_on_abort", "reload_on_hangup", "stop_on_signals", "trim_memory"]
+
+_log = logging.getLogger(__name__)
+
+EVERY_S = 10.0
+
+
+@contextmanager
+def stop_on_signals(stopping_now: Callable[[], None] = lambda: None) -> Iterator[threading.Event]:
+    """Give an event that the first SIGINT or SIGTERM sets; a second one ends the process as it would have anyhow.
+
+    `stopping_now` is called then, in the signal's handler.
+    """
+    stopping = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, _: FrameType | None) -> None:
+        stopping.set()
+        stopping_now()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        _log.info("stopping: %s", signal.Signals(number).name)
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def reload_on_hangup() -> Iterator[threading.Event]:
+    """Give an event that SIGHUP sets: without it, closing a terminal or a reload would end the process."""
+    asked = threading.Event()
+    before = signal.signal(signal.SIGHUP, lambda number, frame: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def dump_threads_on_abort() -> None:
+    """Leave every thread's traceback on standard error when the watchdog ends us (SIGABRT), or we crash."""
+    with suppress(io.UnsupportedOperation, ValueError):  # standard error is no file: somebody catches it in memory
+        faulthandler.enable()
+
+
+def trim_memory() -> bool:
+    """Return to the system what lies free between the pieces in use; False where the C library knows no such thing.
+
+    Clips, broken streams and crowds of subscribers take megabytes for a moment, in several threads, and leave the heap
+    full of holes. They are used again, but the process looks as if it grew for hours. Takes a few milliseconds
+    (malloc_trim(3), glibc).
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is None:
+        return False
+    trim(0)
+    return True
+
+
+class MemoryTrimmer:
+    """A thread that calls `trim_memory` every `every_s` seconds. A context manager."""
+
+    def __init__(self, *, every_s: float = EVERY_S, trim: Callable[[], bool] = trim_memory) -> None:
+        self._every_s = every_s
+        self._trim = trim
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
+
+    def __enter__(self) -> MemoryTrimmer:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._every_s):
+            if not self._trim():
+                return
