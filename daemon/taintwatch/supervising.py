@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taintwatch.cameras.camera_status import CameraState, CameraStatus
-from taintwatch.config.outputs import MetricsSection
-from taintwatch.pipeline import Step
 from taintwatch.records import Alert
 from taintwatch.runtime import Runtime
 from taintwatch.service_manager import Notifier, Watchdog
-from taintwatch.status import Reporter, RunStatus, Summary
+from taintwatch.status import RunStatus, Summary
 from taintwatch_models.classifier import ModelCard
 
 if TYPE_CHECKING:
-    from taintwatch.metrics.collector import Snapshot
     from taintwatch.metrics.instruments import Instruments
-    from taintwatch.metrics.server import Page
     from taintwatch.web.stream import AudienceStats
 
 __all__ = ["Monitoring", "ServiceManagerReporter", "status_line"]
@@ -86,73 +79,49 @@ def status_line(status: RunStatus, refusal: str | None = None) -> str:
 
 
 class Monitoring:
-    """The metrics and their server, where they are switched on."""
+    """The metrics and the health of a service, where they are switched on. Read by the web server."""
 
-    def __init__(
-        self,
-        section: MetricsSection,
-        manager: ServiceManagerReporter,
-        watchdog: Watchdog,
-        audience: Callable[[], AudienceStats | None] = lambda: None,
-    ) -> None:
-        """`audience`: who looks at the page, where one is served."""
-        self._audience = audience
-        self._section = section
+    def __init__(self, manager: ServiceManagerReporter, watchdog: Watchdog, instruments: Instruments) -> None:
         self._manager = manager
         self._watchdog = watchdog
-        self._instruments: Instruments | None = None
+        self._instruments = instruments
+        self.audience: Callable[[], AudienceStats | None] = lambda: None
+        """Who looks at the page, where one is served."""
 
-    def start(self, runtime: Runtime, stack: ExitStack) -> None:
-        """Start to serve until `stack` is closed. Raises `ConfigError`."""
-        if not self._section.enabled:
-            return
+    @classmethod
+    def of(cls, runtime: Runtime, manager: ServiceManagerReporter, watchdog: Watchdog) -> Monitoring | None:
+        """Return the monitoring that the configuration asks for, if any."""
+        if not runtime.config.metrics.enabled:
+            return None
         # Imported here: a run without metrics needs neither.
-        from taintwatch.metrics.instruments import Instruments
-        from taintwatch.metrics.server import MetricsServer
-        from taintwatch.tokens import read_token
-
-        file = self._section.token_file
-        token = None if file is None else read_token(Path(file), "metrics.token_file")
-        self._instruments = Instruments(lambda: self._snapshot(runtime))
-        pages = {"/healthz": self._health, "/metrics": self._metrics, "/readyz": self._readiness}
-        stack.enter_context(MetricsServer(self._section.bind, pages, token))
-
-    def reporters(self) -> tuple[Reporter, ...]:
-        """Return the reporter that counts, where there is one."""
-        return () if self._instruments is None else (self._instruments,)
-
-    def observe(self, step: Step) -> None:
-        """Count one step."""
-        if self._instruments is not None:
-            self._instruments.see(step)
-
-    def _snapshot(self, runtime: Runtime) -> Snapshot:
         from taintwatch.metrics.collector import Snapshot
+        from taintwatch.metrics.instruments import Instruments
 
-        publisher = None if runtime.publisher is None else runtime.publisher.stats()
-        evidence = None if runtime.evidence is None else runtime.evidence.stats()
-        late = tuple(late.worker for late in self._watchdog.overdue)
-        return Snapshot(publisher, evidence, late, self._audience())
+        def snapshot() -> Snapshot:
+            publisher = None if runtime.publisher is None else runtime.publisher.stats()
+            evidence = None if runtime.evidence is None else runtime.evidence.stats()
+            overdue = tuple(each.worker for each in watchdog.overdue)
+            return Snapshot(publisher, evidence, overdue, monitoring.audience())
 
-    def _health(self) -> Page:
-        late = ", ".join(late.worker for late in self._watchdog.overdue)
-        return _page(f"hanging: {late}" if late else None)
+        monitoring = cls(manager, watchdog, Instruments(snapshot))
+        return monitoring
 
-    def _readiness(self) -> Page:
+    @property
+    def instruments(self) -> Instruments:
+        """What counts: a reporter, and an observer of steps."""
+        return self._instruments
+
+    def health(self) -> str | None:
+        """Return what hangs; None where all is well."""
+        overdue = ", ".join(each.worker for each in self._watchdog.overdue)
+        return f"hanging: {overdue}" if overdue else None
+
+    def readiness(self) -> str | None:
+        """Return why the service is not ready, or degraded; None where all is well."""
         if not self._manager.ready:
-            return _page("not ready")
-        return _page(None if self._manager.degraded is None else f"degraded: {self._manager.degraded}")
+            return "not ready"
+        return None if self._manager.degraded is None else f"degraded: {self._manager.degraded}"
 
-    def _metrics(self) -> Page:
-        from taintwatch.metrics.server import Page
-
-        text = b"" if self._instruments is None else self._instruments.render()
-        return Page(text, content_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _page(problem: str | None) -> Page:
-    from taintwatch.metrics.server import Page
-
-    if problem is None:
-        return Page(b"ok\n")
-    return Page(problem.encode() + b"\n", HTTPStatus.SERVICE_UNAVAILABLE)
+    def render(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+        return self._instruments.render()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,27 +15,49 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from taintwatch.alerts.publisher import PublisherStats
 from taintwatch.cameras.camera_status import CameraState, CameraStatus
+from taintwatch.config.load import parse_config
 from taintwatch.evidence.evidence import EvidenceStats
 from taintwatch.evidence.recorder import RecorderStats
 from taintwatch.evidence.retention import Holdings
 from taintwatch.metrics.collector import Snapshot
 from taintwatch.metrics.instruments import Instruments
-from taintwatch.metrics.server import AT_ONCE, MetricsServer, Page
 from taintwatch.pipeline import Step
 from taintwatch.records import AlertState
 from taintwatch.status import Meter
 from taintwatch.tokens import read_token
+from taintwatch.web.live import LiveState
+from taintwatch.web.server import WebServer
 from taintwatch.web.stream import AudienceStats
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.errors import ConfigError
 from tests.alert_fakes import an_alert
 from tests.fakes import CARD, a_frame, a_prediction, a_verdict
+from tests.web_scene import detection
 
 TOKEN = "not-a-secret-but-long"  # noqa: S105 - a test's own
 
 
-def get(server: MetricsServer, path: str, **headers: str) -> tuple[int, str]:
-    host, port = server.address
+class Healthy:
+    """A service that is well."""
+
+    def health(self) -> str | None:
+        return None
+
+    def readiness(self) -> str | None:
+        return "not ready"
+
+    def render(self) -> bytes:
+        return Instruments().render()
+
+
+def metrics_server(bind: str = "127.0.0.1:0", token_file: Path | None = None) -> WebServer:
+    token = "" if token_file is None else f'token_file = "{token_file}"\n'
+    config = parse_config(f'[metrics]\nenabled = true\nbind = "{bind}"\n{token}', "test.toml")
+    return WebServer(lambda: config, detection, LiveState(), Healthy())
+
+
+def get(server: WebServer, path: str, **headers: str) -> tuple[int, str]:
+    host, port = server.metrics_address
     request = urllib.request.Request(f"http://{host}:{port}{path}", headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
@@ -52,8 +73,8 @@ def stack() -> Iterator[ExitStack]:
         yield opened
 
 
-def serving(stack: ExitStack, token: str | None = None) -> MetricsServer:
-    return stack.enter_context(MetricsServer("127.0.0.1:0", {"/healthz": lambda: Page(b"ok\n")}, token))
+def serving(stack: ExitStack, token_file: Path | None = None) -> WebServer:
+    return stack.enter_context(metrics_server(token_file=token_file))
 
 
 def values(instruments: Instruments) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -139,14 +160,26 @@ def test_every_metric_is_documented(repository: Path) -> None:
     assert {name for name in families if f"`{name}`" not in text} == set()
 
 
+def test_health_readiness_and_metrics_are_told(stack: ExitStack) -> None:
+    server = serving(stack)
+    assert get(server, "/healthz") == (200, "ok\n")
+    assert get(server, "/readyz") == (503, "not ready\n")
+    status, text = get(server, "/metrics")
+    assert (status, "taintwatch_threads" in text) == (200, True)
+
+
 def test_an_unknown_page_says_which_there_are(stack: ExitStack) -> None:
     server = serving(stack)
     assert get(server, "/healthz?x=1") == (200, "ok\n")
-    assert get(server, "/") == (404, "there are /healthz\n")
+    assert get(server, "/") == (404, "there are /healthz, /metrics, /readyz\n")
+    assert get(server, "/api/config")[0] == 404  # the page is not served here
 
 
-def test_with_a_token_nothing_is_told_without_it(stack: ExitStack) -> None:
-    server = serving(stack, TOKEN)
+def test_with_a_token_nothing_is_told_without_it(stack: ExitStack, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.touch(0o600)
+    file.write_text(TOKEN)
+    server = serving(stack, file)
     assert get(server, "/healthz")[0] == 401
     assert get(server, "/nowhere")[0] == 401
     assert get(server, "/healthz", Authorization=f"Bearer {TOKEN}x")[0] == 401
@@ -157,19 +190,19 @@ def test_with_a_token_nothing_is_told_without_it(stack: ExitStack) -> None:
 @pytest.mark.parametrize("bind", ["0.0.0.0:0", "[::]:0", "example.org:9108"])
 def test_beyond_loopback_a_token_is_needed(bind: str) -> None:
     with pytest.raises(ConfigError, match=r"set metrics\.token_file"):
-        MetricsServer(bind, {})
+        metrics_server(bind)
 
 
 @pytest.mark.parametrize("bind", ["9108", "localhost", "127.0.0.1:99999", "tcp://127.0.0.1:1", "::1:80"])
 def test_a_malformed_address_is_told(bind: str) -> None:
     with pytest.raises(ConfigError, match="it must be like"):
-        MetricsServer(bind, {})
+        metrics_server(bind)
 
 
 def test_an_address_in_use_is_told(stack: ExitStack) -> None:
-    host, port = serving(stack).address
+    host, port = serving(stack).metrics_address
     with pytest.raises(ConfigError, match="in use"):
-        MetricsServer(f"{host}:{port}", {})
+        metrics_server(f"{host}:{port}")
 
 
 @pytest.mark.parametrize(
@@ -193,24 +226,11 @@ def test_a_good_token_is_read_without_its_line_end(tmp_path: Path) -> None:
     assert read_token(file, "metrics.token_file") == TOKEN
 
 
-def test_clients_that_hold_their_connections_do_not_make_threads_without_end(stack: ExitStack) -> None:
+def test_hundreds_of_clients_that_ask_nothing_whole_keep_nobody_from_the_health(stack: ExitStack) -> None:
     server = serving(stack)
-    idle = [stack.enter_context(socket.create_connection(server.address)) for _ in range(AT_ONCE)]
-    deadline = time.monotonic() + 30
-    while not _turned_away(server):
-        assert time.monotonic() < deadline
-    for each in idle:
-        each.close()
-    while _turned_away(server):
-        assert time.monotonic() < deadline
-    assert get(server, "/healthz")[0] == 200
-
-
-def _turned_away(server: MetricsServer) -> bool:
-    try:
-        return get(server, "/healthz")[0] != 200
-    except OSError:
-        return True
+    for _ in range(300):
+        stack.enter_context(socket.create_connection(server.metrics_address)).sendall(b"GET /heal")
+    assert get(server, "/healthz") == (200, "ok\n")
 
 
 def test_a_frame_that_was_let_pass_is_never_counted_as_checked_and_benign() -> None:

@@ -57,7 +57,8 @@ def wait_for_hanging_up(client: socket.socket) -> None:
 
 @pytest.mark.parametrize("said", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
 def test_a_connection_on_which_no_whole_request_comes_is_closed(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
-    monkeypatch.setattr("taintwatch.web.server.REQUEST_S", 0.3)
+    monkeypatch.setattr("taintwatch.web.http.REQUEST_S", 0.3)
+    monkeypatch.setattr("taintwatch.connections.SILENT_S", 1)
     with serving(web_config()) as server, socket.create_connection(server.address) as client:
         client.sendall(said)
         wait_for_hanging_up(client)
@@ -66,7 +67,7 @@ def test_a_connection_on_which_no_whole_request_comes_is_closed(monkeypatch: pyt
 def test_the_next_request_on_a_connection_is_not_waited_for_without_end_either(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("taintwatch.web.server.REQUEST_S", 1.0)
+    monkeypatch.setattr("taintwatch.web.http.REQUEST_S", 1.0)
     with serving(web_config()) as server, socket.create_connection(server.address, timeout=PATIENCE_S) as client:
         for _ in range(2):
             client.sendall(b"GET /static/icon.svg HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -79,7 +80,7 @@ def test_the_next_request_on_a_connection_is_not_waited_for_without_end_either(
 
 
 def test_an_answer_that_takes_longer_than_a_request_may_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taintwatch.web.server.REQUEST_S", 1.5)
+    monkeypatch.setattr("taintwatch.web.http.REQUEST_S", 1.5)
     live = LiveState()
     live.progress(a_status())
     with serving(web_config(), live) as server, watching(server, "pictures=0") as stream:
@@ -199,14 +200,14 @@ def test_no_path_leads_out(path: str, tmp_path: Path) -> None:
 
 
 def test_beyond_loopback_a_token_is_needed() -> None:
-    with pytest.raises(ConfigError, match=r"0\.0\.0\.0, which other machines may reach; set web\.token_file"):
+    with pytest.raises(ConfigError, match=r"0\.0\.0\.0:0, which other machines may reach; set web\.token_file"):
         WebServer(lambda: web_config(bind="0.0.0.0:0"), detection, LiveState())
 
 
 @pytest.mark.parametrize("bind", ["8080", "localhost", ":80", "127.0.0.1:99999", "http://x:80", "[::1"])
 def test_an_address_that_is_none_is_named(bind: str) -> None:
     with pytest.raises(ConfigError, match=r"web\.bind is .* must be like 127\.0\.0\.1:8080"):
-        parse_address(bind)
+        parse_address("web.bind", bind)
 
 
 def test_a_port_that_is_taken_is_named() -> None:

@@ -16,7 +16,6 @@ from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
 from taintwatch.footage.footage_run import FootageRun, footage_of
 from taintwatch.logs import failed_threads_to_log, set_up_logging
-from taintwatch.pipeline import Step
 from taintwatch.process import MemoryTrimmer, dump_threads_on_abort, reload_on_hangup, stop_on_signals
 from taintwatch.recovery import LOAD_LIMIT_S
 from taintwatch.reload import Reloader
@@ -63,9 +62,7 @@ def run_config(
         reporter = stack.enter_context(_reporter(config, as_json, quiet))
         runtime = _load(config, deadlines)
         manager = ServiceManagerReporter(notifier, watchdog)
-        page = Page(runtime)
-        monitoring = Monitoring(config.metrics, manager, watchdog, page.stats)
-        monitoring.start(runtime, stack)
+        page = Page(runtime, Monitoring.of(runtime, manager, watchdog))
         reloader = Reloader(
             lambda: runtime.config,
             read_again or (lambda: config),
@@ -78,11 +75,11 @@ def run_config(
         page.start(stack)
         service = Service(
             runtime,
-            Reporters(reporter, manager, *monitoring.reporters(), *page.reporters()),
+            Reporters(reporter, manager, *page.reporters()),
             stopping=stopping.is_set,
             changes=reloader,
             deadlines=deadlines,
-            observe=_both(monitoring.observe, page.observe),
+            observe=page.observe,
         )
         return service.run()
 
@@ -102,14 +99,6 @@ def _run_footage(config: Config, files: tuple[Path, ...], *, as_json: bool, quie
             publisher, _ = make_publisher(config, identity, security, deadlines)
             stack.callback(publisher.close)
         return FootageRun(config, files, reporter, model, publisher, stopping=stopping.is_set).run()
-
-
-def _both(first: Callable[[Step], None], second: Callable[[Step], None]) -> Callable[[Step], None]:
-    def observe(step: Step) -> None:
-        first(step)
-        second(step)
-
-    return observe
 
 
 def _load(config: Config, deadlines: Deadlines) -> Runtime:

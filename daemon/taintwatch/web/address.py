@@ -1,4 +1,4 @@
-"""Where the page is served: its address, its token, and the names by which browsers may call it."""
+"""Addresses of the page and the metrics, and the names by which browsers may call them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Address:
         return self.host == "localhost" or (_is_ip(self.host) and ipaddress.ip_address(self.host).is_loopback)
 
 
-def parse_address(bind: str) -> Address:
-    """Read HOST:PORT or [V6]:PORT; port 0 takes a free one. Raises `ConfigError`."""
+def parse_address(key: str, bind: str) -> Address:
+    """Read HOST:PORT or [V6]:PORT; port 0 takes a free one. `key` names it in the `ConfigError` that is raised."""
     match = _ADDRESS.fullmatch(bind)
     if match is None or int(match["port"]) > 65_535:
-        raise ConfigError(f"web.bind is {bind!r}; it must be like 127.0.0.1:8080 or [::1]:8080")
+        raise ConfigError(f"{key} is {bind!r}; it must be like 127.0.0.1:8080 or [::1]:8080")
     family = socket.AF_INET6 if match["six"] else socket.AF_INET
     return Address(family, match["six"] or match["host"], int(match["port"]))
 

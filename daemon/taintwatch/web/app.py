@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
@@ -20,18 +20,17 @@ from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from taintwatch.config.outputs import WebSection
 from taintwatch.evidence.reader import Filter
-from taintwatch.web.authentication import COOKIE, SESSION_S, AuthenticationMiddleware, Sessions, login_page
+from taintwatch.web.authentication import COOKIE, SESSION_S, Sessions, login_page
 from taintwatch.web.description import Description
 from taintwatch.web.repository import AlertRepository, Exports
 from taintwatch.web.stream import Audience
 from taintwatch.web.trials import POLICY, Trials
 from taintwatch_models.errors import TaintwatchError, UsageError
 
-__all__ = ["Context", "make_app"]
+__all__ = ["MONITORING", "Context", "Monitored", "application_of"]
 
 STATIC = Path(__file__).with_name("static")
 KINDS = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -40,6 +39,7 @@ BODY_S = 10.0
 LIST_LIMIT = 500
 EXPORT_LIMIT = 1000
 LATEST_MS = 9_223_372_036_854  # what the database can count in nanoseconds: the year 2262
+MONITORING = ("/healthz", "/metrics", "/readyz")
 EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 Call = Callable[[Request], Awaitable[Response]]
 
@@ -56,9 +56,26 @@ class Context:
     web: WebSection
 
 
-def make_app(context: Context, names: frozenset[str]) -> ASGIApp:
-    """Return the page behind its gate. `names`: host names by which browsers may call it."""
+class Monitored(Protocol):
+    """What monitoring reads of a service."""
+
+    def health(self) -> str | None:
+        """Return what hangs; None where all is well."""
+        ...
+
+    def readiness(self) -> str | None:
+        """Return why it is not ready, or degraded; None where all is well."""
+        ...
+
+    def render(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+        ...
+
+
+def application_of(context: Context, monitored: Monitored | None) -> Starlette:
+    """Return the one application: the page, and what monitoring reads where there is something. It guards nothing."""
     static = {path.name: (path.read_bytes(), KINDS[path.suffix]) for path in STATIC.iterdir() if path.suffix in KINDS}
+    repository = context.repository
     calls: list[tuple[str, str, Call]] = [
         ("/", "GET", partial(_static, static, "index.html")),
         ("/static/{name}", "GET", partial(_static, static, None)),
@@ -67,21 +84,35 @@ def make_app(context: Context, names: frozenset[str]) -> ASGIApp:
         ("/api/config", "GET", _answer(lambda request: context.description.config())),
         ("/api/calibration", "GET", _answer(lambda request: context.description.calibration())),
         ("/api/trials", "GET", _answer(lambda request: [asdict(trial) for trial in context.trials.all()])),
-        (
-            "/api/alerts",
-            "GET",
-            _answer(lambda request: context.repository.alerts(filter_of(request.query_params, LIST_LIMIT))),
-        ),
-        ("/api/alerts/{event_id}", "GET", _answer(lambda request: context.repository.alert(_event(request)))),
+        ("/api/alerts", "GET", _answer(lambda request: repository.alerts(filter_of(request.query_params, LIST_LIMIT)))),
+        ("/api/alerts/{event_id}", "GET", _answer(lambda request: repository.alert(_event(request)))),
         ("/api/alerts/{event_id}/acknowledge", "POST", partial(_acknowledge, context)),
         ("/api/alerts/{event_id}/note", "POST", partial(_note, context)),
         ("/alerts/{event_id}/{kind}", "GET", partial(_evidence, context)),
-        ("/export.zip", "GET", partial(_export, Exports(context.repository))),
+        ("/export.zip", "GET", partial(_export, Exports(repository))),
         ("/trials/{name}/{path:path}", "GET", partial(_trial, context)),
     ]
     routes = [Route(path, _guarded(call), methods=[method]) for path, method, call in calls]
     routes.append(Route("/stream", context.audience))
-    return AuthenticationMiddleware(Starlette(routes=routes), context.sessions, names)
+    if monitored is not None:
+        routes.append(Route("/healthz", _probe(monitored.health)))
+        routes.append(Route("/readyz", _probe(monitored.readiness)))
+        routes.append(Route("/metrics", partial(_metrics, monitored)))
+    return Starlette(routes=routes)
+
+
+def _probe(problem_of: Callable[[], str | None]) -> Call:
+    """Return a call that says `ok`, or 503 and the problem. In the event loop itself: no worker is waited for."""
+
+    async def answer(request: Request) -> Response:
+        problem = problem_of()
+        return PlainTextResponse("ok\n") if problem is None else PlainTextResponse(f"{problem}\n", 503)
+
+    return answer
+
+
+async def _metrics(monitored: Monitored, request: Request) -> Response:
+    return Response(monitored.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def filter_of(query: QueryParams, most: int) -> Filter:

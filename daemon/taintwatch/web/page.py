@@ -1,4 +1,4 @@
-"""The page beside a service: starts it where it is asked for, and keeps it told. Imports the server only then."""
+"""Page and monitoring beside a service: started where they are asked for, and kept up to date."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from taintwatch.runtime import Runtime
 
 if TYPE_CHECKING:
     from taintwatch.status import Reporter
+    from taintwatch.supervising import Monitoring
     from taintwatch.web.live import LiveState
     from taintwatch.web.server import WebServer
     from taintwatch.web.stream import AudienceStats
@@ -20,37 +21,44 @@ __all__ = ["Page"]
 class Page:
     """Where no address is given, nothing is started, imported or held."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, monitoring: Monitoring | None) -> None:
         self._wanted = runtime.config.web.bind is not None
         self._runtime = runtime
+        self._monitoring = monitoring
         self._live: LiveState | None = None
         self._server: WebServer | None = None
         self.address: tuple[str, int] | None = None
-        """Host and port that it is bound to."""
+        """Host and port that the page is bound to."""
 
     def start(self, stack: ExitStack) -> None:
         """Serve until `stack` is closed. Raises `ConfigError`."""
-        if not self._wanted:
+        if not self._wanted and self._monitoring is None:
             return
-        # Imported here: a run without a page needs none of it.
+        # Imported here: a run without a page and metrics needs none of it.
         from taintwatch.web.live import LiveState
         from taintwatch.web.server import WebServer
 
-        self._live = LiveState()
-        self._server = stack.enter_context(
-            WebServer(lambda: self._runtime.config, lambda: self._runtime.detection, self._live)
+        live = LiveState()
+        server = stack.enter_context(
+            WebServer(lambda: self._runtime.config, lambda: self._runtime.detection, live, self._monitoring)
         )
-        self.address = self._server.address
+        if self._wanted:
+            self._live, self._server, self.address = live, server, server.address
+        if self._monitoring is not None:
+            self._monitoring.audience = self.stats
 
     def reporters(self) -> tuple[Reporter, ...]:
-        """Return the reporter that keeps the page told, where there is one."""
-        return () if self._live is None else (self._live,)
+        """Return the reporters that keep page and metrics up to date, where there are any."""
+        counted = () if self._monitoring is None else (self._monitoring.instruments,)
+        return counted if self._live is None else (*counted, self._live)
 
     def stats(self) -> AudienceStats | None:
-        """Return how many look, and what they cost; None where nothing is served. Any thread may ask."""
+        """Return how many look, and what they cost; None where no page is served. Any thread may ask."""
         return None if self._server is None else self._server.stats()
 
     def observe(self, step: Step) -> None:
-        """Show one step."""
+        """Show and count one step."""
+        if self._monitoring is not None:
+            self._monitoring.instruments.see(step)
         if self._live is not None:
             self._live.observe(step)
