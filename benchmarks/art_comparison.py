@@ -11,6 +11,7 @@ process. ART's is run with each of its optimisers, and the best is compared. Wha
 from __future__ import annotations
 
 import json
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.scripts import run_script
 from taintwatch_calibration.craft.digital import art_classifier
 from taintwatch_calibration.craft.engine import Schedule, optimise
 from taintwatch_calibration.craft.materials import (
@@ -38,7 +40,6 @@ from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_calibration.grid.crafting import shown_on
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import wilson_interval
-from taintwatch_calibration.scripts import run_script
 from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.radar_file import RadarFile
@@ -152,4 +153,4 @@ def main(model: str, images: Path, target: str, steps: int, seed: int, work: Pat
 
 
 if __name__ == "__main__":
-    run_script(main, "art_comparison")
+    sys.exit(run_script(main, "art_comparison"))

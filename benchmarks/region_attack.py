@@ -20,6 +20,7 @@ from typing import Any
 import click
 import torch
 
+from benchmarks.scripts import run_script
 from taintwatch_calibration.craft.attack_folder import whole
 from taintwatch_calibration.craft.digital import digital_attack
 from taintwatch_calibration.craft.materials import (
@@ -34,7 +35,6 @@ from taintwatch_calibration.craft.region import RegionRecipe, region_attack
 from taintwatch_calibration.craft.single import faintness
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import wilson_interval
-from taintwatch_calibration.scripts import run_script
 from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.radar_file import RadarFile
@@ -120,4 +120,4 @@ def main(model: str, images: Path, count: int, seed: int, work: Path, document: 
 
 
 if __name__ == "__main__":
-    run_script(main, "region_attack")
+    sys.exit(run_script(main, "region_attack"))

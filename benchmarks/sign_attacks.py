@@ -29,12 +29,12 @@ from benchmarks.sign_attacking.bench import Judge, Parts, differentiable, load_p
 from benchmarks.sign_attacking.picture import contact_sheet, draw_roc
 from benchmarks.sign_attacking.scoring import Scores, choose_labels, pool, rates, score, success_rate
 from benchmarks.sign_attacking.specs import AttackSpec, attack_specs, tuning_specs
+from benchmarks.signs.bundle import ANOMALY_SHARE, TIGHT
 from taintwatch_calibration.anomaly import fit_anomaly
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.craft.engine import Step
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import area_under_roc, threshold_for
-from taintwatch_calibration.signs.bundle import ANOMALY_SHARE, TIGHT
 from taintwatch_calibration.thresholds import tight_outputs, weigh_anomaly
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.bundled import bundled_path

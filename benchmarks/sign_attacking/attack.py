@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.sign_attacking.specs import EMPTY, AttackSpec, recipe_of
+from benchmarks.signs.benign_scenes import BACKGROUND, BenignPictures
 from taintwatch.sources.camera_model import SimulatedCamera
 from taintwatch_calibration.craft.engine import Step
 from taintwatch_calibration.craft.physical import Model, craft_patterns, label_pictures
 from taintwatch_calibration.craft.placement import apply_patterns
 from taintwatch_calibration.craft.shapes import shape_mask
-from taintwatch_calibration.signs.benign_scenes import BACKGROUND, BenignPictures
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.storage import write_atomically
 

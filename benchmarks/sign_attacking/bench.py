@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from taintwatch_calibration.signs.benign_scenes import (
+from benchmarks.signs.benign_scenes import (
     BACKGROUND,
     BenignPictures,
     card_scenes,
@@ -22,7 +22,7 @@ from taintwatch_calibration.signs.benign_scenes import (
     joined,
     read_photographs,
 )
-from taintwatch_calibration.signs.dataset import LabelledImages, load_test, load_tracks, split_by_track
+from benchmarks.signs.dataset import LabelledImages, load_test, load_tracks, split_by_track
 from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.graph.simplify import read_plain_model
 from taintwatch_models.graph.split import find_split

@@ -1,4 +1,4 @@
-"""`taintwatch bench`: how good detection is, measured side by side."""
+"""`taintwatch bench`: how good detection is on a model of the user's own."""
 
 from __future__ import annotations
 
@@ -12,13 +12,9 @@ COMMANDS = {
     "detection": LazyCommand(
         "taintwatch_calibration.bench.cli_detection:detection", "Models, attacks and detectors side by side."
     ),
-    "train": LazyCommand("taintwatch_calibration.bench.cli_train:train", "Train the networks that it measures on."),
-    "votes": LazyCommand(
-        "taintwatch_calibration.bench.cli_votes:votes", "Vote policies: false alarms and time to alarm."
-    ),
 }
 
 
 @click.group(name="bench", cls=LazyGroup, lazy_commands=COMMANDS)
 def bench_group() -> None:
-    """Measure detection: models, attacks, detectors, votes over time."""
+    """Measure detection on your own model."""

@@ -21,28 +21,14 @@ from taintwatch_calibration.rates import area_under_roc, roc
 from taintwatch_models.errors import UsageError
 from tests.craft_scene import write_classifier, write_pictures
 
-_PEERS = """
-import numpy as np
-
-class Bright:
-    name, forwards = "bright", 0
-    def scores(self, pixels):
-        return pixels.reshape(len(pixels), -1).mean(1).astype(np.float64)
-
-PEERS = {"bright": lambda radar, benign, *, threads=1, seed=0: Bright()}
-"""
-
 
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
     model = write_classifier(tmp_path / "model.onnx")
     images = write_pictures(tmp_path / "images", 420, wrong=2)
-    peers = tmp_path / "others" / "peers"
-    peers.mkdir(parents=True)
-    (peers / "__init__.py").write_text(_PEERS)
     return [
         "bench", "detection", "--model", str(model), "--images", str(images), "--target", "toaster",
-        "--iterations", "30", "--work", str(tmp_path / "work"), "--peers", str(peers),
+        "--iterations", "30", "--work", str(tmp_path / "work"),
         "--json", str(tmp_path / "found" / "detection.json"), "--html", str(tmp_path / "page.html"),
         "--markdown", str(tmp_path / "tables.md"),
     ]  # fmt: skip
@@ -61,7 +47,7 @@ def test_every_attack_is_judged_by_every_detector_and_nothing_is_made_twice(
     assert detectors == {"default", "tight", "paper", "anomaly", "bright"}
     adaptive = {attack for attack in attacks if attack.startswith("adaptive")}
     assert len(adaptive) == 3
-    assert len(cells) == 3 * (len(attacks) * len(detectors) - len(adaptive))  # peers are not what those evade
+    assert len(cells) == 3 * len(attacks) * len(detectors)
     corner = [c for c in cells if c["attack"] == "patch 0.4, corner" and c["detector"] == "default"]
     large = next(c for c in corner if c["target_fpr"] == 0.02)
     assert large["successes"] > 60
@@ -72,7 +58,7 @@ def test_every_attack_is_judged_by_every_detector_and_nothing_is_made_twice(
     assert document["models"][0]["ms_per_frame"]["plain"] > 0
     controls = document["models"][0]["controls"]
     assert 0 < controls["kept"] <= controls["tried"]
-    assert set(controls["detectors"]) == detectors - {"bright"}
+    assert set(controls["detectors"]) == detectors
     tables = (tmp_path / "tables.md").read_text()
     assert f"| patch 0.4, corner | {large['tpr']:.1%} of {large['n']} |" in tables
     page = (tmp_path / "page.html").read_text()
@@ -83,18 +69,11 @@ def test_every_attack_is_judged_by_every_detector_and_nothing_is_made_twice(
     assert main(arguments) == 0
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*") if path.is_file()} == kept
     assert json.loads((tmp_path / "found" / "detection.json").read_text())["cells"] == cells
-    assert main([*arguments, "--peers-on", "another"]) == 0
-    without = json.loads((tmp_path / "found" / "detection.json").read_text())["cells"]
-    assert without == [cell for cell in cells if cell["detector"] != "bright"]
 
 
 def test_bad_input_is_one_sentence(tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     cases = {
         ("--fpr", "0.9"): "--fpr must be above 0 and at most 0.5",
-        ("--reference", "resnet"): "there is no reference model 'resnet'; there are bundled, mobilenet_v2",
-        ("--reference", "bundled"): "needs the measuring data: give its folder with --data",
-        ("--peer", "none"): "there is no peer 'none'",
-        ("--peers", str(tmp_path)): "no package of detectors is there",
         ("--subject", str(tmp_path)): "not a readable description of a subject",
         ("--target", "toster"): "did you mean 'toaster'?",
     }

@@ -1,0 +1,229 @@
+"""CMAG alone, TaintRadar alone and both together on patches against the sign model; and what CMAG costs beside `tight`.
+
+    python -m benchmarks.sign_attacks --data ../shared/data/signs --work build/sign_attacks
+    python -m benchmarks.cmag.patches --data ../shared/data/signs --attacks build/sign_attacks \
+        --json docs/results/cmag_patches.json
+
+The pictures and the patches are those of the detection table, kept in --attacks: one part chooses all thresholds at the
+same target false-positive rate (of the two detectors together, where they are joined), another counts false alarms
+and carries the patches; only pictures on which a patch succeeds count. `--cost` measures time alone: the same frames
+through `tight`, and through `tight` and `cmag`, in turns, in one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.sign_attacking.attack import load_attack
+from benchmarks.sign_attacking.bench import Parts, parts_kept
+from benchmarks.sign_attacking.specs import attack_specs
+from benchmarks.signs.dataset import load_test
+from taintwatch_calibration.anomaly import fit_anomaly
+from taintwatch_calibration.benign import BenignFrames
+from taintwatch_calibration.cmag.frames import measure
+from taintwatch_calibration.cmag.thresholds import calibrate_joint, choose_limits, cmag_scores
+from taintwatch_calibration.rates import area_under_roc, operating_point
+from taintwatch_calibration.thresholds import tight_scores
+from taintwatch_calibration.torch_tuning import denormals_flushed
+from taintwatch_models.bundled import bundled_calibration_path
+from taintwatch_models.calibration_file import Calibration, CmagCalibration, TightCalibration, read_calibration
+from taintwatch_models.cmag.detector import CmagDetector
+from taintwatch_models.cmag.file import CmagFile, check_fit, read_cmag
+from taintwatch_models.cmag.joint import joint_score
+from taintwatch_models.cmag.runner import CmagRunner
+from taintwatch_models.detectors import TightDetector
+from taintwatch_models.errors import TaintwatchError, UsageError
+from taintwatch_models.loading import ModelSettings, cmag_path, load_radar_file
+from taintwatch_models.onnx_classifier import OnnxRadar, RadarClassifier
+from taintwatch_models.radar_file import RadarFile
+from taintwatch_models.records import Frame, Prediction
+
+SETS = {"ssim+l2": ("ssim", "l2"), "novelty": ("novelty",), "distance": ("distance",),
+        "disagreement": ("disagreement",), "distance+disagreement": ("distance", "disagreement")}  # fmt: skip
+
+
+def frames(pixels: NDArray[np.uint8]) -> BenignFrames:
+    return BenignFrames(pixels, False, 0, "benign signs and scenes")
+
+
+def attacked(options: argparse.Namespace, radar: RadarFile) -> dict[str, NDArray[np.uint8]]:
+    """Read the patches; return the pictures on which they succeed: all strong ones, those by film, and all others."""
+    found: dict[str, list[NDArray[np.uint8]]] = {"strong": [], "strong, filmed": [], "weak": []}
+    for spec in attack_specs():
+        path = options.attacks / f"{spec.key(radar.info.source_sha256)}.npz"
+        if not path.is_file():
+            continue
+        attack = load_attack(path)
+        hits = attack.pixels[attack.success][: options.each]
+        found["strong" if spec.strong else "weak"].append(hits)
+        if spec.strong and spec.film:
+            found["strong, filmed"].append(hits)
+    if not found["strong"]:
+        raise UsageError(f"{options.attacks} has no patches against this model; run benchmarks.sign_attacks first")
+    return {name: np.concatenate(parts) for name, parts in found.items() if parts}
+
+
+def _no_parts() -> Parts:
+    raise UsageError("there is no parts.npz; run benchmarks.sign_attacks with the same --work first")
+
+
+def detection(
+    options: argparse.Namespace, radar: RadarFile, cmag: CmagFile, settings: TightCalibration
+) -> list[dict[str, Any]]:
+    """Return one row per kind of patch, detector and set of CMAG's statistics."""
+    parts: Parts = parts_kept(options.attacks, _no_parts)
+    choosing = frames(parts.tuning.pixels)
+    # What is usual of the layers' maps is learnt as for the bundle, on none of the reported pictures.
+    learnt = frames(np.concatenate([parts.tuning.pixels, parts.further.pixels]))
+    fitted = fit_anomaly(radar, learnt, local=False, threads=1)
+    own = fitted.scores[: len(parts.tuning)]
+
+    def scores(pixels: NDArray[np.uint8], anomaly: NDArray[np.float64] | None = None) -> tuple[Any, Any]:
+        tight = tight_scores(
+            fitted.radar, frames(pixels), settings, anomaly=anomaly, threads=1,
+            progress=lambda what, done, total: None,
+        )  # fmt: skip
+        return tight, measure(radar, cmag, frames(pixels), threads=1)
+
+    first, second = scores(parts.tuning.pixels, own), scores(parts.reporting.pixels)
+    rows = []
+    for name, pixels in attacked(options, radar).items():
+        hit = scores(pixels)
+        rows.append(row(name, "tight", "", operating_point(first[0], second[0], hit[0], options.fpr),
+                        area_under_roc(second[0], hit[0])))  # fmt: skip
+        for label, used in SETS.items():
+            limits = choose_limits(first[1], options.fpr, used)
+            ours = [cmag_scores(part[1], limits) for part in (first, second, hit)]
+            rows.append(row(name, "cmag", label, operating_point(ours[0], ours[1], ours[2], options.fpr),
+                            area_under_roc(ours[1], ours[2])))  # fmt: skip
+            for rule in ("either", "score"):
+                # All of the first part chooses here; the second measures, as for the detectors alone.
+                joint = calibrate_joint(first[0], ours[0], choosing, target_fpr=options.fpr, rule=rule)
+                both = [
+                    np.array([joint_score(joint, t, c) for t, c in zip(part[0], mine, strict=True)])
+                    for part, mine in zip((first, second, hit), ours, strict=True)
+                ]
+                rows.append(row(name, f"joint-{rule}", label, operating_point(both[0], both[1], both[2], options.fpr),
+                                area_under_roc(both[1], both[2])))  # fmt: skip
+    return rows
+
+
+def row(patch: str, detector: str, statistics_used: str, found: Any, area: float) -> dict[str, Any]:
+    line = {"patch": patch, "detector": detector, "statistics": statistics_used, "rate": round(found.tpr, 4),
+            "low": round(found.tpr_interval[0], 4), "high": round(found.tpr_interval[1], 4), "n": found.attacks,
+            "fpr": round(found.fpr, 4), "benign": found.benign, "auc": round(area, 4)}  # fmt: skip
+    print(f"{patch:36s} {detector:13s} {statistics_used:8s} rate {line['rate']:.3f} ({found.attacks}) "
+          f"FPR {line['fpr']:.3f} AUC {line['auc']:.3f}", flush=True)  # fmt: skip
+    return line
+
+
+def cost(options: argparse.Namespace, radar: RadarFile, cmag: CmagFile, calibration: Calibration) -> dict[str, Any]:
+    """Return the median times of one frame through `tight`, and through `tight` and `cmag`, milliseconds."""
+    test = load_test(options.data).images[:50]
+    large = [cv2.resize(p[:, :, ::-1], tuple(reversed(options.frame))) for p in test]
+    inputs = [Frame("cost", i, image.astype(np.uint8), 0, 0) for i, image in enumerate(large)]
+    info = radar.info
+    tight = TightDetector(calibration.tight, info.labels, info.preprocessing)
+    limits = choose_limits(measure(radar, cmag, frames(test)), 0.1, options.statistics)
+    beside = CmagDetector(
+        CmagRunner(cmag, ("reconstruction", *options.statistics)),
+        CmagCalibration(limits, 0.1),
+        info.preprocessing.order,
+    )
+    plain = RadarClassifier(OnnxRadar(radar, ("tight",), calibration, threads=options.threads))
+    with_maps = RadarClassifier(OnnxRadar(radar, ("tight",), calibration, features=True, threads=options.threads))
+
+    def alone(frame: Frame) -> None:
+        (prediction,) = plain([frame])
+        if isinstance(prediction, Prediction):
+            tight(prediction)
+
+    def both(frame: Frame) -> None:
+        (prediction,) = with_maps([frame])
+        if isinstance(prediction, Prediction):
+            tight(prediction)
+            beside(prediction)
+
+    # Processor time of the calling thread beside the wall's: with one thread it holds on a busy machine too.
+    times: dict[str, list[tuple[float, float]]] = {"tight": [], "tight and cmag": []}
+    for turn in range(options.rounds + 10):
+        for name, run in (("tight", alone), ("tight and cmag", both)):
+            start = time.perf_counter(), time.thread_time()
+            run(inputs[turn % len(inputs)])
+            if turn >= 10:
+                times[name].append((time.perf_counter() - start[0], time.thread_time() - start[1]))
+    found: dict[str, Any] = {"rounds": options.rounds, "threads": options.threads, "batch": 1}
+    found["frame"] = list(inputs[0].image.shape[:2])
+    for column, clock in enumerate(("wall", "thread")):
+        values = {name: [pair[column] * 1e3 for pair in pairs] for name, pairs in times.items()}
+        medians = {name: statistics.median(each) for name, each in values.items()}
+        added = medians["tight and cmag"] / medians["tight"] - 1
+        fastest = min(values["tight and cmag"]) / min(values["tight"]) - 1
+        spread = {name: [float(np.quantile(each, q)) for q in (0.1, 0.9)] for name, each in values.items()}
+        found[clock] = {"median_ms": medians, "p10_p90_ms": spread, "added": added, "added_fastest": fastest}
+        both_ms = medians["tight and cmag"]
+        print(f"{clock} time: tight {medians['tight']:.2f} ms, with cmag {both_ms:.2f} ms: {added:+.1%} "
+              f"(fastest of each: {fastest:+.1%})", flush=True)  # fmt: skip
+    return found
+
+
+@denormals_flushed()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="signs.onnx with its TOML, or prepared; default: the bundled one")
+    parser.add_argument("--cmag", type=Path, help="default: the bundled reconstructors")
+    parser.add_argument("--attacks", type=Path, help="folder that benchmarks.sign_attacks kept its work in")
+    parser.add_argument("--each", type=int, default=60, help="successful pictures of each patch, at most")
+    parser.add_argument("--data", type=Path, required=True, help="folder with gtsrb_test_32.npz")
+    parser.add_argument("--calibration", type=Path, help="whose settings tight runs with; default: tight's own")
+    parser.add_argument("--cost", action="store_true", help="measure time alone")
+    parser.add_argument("--frame", type=int, nargs=2, default=[480, 640], help="height and width, for --cost")
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--statistics", nargs="+", default=["novelty"])
+    parser.add_argument("--fpr", type=float, default=0.02)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if options.attacks is None and not options.cost:
+        raise UsageError("give --attacks, the folder that benchmarks.sign_attacks kept its work in; or --cost alone")
+    torch.set_num_threads(1)
+    settings = ModelSettings(
+        path=None if options.model is None else str(options.model),
+        cmag=None if options.cmag is None else str(options.cmag),
+    )
+    radar = load_radar_file(settings)
+    path = cmag_path(settings)
+    cmag = read_cmag(path)
+    check_fit(cmag.info, radar.info, str(path))
+    known = options.calibration or (bundled_calibration_path() if options.model is None else None)
+    calibration = Calibration() if known is None else read_calibration(known, model_hash=radar.info.source_sha256)
+    document: dict[str, Any] = {"model": radar.info.name, "model_sha256": radar.info.source_sha256,
+                                "machine": platform.processor() or platform.machine(), "seed": options.seed,
+                                "date": time.strftime("%Y-%m-%d"), "target_fpr": options.fpr}  # fmt: skip
+    document["cost"] = cost(options, radar, cmag, calibration)
+    if not options.cost:
+        document["rows"] = detection(options, radar, cmag, calibration.tight)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TaintwatchError as error:
+        print(f"cmag_patches: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)

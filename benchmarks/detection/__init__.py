@@ -1,0 +1,1 @@
+"""Detection measured: the reference models, attacks on them, the product's detectors and those of the literature."""
