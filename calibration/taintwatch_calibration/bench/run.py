@@ -16,7 +16,7 @@ from taintwatch_calibration.bench.evaluation import Evaluation, EvaluationOption
 from taintwatch_calibration.bench.page import draw_roc, html_page, worst
 from taintwatch_calibration.bench.plans import AttackPlan
 from taintwatch_calibration.bench.table import markdown_tables
-from taintwatch_calibration.craft.optimise import Step
+from taintwatch_calibration.craft.engine import Step
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.results import write_json, write_text
 from taintwatch_models.errors import UsageError
