@@ -14,7 +14,7 @@ from taintwatch.status import RunStatus, Summary
 from taintwatch_models.classifier import ModelCard
 
 if TYPE_CHECKING:
-    from taintwatch.metrics.instruments import Instruments
+    from taintwatch.metrics import Instruments
     from taintwatch.web.stream import AudienceStats
 
 __all__ = ["Monitoring", "ServiceManagerReporter", "status_line"]
@@ -94,8 +94,7 @@ class Monitoring:
         if not runtime.config.metrics.enabled:
             return None
         # Imported here: a run without metrics needs neither.
-        from taintwatch.metrics.collector import Snapshot
-        from taintwatch.metrics.instruments import Instruments
+        from taintwatch.metrics import Instruments, Snapshot
 
         def snapshot() -> Snapshot:
             publisher = None if runtime.publisher is None else runtime.publisher.stats()

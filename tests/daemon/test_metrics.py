@@ -19,8 +19,7 @@ from taintwatch.config.load import parse_config
 from taintwatch.evidence.evidence import EvidenceStats
 from taintwatch.evidence.recorder import RecorderStats
 from taintwatch.evidence.retention import Holdings
-from taintwatch.metrics.collector import Snapshot
-from taintwatch.metrics.instruments import Instruments
+from taintwatch.metrics import Instruments, Snapshot
 from taintwatch.pipeline import Step
 from taintwatch.records import AlertState
 from taintwatch.status import Meter

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 import zmq
@@ -39,6 +40,15 @@ class Refused:
     reason: str
 
 
+class _Refusal(Enum):
+    """How a refusal stands."""
+
+    NONE = auto()
+    NEW = auto()
+    """Not yet reported."""
+    REPORTED = auto()
+
+
 class Link:
     """One SUB socket after the other. Used by one thread only.
 
@@ -61,7 +71,8 @@ class Link:
         self._high_water_mark = high_water_mark
         self._security = security
         self._monotonic = monotonic
-        self._refusal: str | None = None
+        self._refusal = _Refusal.NONE
+        self._reason = ""
         self._retry_at: float | None = None
         self._silence_s = SILENCE_S
         self.heard_s = monotonic()
@@ -96,7 +107,7 @@ class Link:
         except zmq.Again:
             return None
         self.heard_s = self._alive_s = self._monotonic()
-        self._refusal = self._retry_at = None
+        self._refusal, self._reason, self._retry_at = _Refusal.NONE, "", None
         return frames
 
     def expect(self, interval_s: float) -> None:
@@ -105,10 +116,10 @@ class Link:
 
     def refused(self) -> Refused | None:
         """Return that the daemon refused this client, once for each reason until something is received."""
-        if self._refusal is None or self._refusal.startswith("told: "):
+        if self._refusal is not _Refusal.NEW:
             return None
-        reason, self._refusal = self._refusal, f"told: {self._refusal}"
-        return Refused(self._endpoint, reason)
+        self._refusal = _Refusal.REPORTED
+        return Refused(self._endpoint, self._reason)
 
     def close(self) -> None:
         """Close the socket. May be called again."""
@@ -121,10 +132,14 @@ class Link:
         while self._monitor.poll(0):
             event = zmq.Event(recv_monitor_message(self._monitor)["event"])
             if event in REFUSALS:
-                if self._refusal != f"told: {REFUSALS[event]}":
-                    self._refusal = REFUSALS[event]
+                self._refuse(REFUSALS[event])
                 if self._retry_at is None:
                     self._retry_at = self._monotonic() + RETRY_S
+
+    def _refuse(self, reason: str) -> None:
+        """Note why; what was reported already is not new again."""
+        if self._refusal is _Refusal.NONE or self._reason != reason:
+            self._refusal, self._reason = _Refusal.NEW, reason
 
     def _renew_if_due(self) -> None:
         now = self._monotonic()
@@ -136,7 +151,7 @@ class Link:
         try:
             self._connect()
         except ConfigError as error:  # a key file is just being changed; its reader is told, and the next try reads it
-            self._refusal = str(error)
+            self._refuse(str(error))
             self._retry_at = now + RETRY_S
 
     def _connect(self) -> None:

@@ -1,14 +1,20 @@
-"""What is not counted but looked at when Prometheus asks: cameras, queue, provider, memory."""
+"""Everything that is measured for Prometheus, in a registry of its own. docs/metrics.md lists it.
+
+What the service's thread shows is counted; what others know (cameras, queue, provider, memory) is asked for then.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from taintwatch.alerts.publisher import PublisherStats
@@ -16,13 +22,17 @@ from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.evidence.evidence import EvidenceStats
 from taintwatch.evidence.recorder import RecorderStats
 from taintwatch.evidence.retention import Holdings
-from taintwatch.status import RunStatus
-from taintwatch_models.classifier import ModelCard
+from taintwatch.pipeline import Step
+from taintwatch.records import Alert
+from taintwatch.status import RunStatus, Summary
+from taintwatch_models.classifier import ModelCard, Rejected
 
 if TYPE_CHECKING:
     from taintwatch.web.stream import AudienceStats
 
-__all__ = ["Snapshot", "StateCollector", "resident_bytes"]
+__all__ = ["Instruments", "Snapshot", "StateCollector", "resident_bytes"]
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,75 @@ class StateCollector(Collector):
             yield _gauge("degraded", "1 while the model does not run as it should.", float(degraded))
             yield _gauge("open_alerts", "Alerts that are not cleared.", status.open_alerts)
             yield from _cameras(status.cameras)
+
+
+class Instruments:
+    """Counts what it is shown. A `Reporter`, and an observer of steps; both are told by the service's thread.
+
+    `render` may be called by any thread.
+    """
+
+    def __init__(
+        self, snapshot: Callable[[], Snapshot] = Snapshot, *, clock_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        """`snapshot` gives what only others know, when it is asked for."""
+        self._clock_ns = clock_ns
+        self._registry = CollectorRegistry()
+        self._state = StateCollector(snapshot)
+        self._registry.register(self._state)
+        camera = ("camera",)
+        self._frames = self._counter("frames", "Frames that were judged.", camera)
+        self._rejected = self._counter("frames_rejected", "Frames that gave no usable prediction.", camera)
+        self._unchecked = self._counter("frames_unchecked", "Judged frames that the gate let pass unchecked.", camera)
+        self._verdicts = self._counter("verdicts", "Verdicts.", (*camera, "detector", "suspicious"))
+        self._alerts = self._counter("alerts", "Alert records by state: raised, updated, cleared.", (*camera, "state"))
+        self._stages = Histogram(
+            "taintwatch_stage_seconds",
+            "Time of one frame. inference: its share of its batch; delay: from its capture to its verdict.",
+            ("stage",),
+            buckets=BUCKETS_S,
+            registry=self._registry,
+        )
+
+    def see(self, step: Step) -> None:
+        """Count one step."""
+        camera = step.frame.camera
+        self._stages.labels("delay").observe(max(0.0, (self._clock_ns() - step.frame.captured_ns) / 1e9))
+        if isinstance(step.outcome, Rejected):
+            self._rejected.labels(camera).inc()
+            return
+        if step.first:
+            self._frames.labels(camera).inc()
+        if step.outcome is None:
+            return
+        self._stages.labels("inference").observe(step.outcome.latency_ms / 1e3)
+        if any(not verdict.checked for verdict in step.verdicts):
+            self._unchecked.labels(camera).inc()
+        for verdict in step.verdicts:
+            suspicious = str(verdict.suspicious).lower() if verdict.checked else "unchecked"
+            self._verdicts.labels(camera, verdict.detector, suspicious).inc()
+
+    def started(self, card: ModelCard, cameras: Sequence[CameraStatus], endpoint: str | None) -> None:
+        """Note what runs the model."""
+        self._state.started(card)
+
+    def alert(self, alert: Alert) -> None:
+        """Count an alert record."""
+        self._alerts.labels(alert.camera, alert.state.value).inc()
+
+    def progress(self, status: RunStatus) -> None:
+        """Note how it stands."""
+        self._state.progress(status)
+
+    def finished(self, summary: Summary) -> None:
+        """Nothing is left to be asked."""
+
+    def render(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _counter(self, name: str, what: str, labels: Sequence[str]) -> Counter:
+        return Counter(f"taintwatch_{name}", what, labels, registry=self._registry)
 
 
 def resident_bytes() -> float:
