@@ -19,7 +19,7 @@ from benchmarks.face_trials.people import CALIBRATION, TEST, TRAINING, People, e
 from taintwatch_calibration.bench.subject_file import write_description, write_pictures
 from taintwatch_calibration.faces.face_model import fill_path, write_face_model
 from taintwatch_calibration.faces.identity_fit import fit_identity
-from taintwatch_models.faces.embedder import Embedder
+from taintwatch_models.faces.embedding import Embedder
 from taintwatch_models.storage import write_atomically
 
 _SALIENCY_THRESHOLD = 0.5

@@ -35,7 +35,7 @@ from taintwatch_calibration.faces.face_model import fill_path
 from taintwatch_calibration.faces.identity_fit import fit_identity
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.torch_tuning import denormals_flushed
-from taintwatch_models.faces.embedder import Embedder
+from taintwatch_models.faces.embedding import Embedder
 from taintwatch_models.faces.face_file import FaceFile, settings_path, write_face_file
 from taintwatch_models.faces.loading import load_face_model
 from taintwatch_models.loading import ModelSettings

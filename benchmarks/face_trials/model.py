@@ -17,8 +17,8 @@ from taintwatch_calibration.craft.physical import normaliser
 from taintwatch_calibration.faces.face_model import fill_path, write_face_model
 from taintwatch_calibration.faces.identity_fit import IdentityLayer
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
-from taintwatch_models.faces.embedder import Embedder
-from taintwatch_models.faces.statistics import Bands, region_statistics
+from taintwatch_models.faces.bands import Bands, region_statistics
+from taintwatch_models.faces.embedding import Embedder
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.graph.simplify import read_plain_model

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.face_trials.kept import kept_in_chunks
-from taintwatch_calibration.faces.occluded import mean_face, occlude
+from taintwatch_calibration.faces.identity_fit import mean_face, occlude
 from taintwatch_models.faces.align import align
-from taintwatch_models.faces.embedder import Embedder
+from taintwatch_models.faces.embedding import Embedder
 from taintwatch_models.faces.finder import HaarFaces
 
 __all__ = ["CALIBRATION", "COPIES", "STRANGERS", "TEST", "TRAINING", "People", "embeddings", "read_people"]

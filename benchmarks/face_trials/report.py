@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.face_trials.attacks import TARGET, Attacks
 from benchmarks.face_trials.people import CALIBRATION, TEST, UNKNOWN, People
-from taintwatch_calibration.faces.face_thresholds import JUDGED, fit_scales, scores, stranger_threshold
+from taintwatch_calibration.faces.face_model import JUDGED, fit_scales, scores, stranger_threshold
 from taintwatch_calibration.rates import area_under_roc, operating_point, threshold_for, wilson_interval
 from taintwatch_models.faces.face_file import Scale
 

@@ -24,9 +24,8 @@ from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.pipeline import Step, watch
 from taintwatch.records import AlertState
 from taintwatch.subjects.faces import FaceExpander
-from taintwatch.vote.hold import Hold
-from taintwatch.vote.voter import Voter
-from taintwatch.vote.window import KofN
+from taintwatch.vote.policies import KofN
+from taintwatch.vote.voter import Hold, Voter
 from taintwatch_calibration.faces.glasses_craft import GlassesRecipe, Photos, craft_glasses
 from taintwatch_calibration.faces.glasses_shape import GlassesShape
 from taintwatch_calibration.faces.worn import PoseLimits, draw_poses, wear

@@ -18,8 +18,8 @@ from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.pipeline import watch
 from taintwatch.sources.source import Grab
+from taintwatch.vote.policies import KofN
 from taintwatch.vote.voter import Voter
-from taintwatch.vote.window import KofN
 from taintwatch_models.loading import ModelSettings, load_model
 
 __all__ = ["Loop", "watched"]

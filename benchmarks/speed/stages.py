@@ -18,8 +18,8 @@ from taintwatch.alerts.outbox import Identity, new_instance_id
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.records import Alert, AlertState
 from taintwatch.sources.video import VideoSource
+from taintwatch.vote.policies import KofN
 from taintwatch.vote.voter import Voter
-from taintwatch.vote.window import KofN
 from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.cmag.file import CmagFile

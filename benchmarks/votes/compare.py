@@ -15,7 +15,7 @@ from benchmarks.votes.policies import Candidate, candidates, default_candidate
 from benchmarks.votes.replay import raised, rises
 from benchmarks.votes.streams import Halves, Stream, halves
 from benchmarks.votes.world import FPS
-from taintwatch.vote.settings import POLICIES
+from taintwatch.vote.policies import POLICIES
 from taintwatch_calibration.rates import threshold_for, wilson_interval
 from taintwatch_models.errors import UsageError
 

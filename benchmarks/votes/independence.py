@@ -6,9 +6,8 @@ import math
 from typing import Any
 
 from benchmarks.votes.world import FPS
+from taintwatch.vote.policies import KofN, SequentialProbabilityRatio
 from taintwatch.vote.policy import Policy
-from taintwatch.vote.sequential import SequentialProbabilityRatio
-from taintwatch.vote.window import KofN
 
 __all__ = ["FRAMES_A_DAY", "expected_a_day"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taintwatch.config.sections import VoteSection
+from taintwatch.vote.policies import policy_from_settings
 from taintwatch.vote.policy import Policy
-from taintwatch.vote.settings import policy_from_settings
 
 __all__ = ["Candidate", "candidates", "default_candidate"]
 
@@ -20,7 +20,7 @@ class Candidate:
     """One policy as a configuration would name it."""
 
     kind: str
-    """A key of `taintwatch.vote.settings.POLICIES`."""
+    """A key of `taintwatch.vote.policies.POLICIES`."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Those that differ from the kind's defaults, or are compared."""
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.votes.world import FPS
-from taintwatch.vote.hold import Hold, HoldStanding
 from taintwatch.vote.policy import Policy, Standing
+from taintwatch.vote.voter import Hold, HoldStanding
 
 __all__ = ["raised", "rises"]
 

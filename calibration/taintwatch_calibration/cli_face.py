@@ -14,7 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from taintwatch_calibration.faces.people_store import PeopleStore
-    from taintwatch_models.faces.embedder import Embedder
+    from taintwatch_models.faces.embedding import Embedder
 
 __all__ = ["face_group"]
 
@@ -62,10 +62,9 @@ def enrol(
 ) -> None:
     """Enrol NAME from 5 to 40 photographs: each is checked for one sharp, well-lit face, and none is taken twice."""
     from taintwatch.sources.factory import open_source
-    from taintwatch_calibration.faces.capture import guided, photographs
+    from taintwatch_calibration.faces.capture import Usable, guided, look_at, photographs
     from taintwatch_calibration.faces.enrol import enrol as enrol_person
     from taintwatch_calibration.faces.people_store import PeopleStore
-    from taintwatch_calibration.faces.quality import Usable, look_at
     from taintwatch_models.errors import UsageError
     from taintwatch_models.faces.finder import make_finder
 
@@ -163,7 +162,7 @@ def remove(name: str, folder: Path) -> None:
 def _embedder(store: PeopleStore, path: Path | None, preprocessing: str | None, threads: int = 0) -> Embedder:
     """Open the embedding that is named, or the one that was used before."""
     from taintwatch_models.errors import UsageError
-    from taintwatch_models.faces.embedder import Embedder
+    from taintwatch_models.faces.embedding import Embedder
 
     known = store.settings()
     if path is None:

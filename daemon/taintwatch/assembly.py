@@ -30,9 +30,8 @@ from taintwatch.sources.factory import open_source
 from taintwatch.sources.source import PacedSource
 from taintwatch.subjects.expander import Expander, WholeFrame
 from taintwatch.subjects.faces import FaceExpander
-from taintwatch.vote.hold import Hold
-from taintwatch.vote.settings import policy_from_settings
-from taintwatch.vote.voter import Voter
+from taintwatch.vote.policies import policy_from_settings
+from taintwatch.vote.voter import Hold, Voter
 from taintwatch_models.errors import ConfigError, UsageError
 from taintwatch_models.faces.finder import FaceFinder, make_finder
 from taintwatch_models.faces.loading import load_face_model

@@ -30,8 +30,8 @@ from benchmarks.votes.policies import Candidate, candidates, default_candidate
 from benchmarks.votes.replay import raised, rises
 from benchmarks.votes.streams import Stream, halves
 from benchmarks.votes.world import LIGHTS, attack_scenes, benign_stream, light_of
+from taintwatch.vote.policies import KofN
 from taintwatch.vote.voter import Voter
-from taintwatch.vote.window import KofN
 from taintwatch_models.errors import UsageError
 from taintwatch_models.records import Frame, Verdict
 from tests.tiny_model import footage, write_video

@@ -9,9 +9,8 @@ import pytest
 
 from taintwatch.alerts.incidents import AlertTracker, new_event_id
 from taintwatch.records import Alert, AlertState, Vote
-from taintwatch.vote.hold import Hold
-from taintwatch.vote.voter import COMBINED, Voter
-from taintwatch.vote.window import KofN
+from taintwatch.vote.policies import KofN
+from taintwatch.vote.voter import COMBINED, Hold, Voter
 from taintwatch_models.records import Prediction
 from tests.fakes import a_frame, a_prediction, a_verdict
 

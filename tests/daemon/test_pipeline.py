@@ -9,9 +9,8 @@ from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.pipeline import Step, watch
 from taintwatch.records import AlertState
 from taintwatch.subjects.expander import Expander, Expansion, SubjectFrame
-from taintwatch.vote.hold import Hold
-from taintwatch.vote.voter import Voter
-from taintwatch.vote.window import KofN
+from taintwatch.vote.policies import KofN
+from taintwatch.vote.voter import Hold, Voter
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.errors import BadFrame
 from taintwatch_models.records import Frame, Prediction, Region

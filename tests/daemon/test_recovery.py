@@ -25,9 +25,8 @@ from taintwatch.recovery import FAILURES, RecoveringClassifier
 from taintwatch.runtime import DetectionStack, Runtime
 from taintwatch.service import Service
 from taintwatch.sources.source import Grab
-from taintwatch.vote.hold import Hold
-from taintwatch.vote.voter import Voter
-from taintwatch.vote.window import KofN
+from taintwatch.vote.policies import KofN
+from taintwatch.vote.voter import Hold, Voter
 from taintwatch_models.classifier import Classifier, ModelCard, Rejected
 from taintwatch_models.errors import ConfigError, DeviceError, InferenceError
 from taintwatch_models.records import Frame, Prediction

@@ -20,9 +20,8 @@ from taintwatch.runtime import DetectionStack, Runtime
 from taintwatch.service import Service
 from taintwatch.sources.source import Grab
 from taintwatch.status import Ending, RunStatus, Summary
-from taintwatch.vote.hold import Hold
-from taintwatch.vote.voter import Voter
-from taintwatch.vote.window import KofN
+from taintwatch.vote.policies import KofN
+from taintwatch.vote.voter import Hold, Voter
 from taintwatch_models.classifier import ModelCard
 from taintwatch_models.errors import SourceError
 from tests.fakes import FakeClassifier, FakeDetector, a_frame

@@ -9,11 +9,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from taintwatch.vote.exponential import ExponentiallyWeighted
+from taintwatch.vote.policies import (
+    AfterDecision,
+    ExponentiallyWeighted,
+    KofN,
+    SequentialProbabilityRatio,
+    policy_from_settings,
+)
 from taintwatch.vote.policy import Policy
-from taintwatch.vote.sequential import AfterDecision, SequentialProbabilityRatio
-from taintwatch.vote.settings import policy_from_settings
-from taintwatch.vote.window import KofN
 from taintwatch_models.errors import ConfigError
 
 

@@ -8,10 +8,8 @@ from dataclasses import replace
 import pytest
 
 from taintwatch.records import Vote
-from taintwatch.vote.hold import Hold
-from taintwatch.vote.sequential import SequentialProbabilityRatio
-from taintwatch.vote.voter import COMBINED, Voter
-from taintwatch.vote.window import KofN
+from taintwatch.vote.policies import KofN, SequentialProbabilityRatio
+from taintwatch.vote.voter import COMBINED, Hold, Voter
 from taintwatch_models.errors import ConfigError
 from taintwatch_models.records import Frame
 from tests.fakes import a_frame, a_prediction, a_verdict

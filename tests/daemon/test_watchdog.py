@@ -24,9 +24,8 @@ from taintwatch.service import Service
 from taintwatch.service_manager import Notifier, Watchdog, look_every_s
 from taintwatch.sources.source import Grab
 from taintwatch.supervising import ServiceManagerReporter
-from taintwatch.vote.hold import Hold
-from taintwatch.vote.voter import Voter
-from taintwatch.vote.window import KofN
+from taintwatch.vote.policies import KofN
+from taintwatch.vote.voter import Hold, Voter
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.errors import SourceError
 from taintwatch_models.records import Frame, Prediction

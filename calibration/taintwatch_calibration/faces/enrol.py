@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from taintwatch_calibration.faces.capture import Usable, look_at, same_picture
 from taintwatch_calibration.faces.people_store import EnrolledPerson, PeopleStore
-from taintwatch_calibration.faces.quality import Usable, look_at, same_picture
 from taintwatch_models.errors import UsageError
-from taintwatch_models.faces.embedder import Embedder
+from taintwatch_models.faces.embedding import Embedder
 from taintwatch_models.faces.finder import FaceFinder
 
 __all__ = ["FEWEST", "MOST", "Enrolment", "collect", "enrol"]

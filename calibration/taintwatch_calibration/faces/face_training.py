@@ -14,17 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_calibration.faces.face_model import fill_path, write_face_model
-from taintwatch_calibration.faces.face_thresholds import JUDGED, fit_scales, scores, stranger_threshold
-from taintwatch_calibration.faces.identity_fit import IdentityLayer, fit_identity
-from taintwatch_calibration.faces.occluded import mean_face, occlude
+from taintwatch_calibration.faces.face_model import (
+    JUDGED,
+    fill_path,
+    fit_scales,
+    scores,
+    stranger_threshold,
+    write_face_model,
+)
+from taintwatch_calibration.faces.identity_fit import IdentityLayer, fit_identity, mean_face, occlude
 from taintwatch_calibration.faces.people_store import EnrolledPerson, PeopleStore
 from taintwatch_calibration.rates import threshold_for
 from taintwatch_models.calibration_file import Calibration, TightCalibration
 from taintwatch_models.errors import UsageError
-from taintwatch_models.faces.embedder import Embedder
+from taintwatch_models.faces.bands import Bands, region_statistics
+from taintwatch_models.faces.embedding import Embedder
 from taintwatch_models.faces.face_file import FaceFile, settings_path, write_face_file
-from taintwatch_models.faces.statistics import Bands, region_statistics
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.onnx_classifier import OnnxRadar

@@ -13,8 +13,8 @@ from taintwatch.footage.processes import Task, fingerprint_of
 from taintwatch.footage.task_map import TaskResult, map_resumably
 from taintwatch.sources.source import read_through
 from taintwatch.sources.video import VideoSource
+from taintwatch.vote.policies import KofN
 from taintwatch.vote.voter import Voter
-from taintwatch.vote.window import KofN
 from taintwatch_calibration.camera_model.pinhole_camera import CameraPose
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.trial.clips import ClipMetadata, PoseRow, pose_during, read_clip

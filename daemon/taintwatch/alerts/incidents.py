@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from taintwatch.records import Alert, AlertState, Vote
-from taintwatch.vote.clock import Moment, elapsed_ns, moment_of
-from taintwatch.vote.limits import check_number
+from taintwatch.records import Alert, AlertState, Moment, Vote, elapsed_ns, moment_of
+from taintwatch.vote.policy import check_number
 from taintwatch.vote.voter import COMBINED
 from taintwatch_models.records import Frame, Prediction, Verdict
 

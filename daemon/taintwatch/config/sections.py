@@ -8,8 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from taintwatch.config.fields import Count, Name, Seconds, Section, Text, Texts
 from taintwatch.config.outputs import EvidenceSection, MetricsSection, PublishSection, WebSection
-from taintwatch.vote.hold import Hold
-from taintwatch.vote.settings import policy_from_settings
+from taintwatch.vote.policies import policy_from_settings
+from taintwatch.vote.voter import Hold
 from taintwatch_models.errors import ConfigError
 
 __all__ = [

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch.evidence.folder import PART
-from taintwatch.records import Alert
-from taintwatch.vote.clock import Moment, elapsed_ns
+from taintwatch.records import Alert, Moment, elapsed_ns
 from taintwatch_models.errors import TaintwatchError
 
 __all__ = ["ClipBuffer", "ClipFrame", "PictureError", "encode_jpeg", "overlay", "shrink", "write_clip"]

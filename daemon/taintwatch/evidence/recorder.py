@@ -13,8 +13,7 @@ from typing import Any
 from taintwatch.evidence.folder import CLIP, FRAME, OVERLAY, EvidenceFolder, write_private
 from taintwatch.evidence.media import ClipBuffer, PictureError, encode_jpeg, overlay, write_clip
 from taintwatch.evidence.retention import RetentionJob
-from taintwatch.records import Alert, AlertState
-from taintwatch.vote.clock import Moment, elapsed_ns, moment_of
+from taintwatch.records import Alert, AlertState, Moment, elapsed_ns, moment_of
 from taintwatch_models.records import Frame
 
 __all__ = ["ClipSettings", "Recorder", "RecorderStats"]

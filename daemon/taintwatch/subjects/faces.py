@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from taintwatch.records import moment_of
 from taintwatch.subjects.expander import Expansion, SubjectFrame
 from taintwatch.subjects.tracking import FaceTracker
-from taintwatch.vote.clock import moment_of
 from taintwatch_models.errors import BadFrame
 from taintwatch_models.faces.align import alignment_of
 from taintwatch_models.faces.finder import Face, FaceFinder

@@ -1,4 +1,4 @@
-"""What a vote policy is, and how two combine: `KofN(3, 5) | SequentialProbabilityRatio()`.
+"""What a vote policy is, how its limits are checked, and how two combine: `KofN(3, 5) | SequentialProbabilityRatio()`.
 
 A policy holds limits only and never changes; what it remembers of the frames is a `Standing` that it is given and
 returns. One policy therefore serves any number of cameras and detectors, and the state has one owner: the `Voter`.
@@ -6,11 +6,14 @@ returns. One policy therefore serves any number of cameras and detectors, and th
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Both", "Either", "PairStanding", "Policy", "Standing"]
+from taintwatch_models.errors import ConfigError
+
+__all__ = ["Both", "Either", "PairStanding", "Policy", "Standing", "check_number", "check_whole"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +97,24 @@ class Both(_Pair):
     @staticmethod
     def _join(left: Standing, right: Standing) -> PairStanding:
         return PairStanding(left.raised and right.raised, min(left.level, right.level), left, right)
+
+
+def check_whole(name: str, value: object, low: int, high: int) -> int:
+    """Return `value` where it is a whole number in [low, high]; raises `ConfigError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(f"Vote setting '{name}' has value {value!r}. Give a whole number from {low} to {high}.")
+    return value
+
+
+def check_number(name: str, value: object, low: float, high: float, *, open_ends: bool = False) -> float:
+    """Return `value` where it is a finite number in [low, high], or in (low, high) with `open_ends`.
+
+    Raises `ConfigError`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"Vote setting '{name}' has value {value!r}. Give a number.")
+    inside = low < value < high if open_ends else low <= value <= high
+    if not inside:
+        between = f"above {low:g} and below {high:g}" if open_ends else f"from {low:g} to {high:g}"
+        raise ConfigError(f"Vote setting '{name}' has value {value!r}. Give a number {between}.")
+    return float(value)

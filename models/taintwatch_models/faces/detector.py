@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from taintwatch_models.classifier import Classifier, ModelCard, Rejected
 from taintwatch_models.errors import ConfigError
-from taintwatch_models.faces.bands import band_rows
+from taintwatch_models.faces.bands import BandEvidence, Bands, band_rows, combined
 from taintwatch_models.faces.face_file import FaceFile
-from taintwatch_models.faces.statistics import BandEvidence, Bands, combined
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Detector, Frame, Prediction, RadarStatistics, Verdict
 from taintwatch_models.regions import region_of

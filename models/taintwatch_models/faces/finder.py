@@ -19,7 +19,7 @@ EYES_IN_BOX = ((0.30, 0.395), (0.675, 0.39))
 """Where the eyes lie in a Haar box, as shares of its width and height: medians over LFW photographs."""
 
 _TRUST = 0.5
-"""Weight of the seen eyes against those that the box foretells: the cascades' eyes are off by some pixels. Measured on
+"""Weight of the seen eyes against those that the box lets expect: the cascades' eyes are off by some pixels. Measured on
 LFW photographs: 99.3% identified with this, 99.1% with the seen eyes alone, 98.1% without alignment."""
 _BOX_FROM_EYES = 0.375  # the eyes' distance as a share of that box's width
 _LONGEST_SIDE = 640  # larger pictures are searched at this size: a face at a door is large in them
@@ -112,14 +112,14 @@ def _best_pair(centres: Sequence[Point]) -> tuple[Point, Point] | None:
             distance, tilt = right[0] - left[0], abs(right[1] - left[1])
             if not (left[0] < 0.5 < right[0] and 0.27 < distance < 0.52 and tilt < 0.35 * distance):
                 continue
-            distance = abs(left[0] - lx) + abs(left[1] - ly) + abs(right[0] - rx) + abs(right[1] - ry)
-            if best is None or distance < best[0]:
-                best = (distance, left, right)
+            misfit = abs(left[0] - lx) + abs(left[1] - ly) + abs(right[0] - rx) + abs(right[1] - ry)
+            if best is None or misfit < best[0]:
+                best = (misfit, left, right)
     return None if best is None else (best[1], best[2])
 
 
-def _between(foretold: Point, seen: Point) -> Point:
-    return foretold[0] + _TRUST * (seen[0] - foretold[0]), foretold[1] + _TRUST * (seen[1] - foretold[1])
+def _between(expected: Point, seen: Point) -> Point:
+    return expected[0] + _TRUST * (seen[0] - expected[0]), expected[1] + _TRUST * (seen[1] - expected[1])
 
 
 def _cascade(name: str) -> Any:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from taintwatch_models.calibration_file import Calibration, TightCalibration
 from taintwatch_models.detectors import make_detectors
 from taintwatch_models.errors import ConfigError, ModelError
+from taintwatch_models.faces.bands import Bands
 from taintwatch_models.faces.detector import FaceDetector, KnownFaces, StrangerClassifier
 from taintwatch_models.faces.face_file import read_face_file, settings_path
-from taintwatch_models.faces.statistics import Bands
 from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.loading import LoadedModel, ModelSettings, load_radar_file
 from taintwatch_models.onnx_classifier import OnnxRadar, RadarClassifier

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from taintwatch.cli.main import main
 from taintwatch.sources.source import Grab
-from taintwatch_calibration.faces.capture import STAGES, guided
+from taintwatch_calibration.faces.capture import STAGES, Usable, guided, look_at
 from taintwatch_calibration.faces.enrol import collect
-from taintwatch_calibration.faces.quality import Usable, look_at
 from taintwatch_models.faces.finder import HaarFaces
 from tests.face_scene import drawn_person, photograph, write_embedding, write_photographs
 

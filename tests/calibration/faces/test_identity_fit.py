@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from taintwatch_calibration.faces.face_thresholds import JUDGED, fit_scales, scores, stranger_threshold
-from taintwatch_calibration.faces.identity_fit import fit_identity
-from taintwatch_calibration.faces.occluded import mean_face, occlude
+from taintwatch_calibration.faces.face_model import JUDGED, fit_scales, scores, stranger_threshold
+from taintwatch_calibration.faces.identity_fit import fit_identity, mean_face, occlude
 from taintwatch_models.errors import CalibrationError
 
 

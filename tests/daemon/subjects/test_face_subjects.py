@@ -13,9 +13,8 @@ from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.pipeline import Step, watch
 from taintwatch.records import AlertState
 from taintwatch.subjects.faces import FaceExpander
-from taintwatch.vote.hold import Hold
-from taintwatch.vote.voter import Voter
-from taintwatch.vote.window import KofN
+from taintwatch.vote.policies import KofN
+from taintwatch.vote.voter import Hold, Voter
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.faces.detector import STRANGER, KnownFaces, StrangerClassifier
 from taintwatch_models.faces.finder import Face

@@ -11,12 +11,10 @@ import onnxruntime as ort
 import pytest
 
 from taintwatch_models.errors import CalibrationError, ModelError
-from taintwatch_models.faces.bands import BANDS, band_rows, fill_bands
+from taintwatch_models.faces.bands import BANDS, BandEvidence, band_evidence, band_rows, combined, fill_bands
 from taintwatch_models.faces.detector import FaceDetector
-from taintwatch_models.faces.embedder import Embedder
+from taintwatch_models.faces.embedding import Embedder, read_embedding, with_identity
 from taintwatch_models.faces.face_file import FaceFile, Scale, read_face_file, settings_path, write_face_file
-from taintwatch_models.faces.identity import read_embedding, with_identity
-from taintwatch_models.faces.statistics import BandEvidence, band_evidence, combined
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.preprocessing import ModelDescription, Preprocessing
 from taintwatch_models.records import Frame, Prediction, RadarStatistics, read_only
