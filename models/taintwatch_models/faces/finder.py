@@ -19,7 +19,7 @@ EYES_IN_BOX = ((0.30, 0.395), (0.675, 0.39))
 """Where the eyes lie in a Haar box, as shares of its width and height: medians over LFW photographs."""
 
 _TRUST = 0.5
-"""Weight of the seen eyes against those that the box lets expect: the cascades' eyes are off by some pixels. Measured on
+"""Weight of the seen eyes against those that the box implies: the cascades' eyes are off by some pixels. Measured on
 LFW photographs: 99.3% identified with this, 99.1% with the seen eyes alone, 98.1% without alignment."""
 _BOX_FROM_EYES = 0.375  # the eyes' distance as a share of that box's width
 _LONGEST_SIDE = 640  # larger pictures are searched at this size: a face at a door is large in them
