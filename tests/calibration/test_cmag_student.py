@@ -63,7 +63,7 @@ def test_novelty_sees_noise_that_changes_no_answer(graph: CmagGraph) -> None:
     assert float((measured(graph, noisy)["novelty"] > limit).float().mean()) > 0.95
 
 
-def test_beliefs_are_the_principal_components_of_benign_logits() -> None:
+def test_logit_components_are_the_principal_components_of_benign_logits() -> None:
     rng = np.random.default_rng(0)
     logits = torch.from_numpy(rng.normal(size=(500, 4)) @ rng.normal(size=(4, 200)) + 3).float()
     student = Student(200, 3, 32)

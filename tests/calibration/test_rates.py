@@ -25,7 +25,7 @@ def test_nothing_counted_says_nothing() -> None:
 
 
 @given(SCORES, st.floats(0, 1))
-def test_a_threshold_keeps_the_accepted_rate_and_wastes_none(scores: list[float], target_fpr: float) -> None:
+def test_a_threshold_keeps_the_target_fpr_and_wastes_none(scores: list[float], target_fpr: float) -> None:
     threshold = threshold_for(scores, target_fpr)
     values = np.array(scores)
     assert (values > threshold).mean() <= target_fpr + 1e-9

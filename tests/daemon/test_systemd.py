@@ -100,15 +100,15 @@ def test_installing_again_changes_nothing_and_uninstalling_leaves_nothing(tmp_pa
     assert not list((tmp_path / UNIT_FOLDER).glob("*.d"))
 
 
-def test_a_drop_in_that_is_not_named_any_more_goes_and_a_strange_one_stays(tmp_path: Path) -> None:
+def test_a_drop_in_that_is_not_named_any_more_goes_and_a_foreign_one_stays(tmp_path: Path) -> None:
     arguments = ("--root", tmp_path, "--program", PROGRAM)
     service("install", *arguments, "--with", "gpu", "--with", "curve")
-    strange = tmp_path / UNIT_FOLDER / "taintwatch.service.d" / "mine.conf"
-    strange.write_text("[Service]\nNice=5\n")
+    foreign = tmp_path / UNIT_FOLDER / "taintwatch.service.d" / "mine.conf"
+    foreign.write_text("[Service]\nNice=5\n")
     service("install", *arguments, "--with", "curve")
-    assert set(installed(tmp_path)) == {*render(PROGRAM, ("curve",)), strange.relative_to(tmp_path)}
+    assert set(installed(tmp_path)) == {*render(PROGRAM, ("curve",)), foreign.relative_to(tmp_path)}
     service("uninstall", "--root", tmp_path)
-    assert set(installed(tmp_path)) == {strange.relative_to(tmp_path)}
+    assert set(installed(tmp_path)) == {foreign.relative_to(tmp_path)}
 
 
 def test_a_dry_run_says_everything_and_does_nothing(tmp_path: Path) -> None:

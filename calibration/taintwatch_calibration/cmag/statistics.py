@@ -128,7 +128,7 @@ def fit_graph(reconstructors: Reconstructors, training: BenignData, validation: 
     """
     graph = CmagGraph(reconstructors.cpu()).eval()
     _fit_maps(graph, training)
-    _fit_beliefs(graph, validation)
+    _fit_logit_components(graph, validation)
     with torch.no_grad():
         parts = [
             torch.stack([_suspicion(name, values[STATISTICS.index(name)]) for name in NOVELTY], dim=1)
@@ -153,7 +153,7 @@ def _fit_maps(graph: CmagGraph, benign: BenignData) -> None:
 
 
 @torch.no_grad()
-def _fit_beliefs(graph: CmagGraph, benign: BenignData) -> None:
+def _fit_logit_components(graph: CmagGraph, benign: BenignData) -> None:
     offsets = torch.cat(
         [
             graph._disagreement(logits, pictures)

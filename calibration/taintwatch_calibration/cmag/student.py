@@ -23,7 +23,7 @@ class Student(nn.Module):
 
     It learns the classifier's answers on benign pictures (Hinton et al., 2015, without labels). A perturbation made for
     the classifier does little to another, differently built network, so that what the two say falls apart. Not of the
-    paper, but its mirror: CMAG rebuilds the picture from the belief, this rebuilds the belief from the picture.
+    paper, but its mirror: CMAG rebuilds the picture from the logits, this rebuilds the logits from the picture.
     """
 
     centre: Tensor
