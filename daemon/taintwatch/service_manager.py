@@ -7,16 +7,30 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
+from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.deadlines import Deadlines, Overdue
+from taintwatch.records import Alert
+from taintwatch.status import RunStatus, Summary
+from taintwatch_models.classifier import ModelCard
 from taintwatch_models.errors import UsageError
 
-__all__ = ["Notifier", "Supervision", "Watchdog", "look_every_s", "supervision"]
+__all__ = [
+    "Notifier",
+    "ServiceManagerReporter",
+    "Supervision",
+    "Watchdog",
+    "look_every_s",
+    "status_line",
+    "supervision",
+]
 
 _log = logging.getLogger(__name__)
+
+TELL_EVERY_S = 5.0  # the status line goes to the service manager, unless a camera's state changed
 
 LONGEST_STATUS = 1000  # characters; `systemctl status` shows one line
 _FULL = (errno.EAGAIN, errno.ENOBUFS)
@@ -182,3 +196,59 @@ class Watchdog:
             self.look()
             if self._ended.wait(self._every_s):
                 return
+
+
+class ServiceManagerReporter:
+    """Tells systemd that the service is ready, how each camera is, and that it stops."""
+
+    def __init__(self, notifier: Notifier, watchdog: Watchdog, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._notifier = notifier
+        self._watchdog = watchdog
+        self._clock = clock
+        self._told: tuple[object, ...] = ()
+        self._next = 0.0
+        self.ready = False
+        """Whether the model is loaded and the socket bound. The cameras may still be away: they are retried."""
+        self.degraded: str | None = None
+        self.refusal: Callable[[], str | None] = lambda: None
+        """Why the last reload changed nothing: told for as long as that holds."""
+
+    def started(self, card: ModelCard, cameras: Sequence[CameraStatus], endpoint: str | None) -> None:
+        """The model is loaded and warm and the socket is bound: all that can fail for good has not."""
+        self.ready = True
+        self._watchdog.started()
+        self._notifier.ready(f"connecting {len(cameras)} cameras")
+
+    def alert(self, alert: Alert) -> None:
+        """An alert is no matter of the service manager's."""
+
+    def progress(self, status: RunStatus) -> None:
+        """Tell the status line when something changed in it, or now and then."""
+        self.degraded = status.degraded
+        refusal = self.refusal()
+        cameras = ((camera.camera, camera.state) for camera in status.cameras)
+        states = (refusal, status.degraded, status.open_alerts, *cameras)
+        if states != self._told or self._clock() >= self._next:
+            self._told = states
+            self._next = self._clock() + TELL_EVERY_S
+            self._notifier.status(status_line(status, refusal))
+
+    def finished(self, summary: Summary) -> None:
+        """The run is over."""
+        self.ready = False
+
+
+def status_line(status: RunStatus, refusal: str | None = None) -> str:
+    """Return how the run stands on one line, what is wrong first. `refusal`: why a reload changed nothing."""
+    running = sum(camera.state is CameraState.RUNNING for camera in status.cameras)
+    words = [] if status.degraded is None else [f"degraded: {status.degraded}"]
+    words += [] if refusal is None else [f"reload refused: {refusal}"]
+    words.append(f"{running} of {len(status.cameras)} cameras running")
+    words += [
+        f"{camera.camera} {camera.state.value}" + (f" ({camera.reason})" if camera.reason is not None else "")
+        for camera in status.cameras
+        if camera.state is not CameraState.RUNNING
+    ]
+    words.append(f"{status.fps:.1f} frames/s")
+    words.append(f"{status.open_alerts} open alerts")
+    return "; ".join(words)

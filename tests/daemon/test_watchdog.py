@@ -21,9 +21,8 @@ from taintwatch.config.sections import Config, LimitsSection
 from taintwatch.deadlines import Deadline, Deadlines
 from taintwatch.runtime import DetectionStack, Runtime
 from taintwatch.service import Service
-from taintwatch.service_manager import Notifier, Watchdog, look_every_s
+from taintwatch.service_manager import Notifier, ServiceManagerReporter, Watchdog, look_every_s
 from taintwatch.sources.source import Grab
-from taintwatch.supervising import ServiceManagerReporter
 from taintwatch.vote.policies import KofN
 from taintwatch.vote.voter import Hold, Voter
 from taintwatch_models.classifier import Rejected

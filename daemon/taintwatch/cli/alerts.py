@@ -28,7 +28,7 @@ def alerts_group() -> None:
 
 
 def _place(command: Callable[..., Any]) -> Callable[..., Any]:
-    folder = click.option("--folder", type=click.Path(path_type=Path), help="The daemon's evidence folder.")
+    folder = click.option("--folder", type=click.Path(path_type=Path), help="Read this evidence folder of a daemon.")
     config = click.option(
         "--config", type=click.Path(path_type=Path), help="Take the folder from this configuration's [evidence]."
     )
@@ -37,11 +37,13 @@ def _place(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--limit", type=click.IntRange(min=1), help="Only so many, the latest."),
-        click.option("--state", type=click.Choice(["open", "cleared", "interrupted"]), help="Only in this state."),
-        click.option("--until", metavar="TIME", help="Only raised before TIME."),
-        click.option("--since", metavar="TIME", help="Only raised at or after TIME."),
-        click.option("--camera", help="Only of this camera."),
+        click.option("--limit", type=click.IntRange(min=1), help="Take only so many, the latest.  [default: all]"),
+        click.option(
+            "--state", type=click.Choice(["open", "cleared", "interrupted"]), help="Take only alerts in this state."
+        ),
+        click.option("--until", metavar="TIME", help="Take only alerts raised before TIME."),
+        click.option("--since", metavar="TIME", help="Take only alerts raised at or after TIME."),
+        click.option("--camera", help="Take only alerts of this camera."),
     ):
         command = option(command)
     return command
@@ -106,7 +108,7 @@ def export(target: Path, event_ids: tuple[str, ...], folder: Path | None, config
 @_place
 @click.option("--keep-days", type=click.FloatRange(min=0), help="Remove alerts raised longer ago.")
 @click.option("--max-mb", type=click.FloatRange(min=0), help="Remove pictures, then alerts, beyond so many megabytes.")
-@click.option("--yes", is_flag=True, help="Do it; without this it is only said what would be removed.")
+@click.option("--yes", is_flag=True, help="Do it; without this, only print what would be removed.")
 def prune(folder: Path | None, config: Path | None, keep_days: float | None, max_mb: float | None, yes: bool) -> None:
     """Remove old alerts, oldest first, never one that is open. Without --yes nothing is removed."""
     from taintwatch.evidence.evidence import DAY_NS

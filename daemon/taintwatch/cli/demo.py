@@ -24,15 +24,15 @@ __all__ = ["demo"]
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("demo-evidence"),
     show_default=True,
-    help="Folder for pictures and evidence.",
+    help="Write pictures and evidence to this folder.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one line of JSON and nothing else; play as fast as it goes."
 )
 @click.option("--camera", metavar="N", help="Use webcam N and printed cards in place of the drawn scene.")
-@click.option("--seconds", type=float, help="Length of the scene; before a camera: patience for each step.")
+@click.option("--seconds", type=float, help="Play so many seconds; before a camera, wait so long at each step.")
 @click.option("--no-pictures", is_flag=True, help="Write no pictures.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Another scene.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Draw another scene.")
 @click.option("--camera-model", "camera_model", type=click.Choice(["office", "plain"]), default="office", hidden=True)
 @click.option("--attack", type=click.Choice(["both", "on-sign", "beside", "none"]), default="both", hidden=True)
 @click.option("--calibration", hidden=True, help="Other thresholds.")

@@ -16,9 +16,11 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of the table.")
 @click.option("--torch", "import_torch", is_flag=True, help="Import torch too (slow) and ask it for CUDA.")
-@click.option("--port", type=click.IntRange(1, 65535), default=5556, show_default=True, help="Port for alerts.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=5556, show_default=True, help="Try this port for alerts."
+)
 def doctor(as_json: bool, import_torch: bool, port: int) -> int:
-    """Say what works on this machine and what does not, and what to do about it.
+    """Show what works on this machine and what does not, and what to do about it.
 
     Exit status 1 where something that Taintwatch needs fails; a warning is something that it can do without.
     """

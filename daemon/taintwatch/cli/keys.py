@@ -14,7 +14,7 @@ __all__ = ["keys_group"]
 
 @click.group(name="keys")
 def keys_group() -> None:
-    """Make keys for encrypted alerts, and say which clients may connect.
+    """Make keys for encrypted alerts; allow and revoke clients.
 
     The daemon and each client have a key pair of their own. The daemon lets in only the clients on its list, and looks
     at it about once a second: nothing has to be restarted.
@@ -23,7 +23,9 @@ def keys_group() -> None:
 
 def _clients_options(command: Callable[..., Any]) -> Callable[..., Any]:
     clients = click.option(
-        "--clients", type=click.Path(path_type=Path), help="Folder of the allowed clients' keys.  [default: ./clients]"
+        "--clients",
+        type=click.Path(path_type=Path),
+        help="Use this folder of allowed clients' keys.  [default: ./clients]",
     )
     config = click.option(
         "--config", type=click.Path(path_type=Path), help="Take the folder from this configuration's [publish.curve]."
@@ -33,7 +35,9 @@ def _clients_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @keys_group.command()
 @click.argument("name")
-@click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Where to.  [default: here]")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), default=Path(), help="Write them to this folder.  [default: here]"
+)
 def new(name: str, folder: Path) -> None:
     """Make a key pair: NAME.key to give away, and NAME.key_secret (readable by you alone) to keep."""
     from taintwatch.alerts.keys import make_key_pair
@@ -65,7 +69,7 @@ def list_clients(clients: Path | None, config: Path | None, as_json: bool) -> No
 
 @keys_group.command()
 @click.argument("key")
-@click.option("--name", help="Name of the client.  [default: that of the key file]")
+@click.option("--name", help="Give the client this name.  [default: that of the key file]")
 @_clients_options
 def allow(key: str, name: str | None, clients: Path | None, config: Path | None) -> None:
     """Let a client in. KEY is its .key file, or the public key itself (then with --name)."""
@@ -90,7 +94,7 @@ def allow(key: str, name: str | None, clients: Path | None, config: Path | None)
 @click.argument("name")
 @_clients_options
 def revoke(name: str, clients: Path | None, config: Path | None) -> None:
-    """Let a client in no more: a running daemon ends its connection within about a second."""
+    """Shut a client out: a running daemon ends its connection within about a second."""
     from taintwatch.alerts.keys import AllowedClients
 
     folder = _folder(clients, config)

@@ -16,14 +16,14 @@ from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
 from taintwatch.footage.footage_run import FootageRun, footage_of
 from taintwatch.logs import failed_threads_to_log, set_up_logging
+from taintwatch.monitoring import Monitoring
 from taintwatch.process import MemoryTrimmer, dump_threads_on_abort, reload_on_hangup, stop_on_signals
 from taintwatch.recovery import LOAD_LIMIT_S
 from taintwatch.reload import Reloader
 from taintwatch.runtime import Runtime
 from taintwatch.service import Service
-from taintwatch.service_manager import Notifier, Watchdog, look_every_s, supervision
+from taintwatch.service_manager import Notifier, ServiceManagerReporter, Watchdog, look_every_s, supervision
 from taintwatch.status import Reporter, Reporters, Summary
-from taintwatch.supervising import Monitoring, ServiceManagerReporter
 from taintwatch.web.page import Page
 
 __all__ = ["run_config"]

@@ -22,9 +22,9 @@ COMMANDS = {
     "run": LazyCommand("taintwatch.cli.run:run", "Watch cameras, streams, videos or pictures."),
     "watch": LazyCommand("taintwatch.cli.watch:watch", "Follow the alerts of a running daemon."),
     "alerts": LazyCommand("taintwatch.cli.alerts:alerts_group", "List, show, export and prune the alerts kept."),
-    "keys": LazyCommand("taintwatch.cli.keys:keys_group", "Make keys for encrypted alerts; say who may connect."),
-    "service": LazyCommand("taintwatch.cli.service:service_group", "Install the systemd service, or say how it is."),
-    "doctor": LazyCommand("taintwatch.cli.doctor:doctor", "Say what works on this machine and what does not."),
+    "keys": LazyCommand("taintwatch.cli.keys:keys_group", "Make keys for encrypted alerts; allow and revoke clients."),
+    "service": LazyCommand("taintwatch.cli.service:service_group", "Install the systemd service, or show how it is."),
+    "doctor": LazyCommand("taintwatch.cli.doctor:doctor", "Show what works on this machine and what does not."),
     "config": LazyCommand(
         "taintwatch.cli.config:config_group", "Check a configuration; print its schema or an example."
     ),
@@ -34,13 +34,13 @@ COMMANDS = {
         "taintwatch_calibration.cli_calibrate:calibrate_group", "Choose thresholds from benign footage."
     ),
     "cmag": LazyCommand(
-        "taintwatch_calibration.cli_cmag:cmag_group", "Detect by reconstruction: train on benign footage, calibrate."
+        "taintwatch_calibration.cli_cmag:cmag_group", "Train and calibrate detection by reconstruction (CMAG)."
     ),
-    "craft": LazyCommand("taintwatch_calibration.cli_craft:craft_group", "Make attacks, to print or digital."),
+    "craft": LazyCommand("taintwatch_calibration.cli_craft:craft_group", "Craft attacks, printed or digital."),
     "face": LazyCommand("taintwatch_calibration.cli_face:face_group", "Enrol people; train what a face camera runs."),
     "print": LazyCommand("taintwatch_calibration.cli_print:print_group", "Make sheets to print at true size."),
     "trial": LazyCommand(
-        "taintwatch_calibration.cli_trial:trial_group", "Film attacks over distances and angles; score; report."
+        "taintwatch_calibration.cli_trial:trial_group", "Record, score and report attacks over distances and angles."
     ),
 }
 
@@ -51,7 +51,7 @@ COMMANDS = {
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="taintwatch")
-@click.option("--debug", is_flag=True, help="Give the traceback of an error, and the log at its fullest; anywhere.")
+@click.option("--debug", is_flag=True, help="Print tracebacks and debug logs; may stand anywhere on the line.")
 def cli(debug: bool) -> None:
     """Watch a camera's classifier for printed attacks: patches, stickers, adversarial glasses."""
 

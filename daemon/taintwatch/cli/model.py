@@ -26,11 +26,15 @@ def model_group() -> None:
 
 @model_group.command("prepare")
 @click.argument("model")
-@click.option("--out", type=click.Path(path_type=Path), help="Default: MODEL.radar.onnx beside the model.")
-@click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
-@click.option("--labels", help="Class names: a JSON list or a text file.")
-@click.option("--output", help="Name of the logits, where the model has several outputs.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as one line of JSON.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Write the graph to this file.  [default: MODEL.radar.onnx beside the model]",
+)
+@click.option("--preprocessing", help="Read how pictures become input from this TOML.  [default: the one beside it]")
+@click.option("--labels", help="Read class names from this JSON list or text file.")
+@click.option("--output", help="Take the logits from this output, where the model has several.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON in place of the table.")
 def prepare_command(
     model: str, out: Path | None, preprocessing: str | None, labels: str | None, output: str | None, as_json: bool
 ) -> None:
@@ -102,7 +106,7 @@ def _torch_or_complain(model: str) -> None:
 @model_group.command("show")
 @click.argument("model", type=click.Path(path_type=Path))
 def show(model: Path) -> None:
-    """Print what a prepared MODEL's file says of itself, as JSON."""
+    """Print the metadata of a prepared MODEL as JSON."""
     from taintwatch_models.radar_file import metadata, read_radar
 
     click.echo(json.dumps(metadata(read_radar(model).info), indent=2))
@@ -111,7 +115,7 @@ def show(model: Path) -> None:
 @model_group.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def list_models(as_json: bool) -> None:
-    """Name the bundled model and the torchvision networks that `model prepare` accepts."""
+    """List the bundled model and the torchvision networks that `model prepare` accepts."""
     bundled = _bundled()
     networks = _torchvision_names()
     if as_json:

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from taintwatch.config.sections import Config
+
 __all__ = ["run"]
 
 WEBCAM = "0"  # watched where no source is named
@@ -17,46 +19,101 @@ _NAMED = re.compile(r"([A-Za-z0-9._-]{1,64})=(.+)", re.DOTALL)
 # (flag, key path in the configuration, click's description of the option). One list, so that a key and its flag
 # cannot drift apart. A flag that is not given is None and leaves the configuration alone.
 OPTIONS: tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...] = (
-    ("--site", ("site",), {"help": "Names this place in topics and alerts."}),
-    ("--model", ("model", "path"), {"help": "ONNX or torch model, or torchvision:NAME; none: the bundled one."}),
-    ("--preprocessing", ("model", "preprocessing"), {"help": "TOML that declares the model's input."}),
-    ("--labels", ("model", "labels"), {"help": "Class names: .json, or .txt with one name a line."}),
-    ("--calibration", ("model", "calibration"), {"help": "Thresholds made by `taintwatch calibrate thresholds`."}),
-    ("--device", ("model", "device"), {"help": "auto, cpu or cuda."}),
+    ("--site", ("site",), {"help": "Name this place in topics and alerts."}),
+    (
+        "--model",
+        ("model", "path"),
+        {"help": "Use this ONNX or torch model, or torchvision:NAME.", "default": "bundled"},
+    ),
+    (
+        "--preprocessing",
+        ("model", "preprocessing"),
+        {"help": "Read from this TOML how frames become the model's input.", "default": "MODEL.toml"},
+    ),
+    ("--labels", ("model", "labels"), {"help": "Read class names from this .json, or .txt with one name a line."}),
+    (
+        "--calibration",
+        ("model", "calibration"),
+        {
+            "help": "Use the thresholds that `taintwatch calibrate thresholds` wrote.",
+            "default": "the bundled model's own",
+        },
+    ),
+    ("--device", ("model", "device"), {"help": "Run the model on auto, cpu or cuda."}),
     ("--require-device", ("model", "require_device"), {"is_flag": True, "help": "Never fall back to the CPU."}),
-    ("--provider", ("model", "providers"), {"multiple": True, "help": "ONNX Runtime provider; may be repeated."}),
-    ("--threads", ("model", "threads"), {"type": int, "help": "CPU threads of one inference."}),
-    ("--detector", ("detect", "detectors"), {"multiple": True, "help": "tight or paper; may be repeated."}),
-    ("--fill", ("detect", "fill"), {"help": "What a suspicious region is filled with."}),
-    ("--vote", ("vote", "policy"), {"help": "k-of-n, exponentially-weighted or sequential-probability-ratio."}),
-    ("--vote-k", ("vote", "k"), {"type": int, "help": "k-of-n: suspicious frames ..."}),
-    ("--vote-n", ("vote", "n"), {"type": int, "help": "... among the last n that raise an alert."}),
-    ("--vote-hold", ("vote", "minimum_hold_s"), {"type": float, "help": "Seconds that an alert stays at least."}),
-    ("--vote-cool-down", ("vote", "cool_down_s"), {"type": float, "help": "Seconds between two alerts at least."}),
-    ("--bind", ("publish", "bind"), {"help": "Endpoint for alerts.  [default: tcp://127.0.0.1:5556]"}),
-    ("--web", ("web", "bind"), {"help": "Serve the page there, like 127.0.0.1:8080."}),
+    (
+        "--provider",
+        ("model", "providers"),
+        {"multiple": True, "help": "Use this ONNX Runtime provider; may be repeated.", "default": "as --device means"},
+    ),
+    ("--threads", ("model", "threads"), {"type": int, "help": "Use so many CPU threads; 0 leaves it to the runtime."}),
+    (
+        "--detector",
+        ("detect", "detectors"),
+        {"multiple": True, "help": "Judge by tight, paper, cmag, joint or face; may be repeated."},
+    ),
+    ("--fill", ("detect", "fill"), {"help": "Fill a suspicious region with this.", "default": "as calibrated"}),
+    ("--vote", ("vote", "policy"), {"help": "Vote by k-of-n, exponentially-weighted or sequential-probability-ratio."}),
+    ("--vote-k", ("vote", "k"), {"type": int, "help": "k-of-n: raise at so many suspicious frames.", "default": "3"}),
+    ("--vote-n", ("vote", "n"), {"type": int, "help": "k-of-n: count them among the last so many.", "default": "5"}),
+    ("--vote-hold", ("vote", "minimum_hold_s"), {"type": float, "help": "Keep an alert raised for so many seconds."}),
+    (
+        "--vote-cool-down",
+        ("vote", "cool_down_s"),
+        {"type": float, "help": "Raise no alert for so many seconds after one was cleared."},
+    ),
+    ("--bind", ("publish", "bind"), {"help": "Publish alerts at this endpoint."}),
+    ("--web", ("web", "bind"), {"help": "Serve the page there, like 127.0.0.1:8080.", "default": "not served"}),
     ("--gate", ("gate", "enabled"), {"is_flag": True, "help": "Check only frames worth it; calibrate the gate first."}),
-    ("--precision", ("gpu", "precision"), {"help": "float32 or float16."}),
-    ("--workers", ("footage", "workers"), {"type": int, "help": "Videos of a folder at once; 0: one for each core."}),
-    ("--engine", ("footage", "engine"), {"help": "Where a folder's videos are watched: processes or ray."}),
-    ("--done", ("footage", "done"), {"help": "Folder that keeps each video's result; an ended run goes on there."}),
-    ("--max-batch", ("limits", "max_batch"), {"type": int, "help": "Frames in one inference call at most."}),
+    ("--precision", ("gpu", "precision"), {"help": "Compute in float32 or float16."}),
+    (
+        "--workers",
+        ("footage", "workers"),
+        {"type": int, "help": "Watch so many videos of a folder at once; 0: one for each core."},
+    ),
+    ("--engine", ("footage", "engine"), {"help": "Watch a folder's videos in processes or on ray."}),
+    (
+        "--done",
+        ("footage", "done"),
+        {"help": "Keep each video's result in this folder, and go on there when run again."},
+    ),
+    (
+        "--max-batch",
+        ("limits", "max_batch"),
+        {"type": int, "help": "Put at most so many frames into one inference call."},
+    ),
     ("--max-frames", ("limits", "max_frames"), {"type": int, "help": "End after so many frames."}),
 )
 
 
 def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add one click option for each entry of `OPTIONS`."""
+    """Add one click option for each entry of `OPTIONS`; its help ends with the configuration's default."""
     for flag, path, extra in reversed(OPTIONS):
-        keywords = {"default": None, **extra} if not extra.get("multiple") else extra
+        default = extra.get("default") or _default_of(path)
+        text = extra["help"] if default is None else f"{extra['help']}  [default: {default}]"
+        keywords = {**extra, "help": text, "default": None}
+        if extra.get("multiple"):
+            del keywords["default"]
         command = click.option(flag, "__".join(path), **keywords)(command)
     return command
 
 
+def _default_of(path: tuple[str, ...]) -> str | None:
+    """Return the default of a key as its help shows it; None where that says nothing."""
+    value: Any = Config()
+    for key in path:
+        value = getattr(value, key)
+    if value is None or isinstance(value, bool):
+        return None
+    return ", ".join(value) if isinstance(value, tuple) else f"{value}"
+
+
 @click.command()
-@click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file; see `taintwatch config example`.")
-@click.option("--source", "sources", multiple=True, help="What to watch: [NAME=]SOURCE; may be repeated.")
-@click.option("--fps", type=float, help="At most so many frames a second of each source.")
+@click.option(
+    "--config", "file", type=click.Path(path_type=Path), help="Read this TOML file; see `taintwatch config example`."
+)
+@click.option("--source", "sources", multiple=True, help="Watch [NAME=]SOURCE; may be repeated.  [default: webcam 0]")
+@click.option("--fps", type=float, help="Take at most so many frames a second of each source.  [default: all]")
 @click.option("--loop", is_flag=True, default=None, help="Start files again at their end, for ever.")
 @_setting_options
 @click.option("--no-publish", is_flag=True, help="Do not publish over ZeroMQ.")

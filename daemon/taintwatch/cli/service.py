@@ -15,23 +15,29 @@ ROOT = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("/"),
     show_default=True,
-    help="Of the system to install into; another than / is prepared only, systemctl is not run.",
+    help="Install into the system below this folder; other than / it is only prepared, systemctl is not run.",
 )
-DRY = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+DRY = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 
 
 @click.group(name="service")
 def service_group() -> None:
-    """Install the systemd service, remove it, or say how it is."""
+    """Install the systemd service, remove it, or show how it is."""
 
 
 @service_group.command()
 @ROOT
 @DRY
-@click.option("--with", "drop_ins", multiple=True, metavar="DROP-IN", help="curve, gpu, ip-filter or onnx-only.")
-@click.option("--program", type=click.Path(path_type=Path), help="The `taintwatch` to run; none: this one.")
+@click.option(
+    "--with",
+    "drop_ins",
+    multiple=True,
+    metavar="DROP-IN",
+    help="Add the drop-in curve, gpu, ip-filter or onnx-only; may be repeated.  [default: none]",
+)
+@click.option("--program", type=click.Path(path_type=Path), help="Run this `taintwatch`.  [default: this one]")
 def install(root: Path, dry_run: bool, drop_ins: tuple[str, ...], program: Path | None) -> None:
-    """Put the unit files in place, all or none, after systemd has checked them. Starts nothing.
+    """Put the unit files in place, all or none, after systemd has checked them. Start nothing.
 
     Installing again brings them up to date; drop-ins that are not named any more are removed.
     """
@@ -87,11 +93,15 @@ def uninstall(root: Path, dry_run: bool) -> None:
 
 @service_group.command()
 @ROOT
-@click.option("--instance", metavar="NAME", help="Of taintwatch@NAME.service; none: taintwatch.service.")
+@click.option("--instance", metavar="NAME", help="Show taintwatch@NAME.service.  [default: taintwatch.service]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--program", type=click.Path(path_type=Path), help="The `taintwatch` that it should run; none: this one.")
+@click.option(
+    "--program",
+    type=click.Path(path_type=Path),
+    help="Compare with units that run this `taintwatch`.  [default: this one]",
+)
 def status(root: Path, instance: str | None, as_json: bool, program: Path | None) -> int:
-    """Say whether the unit files are in place and how the service is. Exit status 1 unless it is active.
+    """Show whether the unit files are in place and how the service is. Exit status 1 unless it is active.
 
     With another --root: 1 unless the unit files are as they should be.
     """

@@ -30,13 +30,23 @@ STEP_S = 0.25
 
 
 @click.command()
-@click.option("--connect", default=DEFAULT_ENDPOINT, show_default=True, metavar="ENDPOINT", help="Where it publishes.")
+@click.option(
+    "--connect",
+    default=DEFAULT_ENDPOINT,
+    show_default=True,
+    metavar="ENDPOINT",
+    help="Connect to where the daemon publishes.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines in place of text.")
-@click.option("--topic", default=ROOT, show_default=True, metavar="PREFIX", help="Only topics that start so.")
+@click.option(
+    "--topic", default=ROOT, show_default=True, metavar="PREFIX", help="Show only topics that start with PREFIX."
+)
 @click.option("--count", type=click.IntRange(min=1), help="End after so many printed messages.")
-@click.option("--key", type=click.Path(path_type=Path), help="Your .key_secret file, where the daemon wants keys.")
-@click.option("--server-key", type=click.Path(path_type=Path), help="The daemon's public .key file.")
-@click.option("--replay", metavar="ENDPOINT", help='Where to ask for missed alerts; "": never.  [default: as it says]')
+@click.option("--key", type=click.Path(path_type=Path), help="Use this .key_secret file, where the daemon wants keys.")
+@click.option("--server-key", type=click.Path(path_type=Path), help="Trust this public .key file of the daemon.")
+@click.option(
+    "--replay", metavar="ENDPOINT", help='Ask there for missed alerts; "": never.  [default: as the daemon says]'
+)
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long.")
 def watch(
     connect: str,
@@ -50,11 +60,10 @@ def watch(
 ) -> int:
     """Follow the alerts of a running daemon, one line for each, until Ctrl-C.
 
-    Text shows alerts, and a camera's status when it changes; JSON every alert and status. Heartbeats are shown only
-    where
-    --topic names them. Missed alerts are asked for where the daemon keeps them, and come later; what stays missed is
-    said, and so is silence. With --count and --timeout, exit status 1 when the
-    time is up first.
+    Text shows alerts, and a camera's status when it changes; JSON shows every alert and status. Heartbeats are shown
+    only where --topic names them. Missed alerts are fetched where the daemon keeps them, and come later; those that
+    stay missed are reported, and so is a daemon that falls silent. With --count and --timeout, exit with status 1 when
+    the time is up first.
     """
     screen = _Screen(as_json, heartbeats="/heartbeat" in topic)
     security = _security(key, server_key)

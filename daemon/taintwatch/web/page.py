@@ -9,8 +9,8 @@ from taintwatch.pipeline import Step
 from taintwatch.runtime import Runtime
 
 if TYPE_CHECKING:
+    from taintwatch.monitoring import Monitoring
     from taintwatch.status import Reporter
-    from taintwatch.supervising import Monitoring
     from taintwatch.web.live import LiveState
     from taintwatch.web.server import WebServer
     from taintwatch.web.stream import AudienceStats
