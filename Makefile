@@ -6,7 +6,7 @@ JOBS ?= 2
 CORE := .venv/.installed-core
 FULL := .venv/.installed-full
 
-.PHONY: help demo test lint format types bench clean distclean
+.PHONY: help demo test pytest lint format types bench clean distclean
 
 help:
 	@echo "make demo       set up, then show an attack being detected (needs no camera, printer or GPU)"
@@ -31,6 +31,9 @@ test: $(FULL)
 	@$(PY) -m ruff format --check .
 	@echo "== mypy"; $(PY) -m mypy
 	@echo "== pytest"; $(PY) -m pytest -n $(JOBS) --dist loadfile
+
+pytest: $(FULL)
+	@$(PY) -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(FULL)
 	@$(PY) -m ruff check .
