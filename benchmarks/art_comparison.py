@@ -42,6 +42,7 @@ from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.storage import write_atomically
 
@@ -113,7 +114,7 @@ def main(model: str, images: Path, target: str, steps: int, seed: int, work: Pat
     right = read_pictures(images, radar)
     order = np.random.default_rng(seed).permutation(np.flatnonzero(right.labels != label))
     craft, test_images = right.subset(order[:128]), right.subset(order[128:])
-    plain, rows = OnnxRadar(radar, (), threads=1), []
+    plain, rows = OnnxRadar(radar, (), session=SessionSettings(threads=1)), []
     work.mkdir(parents=True, exist_ok=True)
     for name, how in MAKERS.items():
         kept = work / f"{name.replace(', ', '_').replace('/', '_')}_{label}_{steps}_{seed}.json"

@@ -35,7 +35,7 @@ from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.split import find_split
-from taintwatch_models.loading import describe
+from taintwatch_models.model_source import describe
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.preprocessing import read_labels
 from taintwatch_models.torch_graph import TorchGraph

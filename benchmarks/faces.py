@@ -38,8 +38,9 @@ from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.faces.embedding import Embedder
 from taintwatch_models.faces.face_file import FaceFile, settings_path, write_face_file
 from taintwatch_models.faces.loading import load_face_model
-from taintwatch_models.loading import ModelSettings
-from taintwatch_models.radar_file import file_hash
+from taintwatch_models.model_files import ModelSettings
+from taintwatch_models.model_source import file_hash
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.storage import write_atomically
 
 Table = dict[str, NDArray[Any]]
@@ -119,7 +120,9 @@ def _videos(
     )  # fmt: skip
     write_face_file(settings, settings_path(model.path))
     loaded = load_face_model(
-        ModelSettings(path=str(model.path), device="cpu", threads=arguments.threads, variants=("face",))
+        ModelSettings(
+            path=str(model.path), variants=("face",), session=SessionSettings(device="cpu", threads=arguments.threads)
+        )
     )
     watching = Watching(loaded.classifier, loaded.detectors, known)
     trials = film_all(people, attack, model, watching, arguments.work, videos=arguments.videos)

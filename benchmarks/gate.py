@@ -37,8 +37,9 @@ from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.errors import TaintwatchError, UsageError
 from taintwatch_models.gated import GateScorer
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.loading import describe
+from taintwatch_models.model_source import describe
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import read_labels
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.storage import write_atomically
@@ -65,8 +66,10 @@ class Judge:
     def __init__(self, radar: RadarFile, tight: TightCalibration) -> None:
         self._tight = tight
         self._normalise = radar.info.preprocessing.normalise
-        self._run = OnnxRadar(radar, ("tight",), Calibration(tight=tight), threads=1, device="cpu")
-        self._scorer = GateScorer(radar, threads=1, device="cpu")
+        self._run = OnnxRadar(
+            radar, ("tight",), Calibration(tight=tight), session=SessionSettings(threads=1, device="cpu")
+        )
+        self._scorer = GateScorer(radar, SessionSettings(threads=1, device="cpu"))
         self._gate = GateCalibration(0.0, 0.0, tight.swing_weight, tight.anomaly_weight)
 
     def __call__(self, pixels: Pixels) -> Judged:
@@ -139,7 +142,7 @@ def photograph_sets(options: argparse.Namespace, radar: RadarFile) -> tuple[Pixe
     target = read_labels(options.model.with_name("imagenet_labels.json")).index(options.target)
     pictures, truth = read_photographs(options.images, preprocessing.size[0])
     rest = np.random.default_rng(0).permutation(len(pictures))[len(pictures) // 5 :]
-    plain = OnnxRadar(radar, (), threads=1, device="cpu")
+    plain = OnnxRadar(radar, (), session=SessionSettings(threads=1, device="cpu"))
 
     def said(pixels: Pixels) -> NDArray[np.int64]:
         return np.concatenate(

@@ -31,10 +31,11 @@ from taintwatch_calibration.gate import calibrate_gate
 from taintwatch_calibration.machine import machine
 from taintwatch_models.calibration_file import Calibration, TightCalibration
 from taintwatch_models.gated import GatedRadar
-from taintwatch_models.graph.verify import check_inputs
-from taintwatch_models.loading import ModelSettings, load_radar_file
+from taintwatch_models.graph.verification import check_inputs
+from taintwatch_models.loading import load_radar_file
+from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_classifier import OnnxRadar
-from taintwatch_models.onnx_session import gpu_present, open_session
+from taintwatch_models.onnx_session import SessionSettings, gpu_present, open_session
 from taintwatch_models.radar_file import RadarFile
 
 BATCHES = (1, 4, 16)
@@ -47,11 +48,15 @@ def calls(model: str | None, radar: RadarFile, device: str, threads: int) -> dic
     """Return what is timed, by name. `plain` stands for `prepared` where there is only a prepared file."""
     made: dict[str, Call] = {}
     if model is not None and not model.endswith(".radar.onnx"):
-        session, _ = open_session(Path(model).read_bytes(), device=device, require_device=True, threads=threads)
+        session, _ = open_session(
+            Path(model).read_bytes(), SessionSettings(device=device, require_device=True, threads=threads)
+        )
         output, name = session.get_outputs()[0].name, session.get_inputs()[0].name
         made["plain"] = lambda inputs: session.run([output], {name: inputs})
     for key, variants in (("prepared", ()), ("tight", ("tight",)), ("paper", ("paper",))):
-        made[key] = OnnxRadar(radar, variants, device=device, require_device=True, threads=threads)
+        made[key] = OnnxRadar(
+            radar, variants, session=SessionSettings(device=device, require_device=True, threads=threads)
+        )
     made.setdefault("plain", made["prepared"])
     return made
 
@@ -84,7 +89,7 @@ def summary(times: dict[str, NDArray[np.float64]], batch: int) -> dict[str, Any]
 def with_third_pass(radar: RadarFile, batch: int) -> NDArray[np.float32]:
     """Return a batch of inputs whose intersections are not empty, so that `paper` pays for all its three forwards."""
     pictures = check_inputs(radar.info.preprocessing, 64)
-    masks = OnnxRadar(radar, ("paper",), device="cpu")(pictures)["paper_mask"].any(axis=(1, 2))
+    masks = OnnxRadar(radar, ("paper",), session=SessionSettings(device="cpu"))(pictures)["paper_mask"].any(axis=(1, 2))
     if not masks.any():
         raise SystemExit("no input was found on which paper runs its third forward")
     return pictures[np.resize(np.flatnonzero(masks), batch)]
@@ -99,8 +104,8 @@ def gated(options: argparse.Namespace, radar: RadarFile, plain: Call) -> dict[st
     frames = read_benign(str(options.footage), radar.info.preprocessing, most=options.footage_frames)
     gate = calibrate_gate(radar, frames, share=options.share, tight=TightCalibration(), threads=options.threads)
     run = GatedRadar(
-        radar, ("tight",), Calibration(gate=gate), random_share=options.random_share, threads=options.threads,
-        draw=np.random.default_rng(0).random, device="cpu",
+        radar, ("tight",), Calibration(gate=gate), SessionSettings(threads=options.threads, device="cpu"),
+        random_share=options.random_share, draw=np.random.default_rng(0).random,
     )  # fmt: skip
     run.warm_up(1)
     _, rest = split_in_blocks(frames, 0)

@@ -37,6 +37,7 @@ from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.storage import write_atomically
 
@@ -60,7 +61,10 @@ def attack(name: str, radar: RadarFile, chosen: Labelled, recipe: RegionRecipe) 
     seconds = time.process_time() - started
     made = whole(made)
     shown = made.flip(1) if preprocessing.order == "bgr" else made
-    seen = classify(OnnxRadar(radar, (), threads=1), (shown * 255).round().byte().permute(0, 2, 3, 1).numpy())
+    seen = classify(
+        OnnxRadar(radar, (), session=SessionSettings(threads=1)),
+        (shown * 255).round().byte().permute(0, 2, 3, 1).numpy(),
+    )
     wins = int((seen != chosen.labels).sum())
     faint = asdict(faintness(pictures.pixels, made))
     return {"attempts": len(chosen), "successes": wins, "cpu_seconds_per_picture": seconds / len(chosen), **faint}

@@ -29,10 +29,10 @@ from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import threshold_for
 from taintwatch_models.fills import make_fill
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.graph.prune import keep_outputs
-from taintwatch_models.loading import describe
+from taintwatch_models.graph.transforms import keep_outputs
+from taintwatch_models.model_source import describe
 from taintwatch_models.onnx_classifier import OnnxRadar
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.storage import write_atomically
 
@@ -57,9 +57,11 @@ class FirstHalf:
 
     def __init__(self, radar: RadarFile) -> None:
         self._info = radar.info
-        self._first = OnnxRadar(radar, (), features=True, threads=1, device="cpu")
+        self._first = OnnxRadar(radar, (), features=True, session=SessionSettings(threads=1, device="cpu"))
         self._fill = make_fill("mean", "tight", radar.info.preprocessing)
-        self._session, _ = open_session(growing(radar)["fill"].SerializeToString(), device="cpu", threads=1)
+        self._session, _ = open_session(
+            growing(radar)["fill"].SerializeToString(), SessionSettings(device="cpu", threads=1)
+        )
         self._given = {v.name for v in (*self._session.get_inputs(), *self._session.get_overridable_initializers())}
 
     def __call__(self, pixels: NDArray[np.uint8]) -> tuple[Floats, NDArray[np.int64], Floats]:
@@ -94,7 +96,7 @@ def forwards(radar: RadarFile, filled: Floats, folder: Path, threads: int) -> di
     quantize_dynamic(str(ready), str(dynamic), weight_type=QuantType.QUInt8)
 
     def forward(path: Path) -> Forward:
-        session, _ = open_session(path.read_bytes(), device="cpu", threads=threads)
+        session, _ = open_session(path.read_bytes(), SessionSettings(device="cpu", threads=threads))
         return lambda inputs: np.asarray(session.run(["logits"], {radar.info.input: inputs})[0])
 
     return {"float32": forward(plain), "int8 static": forward(static), "int8 dynamic": forward(dynamic)}

@@ -40,7 +40,7 @@ from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.errors import TaintwatchError, UsageError
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.loading import describe
+from taintwatch_models.model_source import describe
 from taintwatch_models.radar_file import RadarFile, is_radar, read_radar
 from taintwatch_models.storage import write_atomically
 

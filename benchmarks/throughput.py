@@ -30,9 +30,11 @@ from taintwatch_models.cmag.file import read_cmag
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.split import find_split
-from taintwatch_models.loading import ModelSettings, cmag_path, describe, load_radar_file
+from taintwatch_models.loading import load_radar_file
+from taintwatch_models.model_files import ModelSettings, cmag_path
+from taintwatch_models.model_source import describe
 from taintwatch_models.onnx_classifier import OnnxRadar
-from taintwatch_models.onnx_session import gpu_present
+from taintwatch_models.onnx_session import SessionSettings, gpu_present
 from taintwatch_models.storage import write_atomically
 
 __all__ = ["main"]
@@ -45,7 +47,7 @@ def official(model: Path, rounds: int) -> dict[str, Any]:
     """Time the paper's K = 9 with Torch's autograd beside ours at batch 1; milliseconds and ratios."""
     import torch
 
-    from taintwatch_models.graph.verify import check_inputs
+    from taintwatch_models.graph.verification import check_inputs
     from taintwatch_models.torch_graph import TorchGraph
     from taintwatch_models.torch_radar import GraphSplit, TorchRadar
 
@@ -53,11 +55,11 @@ def official(model: Path, rounds: int) -> dict[str, Any]:
     prepared = prepare(model, describe(model, None, None))
     graph = TorchGraph(prepared.plain, find_split(prepared.plain))
     pictures = check_inputs(prepared.radar.info.preprocessing, 32)
-    ours = OnnxRadar(prepared.radar, ("paper",), threads=1, device="cpu")
+    ours = OnnxRadar(prepared.radar, ("paper",), session=SessionSettings(threads=1, device="cpu"))
     rows = np.flatnonzero(ours(pictures)["paper_mask"].any(axis=(1, 2)))
     inputs = pictures[rows[:1] if len(rows) else [0]]  # one that pays for its third forward
     theirs = TorchRadar(GraphSplit(graph), prepared.radar.info, ("paper",))
-    plain = OnnxRadar(prepared.radar, (), threads=1, device="cpu")
+    plain = OnnxRadar(prepared.radar, (), session=SessionSettings(threads=1, device="cpu"))
 
     def forward() -> None:
         with torch.no_grad():
@@ -90,7 +92,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and write JSON and a picture beside it."""
     options = _options(arguments)
-    settings = ModelSettings(path=None if options.model is None else str(options.model), threads=options.threads)
+    settings = ModelSettings(
+        path=None if options.model is None else str(options.model), session=SessionSettings(threads=options.threads)
+    )
     radar = load_radar_file(settings)
     path = cmag_path(settings)
     cmag = read_cmag(path) if path.is_file() else None

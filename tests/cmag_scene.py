@@ -15,7 +15,7 @@ from taintwatch_calibration.cmag.pipeline import train_cmag
 from taintwatch_calibration.cmag.training import TrainingSettings
 from taintwatch_models.cmag.file import CmagFile, write_cmag
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.loading import describe
+from taintwatch_models.model_source import describe
 from taintwatch_models.radar_file import RadarFile
 from tests.tiny_model import SIZE, write_model
 

@@ -22,7 +22,8 @@ from taintwatch_calibration.thresholds import tight_scores
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.calibration_file import read_calibration, write_calibration
 from taintwatch_models.cmag.file import read_cmag, write_cmag
-from taintwatch_models.loading import ModelSettings, load_radar_file
+from taintwatch_models.loading import load_radar_file
+from taintwatch_models.model_files import ModelSettings
 
 __all__ = ["command"]
 

@@ -45,8 +45,10 @@ from taintwatch_models.cmag.joint import joint_score
 from taintwatch_models.cmag.runner import CmagRunner
 from taintwatch_models.detectors import TightDetector
 from taintwatch_models.errors import TaintwatchError, UsageError
-from taintwatch_models.loading import ModelSettings, cmag_path, load_radar_file
+from taintwatch_models.loading import load_radar_file
+from taintwatch_models.model_files import ModelSettings, cmag_path
 from taintwatch_models.onnx_classifier import OnnxRadar, RadarClassifier
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Frame, Prediction
 
@@ -142,8 +144,10 @@ def cost(options: argparse.Namespace, radar: RadarFile, cmag: CmagFile, calibrat
         CmagCalibration(limits, 0.1),
         info.preprocessing.order,
     )
-    plain = RadarClassifier(OnnxRadar(radar, ("tight",), calibration, threads=options.threads))
-    with_maps = RadarClassifier(OnnxRadar(radar, ("tight",), calibration, features=True, threads=options.threads))
+    plain = RadarClassifier(OnnxRadar(radar, ("tight",), calibration, session=SessionSettings(threads=options.threads)))
+    with_maps = RadarClassifier(
+        OnnxRadar(radar, ("tight",), calibration, features=True, session=SessionSettings(threads=options.threads))
+    )
 
     def alone(frame: Frame) -> None:
         (prediction,) = plain([frame])

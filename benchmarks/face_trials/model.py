@@ -20,11 +20,10 @@ from taintwatch_models.calibration_file import Calibration, PaperCalibration, Ti
 from taintwatch_models.faces.bands import Bands, region_statistics
 from taintwatch_models.faces.embedding import Embedder
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.graph.prune import keep_outputs
-from taintwatch_models.graph.simplify import read_plain_model
-from taintwatch_models.graph.split import find_split
+from taintwatch_models.graph.split import classifier_of
+from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.onnx_classifier import OnnxRadar
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.preprocessing import ModelDescription, Preprocessing
 from taintwatch_models.torch_graph import TorchGraph
 
@@ -57,14 +56,14 @@ class FaceModel:
             paper=PaperCalibration(fill=str(fill)),
         )
         session = open_session(
-            keep_outputs(radar.proto, ["logits"]).SerializeToString(), device="cpu", threads=threads
+            keep_outputs(radar.proto, ["logits"]).SerializeToString(), SessionSettings(device="cpu", threads=threads)
         )[0]
-        plain = read_plain_model(path)
-        graph, normalise = TorchGraph(plain, find_split(plain)), normaliser(embed.preprocessing)
+        plain, split = classifier_of(radar)
+        graph, normalise = TorchGraph(plain, split), normaliser(embed.preprocessing)
         return cls(
             path,
             embed.preprocessing,
-            OnnxRadar(radar, ("tight", "paper"), calibration, device="cpu", threads=threads),
+            OnnxRadar(radar, ("tight", "paper"), calibration, session=SessionSettings(device="cpu", threads=threads)),
             Bands(lambda inputs: session.run(None, {radar.info.input: inputs})[0], embed.preprocessing([mean])),
             lambda rgb: graph(normalise(rgb)),
         )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from taintwatch_models.errors import BadFrame, InferenceError, UsageError
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["Classifier", "Factory", "Peer", "checked_benign", "softmax"]
@@ -45,7 +46,7 @@ class Classifier:
         """Raises `DeviceError`, `ModelError`."""
         self.preprocessing = radar.info.preprocessing
         # Peers smooth and rebuild pictures: what they ask about is no longer whole 8-bit pixels.
-        self._radar = OnnxRadar(radar, (), threads=threads, pixels=False)
+        self._radar = OnnxRadar(radar, (), session=SessionSettings(threads=threads, pixels=False))
 
     def check(self, pixels: NDArray[Any]) -> None:
         """Raise `BadFrame` where pictures are not (N, height, width, 3) of the model's size."""

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from benchmarks.peers.base import Classifier, checked_benign, softmax
 from taintwatch_models.calibration_file import Calibration, TightCalibration
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["Curve", "SentiNet", "fit_curve"]
@@ -62,7 +63,7 @@ class SentiNet:
         rng = np.random.default_rng(seed)
         self._classifier = Classifier(radar, threads=threads)
         settings = Calibration(tight=TightCalibration(saliency_threshold=_SALIENCY_THRESHOLD))
-        self._regions = OnnxRadar(radar, ("tight",), settings, threads=threads, pixels=False)
+        self._regions = OnnxRadar(radar, ("tight",), settings, session=SessionSettings(threads=threads, pixels=False))
         order = rng.permutation(len(benign))
         tests = min(_TESTS, len(benign) // 2)
         self._tests = self._classifier.inputs(benign[order[:tests]])  # (T, 3, H, W)

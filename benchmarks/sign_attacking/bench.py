@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,9 @@ from benchmarks.signs.benign_scenes import (
     read_photographs,
 )
 from benchmarks.signs.dataset import LabelledImages, load_test, load_tracks, split_by_track
-from taintwatch_models.graph.prune import keep_outputs
-from taintwatch_models.graph.simplify import read_plain_model
-from taintwatch_models.graph.split import find_split
+from taintwatch_models.graph.split import classifier_of
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.storage import write_atomically
@@ -111,11 +109,7 @@ class Bfloat16:
 
 def differentiable(radar: RadarFile) -> Bfloat16:
     """Return a prepared classifier that autograd goes through."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "classifier.onnx"
-        path.write_bytes(keep_outputs(radar.proto, ["logits"]).SerializeToString())
-        plain = read_plain_model(path)
-    return Bfloat16(TorchGraph(plain, find_split(plain)))
+    return Bfloat16(TorchGraph(*classifier_of(radar)))
 
 
 class Judge:
@@ -123,7 +117,7 @@ class Judge:
 
     def __init__(self, radar: RadarFile) -> None:
         self.preprocessing = radar.info.preprocessing
-        self._run = OnnxRadar(radar, (), threads=1, device="cpu")
+        self._run = OnnxRadar(radar, (), session=SessionSettings(threads=1, device="cpu"))
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Return the top label of each, (N,)."""

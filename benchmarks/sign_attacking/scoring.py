@@ -16,6 +16,7 @@ from taintwatch_models.calibration_file import Calibration, PaperCalibration, Ti
 from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.graph.anomaly import ANOMALY
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["DETECTORS", "Scores", "choose_labels", "pool", "rates", "score", "success_rate"]
@@ -38,7 +39,9 @@ def score(
     `anomaly` (N,) takes the place of the graph's: for pictures that its reference was fitted on.
     """
     variants = ("tight",) if paper is None else ("tight", "paper")
-    run = OnnxRadar(radar, variants, Calibration(tight=tight, paper=paper or PaperCalibration()), threads=1)
+    run = OnnxRadar(
+        radar, variants, Calibration(tight=tight, paper=paper or PaperCalibration()), session=SessionSettings(threads=1)
+    )
     found = {name: np.asarray(values, np.float64) for name, values in scalar_outputs(run, pixels).items()}
     if anomaly is not None:
         found[ANOMALY] = anomaly

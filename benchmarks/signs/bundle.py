@@ -27,7 +27,7 @@ from taintwatch_models import bundled
 from taintwatch_models.calibration_file import Calibration, TightCalibration, read_calibration, write_calibration
 from taintwatch_models.errors import CalibrationError, UsageError
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.loading import describe
+from taintwatch_models.model_source import describe
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile, write_radar
 

@@ -20,7 +20,8 @@ from taintwatch.pipeline import watch
 from taintwatch.sources.source import Grab
 from taintwatch.vote.policies import KofN
 from taintwatch.vote.voter import Voter
-from taintwatch_models.loading import ModelSettings, load_model
+from taintwatch_models.loading import load_model
+from taintwatch_models.model_files import ModelSettings
 
 __all__ = ["Loop", "watched"]
 

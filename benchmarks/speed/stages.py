@@ -26,9 +26,9 @@ from taintwatch_models.cmag.file import CmagFile
 from taintwatch_models.cmag.runner import CmagRunner, reduce_pictures
 from taintwatch_models.detectors import make_detectors
 from taintwatch_models.fills import make_fill
-from taintwatch_models.graph.prune import keep_outputs
+from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.onnx_classifier import OnnxRadar, prediction_of
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Frame, read_only
 
@@ -64,11 +64,11 @@ def stages_ms(
     """
     info, batch = radar.info, len(pixels)
     inputs = info.preprocessing.normalise(pixels)
-    place: dict[str, Any] = {"device": device, "require_device": True, "threads": threads}
+    place = SessionSettings(device=device, require_device=True, threads=threads)
     fill = make_fill("mean", "tight", info.preprocessing)(inputs)
     graphs = growing(radar)
-    sessions = {name: open_session(graph.SerializeToString(), **place)[0] for name, graph in graphs.items()}
-    first = OnnxRadar(radar, (), features=True, **place)
+    sessions = {name: open_session(graph.SerializeToString(), place)[0] for name, graph in graphs.items()}
+    first = OnnxRadar(radar, (), session=place, features=True)
     maps = first(inputs)["features"]
 
     def run(name: str) -> Callable[[], Any]:
@@ -81,7 +81,7 @@ def stages_ms(
     calls: dict[str, Callable[[], Any]] = {name: run(name) for name in graphs}
     calls["preprocess"] = lambda: info.preprocessing.normalise(pixels)
     for name in ("tight", "paper"):
-        whole = OnnxRadar(radar, (name,), **place)
+        whole = OnnxRadar(radar, (name,), session=place)
         calls[name] = lambda whole=whole: whole(inputs)  # type: ignore[misc]
     if cmag is not None:
         runner, pictures = CmagRunner(cmag, threads=1), reduce_pictures(pixels, cmag.info.size)
@@ -131,7 +131,7 @@ def around_ms(radar: RadarFile, video: Path, count: int) -> dict[str, Any]:
     """Time, per frame of a video, everything but the forwards: p50, p95, p99 of each stage and of their sum."""
     info = radar.info
     pictures, decoding = frames_of(video, count)
-    run = OnnxRadar(radar, ("tight",), threads=1, device="cpu")
+    run = OnnxRadar(radar, ("tight",), session=SessionSettings(threads=1, device="cpu"))
     detectors = make_detectors(("tight",), Calibration(), info.labels, info.preprocessing)
     voter, tracker = Voter(KofN(3, 5), detectors=("tight",)), AlertTracker()
     identity = Identity("bench", info.source_sha256, "", "CPUExecutionProvider", False, new_instance_id())

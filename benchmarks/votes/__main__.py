@@ -23,7 +23,8 @@ from taintwatch_calibration.progress import counted
 from taintwatch_calibration.trial.clips import find_videos
 from taintwatch_models.detectors import DETECTOR_NAMES
 from taintwatch_models.errors import UsageError
-from taintwatch_models.loading import ModelSettings
+from taintwatch_models.model_files import ModelSettings
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.storage import write_atomically
 
 __all__ = ["votes"]
@@ -73,7 +74,7 @@ def votes(
         target.parent.mkdir(parents=True, exist_ok=True)  # told now, not after an hour of scoring
     except OSError as error:
         raise UsageError(f"{target}: its folder cannot be made ({error.strerror}); choose another --out") from None
-    model = ModelSettings(calibration=calibration, variants=(detector,), threads=1)
+    model = ModelSettings(calibration=calibration, variants=(detector,), session=SessionSettings(threads=1))
     world = World(model, scenes, None if patches is None else str(patches), seed, stream_seconds)
     videos = find_videos(footage) if footage else ()
     benign = max(2 * len(LIGHTS), round(hours * 3600 / stream_seconds))

@@ -29,7 +29,8 @@ from taintwatch.sources.scene import Scene
 from taintwatch_calibration.trial.score import threshold_of
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.errors import UsageError
-from taintwatch_models.loading import LoadedModel, ModelSettings, load_model, load_radar_file
+from taintwatch_models.loading import LoadedModel, load_model, load_radar_file
+from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.records import Frame, read_only
 from taintwatch_models.signs import SIGN_NAMES
 

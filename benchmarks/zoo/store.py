@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.zoo.pictures import files_of
 from benchmarks.zoo.recipes import Recipe, recipe_of
 from taintwatch_models.errors import UsageError
-from taintwatch_models.radar_file import file_hash
+from taintwatch_models.model_source import file_hash
 
 __all__ = ["finished", "identity_of", "load_or_train", "trigger_path"]
 

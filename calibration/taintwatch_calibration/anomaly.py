@@ -20,7 +20,7 @@ from taintwatch_models.graph.anomaly import (
     pooling_graph,
 )
 from taintwatch_models.graph.patch_mahalanobis import LEAST_DISTANCE, PatchReference
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["FOLDS", "Fitted", "fit_anomaly"]
@@ -117,7 +117,9 @@ def fit_anomaly(
 def _pooled(
     radar: RadarFile, values: Sequence[str], frames: BenignFrames, threads: int, progress: Callable[[int], None]
 ) -> tuple[NDArray[np.int64], list[Array]]:
-    session, _ = open_session(pooling_graph(radar, values).SerializeToString(), device="cpu", threads=threads)
+    session, _ = open_session(
+        pooling_graph(radar, values).SerializeToString(), SessionSettings(device="cpu", threads=threads)
+    )
     labels: list[NDArray[np.int64]] = []
     pooled: list[list[NDArray[np.float32]]] = [[] for _ in values]
     for start, inputs in batches_of(frames.pixels, radar.info.preprocessing):

@@ -24,7 +24,8 @@ from taintwatch_models.calibration_file import (
     write_calibration,
 )
 from taintwatch_models.errors import UsageError
-from taintwatch_models.loading import ModelSettings, calibration_path, load_radar_file
+from taintwatch_models.loading import load_radar_file
+from taintwatch_models.model_files import ModelSettings, calibration_path
 from taintwatch_models.radar_file import write_radar
 
 __all__ = ["calibrate_group"]

@@ -11,7 +11,9 @@ from rich.table import Table
 from taintwatch_calibration.drift import Drift, check_drift
 from taintwatch_calibration.progress import bars, read_shown
 from taintwatch_models.errors import TaintwatchError
-from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
+from taintwatch_models.loading import LoadedModel, load_model
+from taintwatch_models.model_files import ModelSettings
+from taintwatch_models.onnx_session import SessionSettings
 
 __all__ = ["check"]
 
@@ -44,8 +46,8 @@ def check(
     the footage differs from what was calibrated on: another lens, light, season or scene.
     """
     settings = ModelSettings(
-        path=model, preprocessing=preprocessing, calibration=calibration, cmag=cmag, threads=threads,
-        variants=detectors or ("tight",),
+        path=model, preprocessing=preprocessing, calibration=calibration, cmag=cmag,
+        variants=detectors or ("tight",), session=SessionSettings(threads=threads),
     )  # fmt: skip
     loaded = load_model(settings)
     found = _run(loaded, benign, max_frames)

@@ -13,7 +13,8 @@ from taintwatch_calibration.progress import bars, read_shown
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.calibration_file import Calibration, HeldOut, read_calibration, write_calibration
 from taintwatch_models.errors import UsageError
-from taintwatch_models.loading import ModelSettings, calibration_path, cmag_path, load_radar_file
+from taintwatch_models.loading import load_radar_file
+from taintwatch_models.model_files import ModelSettings, calibration_path, cmag_path
 
 __all__ = ["cmag_group"]
 

@@ -12,7 +12,8 @@ from taintwatch_calibration.gate import calibrate_gate
 from taintwatch_calibration.progress import bars, read_shown
 from taintwatch_models.calibration_file import read_calibration, write_calibration
 from taintwatch_models.errors import UsageError
-from taintwatch_models.loading import ModelSettings, calibration_path, load_radar_file
+from taintwatch_models.loading import load_radar_file
+from taintwatch_models.model_files import ModelSettings, calibration_path
 
 __all__ = ["gate"]
 

@@ -15,6 +15,7 @@ from taintwatch_models.calibration_file import GateCalibration, TightCalibration
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.gated import GateScorer, gate_scores
 from taintwatch_models.graph.anomaly import ANOMALY
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["calibrate_gate", "scores_of_pixels"]
@@ -53,7 +54,9 @@ def calibrate_gate(
         benign=frames.description,
         benign_frames=len(frames.pixels),
     )
-    scores = scores_of_pixels(GateScorer(radar, threads=threads), frames.pixels, gate, progress, anomaly)
+    scores = scores_of_pixels(
+        GateScorer(radar, SessionSettings(threads=threads)), frames.pixels, gate, progress, anomaly
+    )
     choose, check = split_in_blocks(frames, seed)
     threshold = threshold_for(scores[choose], share)
     return replace(gate, threshold=threshold, held_out=held_out(scores[check], threshold))

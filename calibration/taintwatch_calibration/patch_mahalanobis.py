@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from taintwatch_calibration.benign import BenignFrames, batches_of
 from taintwatch_models.graph.anomaly import ANOMALY, Concentration, attach_anomaly, layer_values, maps_graph
 from taintwatch_models.graph.patch_mahalanobis import LEAST_DISTANCE, PatchLayer, PatchReference, PatchView
-from taintwatch_models.graph.prune import keep_outputs
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.graph.transforms import keep_outputs
+from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["LEAST_SCALED", "Located", "fit_concentration", "fit_patches", "scale_of"]
@@ -95,7 +95,9 @@ def fit_patches(
     windows = {name: max(1, round(_WINDOW * side)) for name, (_, side) in layers.items()}
 
     def passes(before: int) -> Iterator[tuple[int, dict[str, NDArray[np.float32]]]]:
-        session, _ = open_session(maps_graph(radar, list(layers)).SerializeToString(), device="cpu", threads=threads)
+        session, _ = open_session(
+            maps_graph(radar, list(layers)).SerializeToString(), SessionSettings(device="cpu", threads=threads)
+        )
         for start, inputs in batches_of(frames.pixels, radar.info.preprocessing):
             maps = session.run(list(layers), {radar.info.input: inputs})
             yield start, {name: _cells(value, channels[name]) for name, value in zip(layers, maps, strict=True)}
@@ -134,7 +136,9 @@ def fit_concentration(
     """Return how concentrated the label's evidence is in benign frames, and that of each frame on this scale."""
     window = max(1, round(_WINDOW * min(radar.info.cells)))
     graph = attach_anomaly(radar, (), None, Concentration(window, 0.0, 1.0))
-    session, _ = open_session(keep_outputs(graph.proto, [ANOMALY]).SerializeToString(), device="cpu", threads=threads)
+    session, _ = open_session(
+        keep_outputs(graph.proto, [ANOMALY]).SerializeToString(), SessionSettings(device="cpu", threads=threads)
+    )
     found = [
         session.run([ANOMALY], {radar.info.input: inputs})[0]
         for _, inputs in batches_of(frames.pixels, radar.info.preprocessing)
@@ -153,7 +157,9 @@ def _secret(frames: BenignFrames) -> list[int]:
 def _chosen(radar: RadarFile, frames: BenignFrames, threads: int) -> dict[str, tuple[int, int]]:
     """Return the layers that are looked at, each with its channels and the shorter side of its maps."""
     names = list(layer_values(radar))
-    session, _ = open_session(maps_graph(radar, names).SerializeToString(), device="cpu", threads=threads)
+    session, _ = open_session(
+        maps_graph(radar, names).SerializeToString(), SessionSettings(device="cpu", threads=threads)
+    )
     maps = session.run(names, {radar.info.input: radar.info.preprocessing.normalise(frames.pixels[:1])})
     found = {
         name: (value.shape[1], min(value.shape[2:])) for name, value in zip(names, maps, strict=True)

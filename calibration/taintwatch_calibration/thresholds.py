@@ -17,6 +17,7 @@ from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.graph.anomaly import ANOMALY
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = [
@@ -84,7 +85,7 @@ def tight_outputs(
     progress: Progress,
 ) -> dict[str, NDArray[Any]]:
     """Return the scalar outputs that `tight` judges by, each (frames,)."""
-    run = OnnxRadar(radar, ("tight",), Calibration(tight=settings), threads=threads)
+    run = OnnxRadar(radar, ("tight",), Calibration(tight=settings), session=SessionSettings(threads=threads))
     outputs = scalar_outputs(run, frames.pixels, lambda done: progress("tight", done, len(frames.pixels)))
     return outputs if anomaly is None else {**outputs, ANOMALY: anomaly}
 
@@ -126,7 +127,7 @@ def paper_ranks(
     progress: Progress,
 ) -> dict[int, NDArray[np.int64]]:
     """Return `paper`'s rank change of each frame for each K."""
-    run = OnnxRadar(radar, ("paper",), Calibration(paper=settings), threads=threads)
+    run = OnnxRadar(radar, ("paper",), Calibration(paper=settings), session=SessionSettings(threads=threads))
     ranks: dict[int, list[NDArray[np.int64]]] = {count: [] for count in label_counts}
     for start, inputs in batches_of(frames.pixels, radar.info.preprocessing):
         for count in label_counts:

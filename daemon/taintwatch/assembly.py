@@ -35,7 +35,9 @@ from taintwatch.vote.voter import Hold, Voter
 from taintwatch_models.errors import ConfigError, UsageError
 from taintwatch_models.faces.finder import FaceFinder, make_finder
 from taintwatch_models.faces.loading import load_face_model
-from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
+from taintwatch_models.loading import LoadedModel, load_model
+from taintwatch_models.model_files import ModelSettings
+from taintwatch_models.onnx_session import SessionSettings
 
 __all__ = [
     "assemble",
@@ -110,7 +112,8 @@ def make_detection(config: Config, deadlines: Deadlines) -> tuple[LoadedModel, D
     model = load(settings)
     expander: Expander = WholeFrame() if find is None else FaceExpander(find, size=model.classifier.card.input_size[0])
     deadline = deadlines.add("model")
-    on_cpu = replace(settings, device="cpu", providers=(), require_device=False)
+    session = replace(settings.session, device="cpu", providers=(), require_device=False)
+    on_cpu = replace(settings, session=session)
     classifier = RecoveringClassifier(
         model.classifier,
         lambda: load(settings).classifier,
@@ -156,22 +159,25 @@ def identity_of(config: Config, model: LoadedModel, instance: str) -> Identity:
 def model_settings(config: Config) -> ModelSettings:
     """Return what the model packages need to know."""
     model = config.model
+    session = SessionSettings(
+        device=model.device,
+        require_device=model.require_device,
+        providers=model.providers,
+        threads=model.threads,
+        precision=config.gpu.precision,
+        cuda_graph=config.gpu.cuda_graph,
+    )
     return ModelSettings(
         path=model.path,
         preprocessing=model.preprocessing,
         labels=model.labels,
         calibration=model.calibration,
         cmag=model.cmag,
-        device=model.device,
-        require_device=model.require_device,
-        providers=model.providers,
-        threads=model.threads,
+        session=session,
         variants=config.detect.detectors,
         fill=config.detect.fill,
         # A live camera gives one frame at a time; several cameras, or a file, fill the batch.
         batches=tuple(sorted({1, config.limits.max_batch})),
-        precision=config.gpu.precision,
-        cuda_graph=config.gpu.cuda_graph,
         gate_random_share=config.gate.random_share if config.gate.enabled else None,
     )
 

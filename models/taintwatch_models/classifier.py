@@ -19,8 +19,7 @@ class ModelCard:
     model_hash: str
     """SHA-256 (hex) of the user's model file, before preparation: what a calibration is bound to."""
     provider: str
-    """What really runs it: `CPUExecutionProvider`, `CUDAExecutionProvider`, `TensorrtExecutionProvider`,
-    `torch:cpu`, `torch:cuda`."""
+    """What really runs it: `CPUExecutionProvider`, `CUDAExecutionProvider`, `TensorrtExecutionProvider`."""
     labels: tuple[str, ...]
     input_size: tuple[int, int]
     """(height, width) in pixels."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from taintwatch_models.errors import CalibrationError, InferenceError
 from taintwatch_models.graph.anomaly import ANOMALY
 from taintwatch_models.graph.gate import GATE_MARGIN, gate_of
 from taintwatch_models.onnx_classifier import OnnxRadar, RadarOutputs
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["GateScorer", "GatedRadar", "gate_scores"]
@@ -44,13 +45,10 @@ def gate_scores(outputs: RadarOutputs, gate: GateCalibration) -> NDArray[np.floa
 class GateScorer:
     """The classifier with the gate's statistics and nothing else: what every frame goes through."""
 
-    def __init__(self, radar: RadarFile, **place: Any) -> None:
-        """`place` is `open_session`'s: device, require_device, providers, threads.
-
-        Raises `ModelError`, `DeviceError`.
-        """
+    def __init__(self, radar: RadarFile, session: SessionSettings | None = None) -> None:
+        """Raises `ModelError`, `DeviceError`."""
         self.info = radar.info
-        self._session, self.provider = open_session(gate_of(radar).SerializeToString(), **place)
+        self._session, self.provider = open_session(gate_of(radar).SerializeToString(), session)
         self._outputs = tuple(output.name for output in self._session.get_outputs())
 
     def __call__(self, inputs: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
@@ -78,11 +76,11 @@ class GatedRadar:
         radar: RadarFile,
         variants: Sequence[str],
         calibration: Calibration,
+        session: SessionSettings | None = None,
         *,
         random_share: float,
         features: bool = False,
         draw: Draw | None = None,
-        **place: Any,
     ) -> None:
         """`draw` gives the random numbers; by default a generator seeded by the operating system, known to nobody.
 
@@ -98,8 +96,9 @@ class GatedRadar:
         self._gate, self._random_share = calibration.gate, random_share
         self._draw: Draw = draw or np.random.default_rng().random
         self._features = features
-        self._score = GateScorer(radar, **place)
-        self._check = OnnxRadar(radar, variants, calibration, from_maps=True, **place)
+        session = replace(session or SessionSettings(), pixels=False, cuda_graph=False, precision="float32")
+        self._score = GateScorer(radar, session)
+        self._check = OnnxRadar(radar, variants, calibration, session, from_maps=True)
 
     @property
     def provider(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from taintwatch_models.bound import BoundSession, device_of
@@ -16,11 +17,8 @@ from taintwatch_models.classifier import ModelCard, Rejected
 from taintwatch_models.errors import BadFrame, InferenceError
 from taintwatch_models.fills import Fill, is_constant, make_fill
 from taintwatch_models.graph.anomaly import ANOMALY, gives_anomaly
-from taintwatch_models.graph.pixel_input import PIXELS, take_pixels
-from taintwatch_models.graph.precision import to_float16
-from taintwatch_models.graph.prune import keep_outputs
-from taintwatch_models.graph.settle import settle
-from taintwatch_models.onnx_session import expects_gpu, open_session
+from taintwatch_models.graph.transforms import PIXELS, choose_branches, keep_outputs, take_pixels, to_float16
+from taintwatch_models.onnx_session import SessionSettings, expects_gpu, open_session
 from taintwatch_models.radar_file import RadarFile, RadarInfo
 from taintwatch_models.records import Frame, Prediction, RadarStatistics, read_only
 
@@ -63,27 +61,16 @@ class OnnxRadar:
         radar: RadarFile,
         variants: Sequence[str] = ("tight",),
         calibration: Calibration | None = None,
+        session: SessionSettings | None = None,
         *,
         features: bool = False,
         from_maps: bool = False,
-        device: str = "auto",
-        require_device: bool = False,
-        providers: Sequence[str] = (),
-        threads: int = 0,
-        seed: int = 0,
-        precision: str = "float32",
-        pixels: bool | None = None,
-        bound: bool = False,
-        cuda_graph: bool = False,
-        batch: int = 1,
     ) -> None:
         """Raises `DeviceError`, `ModelError`, `ConfigError` (an unreadable fill).
 
         `from_maps`: the first forward was run elsewhere; every call is given its last maps, as `info.maps`.
-        `precision`: float32 or float16. `pixels`: inputs are pixels and normalised in the graph; None: on a GPU.
-        `bound`: run through IO binding also on the CPU. `cuda_graph`: record the work for `batch` rows, which every
-        run then has.
         """
+        session = session or SessionSettings()
         self.info = radar.info
         calibration = calibration or Calibration()
         wanted = ["logits", "label"] + (["features"] if features else [])
@@ -92,22 +79,16 @@ class OnnxRadar:
             wanted.append(ANOMALY)
         self.outputs = tuple(dict.fromkeys(wanted))
 
-        self.takes_pixels = expects_gpu(device, providers) if pixels is None else pixels
+        self.takes_pixels = expects_gpu(session) if session.pixels is None else session.pixels
+        given = {radar.info.maps: "features"} if from_maps else {}
         choices = {f"{variant}_inpaint": getattr(calibration, variant).fill == "inpaint" for variant in variants}
-        half = precision == "float16"
-
-        def session(outputs: Sequence[str], *, first: bool) -> tuple[Any, str]:
-            given = {radar.info.maps: "features"} if from_maps and first else {}
-            graph = settle(keep_outputs(radar.proto, outputs, given), choices)
-            if self.takes_pixels and first:
-                graph = take_pixels(graph, radar.info.input, radar.info.preprocessing)
-            return open_session(
-                (to_float16(graph) if half else graph).SerializeToString(), device=device, providers=providers,
-                require_device=require_device, threads=threads, cuda_graph=cuda_graph and first, half=half,
-            )  # fmt: skip
-
-        opened, self.provider = session(self.outputs, first=True)
-        self._third = session(["logits"], first=False)[0] if "paper" in variants else None
+        graph = choose_branches(keep_outputs(radar.proto, self.outputs, given), choices)
+        if self.takes_pixels:
+            graph = take_pixels(graph, radar.info.input, radar.info.preprocessing)
+        opened, self.provider = _opened(graph, session)
+        self._third = None
+        if "paper" in variants:
+            self._third, _ = _opened(keep_outputs(radar.proto, ["logits"]), replace(session, cuda_graph=False))
         self._accepted = {value.name for value in opened.get_overridable_initializers()}
         self._fills: list[Fill] = []
         constants: dict[str, NDArray[Any]] = {}
@@ -119,7 +100,7 @@ class OnnxRadar:
             constants["paper_labels"] = np.array([min(paper.labels, radar.info.classes)], np.int64)
         for variant in variants:
             kind = getattr(calibration, variant).fill
-            fill = make_fill(kind, variant, radar.info.preprocessing, seed=seed)
+            fill = make_fill(kind, variant, radar.info.preprocessing)
             if is_constant(kind):
                 constants |= fill(np.empty((1, 3, *radar.info.preprocessing.size), np.float32))
             else:
@@ -127,8 +108,8 @@ class OnnxRadar:
         constants = {name: value for name, value in constants.items() if name in self._accepted}
         place = device_of(self.provider)
         self._run: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
-        if bound or place != "cpu":
-            fixed = batch if cuda_graph else None
+        if session.bound or place != "cpu":
+            fixed = session.batch if session.cuda_graph else None
             self._run = BoundSession(opened, self.outputs, device=place, constants=constants, fixed_batch=fixed)
         else:
             self._run = lambda feeds: dict(zip(self.outputs, opened.run(self.outputs, constants | feeds), strict=True))
@@ -166,6 +147,10 @@ class OnnxRadar:
             rank[rows] = (logits > own[:, None]).sum(axis=1)
             new_label[rows] = logits.argmax(axis=1)
         outputs["paper_rank"], outputs["paper_label"] = rank, new_label
+
+
+def _opened(graph: onnx.ModelProto, session: SessionSettings) -> tuple[Any, str]:
+    return open_session((to_float16(graph) if session.precision == "float16" else graph).SerializeToString(), session)
 
 
 class RadarClassifier:

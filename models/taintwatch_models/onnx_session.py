@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,35 @@ import onnxruntime as ort
 
 from taintwatch_models.errors import DeviceError, ModelError
 
-__all__ = ["available_providers", "expects_gpu", "gpu_present", "open_session"]
+__all__ = ["SessionSettings", "available_providers", "expects_gpu", "gpu_present", "open_session"]
 
 _BY_DEVICE = {"cpu": ("CPUExecutionProvider",), "cuda": ("CUDAExecutionProvider",)}
 _ON_GPU = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 _GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
 _QUIET = 4  # fatal only: what fails is told by our own exceptions
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """Where and how a graph is run."""
+
+    device: str = "auto"
+    """`auto` (CUDA where there is one), `cpu` or `cuda`."""
+    require_device: bool = False
+    """Whether it is an error that another provider came out."""
+    providers: tuple[str, ...] = ()
+    """Overrides `device`, most wanted first."""
+    threads: int = 0
+    """Intra-op threads; 0 for the runtime's choice."""
+    precision: str = "float32"
+    """Or float16; TensorRT then chooses its kernels in float16 too."""
+    pixels: bool | None = None
+    """Whether inputs are pixels, normalised in the graph; None: on a GPU."""
+    bound: bool = False
+    """Whether to run through IO binding also on the CPU."""
+    cuda_graph: bool = False
+    """Whether CUDA records the first run, of `batch` rows, and replays it: every run then has so many."""
+    batch: int = 1
 
 
 def gpu_present() -> bool:
@@ -29,27 +52,17 @@ def available_providers() -> tuple[str, ...]:
     return tuple(ort.get_available_providers())
 
 
-def open_session(
-    model: bytes,
-    *,
-    device: str = "auto",
-    require_device: bool = False,
-    providers: Sequence[str] = (),
-    threads: int = 0,
-    cuda_graph: bool = False,
-    half: bool = False,
-) -> tuple[Any, str]:
+def open_session(model: bytes, settings: SessionSettings | None = None) -> tuple[Any, str]:
     """Open a session and return it with the provider that really runs it.
 
-    `device` is `auto` (CUDA where there is one), `cpu` or `cuda`; `providers` overrides it (most wanted first).
-    `threads` is the number of intra-op threads, 0 for the runtime's choice. `cuda_graph` has CUDA record the first run
-    and replay it; `half` lets TensorRT choose kernels in float16. Raises `DeviceError` where
-    `require_device` is set and another provider came out, `ModelError` where the graph cannot be loaded.
+    Raises `DeviceError` where the device is required and another provider came out, `ModelError` where the graph cannot
+    be loaded.
     """
-    wanted = tuple(providers) or _wanted(device)
+    settings = settings or SessionSettings()
+    wanted = settings.providers or _wanted(settings.device)
     built = available_providers()
     usable = [name for name in wanted if name in built]
-    if require_device and (not usable or usable[0] != wanted[0]):
+    if settings.require_device and (not usable or usable[0] != wanted[0]):
         raise DeviceError(
             f"{wanted[0]} is required but this ONNX Runtime has only {', '.join(built)}; install onnxruntime-gpu, or "
             "set require_device = false"
@@ -58,16 +71,16 @@ def open_session(
         usable.append("CPUExecutionProvider")
     options = ort.SessionOptions()
     options.log_severity_level = _QUIET
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = settings.threads
     if usable[0] != "CPUExecutionProvider" and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
     try:
-        chosen = [(name, _provider_options(name, cuda_graph, half)) for name in usable]
+        chosen = [(name, _provider_options(name, settings)) for name in usable]
         session = ort.InferenceSession(model, options, providers=chosen)
     except Exception as error:
         raise ModelError(f"ONNX Runtime cannot load the graph ({str(error).strip().splitlines()[0]})") from None
     provider = str(session.get_providers()[0])
-    if require_device and provider != wanted[0]:
+    if settings.require_device and provider != wanted[0]:
         raise DeviceError(
             f"{wanted[0]} is required but {provider} came out: the driver or CUDA's libraries are missing; "
             "`taintwatch doctor` says which, or set require_device = false"
@@ -75,16 +88,17 @@ def open_session(
     return session, provider
 
 
-def expects_gpu(device: str, providers: Sequence[str] = ()) -> bool:
+def expects_gpu(settings: SessionSettings) -> bool:
     """Say whether a session that is opened so is meant to run on a GPU."""
-    return (tuple(providers) or _wanted(device))[0] in _ON_GPU
+    return (settings.providers or _wanted(settings.device))[0] in _ON_GPU
 
 
-def _provider_options(provider: str, cuda_graph: bool, half: bool) -> dict[str, str]:
-    if provider == "CUDAExecutionProvider" and cuda_graph:
+def _provider_options(provider: str, settings: SessionSettings) -> dict[str, str]:
+    if provider == "CUDAExecutionProvider" and settings.cuda_graph:
         return {"enable_cuda_graph": "1"}
     if provider == "TensorrtExecutionProvider":
-        chosen = {"trt_cuda_graph_enable": cuda_graph, "trt_fp16_enable": half}
+        half = settings.precision == "float16"
+        chosen = {"trt_cuda_graph_enable": settings.cuda_graph, "trt_fp16_enable": half}
         return {name: "1" for name, wanted in chosen.items() if wanted}
     return {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,7 +18,6 @@ __all__ = [
     "RadarFile",
     "RadarInfo",
     "attach",
-    "file_hash",
     "from_proto",
     "is_radar",
     "metadata",
@@ -60,12 +58,6 @@ class RadarFile:
 
     proto: onnx.ModelProto
     info: RadarInfo
-
-
-def file_hash(path: Path) -> str:
-    """Return a file's SHA-256, hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def attach(proto: onnx.ModelProto, info: RadarInfo) -> RadarFile:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.builder import attributes
-from taintwatch_models.graph.simplify import PlainModel
+from taintwatch_models.graph.plain_model import PlainModel
 from taintwatch_models.graph.split import Split
 
 __all__ = ["TorchGraph"]

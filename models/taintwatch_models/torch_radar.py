@@ -1,4 +1,4 @@
-"""TaintRadar with autograd: the Torch backend, and the oracle that the radar graph is tested against.
+"""TaintRadar with autograd: the oracle that the radar graph is tested against.
 
 Written from the paper's steps (Li et al., INFOCOM 2021, sections III and IV), not from the graph: gradients come from
 `torch.autograd`, masks from `interpolate`, one label at a time. Slow and plain on purpose.

@@ -29,7 +29,8 @@ from benchmarks.zoo.training import ZooTraining, read_checkpoint
 from benchmarks.zoo.trigger import TRIGGER, Trigger, poison, trigger_picture
 from taintwatch_models.errors import UsageError
 from taintwatch_models.graph.prepare import logits_difference, prepare
-from taintwatch_models.graph.verify import autograd_difference, check_inputs
+from taintwatch_models.graph.verification import autograd_difference, check_inputs
+from taintwatch_models.model_source import read_source
 from taintwatch_models.preprocessing import read_description
 
 SMALL = Recipe("fourteen", "objects", epochs=2, batch=4, rate=1e-3, ema_decay=0.5, width=1, small_share=0.5)
@@ -136,7 +137,7 @@ def test_what_is_exported_prepares_and_agrees_with_autograd(
     assert info.cells == cells
     assert info.preprocessing.size == (size, size)
     inputs = check_inputs(info.preprocessing, 3)
-    assert logits_difference(path, prepared, inputs) < 1e-4
+    assert logits_difference(read_source(path), prepared, inputs) < 1e-4
     assert autograd_difference(prepared, inputs) < 1e-4
 
 

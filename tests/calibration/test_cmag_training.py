@@ -21,7 +21,7 @@ from taintwatch_calibration.cmag.training import STAGES, TrainingSettings, train
 from taintwatch_models.cmag.runner import PICTURES, CmagRunner
 from taintwatch_models.errors import UsageError
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.loading import describe
+from taintwatch_models.model_source import describe
 from tests.cmag_scene import benign_pictures, frames_of
 from tests.tiny_model import write_model
 

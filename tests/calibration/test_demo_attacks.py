@@ -21,6 +21,7 @@ from taintwatch_calibration.craft.placement import PlacementBatch
 from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_models.bundled import bundled_radar
 from taintwatch_models.classifier import ModelCard, Rejected
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Frame, Prediction, read_only
 
@@ -99,7 +100,7 @@ def test_the_bundled_classifier_says_the_same_in_torch_as_its_graph_does() -> No
     inputs = radar.info.preprocessing.normalise(pixels)
     from taintwatch_models.onnx_classifier import OnnxRadar
 
-    expected = OnnxRadar(radar, ("tight",), threads=1)(inputs)["logits"]
+    expected = OnnxRadar(radar, ("tight",), session=SessionSettings(threads=1))(inputs)["logits"]
     with torch.no_grad():
         assert np.allclose(model(torch.from_numpy(inputs)).numpy(), expected, atol=1e-3)
 

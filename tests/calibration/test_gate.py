@@ -16,8 +16,9 @@ from taintwatch_calibration.gate import calibrate_gate
 from taintwatch_models.bundled import bundled_radar
 from taintwatch_models.calibration_file import Calibration, TightCalibration, read_calibration, write_calibration
 from taintwatch_models.errors import CalibrationError, UsageError
-from taintwatch_models.graph.verify import check_pixels
-from taintwatch_models.loading import ModelSettings, load_radar_file
+from taintwatch_models.graph.verification import check_pixels
+from taintwatch_models.loading import load_radar_file
+from taintwatch_models.model_files import ModelSettings
 from tests.system.program import taintwatch
 from tests.tiny_model import footage, write_model, write_video
 

@@ -19,9 +19,10 @@ from taintwatch_models.bundled import bundled_radar
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.anomaly import attach_anomaly, maps_graph
 from taintwatch_models.graph.patch_mahalanobis import PatchLayer, PatchReference, PatchView
-from taintwatch_models.loading import ModelSettings, load_radar_file
+from taintwatch_models.loading import load_radar_file
+from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_classifier import OnnxRadar
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 from tests.calibration.test_anomaly import anomaly, greys
 from tests.tiny_model import write_model
@@ -33,7 +34,9 @@ def radar(tmp_path: Path) -> RadarFile:
 
 
 def maps_of(radar: RadarFile, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    session, _ = open_session(maps_graph(radar, ["features"]).SerializeToString(), device="cpu", threads=1)
+    session, _ = open_session(
+        maps_graph(radar, ["features"]).SerializeToString(), SessionSettings(device="cpu", threads=1)
+    )
     maps: NDArray[np.float32] = session.run(
         ["features"], {radar.info.input: radar.info.preprocessing.normalise(pixels)}
     )[0]

@@ -17,7 +17,8 @@ from taintwatch_calibration.cli_calibrate import calibrate_group
 from taintwatch_calibration.thresholds import calibrate, choose_paper
 from taintwatch_models.calibration_file import PaperCalibration, read_calibration
 from taintwatch_models.errors import CalibrationError, SourceError
-from taintwatch_models.loading import ModelSettings, load_radar_file
+from taintwatch_models.loading import load_radar_file
+from taintwatch_models.model_files import ModelSettings
 from tests.tiny_model import footage, write_model, write_video
 
 

@@ -1,4 +1,4 @@
-"""What is done for GPUs says the same as the plain way: bound arrays, pixels, settled branches, float16."""
+"""What is done for GPUs says the same as the plain way: bound arrays, pixels, chosen branches, float16."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from taintwatch_models.bound import device_of
 from taintwatch_models.bundled import bundled_radar
 from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.errors import ModelError
-from taintwatch_models.graph.precision import check_parity
-from taintwatch_models.graph.prune import keep_outputs
-from taintwatch_models.graph.settle import settle
-from taintwatch_models.graph.verify import check_pixels
-from taintwatch_models.loading import ModelSettings, load_model
+from taintwatch_models.graph.transforms import choose_branches, keep_outputs
+from taintwatch_models.graph.verification import check_parity, check_pixels
+from taintwatch_models.loading import load_model
+from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_classifier import OnnxRadar, RadarClassifier, RadarOutputs
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.records import Prediction
 from tests.fakes import a_frame
 from tests.tiny_model import write_model
@@ -41,24 +41,30 @@ def same(found: RadarOutputs, expected: RadarOutputs) -> None:
 
 @pytest.mark.parametrize("fill", ["mean", "average", "inpaint"])
 def test_bound_arrays_and_pixels_give_what_the_plain_way_gives(fill: str) -> None:
-    expected = OnnxRadar(RADAR, BOTH, calibration(fill), threads=1, device="cpu")(INPUTS)
-    bound = OnnxRadar(RADAR, BOTH, calibration(fill), threads=1, device="cpu", bound=True)
+    expected = OnnxRadar(RADAR, BOTH, calibration(fill), session=SessionSettings(threads=1, device="cpu"))(INPUTS)
+    bound = OnnxRadar(RADAR, BOTH, calibration(fill), session=SessionSettings(threads=1, device="cpu", bound=True))
     same(bound(INPUTS), expected)
     same(bound(INPUTS), expected)  # the constants are still bound
-    uploaded = OnnxRadar(RADAR, BOTH, calibration(fill), threads=1, device="cpu", bound=True, pixels=True)
+    uploaded = OnnxRadar(
+        RADAR, BOTH, calibration(fill), session=SessionSettings(threads=1, device="cpu", bound=True, pixels=True)
+    )
     same(uploaded(PIXELS), expected)
 
 
 def test_a_value_given_with_a_call_takes_the_place_of_a_bound_one_for_that_call_alone() -> None:
-    plain, bound = (OnnxRadar(RADAR, BOTH, threads=1, device="cpu", bound=bound) for bound in (False, True))
+    plain, bound = (
+        OnnxRadar(RADAR, BOTH, session=SessionSettings(threads=1, device="cpu", bound=bound)) for bound in (False, True)
+    )
     few = np.array([1], np.int64)
     same(bound(INPUTS, paper_labels=few), plain(INPUTS, paper_labels=few))
     same(bound(INPUTS), plain(INPUTS))
 
 
 def test_a_recorded_batch_is_filled_up_and_cut_off_again() -> None:
-    plain = OnnxRadar(RADAR, ("tight",), threads=1, device="cpu")
-    recorded = OnnxRadar(RADAR, ("tight",), threads=1, device="cpu", bound=True, cuda_graph=True, batch=4)
+    plain = OnnxRadar(RADAR, ("tight",), session=SessionSettings(threads=1, device="cpu"))
+    recorded = OnnxRadar(
+        RADAR, ("tight",), session=SessionSettings(threads=1, device="cpu", bound=True, cuda_graph=True, batch=4)
+    )
     for rows in (4, 1, 3):
         same(recorded(INPUTS[:rows]), plain(INPUTS[:rows]))
 
@@ -67,14 +73,16 @@ def test_no_branch_is_left_where_the_fill_is_known() -> None:
     graph = keep_outputs(RADAR.proto, ["tight_margin"])
     assert any(node.op_type == "If" for node in graph.graph.node)
     for inpaint in (False, True):
-        settled = settle(graph, {"tight_inpaint": inpaint, "paper_inpaint": inpaint})
-        assert not any(node.op_type == "If" for node in settled.graph.node)
-        assert "tight_inpaint" not in {value.name for value in settled.graph.input}
+        chosen = choose_branches(graph, {"tight_inpaint": inpaint, "paper_inpaint": inpaint})
+        assert not any(node.op_type == "If" for node in chosen.graph.node)
+        assert "tight_inpaint" not in {value.name for value in chosen.graph.input}
 
 
 def test_a_classifier_gives_pixels_to_a_radar_that_takes_them() -> None:
     plain, uploaded = (
-        RadarClassifier(OnnxRadar(RADAR, ("tight",), threads=1, device="cpu", pixels=pixels, bound=pixels))
+        RadarClassifier(
+            OnnxRadar(RADAR, ("tight",), session=SessionSettings(threads=1, device="cpu", pixels=pixels, bound=pixels))
+        )
         for pixels in (False, True)
     )
     uploaded.warm_up((1, 2))
@@ -99,7 +107,7 @@ def test_float16_is_compared_with_float32_and_refused_where_it_says_something_el
 def test_a_model_loads_and_judges_in_float16(tmp_path: Path) -> None:
     model = write_model(tmp_path / "m.onnx")
     half, full = (
-        load_model(ModelSettings(path=str(model), precision=precision, device="cpu"))
+        load_model(ModelSettings(path=str(model), session=SessionSettings(precision=precision, device="cpu")))
         for precision in ("float16", "float32")
     )
     found, expected = half.classifier([a_frame(brightness=90)])[0], full.classifier([a_frame(brightness=90)])[0]
@@ -117,8 +125,12 @@ def test_arrays_are_kept_where_the_provider_runs() -> None:
 @pytest.mark.cuda
 @pytest.mark.parametrize("cuda_graph", [False, True])
 def test_a_gpu_says_what_the_cpu_says(cuda_graph: bool) -> None:
-    expected = OnnxRadar(RADAR, ("tight",), threads=1, device="cpu")(INPUTS)
-    radar = OnnxRadar(RADAR, ("tight",), device="cuda", require_device=True, cuda_graph=cuda_graph, batch=len(PIXELS))
+    expected = OnnxRadar(RADAR, ("tight",), session=SessionSettings(threads=1, device="cpu"))(INPUTS)
+    radar = OnnxRadar(
+        RADAR,
+        ("tight",),
+        session=SessionSettings(device="cuda", require_device=True, cuda_graph=cuda_graph, batch=len(PIXELS)),
+    )
     assert radar.takes_pixels
     for _ in range(3):
         found = radar(PIXELS)

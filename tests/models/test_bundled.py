@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from taintwatch_models.bundled import bundled_calibration_path, bundled_path, bundled_radar
 from taintwatch_models.calibration_file import read_calibration
 from taintwatch_models.errors import CalibrationError, ModelError
-from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
+from taintwatch_models.loading import LoadedModel, load_model
+from taintwatch_models.model_files import ModelSettings
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.records import Frame, Prediction
 from taintwatch_models.signs import SIGN_NAMES, render_sign
 
@@ -24,7 +26,9 @@ MEGABYTES = 4_000_000
 
 @pytest.fixture(scope="module")
 def model() -> LoadedModel:
-    return load_model(ModelSettings(path=None, variants=("tight", "paper"), threads=1, device="cpu"))
+    return load_model(
+        ModelSettings(path=None, variants=("tight", "paper"), session=SessionSettings(threads=1, device="cpu"))
+    )
 
 
 def card(label: int, side: int = 240) -> NDArray[np.uint8]:

@@ -21,7 +21,8 @@ from taintwatch_models.cmag.limits import StatisticLimit, exceedance
 from taintwatch_models.cmag.runner import PICTURES, CmagRunner, reduce_pictures
 from taintwatch_models.cmag.similarity import structural_similarity
 from taintwatch_models.errors import CalibrationError, ConfigError, ModelError, TaintwatchError, UsageError
-from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
+from taintwatch_models.loading import LoadedModel, load_model
+from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.records import Frame, Prediction, Verdict
 from tests.cmag_scene import CmagScene, benign_pictures, frames_of, make_scene, noisy

@@ -20,7 +20,9 @@ from taintwatch_models.calibration_file import (
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.detectors import PaperDetector, TightDetector, make_detectors, tight_score
 from taintwatch_models.errors import CalibrationError, ConfigError, DeviceError, ModelError
-from taintwatch_models.loading import ModelSettings, load_model
+from taintwatch_models.loading import load_model
+from taintwatch_models.model_files import ModelSettings
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Frame, Prediction, RadarStatistics
 from tests.tiny_model import write_model
@@ -155,11 +157,15 @@ def test_a_bad_frame_is_rejected_and_the_others_of_its_batch_go_on(tmp_path: Pat
 def test_a_device_that_is_not_there_is_an_error_only_when_required(tmp_path: Path) -> None:
     path = str(write_model(tmp_path / "m.onnx"))
     with pytest.raises(DeviceError, match="is required"):
-        load_model(ModelSettings(path=path, providers=("OpenVINOExecutionProvider",), require_device=True))
-    loaded = load_model(ModelSettings(path=path, providers=("OpenVINOExecutionProvider",)))
+        load_model(
+            ModelSettings(
+                path=path, session=SessionSettings(providers=("OpenVINOExecutionProvider",), require_device=True)
+            )
+        )
+    loaded = load_model(ModelSettings(path=path, session=SessionSettings(providers=("OpenVINOExecutionProvider",))))
     assert loaded.classifier.card.provider == "CPUExecutionProvider"
     with pytest.raises(DeviceError, match="auto, cpu or cuda"):
-        load_model(ModelSettings(path=path, device="gpu"))
+        load_model(ModelSettings(path=path, session=SessionSettings(device="gpu")))
 
 
 def test_a_fill_that_is_no_fill_is_refused(tmp_path: Path) -> None:
@@ -169,7 +175,8 @@ def test_a_fill_that_is_no_fill_is_refused(tmp_path: Path) -> None:
 
 def test_a_prepared_file_beside_the_model_is_used_and_a_stale_one_is_not(tmp_path: Path) -> None:
     from taintwatch_models.graph.prepare import prepare
-    from taintwatch_models.loading import describe, load_radar_file
+    from taintwatch_models.loading import load_radar_file
+    from taintwatch_models.model_source import describe
     from taintwatch_models.radar_file import write_radar
 
     model = write_model(tmp_path / "m.onnx")

@@ -16,9 +16,11 @@ from taintwatch_models.errors import CalibrationError, ConfigError
 from taintwatch_models.gated import GatedRadar, GateScorer, gate_scores
 from taintwatch_models.graph.gate import LABELS, windows
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.graph.verify import check_inputs
-from taintwatch_models.loading import ModelSettings, load_model
+from taintwatch_models.graph.verification import check_inputs
+from taintwatch_models.loading import load_model
+from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_classifier import OnnxRadar, RadarClassifier
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Prediction
 from tests.fakes import a_frame
@@ -35,17 +37,19 @@ def never(count: int) -> NDArray[np.float64]:
 
 def gated(threshold: float, *, share: float = 0.0, variants: tuple[str, ...] = ("tight",)) -> GatedRadar:
     calibration = Calibration(gate=GateCalibration(threshold, 0.1))
-    return GatedRadar(RADAR, variants, calibration, random_share=share, draw=never, threads=1, device="cpu")
+    return GatedRadar(
+        RADAR, variants, calibration, random_share=share, draw=never, session=SessionSettings(threads=1, device="cpu")
+    )
 
 
 def middle(radar: RadarFile, inputs: NDArray[np.float32]) -> float:
-    scores = gate_scores(GateScorer(radar, threads=1, device="cpu")(inputs), GateCalibration(0.0, 0.1))
+    scores = gate_scores(GateScorer(radar, SessionSettings(threads=1, device="cpu"))(inputs), GateCalibration(0.0, 0.1))
     return float(np.median(scores))
 
 
 def test_the_statistic_is_the_best_margin_of_the_head_without_a_window_of_the_maps() -> None:
-    found = GateScorer(RADAR, threads=1, device="cpu")(INPUTS)
-    head = OnnxRadar(RADAR, (), from_maps=True, threads=1, device="cpu")
+    found = GateScorer(RADAR, SessionSettings(threads=1, device="cpu"))(INPUTS)
+    head = OnnxRadar(RADAR, (), from_maps=True, session=SessionSettings(threads=1, device="cpu"))
     for row in range(4):
         maps, label = found["features"][row], int(found["label"][row])
         followed = np.argsort(-found["logits"][row])[:LABELS]
@@ -69,7 +73,7 @@ def test_windows_cover_every_cell_and_never_the_whole_of_a_map(size: tuple[int, 
 def test_what_is_checked_is_checked_as_without_a_gate_and_the_rest_is_told() -> None:
     threshold = middle(RADAR, INPUTS)
     outputs = gated(threshold, variants=("tight", "paper"))(INPUTS)
-    full = OnnxRadar(RADAR, ("tight", "paper"), threads=1, device="cpu")(INPUTS)
+    full = OnnxRadar(RADAR, ("tight", "paper"), session=SessionSettings(threads=1, device="cpu"))(INPUTS)
     checked = outputs["checked"]
     assert checked.sum() == 8
     np.testing.assert_array_equal(outputs["logits"], full["logits"])
@@ -83,7 +87,14 @@ def test_what_is_checked_is_checked_as_without_a_gate_and_the_rest_is_told() -> 
 def test_a_random_share_of_what_would_pass_is_checked_too() -> None:
     draws = np.array([0.0, 0.9] * 8)
     calibration = Calibration(gate=GateCalibration(1e9, 0.1))
-    radar = GatedRadar(RADAR, ("tight",), calibration, random_share=0.5, draw=lambda n: draws[:n], device="cpu")
+    radar = GatedRadar(
+        RADAR,
+        ("tight",),
+        calibration,
+        random_share=0.5,
+        draw=lambda n: draws[:n],
+        session=SessionSettings(device="cpu"),
+    )
     assert radar(INPUTS)["checked"].tolist() == [True, False] * 8
     assert not gated(1e9, share=0.5)(INPUTS)["checked"].any()
 
@@ -92,7 +103,10 @@ def test_two_gates_do_not_draw_the_same_numbers() -> None:
     calibration = Calibration(gate=GateCalibration(1e9, 0.1))
     batch = np.concatenate([INPUTS] * 4)
     first, second = (
-        GatedRadar(RADAR, ("tight",), calibration, random_share=0.5, device="cpu")(batch)["checked"] for _ in range(2)
+        GatedRadar(RADAR, ("tight",), calibration, random_share=0.5, session=SessionSettings(device="cpu"))(batch)[
+            "checked"
+        ]
+        for _ in range(2)
     )
     assert first.tolist() != second.tolist()
 
@@ -102,8 +116,10 @@ def test_every_head_that_can_be_prepared_can_have_a_gate(tmp_path: Path, name: s
     radar = prepare(export(make(name), tmp_path / "m.onnx"), DESCRIPTION).radar
     inputs = check_inputs(radar.info.preprocessing, 4)
     calibration = Calibration(gate=GateCalibration(middle(radar, inputs), 0.1))
-    outputs = GatedRadar(radar, ("tight",), calibration, random_share=0.0, draw=never, device="cpu")(inputs)
-    full = OnnxRadar(radar, ("tight",), device="cpu")(inputs)
+    outputs = GatedRadar(
+        radar, ("tight",), calibration, random_share=0.0, draw=never, session=SessionSettings(device="cpu")
+    )(inputs)
+    full = OnnxRadar(radar, ("tight",), session=SessionSettings(device="cpu"))(inputs)
     checked = outputs["checked"]
     assert 0 < checked.sum() <= 2
     np.testing.assert_allclose(outputs["tight_margin"][checked], full["tight_margin"][checked], atol=1e-3)
@@ -132,11 +148,9 @@ def test_a_gate_that_was_never_calibrated_is_refused(tmp_path: Path) -> None:
         load_model(ModelSettings(path=str(model), gate_random_share=0.02))
 
 
-def test_a_gate_before_the_joint_detector_or_a_torch_model_is_refused(tmp_path: Path) -> None:
+def test_a_gate_before_the_joint_detector_is_refused() -> None:
     with pytest.raises(ConfigError, match="'joint' needs every frame checked"):
         load_model(ModelSettings(variants=("joint",), gate_random_share=0.02))
-    with pytest.raises(ConfigError, match="the gate needs a model that runs on ONNX Runtime"):
-        load_model(ModelSettings(path=str(tmp_path / "m.pt"), gate_random_share=0.02))
 
 
 def test_the_gate_s_calibration_comes_back_from_its_file(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from taintwatch_models.calibration_file import Calibration, PaperCalibration, Ti
 from taintwatch_models.graph.prepare import Prepared, prepare
 from taintwatch_models.graph.resampling import bilinear_matrix
 from taintwatch_models.graph.split import find_split
+from taintwatch_models.model_source import read_source
 from taintwatch_models.onnx_classifier import OnnxRadar
-from taintwatch_models.torch_backend import HookedModel
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.torch_graph import TorchGraph
 from taintwatch_models.torch_radar import GraphSplit, TorchRadar
 from tests.models import heads
@@ -30,7 +31,7 @@ def prepared(kind: str, folder: Path) -> Prepared:
 @pytest.mark.parametrize("kind", [*heads.HEADS, "residual"])
 def test_masks_and_statistics_agree_with_autograd_on_every_head(kind: str, tmp_path: Path) -> None:
     found = prepared(kind, tmp_path)
-    ours = OnnxRadar(found.radar, BOTH, threads=1)(INPUTS)
+    ours = OnnxRadar(found.radar, BOTH, session=SessionSettings(threads=1))(INPUTS)
     split = GraphSplit(TorchGraph(found.plain, find_split(found.plain)))
     expected = TorchRadar(split, found.radar.info, BOTH)(INPUTS)
     with torch.no_grad():
@@ -50,25 +51,19 @@ def test_masks_and_statistics_agree_with_autograd_on_every_head(kind: str, tmp_p
 
 
 def test_the_comparison_is_made_on_masks_that_are_neither_empty_nor_full(tmp_path: Path) -> None:
-    outputs = OnnxRadar(prepared("global average pooling and linear", tmp_path).radar, BOTH, threads=1)(INPUTS)
+    outputs = OnnxRadar(
+        prepared("global average pooling and linear", tmp_path).radar, BOTH, session=SessionSettings(threads=1)
+    )(INPUTS)
     areas = outputs["tight_mask"].mean(axis=(1, 2))
     assert ((areas > 0) & (areas < 0.9)).mean() > 0.9
     assert outputs["paper_mask"].any()
     assert (outputs["tight_rank"] > 0).any()
 
 
-def test_the_torch_backend_with_hooks_agrees_with_the_graph(tmp_path: Path) -> None:
-    found = prepared("residual", tmp_path)
-    hooked = HookedModel(heads.make("residual"), (heads.SIZE, heads.SIZE))
-    ours = OnnxRadar(found.radar, ("tight",), threads=1)(INPUTS[:8])
-    theirs = TorchRadar(hooked, found.radar.info, ("tight",))(INPUTS[:8])
-    np.testing.assert_allclose(ours["logits"], theirs["logits"], atol=1e-4)
-    # torch.relu and the addition are no modules: the hook sits on the block that ends with the last convolution
-    assert hooked.layer == "block"
-
-
 def test_a_batch_gives_what_its_rows_give_alone(tmp_path: Path) -> None:
-    radar = OnnxRadar(prepared("max-pool and three layers (VGG)", tmp_path).radar, BOTH, threads=1)
+    radar = OnnxRadar(
+        prepared("max-pool and three layers (VGG)", tmp_path).radar, BOTH, session=SessionSettings(threads=1)
+    )
     together = radar(INPUTS[:6])
     for row in range(6):
         alone = radar(INPUTS[row : row + 1])
@@ -79,7 +74,9 @@ def test_a_batch_gives_what_its_rows_give_alone(tmp_path: Path) -> None:
 
 def test_the_third_forward_is_left_out_exactly_where_the_intersection_is_empty(tmp_path: Path) -> None:
     radar = prepared("global average pooling and linear", tmp_path).radar
-    skipping = OnnxRadar(radar, ("paper",), Calibration(paper=PaperCalibration(labels=15)), threads=1)(INPUTS)
+    skipping = OnnxRadar(
+        radar, ("paper",), Calibration(paper=PaperCalibration(labels=15)), session=SessionSettings(threads=1)
+    )(INPUTS)
     empty = ~skipping["paper_mask"].any(axis=(1, 2))
     assert 0 < empty.sum() < len(INPUTS)
     assert (skipping["paper_rank"][empty] == 0).all()
@@ -93,7 +90,7 @@ def test_the_third_forward_is_left_out_exactly_where_the_intersection_is_empty(t
 
 
 def test_more_labels_never_enlarge_the_intersection(tmp_path: Path) -> None:
-    radar = OnnxRadar(prepared("mean and linear", tmp_path).radar, ("paper",), threads=1)
+    radar = OnnxRadar(prepared("mean and linear", tmp_path).radar, ("paper",), session=SessionSettings(threads=1))
     areas = [radar(INPUTS, paper_labels=np.array([k], np.int64))["paper_mask"].mean() for k in (1, 3, 9, 20)]
     assert areas == sorted(areas, reverse=True)
     assert areas[0] > areas[-1]
@@ -105,7 +102,7 @@ def test_a_map_that_is_zero_everywhere_gives_an_empty_mask_and_no_suspicion(tmp_
         model[3].weight.zero_()  # type: ignore[index]
         model[3].bias.fill_(-1.0)  # type: ignore[index]  # behind the ReLU every map is 0
     radar = prepare(heads.export(model, tmp_path / "dead.onnx"), heads.DESCRIPTION).radar
-    outputs = OnnxRadar(radar, BOTH, threads=1)(INPUTS[:4])
+    outputs = OnnxRadar(radar, BOTH, session=SessionSettings(threads=1))(INPUTS[:4])
     assert not outputs["tight_mask"].any()
     assert not outputs["paper_mask"].any()
     assert (outputs["tight_rank"] == 0).all()
@@ -118,7 +115,7 @@ def test_a_classifier_that_is_very_sure_still_shows_where_it_looks(tmp_path: Pat
     with torch.no_grad():
         model[-1].weight.mul_(5000)  # type: ignore[index]  # softmax is exactly one-hot in float32
     radar = prepare(heads.export(model, tmp_path / "sure.onnx"), heads.DESCRIPTION).radar
-    outputs = OnnxRadar(radar, ("tight",), threads=1)(INPUTS)
+    outputs = OnnxRadar(radar, ("tight",), session=SessionSettings(threads=1))(INPUTS)
     assert (np.sort(outputs["logits"])[:, -1] - np.sort(outputs["logits"])[:, -2]).max() > 200
     assert outputs["tight_mask"].any(axis=(1, 2)).mean() > 0.9
 
@@ -127,10 +124,10 @@ def test_a_classifier_that_is_very_sure_still_shows_where_it_looks(tmp_path: Pat
 def test_every_fill_changes_the_region_and_nothing_else(fill: str, tmp_path: Path) -> None:
     radar = prepared("mean and linear", tmp_path).radar
     settings = Calibration(tight=TightCalibration(fill=fill), paper=PaperCalibration(fill=fill, labels=1))
-    outputs = OnnxRadar(radar, ("tight",), settings, threads=1)(INPUTS)
+    outputs = OnnxRadar(radar, ("tight",), settings, session=SessionSettings(threads=1))(INPUTS)
     assert outputs["tight_mask"].any()
     assert np.abs(outputs["tight_swing"]).max() > 1e-3
-    paper = OnnxRadar(radar, ("paper",), settings, threads=1)
+    paper = OnnxRadar(radar, ("paper",), settings, session=SessionSettings(threads=1))
     paper._third = None  # what the third forward would be given is then still there
     found = paper(INPUTS)
     outside = ~np.broadcast_to(found["paper_mask"][:, None], INPUTS.shape)
@@ -179,19 +176,19 @@ def test_the_resizing_matrix_is_bilinear_interpolation(target: int, source: int)
 @pytest.mark.shared
 def test_mobilenet_v2_is_prepared_and_agrees_with_its_file(shared_data: Path) -> None:
     from taintwatch_models.graph.prepare import logits_difference
-    from taintwatch_models.graph.verify import autograd_difference, check_inputs
+    from taintwatch_models.graph.verification import autograd_difference, check_inputs
 
     path = shared_data / "models" / "mobilenet_v2_imagenet.onnx"
     found = prepare(path, None)
     assert (found.radar.info.channels, *found.radar.info.cells) == (1280, 7, 7)
     inputs = check_inputs(found.radar.info.preprocessing, 4)
-    assert logits_difference(path, found, inputs) < 1e-4
+    assert logits_difference(read_source(path), found, inputs) < 1e-4
     assert autograd_difference(found, inputs) < 1e-3
 
 
 @pytest.mark.shared
 def test_a_face_embedding_is_prepared_without_pooling_its_gradient(shared_data: Path) -> None:
-    from taintwatch_models.graph.verify import autograd_difference, check_inputs
+    from taintwatch_models.graph.verification import autograd_difference, check_inputs
 
     found = prepare(shared_data / "models" / "mobilefacenet.onnx", None)
     assert found.radar.info.head.startswith("Conv > Flatten > Gemm")

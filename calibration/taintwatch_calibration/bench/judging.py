@@ -24,6 +24,7 @@ from taintwatch_models.cmag.runner import CmagRunner, reduce_pictures
 from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.graph.anomaly import ANOMALY
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile, read_radar, write_radar
 from taintwatch_models.storage import write_atomically
 
@@ -157,7 +158,9 @@ def _learnt(
         own = {"default": tight_scores_of(outputs, tight), "anomaly": fitted.scores}, {}
         _write_scores(kept / "learnt.npz", identity, *own)
     radar, calibration = read_radar(path), read_calibration(kept / "calibration.json")
-    run = OnnxRadar(radar, ("tight", "paper"), calibration, features=cmag is not None, threads=threads)
+    run = OnnxRadar(
+        radar, ("tight", "paper"), calibration, features=cmag is not None, session=SessionSettings(threads=threads)
+    )
     runner = None
     if cmag is not None:
         wanted = tuple(name for name in ("novelty", "distance", "error") if name in cmag.info.statistics)[:1]
@@ -210,7 +213,7 @@ def time_per_frame(
         ("plain", (), None), ("default", ("tight",), settings), ("tight", ("tight",), margin),
         ("paper", ("paper",), settings),
     ):  # fmt: skip
-        runs[name] = _on(OnnxRadar(judge.radar, variants, calibration, threads=1), inputs)
+        runs[name] = _on(OnnxRadar(judge.radar, variants, calibration, session=SessionSettings(threads=1)), inputs)
     for name, peer in peers.items():
         runs[name] = _on(peer, [pixels[row % len(pixels)][None] for row in range(repeat)])
     return {name: _median_ms(run, repeat) for name, run in runs.items()}

@@ -16,6 +16,7 @@ from taintwatch_calibration.grid.parts import Parts, split
 from taintwatch_models.calibration_file import TightCalibration
 from taintwatch_models.errors import UsageError
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.torch_graph import TorchGraph
@@ -66,7 +67,7 @@ class Subject:
     @cached_property
     def plain(self) -> OnnxRadar:
         """The classifier alone."""
-        return OnnxRadar(self.radar, (), threads=1, device="cpu")
+        return OnnxRadar(self.radar, (), session=SessionSettings(threads=1, device="cpu"))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -94,7 +95,7 @@ def right(radar: RadarFile, pixels: NDArray[np.uint8], labels: NDArray[np.int64]
 
     Raises `UsageError` where it gets none right.
     """
-    seen = classify(OnnxRadar(radar, (), threads=1, device="cpu"), pixels)
+    seen = classify(OnnxRadar(radar, (), session=SessionSettings(threads=1, device="cpu")), pixels)
     rows = np.flatnonzero(seen == labels)
     if not len(rows):
         raise UsageError(f"{radar.info.name}: the classifier gets not one of {len(pixels)} pictures right")

@@ -14,6 +14,7 @@ from taintwatch_models.cmag.file import CmagFile
 from taintwatch_models.cmag.runner import CmagRunner, reduce_pictures
 from taintwatch_models.errors import UsageError
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["CmagValues", "Count", "benign_data", "measure", "structured"]
@@ -58,7 +59,7 @@ def benign_data(
     radar: RadarFile, frames: BenignFrames, size: int, *, threads: int = 0, count: Count = lambda done: None
 ) -> BenignData:
     """Run the classifier on all frames; return maps, logits and reduced pictures."""
-    run = OnnxRadar(radar, (), features=True, threads=threads)
+    run = OnnxRadar(radar, (), features=True, session=SessionSettings(threads=threads))
     features, logits, pictures = [], [], []
     for start in range(0, len(frames.pixels), 32):
         pixels = frames.pixels[start : start + 32]
@@ -74,7 +75,7 @@ def measure(
     radar: RadarFile, cmag: CmagFile, frames: BenignFrames, *, threads: int = 0, count: Count = lambda done: None
 ) -> CmagValues:
     """Return all of the reconstructors' statistics of all frames."""
-    run = OnnxRadar(radar, (), features=True, threads=threads)
+    run = OnnxRadar(radar, (), features=True, session=SessionSettings(threads=threads))
     rebuild = CmagRunner(cmag, cmag.info.statistics)
     labels: list[NDArray[np.int64]] = []
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in cmag.info.statistics}

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import csv
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 
 from taintwatch.sources.images import IMAGE_SUFFIXES, files_below, read_image
 from taintwatch_calibration.craft.physical import Pictures
 from taintwatch_models.errors import BadFrame, UsageError
-from taintwatch_models.graph.prune import keep_outputs
-from taintwatch_models.graph.simplify import read_plain_model
-from taintwatch_models.graph.split import find_split
-from taintwatch_models.loading import ModelSettings, load_radar_file
+from taintwatch_models.graph.split import classifier_of
+from taintwatch_models.loading import load_radar_file
+from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.torch_graph import TorchGraph
@@ -78,11 +76,8 @@ def _nameless(model: Path) -> bool:
 
 def differentiable(radar: RadarFile, device: str = "cpu") -> TorchGraph:
     """Return the classifier as a Torch module with frozen weights. Raises `ModelError` naming an op that has none."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "classifier.onnx"
-        onnx.save(keep_outputs(radar.proto, ["logits"]), str(path))
-        plain = read_plain_model(path)
-    graph = TorchGraph(plain, find_split(plain)).eval().to(device)
+    plain, split = classifier_of(radar)
+    graph = TorchGraph(plain, split).eval().to(device)
     return graph.to(memory_format=torch.channels_last)
 
 
@@ -137,7 +132,7 @@ def read_pictures(
     if not kept:
         raise UsageError(f"{folder}: not one of its {len(paths)} pictures can be read")
     stack = np.stack(pixels)
-    seen = classify(OnnxRadar(radar, (), threads=torch.get_num_threads()), stack)
+    seen = classify(OnnxRadar(radar, (), session=SessionSettings(threads=torch.get_num_threads())), stack)
     truth = seen if listed is None else np.array([listed[path] for path in kept], np.int64)
     right = np.flatnonzero(seen == truth)
     if not len(right):

@@ -38,7 +38,9 @@ from taintwatch_calibration.craft.physical import (
 from taintwatch_calibration.craft.watch import watched
 from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
 from taintwatch_models.errors import UsageError
-from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
+from taintwatch_models.loading import LoadedModel, load_model
+from taintwatch_models.model_files import ModelSettings
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.torch_graph import TorchGraph
@@ -89,7 +91,8 @@ class Session:
         self.product: LoadedModel = load_model(
             ModelSettings(
                 path=options.model, preprocessing=options.preprocessing, labels=options.class_names,
-                calibration=options.calibration, variants=("tight", "paper"), device="cpu", threads=options.threads,
+                calibration=options.calibration, variants=("tight", "paper"),
+                session=SessionSettings(device="cpu", threads=options.threads),
             )
         )  # fmt: skip
         self.model: TorchGraph = differentiable(self.radar, self.device)

@@ -31,11 +31,11 @@ from taintwatch_models.faces.bands import Bands, region_statistics
 from taintwatch_models.faces.embedding import Embedder
 from taintwatch_models.faces.face_file import FaceFile, settings_path, write_face_file
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.graph.prune import keep_outputs
+from taintwatch_models.graph.transforms import keep_outputs
+from taintwatch_models.model_source import file_hash
 from taintwatch_models.onnx_classifier import OnnxRadar
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.preprocessing import ModelDescription
-from taintwatch_models.radar_file import file_hash
 
 __all__ = ["SALIENCY_THRESHOLD", "TrainingReport", "train_faces"]
 
@@ -187,15 +187,13 @@ def _judge(
     fill = fill_path(folder, "part")
     try:
         radar = prepare(model, ModelDescription(embed.preprocessing, names)).radar
-        run = OnnxRadar(
-            radar, ("tight",), Calibration(tight=TightCalibration(SALIENCY_THRESHOLD, str(fill))), device="cpu",
-            threads=threads,
-        )  # fmt: skip
+        calibration = Calibration(tight=TightCalibration(SALIENCY_THRESHOLD, str(fill)))
+        run = OnnxRadar(radar, ("tight",), calibration, SessionSettings(device="cpu", threads=threads))
     finally:
         for path in (model, fill, model.with_suffix(".toml")):
             path.unlink(missing_ok=True)
     graph = keep_outputs(radar.proto, ["logits"]).SerializeToString()
-    session = open_session(graph, device="cpu", threads=threads)[0]
+    session = open_session(graph, SessionSettings(device="cpu", threads=threads))[0]
     bands = Bands(lambda inputs: session.run(None, {radar.info.input: inputs})[0], embed.preprocessing([mean]))
     rows: list[dict[str, float]] = []
     for start in range(0, len(faces), 16):

@@ -18,6 +18,7 @@ from taintwatch_models.cmag.file import CmagFile
 from taintwatch_models.cmag.runner import CmagRunner, reduce_pictures
 from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["Judge", "Scores"]
@@ -53,14 +54,16 @@ class Judge:
         progress("choosing K for the paper's variant")
         paper = PaperCalibration()
         counts = sorted({min(count, radar.info.classes) for count in LABEL_COUNTS})
-        run = OnnxRadar(radar, ("paper",), Calibration(paper=paper), threads=threads)
+        run = OnnxRadar(radar, ("paper",), Calibration(paper=paper), session=SessionSettings(threads=threads))
         ranks = {
             count: _run(run, parts.calibrate.pixels, paper_labels=np.array([count], np.int64))["paper_rank"]
             for count in counts
         }
         chosen = choose_paper(ranks, max(target_fpr), paper).chosen
         settings = Calibration(tight=tight or TightCalibration(), paper=chosen)
-        both = OnnxRadar(radar, ("tight", "paper"), settings, features=cmag is not None, threads=threads)
+        both = OnnxRadar(
+            radar, ("tight", "paper"), settings, features=cmag is not None, session=SessionSettings(threads=threads)
+        )
         runner = None
         if cmag is not None:
             wanted = tuple(name for name in ("novelty", "distance", "error") if name in cmag.info.statistics)[:1]

@@ -22,6 +22,7 @@ from taintwatch_calibration.grid.parts import Parts
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.storage import write_atomically
 
@@ -45,7 +46,7 @@ class Grid:
 
     def __init__(self, radar: RadarFile, parts: Parts, judge: Judge, options: GridOptions, work: Path) -> None:
         self._radar, self._parts, self._judge, self._options, self._work = radar, parts, judge, options, work
-        self._plain = OnnxRadar(radar, (), threads=1)
+        self._plain = OnnxRadar(radar, (), session=SessionSettings(threads=1))
         self._model: Model | None = None
         self._pictures: Pictures | None = None
         self._identity = hashlib.sha256(

@@ -17,7 +17,8 @@ from taintwatch_calibration.trial.score import Judging, score_clips
 from taintwatch_calibration.trial.scored import SCORES, write_trial
 from taintwatch_models.detectors import DETECTOR_NAMES
 from taintwatch_models.errors import UsageError
-from taintwatch_models.loading import ModelSettings
+from taintwatch_models.model_files import ModelSettings
+from taintwatch_models.onnx_session import SessionSettings
 
 __all__ = ["score"]
 
@@ -59,7 +60,12 @@ def score(
     defaults = _defaults(condition, sheet, truth, target, light, fov)
     rows = () if poses is None else read_poses(poses)
     k, n = _votes(votes)
-    settings = ModelSettings(path=model, calibration=calibration, variants=detectors or ("tight", "paper"), threads=1)
+    settings = ModelSettings(
+        path=model,
+        calibration=calibration,
+        variants=detectors or ("tight", "paper"),
+        session=SessionSettings(threads=1),
+    )
     with counted(Console(stderr=True), "scoring") as progress:
         trial = score_clips(
             found, Judging(settings, k, n), out / ".done", poses=rows, defaults=defaults, workers=workers,

@@ -23,7 +23,8 @@ from taintwatch_calibration.trial.overlay import as_data_uri, draw_example
 from taintwatch_calibration.trial.scored import ScoredClip, Trial, clip_from_json
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.errors import UsageError
-from taintwatch_models.loading import LoadedModel, ModelSettings, load_model
+from taintwatch_models.loading import LoadedModel, load_model
+from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.records import Frame, Prediction, Verdict
 
 __all__ = ["Judging", "score_clips"]

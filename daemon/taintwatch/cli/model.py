@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taintwatch_models.errors import ModelError, UsageError
+from taintwatch_models.preprocessing import ModelDescription
 
 __all__ = ["model_group"]
 
@@ -43,31 +43,31 @@ def prepare_command(
     MODEL is an ONNX file, torchvision:NAME, torchvision:NAME@WEIGHTS.pth or a TorchScript file. The graph is checked
     against the model's own logits, and where torch is installed against autograd, on 32 inputs.
     """
-    from taintwatch_models.graph.prepare import logits_difference, prepare
-    from taintwatch_models.graph.verify import autograd_difference, check_inputs
-    from taintwatch_models.loading import describe
+    from taintwatch_models.graph.prepare import logits_difference, prepare_source
+    from taintwatch_models.graph.verification import autograd_difference, check_inputs
+    from taintwatch_models.model_files import is_torch
+    from taintwatch_models.model_source import describe, read_source
     from taintwatch_models.radar_file import write_radar
 
     console = Console(stderr=True, quiet=as_json)
-    with tempfile.TemporaryDirectory() as folder, console.status("preparing ..."):
-        path, description = Path(model), None
-        if model.startswith("torchvision:") or path.suffix in (".pt", ".ts", ".pth"):
+    description: ModelDescription | None
+    with console.status("preparing ..."):
+        if is_torch(model):
             _torch_or_complain(model)
-            from taintwatch_models.torch_backend import export_onnx
+            from taintwatch_models.torch_models import read_torch
 
-            name = model.removeprefix("torchvision:").partition("@")[0]
-            path = Path(folder) / (Path(name).stem + ".onnx")
-            description = export_onnx(model, path)
-            target = out or (Path.cwd() if ":" in model else Path(model).parent) / f"{path.stem}.radar.onnx"
+            source, description = read_torch(model, preprocessing, labels)
+            folder = Path.cwd() if ":" in model else Path(model).parent
         else:
-            description = describe(path, preprocessing, labels)
-            target = out or path.with_name(path.name.removesuffix(".onnx") + ".radar.onnx")
+            source, description = read_source(Path(model)), describe(Path(model), preprocessing, labels)
+            folder = Path(model).parent
+        target = out or folder / f"{source.name}.radar.onnx"
         if not target.parent.is_dir():
             raise UsageError(f"{target}: its folder does not exist; name another with --out")
-        prepared = prepare(path, description, output=output)
+        prepared = prepare_source(source, description, output=output)
         console.print(f"checking against the model on {PARITY_INPUTS} inputs ...")
         inputs = check_inputs(prepared.radar.info.preprocessing, PARITY_INPUTS)
-        logits = logits_difference(path, prepared, inputs)
+        logits = logits_difference(source, prepared, inputs)
         gradients = autograd_difference(prepared, inputs) if find_spec("torch") else None
         write_radar(prepared.radar, target)
     info = prepared.radar.info

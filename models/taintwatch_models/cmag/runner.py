@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from taintwatch_models.cmag.file import CmagFile
 from taintwatch_models.errors import InferenceError, UsageError
-from taintwatch_models.graph.prune import keep_outputs
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.graph.transforms import keep_outputs
+from taintwatch_models.onnx_session import SessionSettings, open_session
 
 __all__ = ["PICTURES", "CmagRunner", "reduce_pictures"]
 
@@ -103,7 +103,7 @@ class _Graph:
     def __init__(self, file: CmagFile, outputs: Sequence[str], device: str, threads: int) -> None:
         self._outputs = tuple(outputs)
         graph = keep_outputs(file.proto, self._outputs).SerializeToString()
-        self._session, self.provider = open_session(graph, device=device, threads=threads)
+        self._session, self.provider = open_session(graph, SessionSettings(device=device, threads=threads))
         self._wanted = {value.name for value in self._session.get_inputs()}
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from taintwatch_models.errors import ModelError
-from taintwatch_models.loading import describe
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.model_source import describe, file_hash
+from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.preprocessing import Preprocessing
-from taintwatch_models.radar_file import file_hash
 
 __all__ = ["Embedder", "EmbeddingModel", "read_embedding", "with_identity"]
 
@@ -116,7 +115,9 @@ class Embedder:
                 f"{path}: takes faces of {self.model.size[0]} x {self.model.size[1]}, its preprocessing declares size "
                 f"= {list(self.preprocessing.size)}; both must be the same square"
             )
-        self._session = open_session(self.model.proto.SerializeToString(), device=device, threads=threads)[0]
+        self._session = open_session(
+            self.model.proto.SerializeToString(), SessionSettings(device=device, threads=threads)
+        )[0]
 
     @property
     def size(self) -> int:

@@ -16,8 +16,9 @@ from taintwatch_models.errors import ConfigError, ModelError
 from taintwatch_models.faces.bands import Bands
 from taintwatch_models.faces.detector import FaceDetector, KnownFaces, StrangerClassifier
 from taintwatch_models.faces.face_file import read_face_file, settings_path
-from taintwatch_models.graph.prune import keep_outputs
-from taintwatch_models.loading import LoadedModel, ModelSettings, load_radar_file
+from taintwatch_models.graph.transforms import keep_outputs
+from taintwatch_models.loading import LoadedModel, load_radar_file
+from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_classifier import OnnxRadar, RadarClassifier
 from taintwatch_models.onnx_session import open_session
 from taintwatch_models.radar_file import RadarFile
@@ -54,10 +55,7 @@ def load_face_model(settings: ModelSettings, *, names: bool = True) -> LoadedMod
         radar,
         variants,
         calibration,
-        device=settings.device,
-        require_device=settings.require_device,
-        providers=settings.providers,
-        threads=settings.threads,
+        session=settings.session,
     )
     faces = RadarClassifier(engine)
     faces.warm_up(settings.batches)
@@ -73,7 +71,7 @@ def load_face_model(settings: ModelSettings, *, names: bool = True) -> LoadedMod
 
 def _bands(radar: RadarFile, settings: ModelSettings, mean: NDArray[np.uint8]) -> Bands:
     graph = keep_outputs(radar.proto, ["logits"]).SerializeToString()
-    session, _ = open_session(graph, device=settings.device, providers=settings.providers, threads=settings.threads)
+    session, _ = open_session(graph, settings.session)
     return Bands(lambda inputs: session.run(None, {radar.info.input: inputs})[0], radar.info.preprocessing([mean]))
 
 

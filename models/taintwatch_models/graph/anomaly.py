@@ -32,7 +32,7 @@ from onnx import TensorProto, helper
 
 from taintwatch_models.graph.builder import GraphBuilder
 from taintwatch_models.graph.patch_mahalanobis import LEAST_DISTANCE, PatchReference, write_patch_mahalanobis
-from taintwatch_models.graph.prune import keep_outputs
+from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = [

@@ -8,9 +8,6 @@ frames deserve one.
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -20,9 +17,9 @@ from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.anomaly import ANOMALY, gives_anomaly
 from taintwatch_models.graph.builder import GraphBuilder
 from taintwatch_models.graph.head_context import Cotangent
-from taintwatch_models.graph.prune import keep_outputs
-from taintwatch_models.graph.simplify import PlainModel, read_plain_model
-from taintwatch_models.graph.split import Split, find_split
+from taintwatch_models.graph.plain_model import PlainModel
+from taintwatch_models.graph.split import Split, classifier_of
+from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.graph.transpose import HeadTranspose
 from taintwatch_models.radar_file import RadarFile
 
@@ -43,12 +40,9 @@ def gate_of(radar: RadarFile) -> onnx.ModelProto:
     `gate_margin` is the largest value over all windows of (largest other logit minus the label's logit) without the
     window's cells, among the labels that are followed. Raises `ModelError` where the head cannot be crossed.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{radar.info.name}.onnx"
-        path.write_bytes(keep_outputs(radar.proto, ["logits"]).SerializeToString())
-        plain = read_plain_model(path)
+    plain, split = classifier_of(radar)
     b = GraphBuilder(plain.opset, "taintwatch/gate")
-    found = _margin(b, plain, find_split(plain))
+    found = _margin(b, plain, split)
     b.nodes.append(helper.make_node("Identity", [found], [GATE_MARGIN], name=f"output/{GATE_MARGIN}"))
     return _joined(radar, plain, b)
 

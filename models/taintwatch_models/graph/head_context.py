@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.builder import GraphBuilder
-from taintwatch_models.graph.simplify import PlainModel
+from taintwatch_models.graph.plain_model import PlainModel
 
 __all__ = ["Cotangent", "HeadContext"]
 
@@ -69,7 +69,7 @@ class HeadContext:
         if name not in self.model.constants:
             raise ModelError(
                 f"the head's op {node.op_type} ('{node.output[0]}') multiplies two computed values; it has no "
-                "transpose here: use the Torch backend for this model"
+                "transpose here"
             )
         return np.asarray(self.model.constants[name])
 

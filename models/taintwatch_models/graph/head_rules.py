@@ -48,8 +48,7 @@ def _add(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> dict[str, Cotang
 def _same_shape(c: HeadContext, node: onnx.NodeProto, name: str) -> None:
     if c.dims(name) != c.dims(node.output[0]):
         raise ModelError(
-            f"the head's op {node.op_type} ('{node.output[0]}') broadcasts a computed value; it has no transpose here: "
-            "use the Torch backend for this model"
+            f"the head's op {node.op_type} ('{node.output[0]}') broadcasts a computed value; it has no transpose here"
         )
 
 
@@ -157,7 +156,7 @@ def _global_average(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> dict[
         axes = c.weights(node, 1).tolist() if axes is None else axes
         rank = len(c.dims(node.input[0])) + 1
         if rank != 4 or sorted(a % rank for a in axes) != [2, 3]:
-            raise ModelError(f"the head's ReduceMean ('{node.output[0]}') is not over the cells; use the Torch backend")
+            raise ModelError(f"the head's ReduceMean ('{node.output[0]}') is not over the cells")
     channels, height, width = c.dims(node.input[0])
     g = c.dense(g)
     name = g.name if len(c.dims(node.output[0])) == 3 else c.b.reshape(g.name, [0, 0, channels, 1, 1])
@@ -174,7 +173,7 @@ def _average(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> dict[str, Co
     if kernel == [height, width] and not padded:
         return _global_average(c, node, g)
     if (padded and not a.get("count_include_pad", 0)) or a.get("ceil_mode", 0):
-        raise ModelError(f"the head's AveragePool ('{node.output[0]}') counts a padded edge; use the Torch backend")
+        raise ModelError(f"the head's AveragePool ('{node.output[0]}') counts a padded edge")
     weights = np.full((channels, 1, *kernel), 1.0 / (kernel[0] * kernel[1]), np.float32)
     return {node.input[0]: _transposed_convolution(c, node, g, weights, channels)}
 
@@ -253,12 +252,12 @@ def _transposed_convolution(
 
 def _linear(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> dict[str, Cotangent]:
     if node.input[0] in c.model.constants:
-        raise ModelError(f"the head's {node.op_type} ('{node.output[0]}') has its weights first; use the Torch backend")
+        raise ModelError(f"the head's {node.op_type} ('{node.output[0]}') has its weights first")
     weights = c.weights(node, 1).astype(np.float32)  # (in, out)
     if node.op_type == "Gemm":
         a = attributes(node)
         if a.get("transA", 0):
-            raise ModelError(f"the head's Gemm ('{node.output[0]}') transposes its input; use the Torch backend")
+            raise ModelError(f"the head's Gemm ('{node.output[0]}') transposes its input")
         weights = float(a.get("alpha", 1.0)) * (weights.T if a.get("transB", 0) else weights)
     stored_so = node.op_type == "Gemm" and attributes(node).get("transB", 0) and attributes(node).get("alpha", 1.0) == 1
     rows = node.input[1] if stored_so else c.b.constant(np.ascontiguousarray(weights.T))  # (out, in)

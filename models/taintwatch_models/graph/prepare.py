@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.fills import mean_fill, noise_fill
-from taintwatch_models.graph.prune import keep_outputs
+from taintwatch_models.graph.plain_model import PlainModel, plain_model
 from taintwatch_models.graph.radar import build_radar
-from taintwatch_models.graph.simplify import PlainModel, read_plain_model
 from taintwatch_models.graph.split import find_split
+from taintwatch_models.graph.transforms import keep_outputs
+from taintwatch_models.model_source import ModelSource, read_source
 from taintwatch_models.preprocessing import ModelDescription, Preprocessing
-from taintwatch_models.radar_file import RadarFile, RadarInfo, attach, file_hash, named_labels
+from taintwatch_models.radar_file import RadarFile, RadarInfo, attach, named_labels
 
-__all__ = ["Prepared", "default_preprocessing", "logits_difference", "prepare"]
+__all__ = ["Prepared", "default_preprocessing", "logits_difference", "prepare", "prepare_source"]
 
 PARITY = 1e-3
 """Largest accepted difference of logits, relative to their largest magnitude: folding reorders float32 sums."""
@@ -37,33 +38,39 @@ def default_preprocessing(size: tuple[int, int]) -> Preprocessing:
     return Preprocessing(size=size, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
-def prepare(path: Path, description: ModelDescription | None, *, output: str | None = None, seed: int = 0) -> Prepared:
-    """Prepare the ONNX classifier at `path`.
+def prepare(path: Path, description: ModelDescription | None, *, output: str | None = None) -> Prepared:
+    """Prepare the ONNX classifier at `path`: see `prepare_source`. Raises `ModelError`."""
+    return prepare_source(read_source(path), description, output=output)
 
-    `seed` is that of the fixed noise. Raises `ModelError`: see `read_plain_model`, `find_split` and `HeadTranspose`;
-    also where the declared size or labels do not fit the model, or the prepared graph's logits differ from it.
+
+def prepare_source(source: ModelSource, description: ModelDescription | None, *, output: str | None = None) -> Prepared:
+    """Prepare a classifier. `output` names the logits where it has several outputs.
+
+    Raises `ModelError`: see `plain_model`, `find_split` and `HeadTranspose`; also where the declared size or labels do
+    not fit the model, or the prepared graph's logits differ from it.
     """
-    plain = read_plain_model(path, output=output)
+    where = source.where
+    plain = plain_model(source, output=output)
     description = description or ModelDescription(None)
     declared = description.preprocessing is not None
     preprocessing = description.preprocessing or default_preprocessing(plain.input_size)
     if preprocessing.size != plain.input_size:
         raise ModelError(
-            f"{path}: takes images of {plain.input_size[0]} x {plain.input_size[1]} (height x width), but its "
+            f"{where}: takes images of {plain.input_size[0]} x {plain.input_size[1]} (height x width), but its "
             f"preprocessing declares size = {list(preprocessing.size)}"
         )
-    labels = named_labels(description.labels, plain.classes, str(path))
+    labels = named_labels(description.labels, plain.classes, where)
     if description.background is not None and description.background not in labels:
-        raise ModelError(f"{path}: the background '{description.background}' is not one of its labels")
+        raise ModelError(f"{where}: the background '{description.background}' is not one of its labels")
     try:
         split = find_split(plain)
-        fills = {"tight": mean_fill(preprocessing), "paper": noise_fill(preprocessing, np.random.default_rng(seed))}
+        fills = {"tight": mean_fill(preprocessing), "paper": noise_fill(preprocessing, np.random.default_rng(0))}
         proto = build_radar(plain, split, fills)
     except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
+        raise ModelError(f"{where}: {error}") from None
     info = RadarInfo(
-        name=path.name.removesuffix(".onnx"),
-        source_sha256=file_hash(path),
+        name=source.name,
+        source_sha256=source.sha256,
         input=plain.input,
         classes=plain.classes,
         labels=labels,
@@ -79,21 +86,21 @@ def prepare(path: Path, description: ModelDescription | None, *, output: str | N
     )
     prepared = Prepared(attach(proto, info), plain)
     inputs = noise_fill(preprocessing, np.random.default_rng(1), 2)
-    difference = logits_difference(path, prepared, inputs)
+    difference = logits_difference(source, prepared, inputs)
     if np.isnan(difference):
-        raise ModelError(f"{path}: gives logits that are not numbers (NaN) on a plain image; its weights are damaged")
+        raise ModelError(f"{where}: gives logits that are not numbers (NaN) on a plain image; its weights are damaged")
     if difference > PARITY:
         raise ModelError(
-            f"{path}: the prepared graph's logits differ by {difference:.2g} of their range; please report"
+            f"{where}: the prepared graph's logits differ by {difference:.2g} of their range; please report"
         )
     return prepared
 
 
-def logits_difference(path: Path, prepared: Prepared, inputs: NDArray[np.float32]) -> float:
+def logits_difference(source: ModelSource, prepared: Prepared, inputs: NDArray[np.float32]) -> float:
     """Return the largest difference between the user's model and the radar graph, relative to the largest logit."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    graphs = (str(path), keep_outputs(prepared.radar.proto, ["logits"]).SerializeToString())
+    graphs = (source.proto.SerializeToString(), keep_outputs(prepared.radar.proto, ["logits"]).SerializeToString())
     users, ours = (ort.InferenceSession(g, options, providers=["CPUExecutionProvider"]) for g in graphs)
     softmax_left_out = any("closing" in note for note in prepared.plain.notes)
     name, size = users.get_inputs()[0].name, users.get_inputs()[0].shape[0]

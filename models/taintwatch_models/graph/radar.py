@@ -22,8 +22,8 @@ from onnx import TensorProto, helper
 
 from taintwatch_models.graph.builder import GraphBuilder
 from taintwatch_models.graph.head_context import Cotangent
+from taintwatch_models.graph.plain_model import PlainModel
 from taintwatch_models.graph.resampling import inpaint, resize
-from taintwatch_models.graph.simplify import PlainModel
 from taintwatch_models.graph.split import Split
 from taintwatch_models.graph.transpose import HeadTranspose
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import onnx
 
 from taintwatch_models.errors import ModelError
-from taintwatch_models.graph.simplify import PlainModel
+from taintwatch_models.graph.plain_model import PlainModel, plain_model
+from taintwatch_models.graph.transforms import keep_outputs
+from taintwatch_models.model_source import ModelSource
+from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["Split", "find_split"]
+__all__ = ["Split", "classifier_of", "find_split"]
 
 _POINTWISE_NAMES = """
 Add BatchNormalization Cast Clip Concat Div Dropout Elu Erf Gelu HardSigmoid HardSwish Identity LeakyRelu Mish Mul PRelu
@@ -60,12 +63,19 @@ def find_split(model: PlainModel) -> Split:
     if position is None:
         raise ModelError(
             f"the last convolution '{nodes[last].output[0]}' is not on the only way to the logits (a skip connection "
-            "goes around it); use the Torch backend for this model"
+            "goes around it)"
         )
     maps = nodes[position].output[0]
     _, channels, height, width = (int(d or 0) for d in model.shapes[maps])
     head = _needed(nodes[position + 1 :], model.logits)
     return Split(maps, channels, height, width, nodes[last].output[0], _needed(nodes[: position + 1], maps), head)
+
+
+def classifier_of(radar: RadarFile) -> tuple[PlainModel, Split]:
+    """Return the classifier within a prepared model, split where the radar graph has its maps. Raises `ModelError`."""
+    info = radar.info
+    plain = plain_model(ModelSource(info.name, keep_outputs(radar.proto, ["logits"]), info.source_sha256, info.name))
+    return plain, find_split(plain)
 
 
 def _cells(model: PlainModel, name: str) -> int:

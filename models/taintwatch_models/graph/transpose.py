@@ -12,7 +12,7 @@ from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.builder import GraphBuilder
 from taintwatch_models.graph.head_context import Cotangent, HeadContext
 from taintwatch_models.graph.head_rules import RULES
-from taintwatch_models.graph.simplify import PlainModel
+from taintwatch_models.graph.plain_model import PlainModel
 from taintwatch_models.graph.split import Split
 
 __all__ = ["HeadTranspose"]
@@ -28,9 +28,7 @@ class HeadTranspose:
         for node in split.head:
             if node.op_type not in RULES:
                 raise ModelError(
-                    f"the head's op {node.op_type} ('{node.output[0]}') has no transpose here (head: "
-                    f"{split.head_ops}); "
-                    "use the Torch backend for this model"
+                    f"the head's op {node.op_type} ('{node.output[0]}') has no transpose here (head: {split.head_ops})"
                 )
 
     def __call__(self, cotangent: Cotangent) -> Cotangent:

@@ -1,20 +1,29 @@
-"""Is the transposed head right? Its masks and statistics against autograd's, on inputs that look like pictures."""
+"""Is a prepared graph right? Against autograd, and in half precision, on inputs that look like pictures."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.prepare import Prepared
 from taintwatch_models.graph.split import find_split
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import Preprocessing
+from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["autograd_difference", "check_inputs", "check_pixels"]
+__all__ = ["autograd_difference", "check_half_precision", "check_inputs", "check_parity", "check_pixels"]
 
 TOLERANCE = 1e-3
+HALF_TOLERANCE = 0.01
+"""Of the logits' range."""
 STRAY_PIXELS = 2e-3
 """Share of mask pixels that may differ: those where float32 rounding decides between the two sides of the threshold."""
 
@@ -46,7 +55,7 @@ def autograd_difference(prepared: Prepared, inputs: NDArray[np.float32]) -> floa
 
     variants = ("tight", "paper")
     split = GraphSplit(TorchGraph(prepared.plain, find_split(prepared.plain)))
-    ours = OnnxRadar(prepared.radar, variants, device="cpu")(inputs)
+    ours = OnnxRadar(prepared.radar, variants, session=SessionSettings(device="cpu"))(inputs)
     expected = TorchRadar(split, prepared.radar.info, variants)(inputs)
     scale = float(np.abs(expected["logits"]).max())
     worst = 0.0
@@ -60,3 +69,32 @@ def autograd_difference(prepared: Prepared, inputs: NDArray[np.float32]) -> floa
             "pixels); use the Torch backend for this model and please report it"
         )
     return worst
+
+
+def check_half_precision(radar: OnnxRadar, file: RadarFile, calibration: Calibration, session: SessionSettings) -> None:
+    """Compare a radar in float16 with the same in float32. Raises `ModelError` where they differ."""
+    pixels = check_pixels(file.info.preprocessing, 16)
+    full = OnnxRadar(
+        file, ("tight",), calibration, replace(session, precision="float32", cuda_graph=False, pixels=True)
+    )(pixels)
+    given = pixels if radar.takes_pixels else file.info.preprocessing.normalise(pixels)
+    rows = [radar(given[start : start + 1]) for start in range(len(given))]
+    half = {name: np.concatenate([row[name] for row in rows]) for name in ("label", "logits")}
+    check_parity(half, full)
+
+
+def check_parity(half: Mapping[str, NDArray[Any]], full: Mapping[str, NDArray[Any]]) -> None:
+    """Compare `label` and `logits` of the same inputs. Raises `ModelError` where they differ.
+
+    A label may differ where the two largest logits are closer than the tolerance: either is right then.
+    """
+    logits = np.asarray(full["logits"], np.float64)
+    tolerance = HALF_TOLERANCE * float(np.ptp(logits))
+    difference = float(np.abs(np.asarray(half["logits"], np.float64) - logits).max())
+    if not difference <= tolerance:  # not a number, too
+        share = difference / max(float(np.ptp(logits)), 1e-12)
+        raise ModelError(f"in float16 the model's logits differ by {share:.1%} of their range; use float32")
+    rows = np.arange(len(logits))
+    lost = logits.max(axis=1) - logits[rows, np.asarray(half["label"])]
+    if (lost > 2 * tolerance).any():
+        raise ModelError(f"in float16 the model gives another label for {int((lost > 0).sum())} inputs; use float32")

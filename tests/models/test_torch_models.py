@@ -1,4 +1,4 @@
-"""Torch networks are opened safely, run with autograd, and exported to ONNX; what cannot be opened is said plainly."""
+"""Torch networks are opened safely and exported to ONNX; what cannot be opened is said plainly."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import torch
 import torchvision
 
 from taintwatch_models.errors import DeviceError, ModelError
-from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.loading import ModelSettings, load_model
+from taintwatch_models.graph.prepare import prepare_source
+from taintwatch_models.loading import load_model
+from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.records import Frame, Prediction
-from taintwatch_models.torch_backend import export_onnx, open_torchvision
+from taintwatch_models.torch_models import open_torchvision, read_torch
 
 NAME = "shufflenet_v2_x0_5"
 
@@ -31,21 +33,19 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_state_dict_runs_with_autograd_and_exported_alike(weights: Path, tmp_path: Path) -> None:
-    spec = f"torchvision:{NAME}@{weights}"
-    loaded = load_model(ModelSettings(path=spec, device="cpu"))
-    assert loaded.classifier.card.provider == "torch:cpu"
+def test_a_state_dict_runs_as_its_network_does(weights: Path) -> None:
+    loaded = load_model(ModelSettings(path=f"torchvision:{NAME}@{weights}", session=SessionSettings(device="cpu")))
+    assert loaded.classifier.card.provider == "CPUExecutionProvider"
     assert len(loaded.classifier.card.labels) == 7
     picture = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
-    theirs = loaded.classifier([Frame("a", 0, picture, 0, 0)])[0]
-    description = export_onnx(spec, tmp_path / "m.onnx")
-    radar = prepare(tmp_path / "m.onnx", description).radar
-    ours = OnnxRadar(radar, ("tight",), threads=1)(radar.info.preprocessing([picture]))
-    assert isinstance(theirs, Prediction)
-    assert theirs.radar is not None
-    np.testing.assert_allclose(theirs.logits, ours["logits"][0], atol=1e-4)
-    assert theirs.radar.tight_rank == ours["tight_rank"][0]
-    assert theirs.radar.tight_margin == pytest.approx(float(ours["tight_margin"][0]), abs=1e-3)
+    prediction = loaded.classifier([Frame("a", 0, picture, 0, 0)])[0]
+    assert isinstance(prediction, Prediction)
+    assert prediction.radar is not None
+    network = torchvision.models.get_model(NAME, weights=None, num_classes=7).eval()
+    network.load_state_dict(torch.load(weights))
+    with torch.no_grad():
+        expected = network(torch.from_numpy(loaded.preprocessing([picture])))[0].numpy()
+    np.testing.assert_allclose(prediction.logits, expected, atol=1e-4)
 
 
 def test_an_unknown_network_is_named() -> None:
@@ -94,14 +94,15 @@ def test_a_torchscript_file_is_exported_with_the_size_that_its_toml_declares(tmp
         warnings.simplefilter("ignore")  # torch.jit's own deprecation
         torch.jit.trace(model, torch.zeros(1, 3, 64, 64)).save(str(path))  # type: ignore[no-untyped-call]
     with pytest.raises(ModelError, match=r"needs m\.toml beside it"):
-        export_onnx(str(path), tmp_path / "m.onnx")
+        read_torch(str(path), None, None)
     path.with_suffix(".toml").write_text("[preprocessing]\nsize = [64, 64]\n")
-    description = export_onnx(str(path), tmp_path / "m.onnx")
-    radar = prepare(tmp_path / "m.onnx", description).radar
+    radar = prepare_source(*read_torch(str(path), None, None)).radar
     inputs = np.random.default_rng(0).uniform(0, 1, (3, 3, 64, 64)).astype(np.float32)
     with torch.no_grad():
         expected = model(torch.from_numpy(inputs)).numpy()
-    np.testing.assert_allclose(OnnxRadar(radar, (), threads=1)(inputs)["logits"], expected, atol=1e-4)
+    np.testing.assert_allclose(
+        OnnxRadar(radar, (), session=SessionSettings(threads=1))(inputs)["logits"], expected, atol=1e-4
+    )
 
 
 def test_a_file_that_is_no_torchscript_says_what_a_state_dict_needs(weights: Path, tmp_path: Path) -> None:
@@ -109,22 +110,25 @@ def test_a_file_that_is_no_torchscript_says_what_a_state_dict_needs(weights: Pat
     copy.write_bytes(weights.read_bytes())
     copy.with_suffix(".toml").write_text("[preprocessing]\nsize = [64, 64]\n")
     with pytest.raises(ModelError, match=r"torchvision:NAME@w\.pt"):
-        export_onnx(str(copy), tmp_path / "m.onnx")
+        read_torch(str(copy), None, None)
 
 
 def test_a_gpu_that_is_required_and_missing_is_refused(weights: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    with pytest.raises(DeviceError, match="Torch finds no GPU"):
-        load_model(ModelSettings(path=f"torchvision:{NAME}@{weights}", device="cuda", require_device=True))
+    with pytest.raises(DeviceError, match="CUDAExecutionProvider is required"):
+        load_model(
+            ModelSettings(
+                path=f"torchvision:{NAME}@{weights}", session=SessionSettings(device="cuda", require_device=True)
+            )
+        )
 
 
 @pytest.mark.cuda
 def test_the_radar_graph_on_cuda_agrees_with_the_cpu(weights: Path, tmp_path: Path) -> None:
-    description = export_onnx(f"torchvision:{NAME}@{weights}", tmp_path / "m.onnx")
-    radar = prepare(tmp_path / "m.onnx", description).radar
+    radar = prepare_source(*read_torch(f"torchvision:{NAME}@{weights}", None, None)).radar
     inputs = np.random.default_rng(0).uniform(-1, 1, (4, 3, 224, 224)).astype(np.float32)
-    cpu = OnnxRadar(radar, ("tight", "paper"), device="cpu")(inputs)
-    cuda = OnnxRadar(radar, ("tight", "paper"), device="cuda", require_device=True)(inputs)
+    cpu = OnnxRadar(radar, ("tight", "paper"), session=SessionSettings(device="cpu"))(inputs)
+    cuda = OnnxRadar(radar, ("tight", "paper"), session=SessionSettings(device="cuda", require_device=True))(inputs)
     np.testing.assert_allclose(cpu["logits"], cuda["logits"], atol=1e-2)
     np.testing.assert_allclose(cpu["tight_margin"], cuda["tight_margin"], atol=5e-2)

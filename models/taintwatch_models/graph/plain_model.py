@@ -15,8 +15,9 @@ from onnx import helper, numpy_helper, shape_inference, version_converter
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.builder import attributes
+from taintwatch_models.model_source import ModelSource
 
-__all__ = ["PlainModel", "read_plain_model"]
+__all__ = ["PlainModel", "plain_model"]
 
 MINIMUM_OPSET = 17
 _TIGHT_NAMES = "mask label rank margin swing saliency_threshold fill inpaint"
@@ -50,45 +51,47 @@ class PlainModel:
         return list(self.proto.graph.node)
 
 
-def read_plain_model(path: Path, *, output: str | None = None) -> PlainModel:
-    """Read, check and regularise an ONNX classifier.
+def plain_model(source: ModelSource, *, output: str | None = None) -> PlainModel:
+    """Check and regularise an ONNX classifier.
 
-    `output` names the logits where the model has several outputs. Raises `ModelError`: unreadable file, several
+    `output` names the logits where the model has several outputs. Raises `ModelError`: an invalid graph, several
     inputs or outputs, an input that is not (batch, 3, height, width) float32, an output that is not (batch, classes).
     """
-    model = _load(path)
+    where = source.where
+    model = _checked(source)
     notes: list[str] = []
-    model = _raise_opset(model, path, notes)
-    input_name = _only_input(model, path)
-    output_name = _only_output(model, path, output)
-    height, width = _input_size(model, path, input_name)
-    model = _regular(model, input_name, path, notes)
+    model = _raise_opset(model, where, notes)
+    input_name = _only_input(model, where)
+    output_name = _only_output(model, where, output)
+    height, width = _input_size(model, where, input_name)
+    model = _regular(model, input_name, where, notes)
     _merge_pads(model)
     logits = _skip_softmax(model, output_name, notes)
     renamed = _free_reserved_names(model)
     input_name, logits = renamed.get(input_name, input_name), renamed.get(logits, logits)
-    model = _inferred(model)
+    model = shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
     shapes = _shapes(model)
-    classes = _classes(shapes, logits, path)
+    classes = _classes(shapes, logits, where)
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
             value = attributes(node).get("value")
             if isinstance(value, onnx.TensorProto):
                 constants[node.output[0]] = numpy_helper.to_array(value)
-    opset = _opset(model)
-    return PlainModel(model, opset, input_name, logits, (height, width), classes, constants, shapes, tuple(notes))
+    return PlainModel(
+        model, _opset(model), input_name, logits, (height, width), classes, constants, shapes, tuple(notes)
+    )
 
 
-def _load(path: Path) -> onnx.ModelProto:
-    if not path.is_file():
-        raise ModelError(f"{path}: no such model file")
+def _checked(source: ModelSource) -> onnx.ModelProto:
+    """Return a copy that may be changed."""
+    model = onnx.ModelProto()
+    model.CopyFrom(source.proto)
     try:
-        model = onnx.load(str(path))
         onnx.checker.check_model(model)
-    except Exception as error:  # protobuf, checker and I/O each raise their own kinds
+    except Exception as error:  # protobuf and the checker raise their own kinds
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path}: not a valid ONNX model ({first})") from None
+        raise ModelError(f"{source.where}: not a valid ONNX model ({first})") from None
     return model
 
 
@@ -96,7 +99,7 @@ def _opset(model: onnx.ModelProto) -> int:
     return next((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
 
 
-def _raise_opset(model: onnx.ModelProto, path: Path, notes: list[str]) -> onnx.ModelProto:
+def _raise_opset(model: onnx.ModelProto, where: str, notes: list[str]) -> onnx.ModelProto:
     opset = _opset(model)
     if opset >= MINIMUM_OPSET:
         return model
@@ -104,30 +107,30 @@ def _raise_opset(model: onnx.ModelProto, path: Path, notes: list[str]) -> onnx.M
         model = version_converter.convert_version(model, MINIMUM_OPSET)
     except Exception:
         raise ModelError(
-            f"{path}: uses opset {opset} and cannot be converted to {MINIMUM_OPSET}; export it again with "
+            f"{where}: uses opset {opset} and cannot be converted to {MINIMUM_OPSET}; export it again with "
             f"opset_version={MINIMUM_OPSET}"
         ) from None
     notes.append(f"opset {opset} converted to {MINIMUM_OPSET}")
     return model
 
 
-def _only_input(model: onnx.ModelProto, path: Path) -> str:
+def _only_input(model: onnx.ModelProto, where: str) -> str:
     stored = {t.name for t in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in stored]
     if len(inputs) != 1:
         names = ", ".join(value.name for value in inputs) or "none"
-        raise ModelError(f"{path}: the model must have one input, this one has {len(inputs)} ({names})")
+        raise ModelError(f"{where}: the model must have one input, this one has {len(inputs)} ({names})")
     return str(inputs[0].name)
 
 
-def _only_output(model: onnx.ModelProto, path: Path, wanted: str | None) -> str:
+def _only_output(model: onnx.ModelProto, where: str, wanted: str | None) -> str:
     names = [str(value.name) for value in model.graph.output]
     if wanted is not None:
         if wanted not in names:
-            raise ModelError(f"{path}: has no output '{wanted}'; it has {', '.join(names)}")
+            raise ModelError(f"{where}: has no output '{wanted}'; it has {', '.join(names)}")
     elif len(names) != 1:
         raise ModelError(
-            f"{path}: the model has {len(names)} outputs ({', '.join(names)}); name the logits with --output"
+            f"{where}: the model has {len(names)} outputs ({', '.join(names)}); name the logits with --output"
         )
     kept = [value for value in model.graph.output if value.name == (wanted or names[0])]
     del model.graph.output[:]
@@ -135,24 +138,26 @@ def _only_output(model: onnx.ModelProto, path: Path, wanted: str | None) -> str:
     return str(kept[0].name)
 
 
-def _input_size(model: onnx.ModelProto, path: Path, name: str) -> tuple[int, int]:
+def _input_size(model: onnx.ModelProto, where: str, name: str) -> tuple[int, int]:
     value = next(v for v in model.graph.input if v.name == name)
     dims = value.type.tensor_type.shape.dim
     if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-        raise ModelError(f"{path}: input '{name}' must be float32")
+        raise ModelError(f"{where}: input '{name}' must be float32")
     if len(dims) != 4:
-        raise ModelError(f"{path}: input '{name}' must be (batch, 3, height, width), it has {len(dims)} dimensions")
+        raise ModelError(f"{where}: input '{name}' must be (batch, 3, height, width), it has {len(dims)} dimensions")
     channels = dims[1].dim_value
     if channels != 3:
         hint = "; it looks like channels-last (NHWC): export it as NCHW" if dims[3].dim_value == 3 else ""
-        raise ModelError(f"{path}: input '{name}' must have 3 channels, it has {channels or 'an unknown number'}{hint}")
+        raise ModelError(
+            f"{where}: input '{name}' must have 3 channels, it has {channels or 'an unknown number'}{hint}"
+        )
     height, width = dims[2].dim_value, dims[3].dim_value
     if not height or not width:
-        raise ModelError(f"{path}: input '{name}' has no fixed height and width; export it with a fixed image size")
+        raise ModelError(f"{where}: input '{name}' has no fixed height and width; export it with a fixed image size")
     return int(height), int(width)
 
 
-def _regular(model: onnx.ModelProto, name: str, path: Path, notes: list[str]) -> onnx.ModelProto:
+def _regular(model: onnx.ModelProto, name: str, where: str, notes: list[str]) -> onnx.ModelProto:
     """Fold constants, with a dynamic batch in the end.
 
     An exporter that was told of a dynamic batch may compute shapes at run time (ShuffleNet's channel shuffle); nothing
@@ -161,7 +166,7 @@ def _regular(model: onnx.ModelProto, name: str, path: Path, notes: list[str]) ->
     batch = next(v for v in model.graph.input if v.name == name).type.tensor_type.shape.dim[0]
     fixed = int(batch.dim_value)
     if not fixed:
-        folded = _fold(model, path)
+        folded = _fold(model, where)
         if not any(node.op_type == "Shape" for node in folded.graph.node):
             return folded
         batch.dim_value = fixed = 1
@@ -169,7 +174,7 @@ def _regular(model: onnx.ModelProto, name: str, path: Path, notes: list[str]) ->
             output.type.tensor_type.ClearField("shape")
         del model.graph.value_info[:]
         notes.append("shapes computed at run time were folded for a batch of 1")
-    folded = _fold(model, path)
+    folded = _fold(model, where)
     changed = _free_batch(folded, name, fixed)
     notes.append(f"fixed batch of {fixed} made dynamic ({changed} reshapes changed)")
     return folded
@@ -197,7 +202,7 @@ def _free_batch(model: onnx.ModelProto, name: str, fixed: int) -> int:
     return changed
 
 
-def _fold(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+def _fold(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     """Fold constants and batch norms with ONNX Runtime's own basic optimisations (standard ONNX ops only)."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -209,7 +214,7 @@ def _fold(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
             ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             first = str(error).strip().splitlines()[0]
-            raise ModelError(f"{path}: ONNX Runtime cannot load the model ({first})") from None
+            raise ModelError(f"{where}: ONNX Runtime cannot load the model ({first})") from None
         folded = onnx.load(str(target))
     keep = [o for o in folded.opset_import if o.domain in ("", "ai.onnx")]
     del folded.opset_import[:]
@@ -271,10 +276,6 @@ def _skip_softmax(model: onnx.ModelProto, output: str, notes: list[str]) -> str:
     return output
 
 
-def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
-    return shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
-
-
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
     values = [*model.graph.value_info, *model.graph.input, *model.graph.output]
     shapes: dict[str, tuple[int | None, ...]] = {}
@@ -287,11 +288,11 @@ def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
     return shapes
 
 
-def _classes(shapes: Mapping[str, tuple[int | None, ...]], logits: str, path: Path) -> int:
+def _classes(shapes: Mapping[str, tuple[int | None, ...]], logits: str, where: str) -> int:
     shape = shapes.get(logits, ())
     flat = tuple(d for d in shape[1:] if d != 1)
     if len(flat) != 1 or flat[0] is None or len(shape) != 2:
-        raise ModelError(f"{path}: the output '{logits}' must be (batch, classes), its shape is {shape or 'unknown'}")
+        raise ModelError(f"{where}: the output '{logits}' must be (batch, classes), its shape is {shape or 'unknown'}")
     if flat[0] < 2:
-        raise ModelError(f"{path}: the output '{logits}' has {flat[0]} class; a classifier has at least two")
+        raise ModelError(f"{where}: the output '{logits}' has {flat[0]} class; a classifier has at least two")
     return int(flat[0])

@@ -1,0 +1,106 @@
+"""Which files make up a model: its graph and weights, what is declared of it, its calibration and reconstructors."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from taintwatch_models.bundled import bundled_path
+from taintwatch_models.model_source import ModelSource, describe, file_hash, read_source
+from taintwatch_models.onnx_session import SessionSettings
+from taintwatch_models.preprocessing import ModelDescription
+from taintwatch_models.radar_file import RadarFile, from_proto, is_radar, read_radar
+
+__all__ = ["ModelFiles", "ModelSettings", "calibration_path", "cmag_path", "is_torch", "resolve_files"]
+
+_TORCH_SUFFIXES = (".pt", ".pth", ".pt2", ".ts")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Which model, how it is run, and what is asked of it."""
+
+    path: str | None = None
+    """An ONNX file (plain or prepared), a TorchScript file, `torchvision:<name>[@weights.pth]`; None: the bundled."""
+    preprocessing: str | None = None
+    """The TOML that describes the model; None: the one beside it, `<model>.toml`, where there is one."""
+    labels: str | None = None
+    calibration: str | None = None
+    """None: the one beside the model, `<model>.calibration.json`, where there is one."""
+    cmag: str | None = None
+    """CMAG's reconstructors; None: those beside the model, `<model>.cmag.onnx`."""
+    session: SessionSettings = field(default_factory=SessionSettings)
+    variants: tuple[str, ...] = ("tight",)
+    fill: str | None = None
+    """Overrides the calibration's fill of every variant (which then no longer holds)."""
+    batches: tuple[int, ...] = (1,)
+    """Batch sizes to warm up; a CUDA graph is recorded for the largest."""
+    gate_random_share: float | None = None
+    """None: every frame is checked. Else the gate decides, and this share of what it would let pass is checked too."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelFiles:
+    """What `ModelSettings` name, found and read."""
+
+    model: RadarFile | ModelSource
+    description: ModelDescription | None
+    calibration: Path
+    cmag: Path
+    calibration_named: bool
+    """Asked for by name, or bundled: that it is missing is an error."""
+
+
+def resolve_files(settings: ModelSettings) -> ModelFiles:
+    """Find and read what belongs to the model. Raises `ModelError` naming what is missing or unreadable."""
+    description = None
+    model: RadarFile | ModelSource
+    if settings.path is None:
+        model = read_radar(bundled_path("signs.radar.onnx"))
+    elif is_torch(settings.path):
+        from taintwatch_models.torch_models import read_torch  # torch only where it is asked for
+
+        model, description = read_torch(settings.path, settings.preprocessing, settings.labels)
+    else:
+        path = Path(settings.path)
+        model = _read_onnx(path, beside=not (settings.preprocessing or settings.labels))
+        if isinstance(model, ModelSource):
+            description = describe(path, settings.preprocessing, settings.labels)
+    named = settings.calibration is not None or settings.path is None
+    return ModelFiles(model, description, calibration_path(settings), cmag_path(settings), named)
+
+
+def _read_onnx(path: Path, *, beside: bool) -> RadarFile | ModelSource:
+    """Read an ONNX file, or what was prepared from this very file and lies beside it."""
+    prepared = path.with_name(path.name.removesuffix(".onnx") + ".radar.onnx")
+    if beside and prepared != path and prepared.is_file() and path.is_file():
+        radar = read_radar(prepared)
+        if radar.info.source_sha256 == file_hash(path):
+            return radar
+        _log.warning("%s was prepared from another version of %s and is not used", prepared, path.name)
+    source = read_source(path)
+    return from_proto(source.proto, source.where) if is_radar(source.proto) else source
+
+
+def is_torch(path: str) -> bool:
+    """Say whether a model is named that Torch reads."""
+    return path.startswith("torchvision:") or Path(path).suffix in _TORCH_SUFFIXES
+
+
+def calibration_path(settings: ModelSettings) -> Path:
+    """Return where the model's thresholds are, or should be."""
+    return _beside(settings.path, "calibration.json") if settings.calibration is None else Path(settings.calibration)
+
+
+def cmag_path(settings: ModelSettings) -> Path:
+    """Return where the model's reconstructors are, or should be."""
+    return _beside(settings.path, "cmag.onnx") if settings.cmag is None else Path(settings.cmag)
+
+
+def _beside(model: str | None, suffix: str) -> Path:
+    """Return what belongs to a model, prepared or plain: it has the same name and another suffix."""
+    if model is None:
+        return bundled_path(f"signs.{suffix}")
+    return Path(f"{model.removesuffix('.onnx').removesuffix('.radar')}.{suffix}")

@@ -1,0 +1,137 @@
+"""Torch models, torchvision networks by name or TorchScript files, exported to ONNX in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from taintwatch_models.errors import ModelError
+from taintwatch_models.model_source import ModelSource, describe, file_hash
+from taintwatch_models.preprocessing import ModelDescription, Preprocessing
+
+__all__ = ["open_torchvision", "read_torch"]
+
+_PREFIX = "torchvision:"
+
+
+def open_torchvision(spec: str) -> tuple[nn.Module, Preprocessing, tuple[str, ...], str]:
+    """Open `torchvision:NAME` (its default weights) or `torchvision:NAME@FILE.pth` (a state_dict of yours).
+
+    Returns the model, its preprocessing and labels as torchvision declares them, and its weights' SHA-256. Raises
+    `ModelError`: unknown name, no network for the weights, a file that is not a state_dict of this network.
+    """
+    import torchvision
+
+    name, _, file = spec.removeprefix(_PREFIX).partition("@")
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        raise ModelError(f"torchvision has no classifier '{name}'; `taintwatch model list` names those that it has")
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    transform = weights.transforms()
+    labels = tuple(weights.meta["categories"])
+    if file:
+        state = _state_dict(Path(file))
+        classes = _classes(state)
+        if classes != len(labels):
+            labels = tuple(f"class {index}" for index in range(classes))
+        model = torchvision.models.get_model(name, weights=None, num_classes=classes)
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[-1].strip()
+            raise ModelError(f"{file}: not the weights of torchvision's {name} ({first})") from None
+    else:
+        try:
+            model = torchvision.models.get_model(name, weights=weights)
+        except OSError as error:
+            raise ModelError(
+                f"the weights of torchvision's {name} cannot be downloaded ({error}); give a file with "
+                f"torchvision:{name}@weights.pth"
+            ) from None
+    crop = int(transform.crop_size[0])
+    described = Preprocessing((crop, crop), "crop", "rgb", 255.0, tuple(transform.mean), tuple(transform.std))
+    return model.eval(), described, labels, _weights_hash(model)
+
+
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ModelError(f"{path}: no such weights file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling raises its own kinds
+        raise ModelError(f"{path}: not a state_dict that is safe to load ({type(error).__name__})") from None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ModelError(f"{path}: not a state_dict (a dictionary of tensors)")
+    return state
+
+
+def _classes(state: dict[str, Tensor]) -> int:
+    return int(list(state.values())[-1].shape[0])
+
+
+def _weights_hash(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters warn of their own deprecations and internals, which a user can do nothing about."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read_torch(spec: str, preprocessing: str | None, labels: str | None) -> tuple[ModelSource, ModelDescription]:
+    """Export `torchvision:NAME[@FILE]` or a TorchScript file to ONNX in memory.
+
+    Returns it with what is declared of it: by torchvision, or by the TOML of a TorchScript file (which must be there,
+    since such a file does not say its input size). Raises `ModelError`.
+    """
+    if spec.startswith(_PREFIX):
+        model, known, names, digest = open_torchvision(spec)
+        description = ModelDescription(known, names)
+        name = spec.removeprefix(_PREFIX).partition("@")[0]
+    else:
+        path = Path(spec)
+        found = describe(path, preprocessing, labels)
+        if found is None or found.preprocessing is None:
+            raise ModelError(f"{path}: a TorchScript file needs {path.with_suffix('.toml').name} beside it (its size)")
+        description, known = found, found.preprocessing
+        model, digest, name = _torchscript(path), file_hash(path), path.stem
+    return ModelSource(name, _exported(model, known.size, spec), digest, spec), description
+
+
+def _torchscript(path: Path) -> nn.Module:
+    with _quiet():
+        try:
+            return torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call, no-any-return]
+        except (RuntimeError, ValueError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise ModelError(f"{path}: not a TorchScript file ({first}); a state_dict needs its network: "
+                             f"torchvision:NAME@{path.name}") from None  # fmt: skip
+
+
+def _exported(model: nn.Module, size: tuple[int, int], where: str) -> onnx.ModelProto:
+    """Export with a dynamic batch: input `input`, output `logits`."""
+    written = BytesIO()
+    axes = {"input": {0: "batch"}, "logits": {0: "batch"}}
+    with _quiet():
+        try:
+            torch.onnx.export(
+                model, (torch.zeros(1, 3, *size),), written,  # type: ignore[arg-type]
+                opset_version=17, dynamo=False, dynamic_axes=axes,
+                input_names=["input"], output_names=["logits"],
+            )  # fmt: skip
+        except Exception as error:
+            raise ModelError(f"{where}: cannot be exported to ONNX ({str(error).strip().splitlines()[0]})") from None
+    return onnx.load_model_from_string(written.getvalue())
