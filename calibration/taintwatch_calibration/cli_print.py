@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from taintwatch_calibration.printing.printable import PrintedSheet
+    from taintwatch_calibration.printing.sheet_metadata import CraftedAttack
 
 __all__ = ["print_group"]
 
@@ -50,39 +51,65 @@ def signs(classes: str, size_mm: float, page: str, out: Path) -> None:
 
 @print_group.command()
 @click.argument("picture")
-@click.option("--size-mm", required=True, type=float, help="Width on paper; what is larger than a page is tiled.")
+@click.option("--size-mm", type=float, help="Width on paper; what is larger than a page is tiled.")
+@click.option("--picture-mm", type=float,
+              help="Width of the scene that a picture shows: the size is the recipe's share of it.")  # fmt: skip
+@click.option("--pattern", "index", default=1, show_default=True, type=int, help="Which pattern of a crafted folder.")
 @_board
 @_number
 @_page
 @_out
-def patch(picture: str, size_mm: float, board: bool, number: int, page: str, out: Path) -> None:
-    """Make a sheet with PICTURE: a file, or a bundled attack by its name (on-sign, beside)."""
+def patch(
+    picture: str, size_mm: float | None, picture_mm: float | None, index: int, board: bool, number: int, page: str,
+    out: Path,
+) -> None:  # fmt: skip
+    """Make a sheet with PICTURE: the folder of a crafted attack, a file, or a bundled attack (on-sign, beside).
+
+    Of a crafted or bundled attack the sheet's metadata carry target, size and hash of the recipe, for the trial.
+    """
     from taintwatch_calibration.printing.pages import page_named
-    from taintwatch_calibration.printing.pictures import read_picture
+    from taintwatch_calibration.printing.pictures import find_picture
     from taintwatch_calibration.printing.printable import picture_printable, printable_sheet
 
-    printable = picture_printable(read_picture(picture), size_mm, Path(picture).name)
-    _write(out, printable_sheet(printable, page_named(page), "patch", board=board, number=number))
+    found = find_picture(picture, index)
+    size = _size_mm(size_mm, picture_mm, found.attack)
+    made = picture_printable(found.pixels, size, found.words, found.attack)
+    _write(out, printable_sheet(made, page_named(page), "patch", board=board, number=number))
 
 
 @print_group.command()
 @click.argument("picture")
-@click.option("--size-mm", required=True, type=float, help="Width on paper: that of the attack's.")
+@click.option("--size-mm", type=float, help="Width on paper: that of the attack's.")
+@click.option(
+    "--match", type=click.Path(path_type=Path, dir_okay=False), help="PDF of the attack: print as wide as it."
+)
 @click.option("--kind", default="shuffled", show_default=True, help="mean, shuffled or noise.")
 @click.option("--seed", default=0, show_default=True, type=int, help="Of what is drawn at random.")
 @_board
 @_number
 @_page
 @_out
-def control(picture: str, size_mm: float, kind: str, seed: int, board: bool, number: int, page: str, out: Path) -> None:
+def control(
+    picture: str, size_mm: float | None, match: Path | None, kind: str, seed: int, board: bool, number: int, page: str,
+    out: Path,
+) -> None:  # fmt: skip
     """Make the benign match of an attack's PICTURE: same size, same colours, nothing that was optimised."""
     from taintwatch_calibration.printing.pages import page_named
-    from taintwatch_calibration.printing.pictures import control_picture, read_picture
+    from taintwatch_calibration.printing.pictures import control_picture, find_picture
     from taintwatch_calibration.printing.printable import picture_printable, printable_sheet
+    from taintwatch_calibration.printing.sheet_metadata import read_sheet
+    from taintwatch_models.errors import UsageError
 
-    made = control_picture(read_picture(picture), kind, seed)
-    printable = picture_printable(made, size_mm, f"{kind} control of {Path(picture).name}")
-    _write(out, printable_sheet(printable, page_named(page), "control", board=board, number=number))
+    found = find_picture(picture)
+    if match is not None:
+        box = read_sheet(match).printable
+        if box is None:
+            raise UsageError(f"{match}: there is nothing on this sheet to match; give the attack's")
+        size_mm = box.width_mm
+    made = control_picture(found.pixels, kind, seed)
+    size = _size_mm(size_mm, None, None)
+    sheet = picture_printable(made, size, f"{kind} control of {found.words}", found.attack)
+    _write(out, printable_sheet(sheet, page_named(page), "control", board=board, number=number))
 
 
 @print_group.command()
@@ -185,6 +212,18 @@ def floor(distances: str, angles: str, page: str, out: Path) -> None:
 
     chosen = numbers(distances, "--distances"), numbers(angles, "--angles")
     _write(out, floor_sheet(*chosen, page_named(page)))
+
+
+def _size_mm(size_mm: float | None, picture_mm: float | None, attack: CraftedAttack | None) -> float:
+    from taintwatch_models.errors import UsageError
+
+    if size_mm is not None:
+        return size_mm
+    if picture_mm is None:
+        raise UsageError("say how wide it is on paper: --size-mm (or --picture-mm for a patch, --match for a control)")
+    if attack is None or attack.size is None:
+        raise UsageError("--picture-mm needs a crafted attack, whose recipe says its share; give --size-mm")
+    return picture_mm * attack.size
 
 
 def _write(out: Path, printed: PrintedSheet) -> None:

@@ -16,7 +16,7 @@ COMMANDS = {
     "record": LazyCommand("taintwatch_calibration.trial.cli_record:record", "Film the matrix with a camera, guided."),
     "stills": LazyCommand("taintwatch_calibration.trial.cli_stills:stills", "Take pictures to craft on out of clips."),
     "score": LazyCommand("taintwatch_calibration.trial.cli_score:score", "Judge clips: the attack and the detectors."),
-    "report": LazyCommand("taintwatch_calibration.trial.cli_report:report", "Make one HTML page of scored clips."),
+    "report": LazyCommand("taintwatch_calibration.trial.report:report", "Make one HTML page of scored clips."),
     "grid": LazyCommand(
         "taintwatch_calibration.cli_grid:grid", "Digital patches over batch sizes, sizes and places: a table."
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 from taintwatch.cli.main import main
+from taintwatch_calibration.cli_print import print_group
 from taintwatch_calibration.craft.attack_folder import read_recipe
+from taintwatch_calibration.printing.sheet_metadata import read_sheet
 from taintwatch_models.errors import UsageError
 from tests.craft_scene import write_classifier, write_pictures
 
@@ -66,6 +69,37 @@ def test_printed_attacks_succeed_and_leave_a_checked_folder(
     assert inside[0] + inside[2] > 2 * inside[1]  # magenta
     assert (tmp_path / "preview.png").is_file()
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_the_recipe_travels_to_the_sheet_and_its_control(scene: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    options = ("sticker", "--box", "0.25,0.25,0.5,0.25", "--target", "toaster", "--iterations", "2")
+    assert main(craft(scene, folder, *options)) == 0
+    sheet, control = tmp_path / "patch.pdf", tmp_path / "control.pdf"
+    assert main(["print", "patch", str(folder), "--picture-mm", "90", "--out", str(sheet)]) == 0
+    assert main(["print", "control", str(folder), "--match", str(sheet), "--out", str(control)]) == 0
+    info = read_sheet(sheet)
+    assert info.attack is not None
+    assert (info.attack.kind, info.attack.target, info.attack.size) == ("sticker", "toaster", 0.5)
+    assert info.attack.recipe_sha256 == hashlib.sha256((folder / "recipe.toml").read_bytes()).hexdigest()
+    assert info.printable is not None
+    assert info.printable.width_mm == 45.0  # half of the picture's 90 mm
+    assert read_sheet(control).printable == info.printable
+    assert read_sheet(control).attack == info.attack
+
+
+def test_what_cannot_be_printed_is_said(scene: Path, tmp_path: Path) -> None:
+    assert main([*craft(scene, tmp_path / "one", "patch"), "--target", "1", "--iterations", "2"]) == 0
+    assert main([*craft(scene, tmp_path / "faint", "region"), "--iterations", "2"]) == 0
+    sheet = ("--out", str(tmp_path / "x.pdf"))
+    for arguments, words in (
+        ((str(tmp_path / "one"),), "say how wide it is on paper"),
+        ((str(tmp_path / "one"), "--size-mm", "40", "--pattern", "2"), "holds 1 pattern; there is no number 2"),
+        ((str(tmp_path / "faint"), "--size-mm", "40"), "changes each picture by itself"),
+        ((str(scene / "images" / "000.png"), "--picture-mm", "40"), "--picture-mm needs a crafted attack"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            print_group.main(["patch", *arguments, *sheet], standalone_mode=False)
 
 
 def test_the_same_seed_gives_the_same_pattern(scene: Path, tmp_path: Path) -> None:

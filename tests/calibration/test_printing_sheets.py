@@ -286,8 +286,8 @@ def test_what_cannot_be_printed_is_said_in_one_sentence(tmp_path: Path, argument
 
 
 def test_a_description_that_is_not_one_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"x\.json: what is on the sheet cannot be read"):
+    with pytest.raises(UsageError, match=r"x\.json: not a readable description of a sheet"):
         read_sheet(tmp_path / "x.pdf")
     (tmp_path / "x.json").write_text('{"format": "taintwatch-sheet/1", "printable": null, "board": {}}')
-    with pytest.raises(UsageError, match="damaged description"):
+    with pytest.raises(UsageError, match="kind: field required"):
         read_sheet(tmp_path / "x.pdf")

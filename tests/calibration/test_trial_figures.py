@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner
 
 from taintwatch.web.trials import Trials
+from taintwatch_calibration.printing.sheet_metadata import CraftedAttack
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.trial.charts import heat_map, timeline
-from taintwatch_calibration.trial.cli_report import report
 from taintwatch_calibration.trial.figures import Rate, figures_of
 from taintwatch_calibration.trial.matrix import Cell, Matrix, nearest_cell, numbers
-from taintwatch_calibration.trial.report import report_html, write_report
+from taintwatch_calibration.trial.report import report, report_html, write_report
 from taintwatch_calibration.trial.scored import SCORES, ScoredClip, Trial, read_trial, write_trial
 from taintwatch_models.errors import UsageError
 from tests.trial_scene import scored_clip
@@ -68,6 +68,41 @@ def test_the_time_to_the_alarm_runs_from_the_first_fooled_frame() -> None:
     assert alarms["b.mp4"].alarm_s is None
     assert (figures.alarmed.count, figures.alarmed.total) == (1, 2)
     assert figures.median_alarm_s == pytest.approx(0.1)
+
+
+def test_an_alarm_that_stood_before_the_attack_is_no_detection() -> None:
+    standing = scored_clip(
+        "attack", [True, True, False, False], [2.0, 2.0, 2.0, 2.0], from_s=0.2, raised=[False, True, True, True]
+    )
+    figures = figures_of(a_trial(standing))
+    (alarm,) = figures.alarms
+    assert (alarm.standing, alarm.raised, alarm.alarm_s) == (True, False, None)
+    assert (figures.alarmed.total, figures.standing, figures.median_alarm_s) == (0, 1, None)
+    assert figures.false_alarms == 1
+    page = report_html(a_trial(standing), "T")
+    assert "In 1 clip with a successful attack an alarm stood already" in page
+    assert "stood before" in page
+
+
+def test_the_report_says_what_its_thresholds_and_its_footage_are_worth() -> None:
+    trial = four_clips()
+    page = report_html(trial, "T")
+    assert "The dot is the calibrated threshold" in page
+    assert "in 1 s of benign footage; too short for a rate an hour" in page
+    page = report_html(replace(trial, settings={**trial.settings, "calibrated": False}), "T")
+    assert "The dot is the default (uncalibrated) threshold" in page
+
+
+def test_the_report_shows_the_way_from_the_recipe_to_the_clips() -> None:
+    attack = CraftedAttack("patch", "stop", 0.35, "ab" * 32, "cd" * 32)
+    clip = scored_clip("attack", [False], [2.0])
+    clips = (replace(clip, info=replace(clip.info, attack=attack)), clip)
+    trial = replace(a_trial(*clips), settings={"model": "toy", "model_sha256": "cd" * 32})
+    page = report_html(trial, "T")
+    assert "35% of the picture" in page
+    assert "ab" * 8 in page
+    assert "the scored model" in page
+    assert "another model (cdcdcdcd)" in report_html(replace(trial, settings={"model_sha256": "00" * 32}), "T")
 
 
 def test_false_alarms_are_counted_once_and_over_the_benign_time() -> None:
@@ -202,8 +237,8 @@ def test_scores_are_read_as_they_were_written_and_reported_by_the_command(tmp_pa
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "no readable scores"), ("{}", "not a trial's scores"),
-     ('{"format": "taintwatch-trial/1", "clips": [{}]}', "damaged scores")],
+    [(None, "not a readable file of a trial's scores"), ("{}", "its format is not"),
+     ('{"format": "taintwatch-trial/1", "clips": [{}]}', "clips.0.video: field required")],
 )  # fmt: skip
 def test_scores_that_are_none_are_refused(tmp_path: Path, content: str | None, words: str) -> None:
     if content is not None:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from taintwatch_calibration.camera_model.video_recorder import recording
 from taintwatch_calibration.cli_trial import trial_group
+from taintwatch_calibration.printing.sheet_metadata import read_sheet
 from taintwatch_calibration.trial.clips import ClipMetadata, find_videos, read_clip, read_poses, write_clip_metadata
 from taintwatch_calibration.trial.scored import ScoredClip, read_trial
 from taintwatch_models.errors import TaintwatchError, UsageError
@@ -144,6 +146,44 @@ def test_videos_of_ones_own_are_scored_with_their_sheet(sheets: Path, clips: Pat
     assert all(clip.right)  # the sheet knows that it shows a stop sign
 
 
+def test_what_the_recipe_says_travels_from_sheet_to_clip(sheets: Path, clips: Path) -> None:
+    attack = read_sheet(sheets / "attack.pdf").attack
+    assert attack is not None
+    assert (attack.kind, attack.target) == ("on-sign", "speed limit 100 km/h")
+    for condition in ("attack", "control", "clean"):
+        info = read_clip(clips / f"{condition}-office-{NEAR}-0deg.mp4")
+        assert info is not None
+        assert info.attack == (None if condition == "clean" else attack)
+        assert info.target == ("speed limit 100 km/h" if condition == "attack" else None)
+
+
+def test_a_sheet_too_near_to_show_its_markers_is_warned_of_and_scored_with_the_true_poses(
+    sheets: Path, clips: Path, tmp_path: Path
+) -> None:
+    near = ("--distances", "0.1", "--angles", "0", "--lights", "office", "--seconds", "0.2", "--workers", 1)
+    told = run("simulate", "--sheet", sheets / "sign.pdf", *near, "--out", tmp_path / "near")
+    assert "warning: at 0.1 m the board of markers" in told
+    far = clips / f"clean-office-{NEAR}-0deg.mp4"
+    told = run("score", tmp_path / "near", far, "--out", tmp_path / "t", "--workers", 1)
+    assert "no marker is seen in clean-office-10cm-0deg.mp4: the true poses beside the clips are taken" in told
+    found = {clip.poses_from: clip for clip in read_trial(tmp_path / "t").clips}
+    assert set(found) == {"truth", "markers"}
+    assert found["truth"].distance_m[0] == pytest.approx(0.1, rel=0.05)
+
+
+def test_a_clip_without_any_pose_does_not_stop_the_scoring_of_the_others(clips: Path, tmp_path: Path) -> None:
+    name = f"clean-office-{NEAR}-0deg"
+    for suffix in (".mp4", ".json"):
+        shutil.copy(clips / f"{name}{suffix}", tmp_path / f"good{suffix}")
+    shutil.copy(clips / f"{name}.json", tmp_path / "blank.json")
+    with recording(tmp_path / "blank.mp4") as recorder:
+        for index in range(3):
+            recorder.add(np.full((480, 640, 3), 90, np.uint8), index / 10)
+    told = run("score", tmp_path / "good.mp4", tmp_path / "blank.mp4", "--out", tmp_path / "t", "--workers", 1)
+    assert "no pose is known in blank.mp4: their frames count, but at no distance and angle" in told
+    assert [clip.poses_from for clip in read_trial(tmp_path / "t").clips] == ["markers", "none"]
+
+
 def test_stills_to_craft_on_are_taken_before_the_attack_and_with_their_label(clips: Path, tmp_path: Path) -> None:
     told = run("stills", clips, "--every", 2, "--out", tmp_path / "stills")
     rows = (tmp_path / "stills" / "labels.csv").read_text().splitlines()
@@ -155,8 +195,6 @@ def test_stills_to_craft_on_are_taken_before_the_attack_and_with_their_label(cli
 
 @pytest.fixture
 def grey_video(tmp_path: Path) -> Path:
-    from taintwatch_calibration.camera_model.video_recorder import recording
-
     path = tmp_path / "grey.mp4"
     with recording(path) as recorder:
         for index in range(3):
@@ -207,14 +245,14 @@ def test_bad_input_is_said_in_one_sentence(sheets: Path, grey_video: Path, tmp_p
         (("score", grey_video, "--condition", "clean", "--truth", "kitten", *out), "no label 'kitten'"),
         (("score", grey_video, "--votes", "many", *out), "--votes has value 'many'"),
         (("score", grey_video, "--condition", "clean", "--sheet", chart, *out), "no markers on this sheet"),
-        (("simulate", "--sheet", tmp_path / "gone.pdf", *out), r"gone\.json: what is on the sheet cannot be read"),
+        (("simulate", "--sheet", tmp_path / "gone.pdf", *out), r"gone\.json: not a readable description of a sheet"),
         (("simulate", "--sheet", sheets / "sign.pdf", "--attack", chart, *out), "nothing on this sheet to cut out"),
         (("simulate", "--sheet", sheets / "sign.pdf", "--lights", "moon", *out), "no light 'moon'"),
         (("simulate", "--sheet", sheets / "sign.pdf", "--size", "big", *out), "--size has value 'big'"),
         (("simulate", "--sheet", sheets / "sign.pdf", "--at", "here", *out), "--at has value 'here'"),
         (("simulate", "--sheet", sheets / "sign.pdf", "--profile", "x.json", *out), "x.json: not a readable colour"),
         (("stills", grey_video, *out), "which class it shows is not known"),
-        (("report", tmp_path / "empty"), "no readable scores"),
+        (("report", tmp_path / "empty"), "not a readable file of a trial's scores"),
     ]
     for arguments, words in cases:
         with pytest.raises(TaintwatchError, match=words):
@@ -225,7 +263,7 @@ def test_a_damaged_description_of_a_clip_is_refused(grey_video: Path) -> None:
     write_clip_metadata(grey_video, ClipMetadata("clean", 55.0))
     assert read_clip(grey_video) == ClipMetadata("clean", 55.0)
     grey_video.with_suffix(".json").write_text('{"format": "taintwatch-clip/1", "condition": "x", "fov_deg": 5}')
-    with pytest.raises(UsageError, match="its condition is 'x'"):
+    with pytest.raises(UsageError, match="condition: input should be 'attack', 'control' or 'clean'"):
         read_clip(grey_video)
 
 

@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from taintwatch.sources.images import read_image
+from taintwatch_calibration.printing.sheet_metadata import CraftedAttack
 from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["Folder", "as_picture", "read_recipe", "toml_of", "whole"]
+__all__ = ["Folder", "as_picture", "crafted_attack", "read_recipe", "toml_of", "whole"]
 
 
 def whole(values: Tensor) -> Tensor:
@@ -103,6 +105,41 @@ def read_recipe(folder: Path) -> dict[str, Any]:
             what = "is missing" if content is None else "is not the one that was crafted (its hash differs)"
             raise UsageError(f"{picture} {what}; craft again")
     return recipe
+
+
+def crafted_attack(folder: Path, index: int = 0) -> tuple[Path, CraftedAttack]:
+    """Return the picture of a folder's pattern number `index` and what its recipe says of it, to print it.
+
+    Raises `UsageError` as `read_recipe` does, and where the attack is none to print.
+    """
+    recipe = read_recipe(folder)
+    names = [entry["file"] for entry in recipe.get("files", {}).get("pictures", [])]
+    patterns = [name for name in names if Path(name).name.startswith("pattern")]
+    if not patterns or "pattern" not in recipe:
+        kind = recipe["attack"]["kind"]
+        raise UsageError(f"{folder}: a {kind} attack changes each picture by itself; there is no pattern to print")
+    if not 0 <= index < len(patterns):
+        raise UsageError(
+            f"{folder} holds {len(patterns)} pattern{'s' * (len(patterns) > 1)}; there is no number {index + 1}"
+        )
+    picture = folder / patterns[index]
+    content = (folder / "recipe.toml").read_bytes()
+    return picture, CraftedAttack(
+        kind=str(recipe["attack"]["kind"]),
+        target=recipe["target"].get("name"),
+        size=_share(recipe["pattern"]["placement"], picture),
+        recipe_sha256=hashlib.sha256(content).hexdigest(),
+        model_sha256=str(recipe["model"]["sha256"]),
+    )
+
+
+def _share(placement: Mapping[str, Any], picture: Path) -> float:
+    """Return the width of what shows as a share of the picture's; of an overlay: of what is not transparent."""
+    if not placement["overlay"]:
+        return round(float(np.mean(placement["sizes"])), 4)
+    pixels = read_image(picture, cv2.IMREAD_UNCHANGED)
+    columns = np.flatnonzero(pixels[..., 3].any(axis=0))
+    return round(float((columns[-1] - columns[0] + 1) / pixels.shape[1]), 4)
 
 
 def toml_of(tables: Mapping[str, Mapping[str, Any]]) -> str:

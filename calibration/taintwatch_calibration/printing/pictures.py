@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -11,11 +14,55 @@ from numpy.typing import NDArray
 
 from taintwatch.demo.play import ATTACK_NAMES, load_attack
 from taintwatch.sources.images import read_image
+from taintwatch_calibration.printing.sheet_metadata import CraftedAttack
+from taintwatch_models.bundled import bundled_path
 from taintwatch_models.errors import BadFrame, UsageError
 
-__all__ = ["CONTROLS", "control_picture", "read_picture"]
+__all__ = ["CONTROLS", "PrintedPicture", "control_picture", "find_picture", "read_picture"]
 
 _PIECES = 8  # a shuffled control keeps what lies within an eighth of the side
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PrintedPicture:
+    """A picture to print, and the attack that it is."""
+
+    pixels: NDArray[np.uint8]
+    """(H, W, 3 or 4) uint8, red-green-blue(-alpha)."""
+    words: str
+    attack: CraftedAttack | None
+
+
+def find_picture(name: str, number: int = 1) -> PrintedPicture:
+    """Return a picture file, pattern `number` of a folder of `taintwatch craft`, or a bundled attack by its name.
+
+    A pattern within its folder (FOLDER/pattern.png) is known by the recipe beside it, too. Raises `UsageError`.
+    """
+    path = Path(name)
+    if name in ATTACK_NAMES:
+        return PrintedPicture(read_picture(name), name, bundled_attack(name))
+    if path.is_dir():
+        from taintwatch_calibration.craft.attack_folder import crafted_attack
+
+        picture, attack = crafted_attack(path, number - 1)
+        return PrintedPicture(read_picture(str(picture)), f"{path.resolve().name}/{picture.name}", attack)
+    if path.name.startswith("pattern") and (path.parent / "recipe.toml").is_file():
+        from taintwatch_calibration.craft.attack_folder import crafted_attack
+
+        suffix = path.stem.rpartition("_")[2]
+        _, attack = crafted_attack(path.parent, int(suffix) - 1 if suffix.isdecimal() else 0)
+        return PrintedPicture(read_picture(name), path.name, attack)
+    return PrintedPicture(read_picture(name), path.name, None)
+
+
+def bundled_attack(name: str) -> CraftedAttack:
+    """Return what the recipe of a bundled attack says."""
+    known = load_attack(name)
+    recipe = bundled_path(f"attacks/{name}.toml").read_bytes()
+    document = tomllib.loads(recipe.decode())["attack"]
+    target = document.get("seen_as_name") if known.target is not None else None
+    digest = hashlib.sha256(recipe).hexdigest()
+    return CraftedAttack(name, target, known.placement.patch_side, digest, known.model_hash)
 
 
 def read_picture(name: str) -> NDArray[np.uint8]:

@@ -73,6 +73,12 @@ class PoseBoard:
             for marker, b in self.squares() if marker is not None
         }  # fmt: skip
 
+    def _in_hole(self, column: int, row: int) -> bool:
+        if self.hole is None:
+            return False
+        left, top, right, bottom = self.hole
+        return left <= column < right and top <= row < bottom
+
     def chessboard(self) -> cv2.aruco.CharucoBoard:
         """Return it as OpenCV knows it, the hole's markers included."""
         count = self.columns * self.rows // 2
@@ -83,21 +89,6 @@ class PoseBoard:
     def as_json(self) -> dict[str, Any]:
         """Return it for a file."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> PoseBoard:
-        """Build it from `as_json`. Raises `TypeError`, `ValueError`, `KeyError`."""
-        hole = values.get("hole")
-        return cls(
-            int(values["columns"]), int(values["rows"]), float(values["square_mm"]), int(values["first_marker"]),
-            None if hole is None else (int(hole[0]), int(hole[1]), int(hole[2]), int(hole[3])),
-        )  # fmt: skip
-
-    def _in_hole(self, column: int, row: int) -> bool:
-        if self.hole is None:
-            return False
-        left, top, right, bottom = self.hole
-        return left <= column < right and top <= row < bottom
 
 
 def board_around(width_mm: float, height_mm: float, area: Box, number: int = 0) -> PoseBoard:

@@ -16,7 +16,7 @@ from taintwatch_calibration.printing.marks import cut_lines, footer, printable_a
 from taintwatch_calibration.printing.pages import Box, Page, fit_grid
 from taintwatch_calibration.printing.pose_board import PoseBoard, board_around, draw_board, full_board
 from taintwatch_calibration.printing.sheet import Sheet
-from taintwatch_calibration.printing.sheet_metadata import BoardPlace, SheetMetadata, sheet_id
+from taintwatch_calibration.printing.sheet_metadata import BoardPlace, CraftedAttack, SheetMetadata, sheet_id
 from taintwatch_calibration.printing.sign_cards import draw_vector
 from taintwatch_models.errors import UsageError
 from taintwatch_models.signs import SIGN_NAMES, draw_sign
@@ -48,6 +48,7 @@ class Printable:
     """(H, W, 3) uint8 red-green-blue; None for a drawing."""
     drawing: Drawing = ()
     label: int | None = None
+    attack: CraftedAttack | None = None
 
     @property
     def digest(self) -> bytes:
@@ -64,7 +65,9 @@ class PrintedSheet:
     pages: int
 
 
-def picture_printable(pixels: NDArray[np.uint8], width_mm: float, words: str) -> Printable:
+def picture_printable(
+    pixels: NDArray[np.uint8], width_mm: float, words: str, attack: CraftedAttack | None = None
+) -> Printable:
     """Return a picture (H, W, 3 or 4) whose visible part has this width; what is transparent is left white.
 
     Raises `UsageError`.
@@ -76,7 +79,9 @@ def picture_printable(pixels: NDArray[np.uint8], width_mm: float, words: str) ->
     if pixels.shape[2] == 4:
         alpha = pixels[..., 3:].astype(np.float32) / 255.0
         flat = np.round(alpha * flat + (1 - alpha) * 255.0).astype(np.uint8)
-    return Printable(words, width_mm, width_mm * pixels.shape[0] / pixels.shape[1], np.ascontiguousarray(flat))
+    return Printable(
+        words, width_mm, width_mm * pixels.shape[0] / pixels.shape[1], np.ascontiguousarray(flat), attack=attack
+    )
 
 
 def _visible(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -245,5 +250,6 @@ def _info(
     kind: str, name: str, page: Page, printable: Printable, box: Box, place: BoardPlace | None = None
 ) -> SheetMetadata:
     return SheetMetadata(
-        kind, name, page.name, page.width_mm, page.height_mm, box, place, words=printable.words, label=printable.label
+        kind, name, page.name, page.width_mm, page.height_mm, box, place, words=printable.words, label=printable.label,
+        attack=printable.attack,
     )  # fmt: skip

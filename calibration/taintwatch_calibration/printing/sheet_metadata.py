@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from taintwatch_calibration.json_file import read_json_file, write_json_file
 from taintwatch_calibration.printing.pages import Box, Page
 from taintwatch_calibration.printing.pose_board import PoseBoard
 from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["BoardPlace", "SheetMetadata", "read_sheet", "sheet_id", "write_sheet"]
+__all__ = ["BoardPlace", "CraftedAttack", "SheetMetadata", "read_sheet", "sheet_id", "write_sheet"]
 
 FORMAT = "taintwatch-sheet/1"
+
+
+@dataclass(frozen=True, slots=True)
+class CraftedAttack:
+    """Which attack is on a sheet: from its recipe, to travel with sheet, clip and report. JSON-ready."""
+
+    kind: str
+    """`patch`, `lavan`, `sticker`, `hat`, `glasses`, or a bundled attack's name."""
+    target: str | None
+    """The class that it was crafted for, by name; None: any but the right one."""
+    size: float | None
+    """Width of what shows, as a share of the picture's (where several were crafted for, their mean)."""
+    recipe_sha256: str
+    model_sha256: str
+    """Of the classifier that it was crafted on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,8 @@ class SheetMetadata:
     words: str = ""
     label: int | None = None
     """The class that the object shows, where the sheet knows it (a drawn sign)."""
+    attack: CraftedAttack | None = None
+    """What is shown, where it was crafted (or made of it: a control)."""
 
     def board_corners_from_centre(self) -> dict[int, list[tuple[float, float]]]:
         """Return each marker's corners in mm from the middle of the object (of the board, where there is none)."""
@@ -79,12 +95,11 @@ def sheet_id(kind: str, page: Page, *parts: object) -> str:
 
 def write_sheet(pdf: Path, content: bytes, info: SheetMetadata) -> None:
     """Write the PDF and, beside it, its JSON; each whole or not at all. Raises `UsageError`."""
-    document = {"format": FORMAT, **asdict(info)}
     beside = pdf.with_suffix(".json")
     if beside == pdf:
         raise UsageError(f"{pdf}: a sheet is a PDF; give --out a name that ends in .pdf")
+    write_json_file(beside, info, FORMAT)
     try:
-        write_atomically(beside, (json.dumps(document, indent=1) + "\n").encode())
         write_atomically(pdf, content)
     except OSError as error:
         raise UsageError(f"{pdf} cannot be written ({error.strerror or error}): choose another --out.") from error
@@ -92,28 +107,7 @@ def write_sheet(pdf: Path, content: bytes, info: SheetMetadata) -> None:
 
 def read_sheet(path: Path) -> SheetMetadata:
     """Read the JSON beside a PDF (either path will do). Raises `UsageError`."""
-    beside = path.with_suffix(".json")
-    try:
-        document: Any = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(
-            f"{beside}: what is on the sheet cannot be read ({reason}); `taintwatch print` writes it beside each PDF"
-        ) from None
-    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-        raise UsageError(f"{beside}: does not describe a sheet ('{FORMAT}'); print the sheet anew")
-    try:
-        return _built(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{beside}: a damaged description of a sheet ({error}); print the sheet anew") from None
-
-
-def _built(document: dict[str, Any]) -> SheetMetadata:
-    printable, place = document.pop("printable"), document.pop("board")
-    info = SheetMetadata(**document)
-    if printable is not None:
-        info = replace(info, printable=Box(**printable))
-    if place is not None:
-        board = PoseBoard.from_json(place["board"])
-        info = replace(info, board=BoardPlace(board, float(place["left_mm"]), float(place["top_mm"])))
-    return info
+    return read_json_file(
+        path.with_suffix(".json"), SheetMetadata, FORMAT, what="description of a sheet",
+        advice="`taintwatch print` writes it beside each PDF: print the sheet anew",
+    )  # fmt: skip

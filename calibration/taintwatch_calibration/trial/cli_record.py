@@ -28,13 +28,14 @@ __all__ = ["record"]
 @click.option("--light", default="office", show_default=True, help="A name for the light that you film in.")
 @click.option("--fov", default=60.0, show_default=True, help="The camera's horizontal field of view, degrees.")
 @click.option("--truth", help="The object's right label, its name or number; default: what the sheet knows.")
-@click.option("--target", help="The label that the attack wants; default: any wrong one counts.")
+@click.option("--attack", type=click.Path(path_type=Path), help="PDF of the attack (or its control) in the picture.")
+@click.option("--target", help="The label that the attack wants; default: what its sheet says, else any wrong one.")
 @click.option("--seconds", default=3.0, show_default=True, type=click.FloatRange(0.1, 600), help="Of each clip.")
 @click.option("--patience", default=120.0, show_default=True, type=click.FloatRange(1), help="Seconds without markers.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the clips.")
 def record(
     source: str, sheet: Path, condition: str, distances: str, angles: str, light: str, fov: float,
-    truth: str | None, target: str | None, seconds: float, patience: float, out: Path,
+    truth: str | None, attack: Path | None, target: str | None, seconds: float, patience: float, out: Path,
 ) -> None:  # fmt: skip
     """Film every place of the matrix: says where to stand, sees by the markers when you do, and records.
 
@@ -46,8 +47,11 @@ def record(
         raise UsageError(f"{sheet}: there are no markers on this sheet; make one with `taintwatch print board`")
     named = next(known for known in CONDITIONS if known == condition)
     label = truth if truth is not None else info.label
+    crafted = (info if attack is None else read_sheet(attack)).attack
+    wanted = target if target is not None or crafted is None else crafted.target
     clip = ClipMetadata(
-        named, fov, truth=_label(label), target=_label(target) if named == "attack" else None, light=light,
+        named, fov, truth=_label(label), target=_label(wanted) if named == "attack" else None, light=light,
+        attack=crafted if named != "clean" else None,
         markers_mm={str(i): [[x, y] for x, y in c] for i, c in corners.items()},
     )  # fmt: skip
     matrix = Matrix(numbers(distances, "--distances"), numbers(angles, "--angles"), (light,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ from taintwatch_calibration.progress import counted
 from taintwatch_calibration.trial.clips import CONDITIONS, ClipMetadata, find_videos, read_poses
 from taintwatch_calibration.trial.figures import Rate, figures_of
 from taintwatch_calibration.trial.score import Judging, score_clips
-from taintwatch_calibration.trial.scored import SCORES, write_trial
+from taintwatch_calibration.trial.scored import SCORES, Trial, write_trial
 from taintwatch_models.detectors import DETECTOR_NAMES
 from taintwatch_models.errors import UsageError
 from taintwatch_models.model_files import ModelSettings
@@ -35,7 +36,8 @@ __all__ = ["score"]
               help="CSV with from_s, to_s, distance_m, angle_deg (and video): instead of markers.")  # fmt: skip
 @click.option("--condition", type=click.Choice(CONDITIONS), help="Where no JSON is beside a video: what is in it.")
 @click.option("--truth", help="The same: the object's label, its name or number.")
-@click.option("--target", help="The same: the label that the attack wants.")
+@click.option("--attack", type=click.Path(path_type=Path), help="The same: the printed sheet of the attack.")
+@click.option("--target", help="The same: the label that the attack wants; default: what its sheet says.")
 @click.option("--light", default="office", show_default=True, help="The same: a name for the light.")
 @click.option("--fov", default=60.0, show_default=True, help="The same: horizontal field of view, degrees.")
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="0: one for each core.")
@@ -49,15 +51,15 @@ __all__ = ["score"]
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the trial.")
 def score(
     videos: tuple[Path, ...], model: str | None, calibration: str | None, detectors: tuple[str, ...], votes: str,
-    sheet: Path | None, poses: Path | None, condition: str | None, truth: str | None, target: str | None, light: str,
-    fov: float, workers: int, engine: str, out: Path,
+    sheet: Path | None, poses: Path | None, condition: str | None, truth: str | None, attack: Path | None,
+    target: str | None, light: str, fov: float, workers: int, engine: str, out: Path,
 ) -> None:  # fmt: skip
     """Score VIDEOS (files or folders): the attack's success, the detectors, the vote, by distance and angle.
 
     An interrupted run goes on where it was; `taintwatch trial report` then makes a page of it.
     """
     found = find_videos(videos)
-    defaults = _defaults(condition, sheet, truth, target, light, fov)
+    defaults = _defaults(condition, sheet, truth, attack, target, light, fov)
     rows = () if poses is None else read_poses(poses)
     k, n = _votes(votes)
     settings = ModelSettings(
@@ -72,12 +74,25 @@ def score(
             engine=engine, progress=progress,
         )  # fmt: skip
     write_trial(trial, out / SCORES)
+    for words in _unplaced(trial):
+        click.echo(f"warning: {words}", err=True)
     figures = figures_of(trial)
     table = Table("", "", "95% interval (Wilson)")
     for words, rate in figures.headline().items():
         table.add_row(words, *_shown(rate))
     Console().print(table)
     click.echo(f"{out / SCORES}: {len(found)} clips; make a page of it with `taintwatch trial report {out}`")
+
+
+def _unplaced(trial: Trial) -> Iterator[str]:
+    """Say of which clips the poses are not those of the markers."""
+    names = {
+        how: [Path(clip.video).name for clip in trial.clips if clip.poses_from == how] for how in ("truth", "none")
+    }
+    if names["truth"]:
+        yield f"no marker is seen in {', '.join(names['truth'])}: the true poses beside the clips are taken"
+    if names["none"]:
+        yield f"no pose is known in {', '.join(names['none'])}: their frames count, but at no distance and angle"
 
 
 def _shown(rate: Rate) -> tuple[str, str]:
@@ -87,8 +102,9 @@ def _shown(rate: Rate) -> tuple[str, str]:
 
 
 def _defaults(
-    condition: str | None, sheet: Path | None, truth: str | None, target: str | None, light: str, fov: float
-) -> ClipMetadata | None:
+    condition: str | None, sheet: Path | None, truth: str | None, attack: Path | None, target: str | None, light: str,
+    fov: float,
+) -> ClipMetadata | None:  # fmt: skip
     if condition is None:
         return None
     named = next(known for known in CONDITIONS if known == condition)
@@ -97,8 +113,12 @@ def _defaults(
     if info is not None and not corners:
         raise UsageError(f"{sheet}: there are no markers on this sheet; print it with a board, or give --poses")
     label = truth if truth is not None else None if info is None else info.label
+    shown = info if attack is None else read_sheet(attack)
+    crafted = None if shown is None else shown.attack
+    wanted = target if target is not None or crafted is None else crafted.target
     return ClipMetadata(
-        named, fov, truth=_label(label), target=_label(target) if named == "attack" else None, light=light,
+        named, fov, truth=_label(label), target=_label(wanted) if named == "attack" else None, light=light,
+        attack=crafted if named != "clean" else None,
         markers_mm={str(i): [[x, y] for x, y in c] for i, c in corners.items()} or None, source="filmed",
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from taintwatch_calibration.progress import counted
 from taintwatch_calibration.trial.matrix import Matrix, lights, numbers
-from taintwatch_calibration.trial.simulate import Setting, simulate_matrix
+from taintwatch_calibration.trial.simulate import Setting, misfit, simulate_matrix
 from taintwatch_models.errors import UsageError
 
 __all__ = ["simulate"]
@@ -31,7 +31,9 @@ _PDF = click.Path(path_type=Path, dir_okay=False)
 @click.option("--profile", default="generic", show_default=True, help="Colour profile: a file, generic or none.")
 @click.option("--background", type=click.Path(path_type=Path), help="Picture behind the sheet; default: a street.")
 @click.option("--truth", help="The object's right label, its name or number; default: what the sheet knows.")
-@click.option("--target", help="The label that the attack wants; default: any wrong one counts.")
+@click.option(
+    "--target", help="The label that the attack wants; default: what its sheet says, else any wrong one counts."
+)
 @click.option("--seconds", default=2.0, show_default=True, type=float, help="Of each clip.")
 @click.option("--lead", default=1.0, show_default=True, type=float, help="Seconds before the attack comes, on top.")
 @click.option("--fps", default=15.0, show_default=True, type=float)
@@ -64,6 +66,9 @@ def simulate(
         truth=_label(truth), target=_label(target), seed=seed,
     )  # fmt: skip
     matrix = Matrix(numbers(distances, "--distances"), numbers(angles, "--angles"), lights(films))
+    warning = misfit(setting, matrix)
+    if warning is not None:
+        click.echo(f"warning: {warning}", err=True)
     with counted(Console(stderr=True), "filming") as progress:
         videos = simulate_matrix(setting, matrix, out, workers=workers, progress=progress)
     click.echo(f"{out}: {len(videos)} clips of {len(matrix.cells)} places; score them with `taintwatch trial score`")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from taintwatch.sources.images import files_below
 from taintwatch.sources.video import VIDEO_SUFFIXES
 from taintwatch_calibration.camera_model.pinhole_camera import CameraPose
+from taintwatch_calibration.json_file import read_json_file, write_json_file
+from taintwatch_calibration.printing.sheet_metadata import CraftedAttack
 from taintwatch_calibration.trial.matrix import Cell
 from taintwatch_models.errors import UsageError
-from taintwatch_models.storage import write_atomically
 
 __all__ = [
     "CONDITIONS",
@@ -54,6 +54,8 @@ class ClipMetadata:
     """Corners of each marker by its id, (4, 2) from the object's middle: from them the pose is found."""
     source: str = ""
     """How it was made, for people."""
+    attack: CraftedAttack | None = None
+    """Which attack is shown, where its sheet says so."""
     made_of: str = ""
     """Digest of everything that a simulated clip follows from: the same is not made again."""
 
@@ -76,11 +78,7 @@ class PoseRow:
 
 def write_clip_metadata(video: Path, info: ClipMetadata) -> None:
     """Write NAME.json beside NAME.mp4, whole or not at all. Raises `UsageError`."""
-    try:
-        text = json.dumps({"format": FORMAT, **asdict(info)}, indent=1) + "\n"
-        write_atomically(video.with_suffix(".json"), text.encode())
-    except OSError as error:
-        raise UsageError(f"{video.with_suffix('.json')} cannot be written ({error.strerror or error})") from error
+    write_json_file(video.with_suffix(".json"), info, FORMAT)
 
 
 def read_clip(video: Path) -> ClipMetadata | None:
@@ -88,16 +86,9 @@ def read_clip(video: Path) -> ClipMetadata | None:
     path = video.with_suffix(".json")
     if not path.is_file():
         return None
-    try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-            raise ValueError(f"its format is not '{FORMAT}'")
-        info = ClipMetadata(**document)
-        if info.condition not in CONDITIONS:
-            raise ValueError(f"its condition is {info.condition!r}, not one of {', '.join(CONDITIONS)}")
-        return info if info.cell is None else replace(info, cell=Cell(**document["cell"]))
-    except (OSError, TypeError, ValueError, KeyError) as error:
-        raise UsageError(f"{path}: does not describe a clip ({error}); remove it, or record the clip anew") from None
+    return read_json_file(
+        path, ClipMetadata, FORMAT, what="description of a clip", advice="remove it, or record the clip anew"
+    )
 
 
 def read_poses(path: Path) -> tuple[PoseRow, ...]:

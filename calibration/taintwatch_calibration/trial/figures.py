@@ -59,6 +59,9 @@ class Alarm:
     alarm_s: float | None
     """From the attack's first frame that fooled the classifier (a benign clip: from its start) to the alarm."""
     raised: bool
+    """An attack: whether an alarm *rose* while it was in the picture."""
+    standing: bool = False
+    """Whether an alarm stood already when the attack came: then nothing can be said of its detection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,9 @@ class Figures:
     rocs: list[Roc]
     alarms: list[Alarm]
     alarmed: Rate
-    """Clips with a successful attack (half of its frames or more) that raised an alarm while it was there."""
+    """Clips with a successful attack (half of its frames or more) in which an alarm rose while it was there."""
+    standing: int
+    """Such clips in which an alarm stood before the attack came: counted nowhere else."""
     false_alarms: int
     benign_s: float
     median_alarm_s: float | None
@@ -124,7 +129,8 @@ def figures_of(trial: Trial) -> Figures:
     succeeded: Callable[[_Row], bool] = lambda row: bool(row.succeeded)  # noqa: E731
     alarms = [_alarm(clip) for clip in trial.clips]
     strong = [alarm for alarm in alarms if alarm.condition == "attack" and (alarm.fooled or 0.0) >= 0.5]
-    times = [alarm.alarm_s for alarm in strong if alarm.alarm_s is not None]
+    rising = [alarm for alarm in strong if not alarm.standing]
+    times = [alarm.alarm_s for alarm in rising if alarm.alarm_s is not None]
     return Figures(
         recognised=Rate.of(map(right, clean)),
         success=Rate.of(map(succeeded, attacked)),
@@ -140,7 +146,8 @@ def figures_of(trial: Trial) -> Figures:
         },
         rocs=[_roc(name, limit, won, benign) for name, limit in trial.thresholds.items()],
         alarms=alarms,
-        alarmed=Rate.of(alarm.raised for alarm in strong),
+        alarmed=Rate.of(alarm.raised for alarm in rising),
+        standing=len(strong) - len(rising),
         false_alarms=sum(_raises(clip) for clip in trial.clips),
         benign_s=round(sum(_benign_seconds(clip) for clip in trial.clips), 3),
         median_alarm_s=round(statistics.median(times), 3) if times else None,
@@ -198,13 +205,16 @@ def _alarm(clip: ScoredClip) -> Alarm:
     wrong = [right is False for right, there in zip(clip.right, clip.attacked, strict=True) if there]
     known = attack and any(right is not None for right in clip.right)
     starts = [i for i, there in enumerate(clip.attacked) if there and clip.right[i] is False] if attack else [0]
-    raised = [i for i, up in enumerate(clip.raised) if up and (not attack or clip.attacked[i])]
+    begins = clip.attacked.index(True) if attack and any(clip.attacked) else 0
+    standing = attack and begins > 0 and clip.raised[begins - 1]
+    rises = [i for i, up in enumerate(clip.raised) if up and not (i and clip.raised[i - 1])]
+    raised = [i for i in rises if not attack or clip.attacked[i]]
     alarm_s = None
-    if raised and starts:
+    if raised and starts and not standing:
         alarm_s = round(max(0.0, clip.time_s[raised[0]] - clip.time_s[starts[0]]), 4)
     cell = clip.info.cell.words if clip.info.cell is not None else ""
     fooled = round(sum(wrong) / len(wrong), 4) if known and wrong else None
-    return Alarm(clip.video, clip.info.condition, cell, fooled, alarm_s, bool(raised))
+    return Alarm(clip.video, clip.info.condition, cell, fooled, alarm_s, bool(raised) and not standing, standing)
 
 
 def _raises(clip: ScoredClip) -> int:

@@ -16,11 +16,12 @@ from taintwatch.sources.video import VideoSource
 from taintwatch.vote.policies import KofN
 from taintwatch.vote.voter import Voter
 from taintwatch_calibration.camera_model.pinhole_camera import CameraPose
+from taintwatch_calibration.json_file import from_json
 from taintwatch_calibration.machine import machine
-from taintwatch_calibration.trial.clips import ClipMetadata, PoseRow, pose_during, read_clip
+from taintwatch_calibration.trial.clips import ClipMetadata, PoseRow, pose_during, read_clip, read_poses
 from taintwatch_calibration.trial.markers import MarkerFinder
 from taintwatch_calibration.trial.overlay import as_data_uri, draw_example
-from taintwatch_calibration.trial.scored import ScoredClip, Trial, clip_from_json
+from taintwatch_calibration.trial.scored import ScoredClip, Trial
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.errors import UsageError
 from taintwatch_models.loading import LoadedModel, load_model
@@ -50,7 +51,7 @@ def score_clips(
     """Score every video; what is in the folder `done` is not scored again.
 
     `defaults` stand in for the JSON beside a video where there is none. Raises `UsageError`: a video that has neither,
-    or no frame with a pose; `ModelError`, `CalibrationError`.
+    or no frame with a pose in any of them; `ModelError`, `CalibrationError`.
     """
     model = _model(judging.model)
     infos = [_info(video, defaults) for video in videos]
@@ -66,8 +67,19 @@ def score_clips(
         argument = (str(video), info, judging, rows)
         tasks.append(Task(str(video), argument, fingerprint_of(video, *marks)))
     results = map_resumably(_score_one, tasks, done, workers=workers, progress=progress, engine=engine)
+    clips = tuple(from_json(ScoredClip, result) for result in results)
+    if all(clip.poses_from == "none" for clip in clips):
+        raise UsageError(f"{clips[0].video}: {_why_unplaced(clips[0].info, poses)}")
     thresholds = {detector.name: threshold_of(detector.name, model) for detector in model.detectors}
-    return Trial(tuple(clip_from_json(result) for result in results), thresholds, _settings(judging, model))
+    return Trial(clips, thresholds, _settings(judging, model))
+
+
+def _why_unplaced(info: ClipMetadata, rows: tuple[PoseRow, ...]) -> str:
+    if rows:
+        return "no row of the CSV is about it; check its times and its name"
+    if info.markers_mm is not None:
+        return "its sheet's markers are in no picture; film them too, or give the poses in a CSV with --poses"
+    return "there are neither markers (--sheet) nor a CSV (--poses) to tell distance and angle from; give one"
 
 
 def threshold_of(detector: str, model: LoadedModel) -> float:
@@ -134,8 +146,13 @@ def _score_one(argument: tuple[str, ClipMetadata, Judging, tuple[PoseRow, ...]])
             _append(clip, outcome, verdicts, pose, right, None if target is None else outcome.label == target)
             clip.raised.append(voter(outcome.frame, verdicts)[-1].raised)
             gallery.look(outcome, verdicts, pose, right)
-    placed.check()
-    return asdict(replace(clip, rejected=rejected, examples=gallery.pictures()))
+    true = placed.true_poses()
+    if true is not None:
+        distances = [None if pose is None else round(pose.distance_m, 4) for pose in true]
+        angles = [None if pose is None else round(pose.angle_deg, 2) for pose in true]
+        clip = replace(clip, distance_m=distances, angle_deg=angles)
+    how = placed.how if placed.found else "none"
+    return asdict(replace(clip, rejected=rejected, poses_from=how, examples=gallery.pictures()))
 
 
 def _append(
@@ -174,6 +191,7 @@ class _Placing:
         self._finder = None if info.markers_mm is None else MarkerFinder(info.markers_mm, info.fov_deg)
         self.how = "csv" if rows else "markers" if self._finder is not None else "plan"
         self._placed = 0
+        self._moments: list[float] = []
 
     def __call__(self, frame: Frame) -> CameraPose | None:
         if self._rows:
@@ -184,19 +202,24 @@ class _Placing:
             cell = self._info.cell
             pose = None if cell is None else CameraPose(cell.distance_m, cell.angle_deg)
         self._placed += pose is not None
+        self._moments.append(frame.media_s or 0.0)
         return pose
 
-    def check(self) -> None:
-        """Raises `UsageError` where no frame had a pose."""
-        if self._placed:
-            return
-        if self.how == "markers":
-            why = "its sheet's markers are in no picture; film them too, or give the poses in a CSV with --poses"
-        elif self.how == "csv":
-            why = "no row of the CSV is about it; check its times and its name"
-        else:
-            why = "there are neither markers (--sheet) nor a CSV (--poses) to tell distance and angle from; give one"
-        raise UsageError(f"{self._video}: {why}")
+    def true_poses(self) -> list[CameraPose | None] | None:
+        """Return the poses of NAME.truth.csv beside a simulated clip, where no marker was seen in any frame."""
+        path = self._video.with_suffix(".truth.csv")
+        if self._placed or self.how != "markers" or not path.is_file():
+            return None
+        rows = read_poses(path)
+        poses = [pose_during(rows, self._video.name, moment) for moment in self._moments]
+        self._placed = sum(pose is not None for pose in poses)
+        self.how = "truth" if self._placed else self.how
+        return poses if self._placed else None
+
+    @property
+    def found(self) -> bool:
+        """Whether any frame had a pose."""
+        return self._placed > 0
 
 
 class _Gallery:

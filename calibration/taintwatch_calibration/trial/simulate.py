@@ -25,7 +25,7 @@ from taintwatch_calibration.camera_model.pinhole_camera import PinholeCamera
 from taintwatch_calibration.camera_model.raster import Cutout, Raster, cut_out, page_raster, paste_cutout
 from taintwatch_calibration.camera_model.sheet_scene import SheetScene, Shot
 from taintwatch_calibration.camera_model.video_recorder import recording
-from taintwatch_calibration.printing.sheet_metadata import SheetMetadata, read_sheet
+from taintwatch_calibration.printing.sheet_metadata import CraftedAttack, SheetMetadata, read_sheet
 from taintwatch_calibration.trial.clips import (
     COLUMNS,
     CONDITIONS,
@@ -38,7 +38,7 @@ from taintwatch_calibration.trial.matrix import Cell, Matrix
 from taintwatch_models.errors import BadFrame, UsageError
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["Setting", "make_scene", "sheet_condition", "simulate_matrix"]
+__all__ = ["Setting", "make_scene", "misfit", "sheet_condition", "simulate_matrix"]
 
 _SHEETS_OF_ATTACKS = ("patch", "picture", "stickers", "glasses")
 
@@ -67,6 +67,7 @@ class Setting:
     """Seconds of an attack's clip before the attack comes."""
     truth: str | int | None = None
     target: str | int | None = None
+    """None: what the attack's sheet says."""
     seed: int = 0
 
     @property
@@ -138,7 +139,8 @@ def make_scene(setting: Setting, cell: Cell, condition: Condition) -> tuple[Shee
         condition,
         setting.fov_deg,
         truth=info.label if setting.truth is None else setting.truth,
-        target=setting.target if condition == "attack" else None,
+        target=_target(setting) if condition == "attack" else None,
+        attack=_crafted(setting) if condition != "clean" else None,
         light=cell.light,
         cell=cell,
         attack_from_s=lead,
@@ -146,6 +148,16 @@ def make_scene(setting: Setting, cell: Cell, condition: Condition) -> tuple[Shee
         source=f"simulated: {cell.light} film, {setting.profile} print, seed {setting.seed}",
     )
     return scene, clip
+
+
+def _crafted(setting: Setting) -> CraftedAttack | None:
+    """Return the attack that the sheets show, where they know it."""
+    return read_sheet(Path(setting.attack or setting.sheet)).attack
+
+
+def _target(setting: Setting) -> str | int | None:
+    attack = _crafted(setting)
+    return setting.target if setting.target is not None or attack is None else attack.target
 
 
 def _made_of(setting: Setting, cell: Cell) -> str:
@@ -234,6 +246,23 @@ def _check(setting: Setting) -> None:
     if setting.background is not None:
         _background(setting.background, setting.width, setting.height, setting.seed)
     _rasters(setting.sheet, setting.attack, setting.control, setting.at, setting.profile)
+
+
+def misfit(setting: Setting, matrix: Matrix) -> str | None:
+    """Return one sentence where the sheet does not fit into the picture at some distance; None where it always does."""
+    info = read_sheet(Path(setting.sheet))
+    if info.board is None:
+        return None
+    board, camera = info.board.board, setting.camera
+    least = max(board.width_mm / camera.width, board.height_mm / camera.height) * camera.focal_px / 1000
+    cut = [f"{distance:g}" for distance in matrix.distances_m if distance < least]
+    if not cut:
+        return None
+    return (
+        f"at {', '.join(cut)} m the board of markers ({board.width_mm:.0f} x {board.height_mm:.0f} mm) does not fit "
+        f"into the picture: it does from {math.ceil(least * 100) / 100:g} m on; where no marker is seen, `trial "
+        "score` takes the true poses beside the clips"
+    )
 
 
 def _cell_seed(cell: Cell) -> int:
