@@ -1,0 +1,174 @@
+"""Cells of a model's layers: which layers are looked at, and the statistics of their activations over pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from taintwatch_models.detection.anomaly import GRID, LEAST_DISTANCE, LayerCells, as_maps, with_outputs
+from taintwatch_models.detection.windows import FILL_SHARE, box_averages
+from taintwatch_models.errors import CalibrationError
+from taintwatch_models.graph.builder import GraphBuilder
+from taintwatch_models.graph.prune import keep_outputs
+from taintwatch_models.graph.resampling import bilinear_matrix
+from taintwatch_models.onnx_session import open_session
+from taintwatch_models.radar_file import RadarFile
+
+__all__ = ["CellSums", "cells_graph", "choose_layers", "log_averages", "read_cells", "with_gaussian"]
+
+_MOST_LAYERS = 10
+_MOST_CHANNELS = 64
+_LEAST_SIDE = 4
+_MOST_SIDE = 28
+"""Cells along a side that are looked at: larger maps are strided."""
+_MOST_CELLS = 64
+"""Cells along a side beyond which a layer sees edges only and costs much."""
+_SHRINKAGE = 0.01
+_LEVEL = 1e-4
+"""Least mean variance of a layer's channels, as a share of their mean square: footage without noise has none."""
+_TRIED = 24
+
+Array = NDArray[np.float64]
+
+
+@dataclass(eq=False)
+class CellSums:
+    """Sums over cells: enough for a mean and a covariance, and two of them can be added."""
+
+    count: float
+    first: Array
+    second: Array
+
+    @classmethod
+    def empty(cls, channels: int) -> CellSums:
+        return cls(0.0, np.zeros(channels), np.zeros((channels, channels)))
+
+    def add(self, cells: NDArray[np.float32]) -> None:
+        """Add (n, c) cells."""
+        self.count += len(cells)
+        self.first += cells.sum(axis=0, dtype=np.float64)
+        self.second += (cells.T @ cells).astype(np.float64)
+
+    @classmethod
+    def total(cls, parts: Sequence[CellSums]) -> CellSums:
+        """Return the sum of some, at least one."""
+        return cls(
+            sum(part.count for part in parts),
+            np.sum([part.first for part in parts], axis=0),
+            np.sum([part.second for part in parts], axis=0),
+        )
+
+    def gaussian(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the mean (c,) and the whitening (c, c) of the shrunk covariance."""
+        mean = self.first / self.count
+        covariance = self.second / self.count - np.outer(mean, mean)
+        size = float(np.trace(self.second)) / self.count / len(covariance)
+        level = max(float(np.trace(covariance)) / len(covariance), _LEVEL * size, 1e-12)
+        covariance = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * level * np.eye(len(covariance))
+        return mean.astype(np.float32), np.linalg.cholesky(np.linalg.inv(covariance)).astype(np.float32)
+
+
+def choose_layers(radar: RadarFile, inputs: NDArray[np.float32], seed: Sequence[int]) -> tuple[LayerCells, ...]:
+    """Choose the layers that are looked at, evenly from the first to the last, and of each some channels.
+
+    `inputs` (2, 3, H, W): any, for their shapes. Layers are what convolutions and matrix products with weights read,
+    and the last maps. `seed` draws the channels, so that an attacker must guess them. Raises `CalibrationError`.
+    """
+    names = _candidates(radar)
+    graph = with_outputs(radar.proto, GraphBuilder(17), {name: [None] * 4 for name in names})
+    for output in graph.graph.output:
+        if output.name in names and output.name != "features":
+            output.type.tensor_type.ClearField("shape")  # maps or tokens: the runtime says
+    session, _ = open_session(keep_outputs(graph, names).SerializeToString(), device="cpu")
+    found = []
+    for name, value in zip(names, session.run(names, {radar.info.input: inputs}), strict=True):
+        shape = _cell_shape(value.shape, len(inputs))
+        if shape is not None:
+            found.append((name, *shape))
+    if len(found) > _MOST_LAYERS:
+        found = [found[index] for index in np.linspace(0, len(found) - 1, _MOST_LAYERS).round().astype(int)]
+    if not found:
+        raise CalibrationError(
+            f"{radar.info.name}: no layer has maps of {_LEAST_SIDE} to {_MOST_CELLS} cells a side, so nothing can be "
+            "learnt of places; use the detector 'tight'"
+        )
+    rng = np.random.default_rng(list(seed))
+    layers = []
+    for name, cells, channels, tokens in found:
+        drawn = np.sort(rng.permutation(channels)[:_MOST_CHANNELS]).astype(np.int64)
+        stride = -(-max(cells) // _MOST_SIDE)
+        nothing = np.zeros(len(drawn), np.float32)
+        layers.append(LayerCells(name, cells, tokens, stride, drawn, nothing, np.eye(len(drawn), dtype=np.float32)))
+    return tuple(layers)
+
+
+def _candidates(radar: RadarFile) -> list[str]:
+    """Names of values that the first forward's weighted layers read, and the last maps, evenly thinned."""
+    weights = {tensor.name for tensor in radar.proto.graph.initializer}
+    given = {value.name for value in radar.proto.graph.input}
+    found: dict[str, None] = {}
+    for node in radar.proto.graph.node:
+        if node.op_type not in ("Conv", "MatMul", "Gemm") or node.output[0].startswith("taintwatch/"):
+            continue
+        if node.input[1] in weights and node.input[0] not in given:
+            found[node.input[0]] = None
+    names = [name for name in found if name != radar.info.maps]
+    if len(names) > _TRIED:
+        names = [names[index] for index in np.linspace(0, len(names) - 1, _TRIED).round().astype(int)]
+    return [*names, "features"]
+
+
+def _cell_shape(shape: tuple[int, ...], batch: int) -> tuple[tuple[int, int], int, int] | None:
+    """Return cells, channels and tokens of a value's shape; None where it has no places."""
+    if len(shape) == 4 and shape[0] == batch:
+        cells, channels, tokens = (shape[2], shape[3]), shape[1], 0
+    elif len(shape) == 3 and shape[0] == batch:
+        side = int(np.sqrt(shape[1]))
+        cells, channels, tokens = (side, side), shape[2], shape[1]
+        if shape[1] - side * side > 4:  # class and register tokens stand before the cells
+            return None
+    else:
+        return None
+    fits = channels >= 2 and min(cells) >= _LEAST_SIDE and max(cells) <= _MOST_CELLS
+    return (cells, channels, tokens) if fits else None
+
+
+def cells_graph(radar: RadarFile, layers: Sequence[LayerCells]) -> onnx.ModelProto:
+    """Return a graph that gives `cells0`, `cells1`, ...: each layer's chosen channels, (B, c, h', w')."""
+    b = GraphBuilder(radar.proto.opset_import[0].version, "taintwatch/cells")
+    names = [f"cells{index}" for index in range(len(layers))]
+    for name, layer in zip(names, layers, strict=True):
+        b.nodes.append(onnx.helper.make_node("Identity", [as_maps(b, layer)], [name]))
+    graph = with_outputs(radar.proto, b, {name: ["batch", None, None, None] for name in names})
+    return keep_outputs(graph, names)
+
+
+def read_cells(
+    radar: RadarFile, layers: Sequence[LayerCells], pictures: NDArray[np.uint8], *, threads: int = 0, batch: int = 16
+) -> Iterator[tuple[int, list[NDArray[np.float32]]]]:
+    """Yield where each batch of (N, H, W, 3) pictures starts, and each layer's cells of it, (B, h', w', c)."""
+    session, _ = open_session(cells_graph(radar, layers).SerializeToString(), device="cpu", threads=threads)
+    for start in range(0, len(pictures), batch):
+        inputs = radar.info.preprocessing.normalise(pictures[start : start + batch])
+        maps = session.run(None, {radar.info.input: inputs})
+        yield start, [np.ascontiguousarray(np.moveaxis(value, 1, -1), np.float32) for value in maps]
+
+
+def log_averages(cells: NDArray[np.float32], layer: LayerCells) -> NDArray[np.float32]:
+    """Return the unscaled anomaly map of one layer's cells (B, h, w, c): (B, 14, 14). The graph's in NumPy."""
+    white = (cells - layer.mean) @ layer.whitening
+    distances = (white * white).mean(axis=-1)
+    window = [max(1, round(FILL_SHARE * side)) for side in layer.side]
+    logarithm = np.log(np.maximum(box_averages(distances, window[0], window[1]), LEAST_DISTANCE))
+    rows, columns = (bilinear_matrix(GRID, side) for side in logarithm.shape[1:])
+    return np.asarray(rows @ logarithm @ columns.T, np.float32)
+
+
+def with_gaussian(layer: LayerCells, sums: CellSums) -> LayerCells:
+    """Return the layer with the mean and whitening of the sums."""
+    mean, whitening = sums.gaussian()
+    return replace(layer, mean=mean, whitening=whitening)

@@ -1,0 +1,261 @@
+"""Learn what is benign: general pictures and a site's own frames in, a reference and thresholds out. No attack."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch_models.detection.anomaly import LayerCells, read_map
+from taintwatch_models.detection.cells import CellSums, choose_layers, log_averages, read_cells, with_gaussian
+from taintwatch_models.detection.evidence import EvidenceFeatures
+from taintwatch_models.detection.looks import CombinedRadar, FirstLook, Looked, SecondLook
+from taintwatch_models.detection.novelty import degrade, paste_posters
+from taintwatch_models.detection.operating_points import OperatingPoint, operating_points
+from taintwatch_models.detection.reference import FREE, LABEL, SECOND, Reference, free_score, total_score
+from taintwatch_models.detection.tail import Tail, fit_tail
+from taintwatch_models.detection.windows import evidence_windows
+from taintwatch_models.errors import CalibrationError
+from taintwatch_models.radar_file import RadarFile
+
+__all__ = ["LEAST_FRAMES", "Learnt", "Progress", "learn"]
+
+FOLDS = 5
+HELD_OUT = 0.2
+"""The last part of footage, which nothing is learnt from."""
+LEAST_FRAMES = 100
+_GATE = 0.85
+"""Benign quantile of the free score above which a frame gets the second look."""
+_HOSTS = 16
+_FEATURES = 64
+
+Array = NDArray[np.float64]
+Pictures = NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+"""How many forwards are done, of how many."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learnt:
+    """A reference, and the operating points that were chosen for it."""
+
+    reference: Reference
+    points: tuple[OperatingPoint, ...]
+    site_frames: int
+    general_frames: int
+    footage: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Calibration:
+    """The frames that thresholds are chosen on: the site's, and novel ones made from them, each with its fold."""
+
+    pictures: Pictures
+    folds: NDArray[np.intp]
+    novel: NDArray[np.bool_]
+
+
+def learn(
+    radar: RadarFile,
+    site: Pictures,
+    general: Pictures,
+    *,
+    footage: bool = False,
+    seed: int = 0,
+    threads: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> Learnt:
+    """Learn from a site's benign frames and general pictures, both (n, H, W, 3) in the model's channel order.
+
+    `footage`: neighbouring frames are alike, so folds are blocks of time, and the last fifth is held out to measure
+    the false-positive rate on what came later; of photographs every frame's score is cross-validated. Raises
+    `CalibrationError` for fewer than 100 frames of the site.
+    """
+    if len(site) < LEAST_FRAMES:
+        raise CalibrationError(
+            f"{len(site)} benign frames are too few to learn from; give at least {LEAST_FRAMES}, better several hundred"
+        )
+    kept = int(len(site) * (1 - HELD_OUT)) if footage else len(site)
+    later, site = site[kept:], site[:kept]
+    rng = np.random.default_rng([seed, *_secret(site)])
+    chosen = _calibration_frames(site, general, footage, rng)
+    steps = _Steps(progress, len(general) + len(site) + 2 * len(chosen.pictures) + len(later))
+    place: dict[str, Any] = {"device": "cpu", "threads": threads}
+
+    layers = choose_layers(radar, radar.info.preprocessing.normalise(general[:2]), [seed, *_secret(site)])
+    sums = _layer_sums(radar, layers, general, np.zeros(len(general), np.intp), threads, steps)[0]
+    own = _layer_sums(radar, layers, site, chosen.folds[: len(site)], threads, steps)
+    folds = range(len(own))
+    partial = [_gaussians(layers, [sums, *(own[other] for other in folds if other != fold)]) for fold in folds]
+    layers = _gaussians(layers, [sums, *own])
+
+    raw = _raw_maps(radar, partial, chosen, threads, steps)  # (frames, layers, 14, 14)
+    clean = raw[~chosen.novel].astype(np.float64)
+    scales = [(float(clean[:, row].mean()), float(max(clean[:, row].std(), 1e-3))) for row in range(len(layers))]
+    layers = tuple(replace(layer, centre=c, spread=s) for layer, (c, s) in zip(layers, scales, strict=True))
+    centre, spread = (np.array(values, np.float32)[None, :, None, None] for values in zip(*scales, strict=True))
+    maps = ((raw - centre) / spread).mean(axis=1)
+
+    first = FirstLook(radar, (), **place)
+    looked = _look(first, radar, chosen.pictures, steps)
+    around = _look(first, radar, general, _Steps(lambda done, total: None, len(general)))
+    statistics = {**looked.statistics, "anomaly": _read(maps, looked, radar)}
+    evidence, statistics["evidence"] = _evidence(looked.features, around.features, chosen.folds, rng)
+    tails: dict[str, Tail] = {name: fit_tail(statistics[name]) for name in (*FREE, LABEL) if name in statistics}
+    gate = float(np.quantile(free_score(tails, statistics), _GATE))
+    deserving = free_score(tails, statistics) > gate
+    hosts = general[:: max(1, len(general) // _HOSTS)][:_HOSTS]
+    second = _second(SecondLook(radar, hosts, **place), radar, chosen.pictures, looked, deserving)
+    statistics |= second
+    tails |= {name: fit_tail(statistics[name][deserving]) for name in SECOND}
+    reference = Reference(radar.info.source_sha256, layers, evidence, hosts, tails, gate)
+    scores = total_score(tails, statistics, deserving)
+    later_scores = _score_later(radar, reference, later, place, steps)
+    points = operating_points(scores, chosen.novel, chosen.folds, later_scores if footage else None, rng)
+    return Learnt(reference, points, len(site) + len(later), len(general), footage)
+
+
+class _Steps:
+    """Counts forwards, and says so."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def add(self, count: int) -> None:
+        self._done += count
+        self._progress(min(self._done, self._total), self._total)
+
+
+def _secret(site: Pictures) -> list[int]:
+    """A seed that only who has the frames knows: an attacker must guess which channels are looked at."""
+    digest = hashlib.sha256(site.tobytes()).digest()
+    return [int.from_bytes(digest[start : start + 4], "big") for start in range(0, 16, 4)]
+
+
+def _calibration_frames(site: Pictures, general: Pictures, footage: bool, rng: np.random.Generator) -> _Calibration:
+    """The site's frames, and of each a novel one or two: with a poster on it, degraded."""
+    count = len(site)
+    folds = np.arange(count) * FOLDS // count if footage else rng.permutation(count) % FOLDS
+    posters = general[1::2]
+    few = count < 300  # novel frames of either kind from each, or turn about
+    one = np.arange(count) if few else np.arange(0, count, 2)
+    other = np.arange(count) if few else np.arange(1, count, 2)
+    pictures = np.concatenate([site, paste_posters(site[one], posters, rng), degrade(site[other], rng)])
+    novel = np.arange(len(pictures)) >= count
+    return _Calibration(pictures, np.concatenate([folds, folds[one], folds[other]]).astype(np.intp), novel)
+
+
+def _layer_sums(
+    radar: RadarFile, layers: Sequence[LayerCells], pictures: Pictures, folds: NDArray[np.intp], threads: int,
+    steps: _Steps,
+) -> list[list[CellSums]]:  # fmt: skip
+    """Return each fold's sums of each layer."""
+    sums = [[CellSums.empty(len(layer.channels)) for layer in layers] for _ in range(int(folds.max()) + 1)]
+    for start, cells in read_cells(radar, layers, pictures, threads=threads):
+        for row in range(len(cells[0])):
+            for part, own in zip(sums[folds[start + row]], cells, strict=True):
+                part.add(own[row].reshape(-1, own.shape[-1]))
+        steps.add(len(cells[0]))
+    return sums
+
+
+def _gaussians(layers: Sequence[LayerCells], parts: Sequence[Sequence[CellSums]]) -> tuple[LayerCells, ...]:
+    """Return the layers with what the parts, each with sums of all layers, say together."""
+    return tuple(
+        with_gaussian(layer, CellSums.total(sums)) for layer, sums in zip(layers, zip(*parts, strict=True), strict=True)
+    )
+
+
+def _raw_maps(
+    radar: RadarFile, partial: Sequence[Sequence[LayerCells]], chosen: _Calibration, threads: int, steps: _Steps
+) -> NDArray[np.float32]:
+    """Return each frame's unscaled maps by the reference of the other folds: (frames, layers, 14, 14)."""
+    found = np.empty((len(chosen.pictures), len(partial[0]), 14, 14), np.float32)
+    for start, cells in read_cells(radar, partial[0], chosen.pictures, threads=threads):
+        folds = chosen.folds[start : start + len(cells[0])]
+        for fold in np.unique(folds):
+            rows = np.flatnonzero(folds == fold)
+            for index, (own, layer) in enumerate(zip(cells, partial[fold], strict=True)):
+                found[start + rows, index] = log_averages(own[rows], layer)
+        steps.add(len(folds))
+    return found
+
+
+def _look(first: FirstLook, radar: RadarFile, pictures: Pictures, steps: _Steps, batch: int = 16) -> Looked:
+    """Take the first look at all pictures, without what is still to be learnt."""
+    found = []
+    for start in range(0, len(pictures), batch):
+        found.append(first(radar.info.preprocessing.normalise(pictures[start : start + batch])))
+        steps.add(len(found[-1].labels))
+    return Looked(
+        np.concatenate([part.logits for part in found]),
+        np.concatenate([part.labels for part in found]),
+        np.concatenate([part.features for part in found]),
+        np.concatenate([part.places for part in found]),
+        {name: np.concatenate([part.statistics[name] for part in found]) for name in found[0].statistics},
+    )
+
+
+def _read(maps: NDArray[np.float32], looked: Looked, radar: RadarFile) -> Array:
+    """Read the anomaly maps at the evidence windows."""
+    cells = radar.info.cells
+    _, height, width = evidence_windows(np.zeros((1, *cells), np.float32))
+    corners = np.rint(looked.places * np.array(cells) - np.array([height, width]) / 2).astype(np.int64)
+    return read_map(maps, corners, (cells[0] - height + 1, cells[1] - width + 1))
+
+
+def _evidence(
+    own: NDArray[np.float32], general: NDArray[np.float32], folds: NDArray[np.intp], rng: np.random.Generator
+) -> tuple[EvidenceFeatures, Array]:
+    """Fit the window features; return them, and each own frame's distance by the other folds'."""
+    channels = own.shape[1]
+    few = channels <= _FEATURES
+    drawn = np.eye(channels) if few else rng.normal(size=(channels, _FEATURES)) / np.sqrt(_FEATURES)
+    projection = drawn.astype(np.float32)
+    distances = np.empty(len(own))
+    for fold in np.unique(folds):
+        inside = _fit_features(np.concatenate([own[folds != fold], general]), projection)
+        distances[folds == fold] = inside.distances(own[folds == fold])
+    return _fit_features(np.concatenate([own, general]), projection), distances
+
+
+def _fit_features(features: NDArray[np.float32], projection: NDArray[np.float32]) -> EvidenceFeatures:
+    projected = (features @ projection).astype(np.float64)
+    mean = projected.mean(axis=0)
+    covariance = np.cov(projected.T)
+    level = max(float(np.trace(covariance)) / len(covariance), 1e-9)
+    covariance = 0.9 * covariance + 0.1 * level * np.eye(len(covariance))
+    whitening = np.linalg.cholesky(np.linalg.inv(covariance))
+    return EvidenceFeatures(projection, mean.astype(np.float32), whitening.astype(np.float32))
+
+
+def _second(
+    second: SecondLook, radar: RadarFile, pictures: Pictures, looked: Looked, deserving: NDArray[np.bool_]
+) -> dict[str, Array]:
+    """Take the second look at the frames that deserve it; NaN for the others."""
+    found = {name: np.full(len(pictures), np.nan) for name in SECOND}
+    for rows in np.array_split(np.flatnonzero(deserving), max(1, int(deserving.sum()) // 8)):
+        if not len(rows):
+            continue
+        inputs = radar.info.preprocessing.normalise(pictures[rows])
+        part = Looked(looked.logits[rows], looked.labels[rows], looked.features[rows], looked.places[rows], {})
+        values, _ = second(inputs, part, np.arange(len(rows)))
+        for name in SECOND:
+            found[name][rows] = values[name]
+    return found
+
+
+def _score_later(
+    radar: RadarFile, reference: Reference, later: Pictures, place: dict[str, Any], steps: _Steps, batch: int = 16
+) -> Array:
+    if not len(later):
+        return np.empty(0)
+    run, found = CombinedRadar(radar, reference, **place), []
+    for start in range(0, len(later), batch):
+        found.append(run(radar.info.preprocessing.normalise(later[start : start + batch]))["combined_score"])
+        steps.add(len(found[-1]))
+    return np.concatenate(found)

@@ -1,0 +1,169 @@
+"""The two looks at a frame: the first forward with its free statistics, and the second for what deserves it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from taintwatch_models.detection.anomaly import ANOMALY_MAP, LayerCells, read_map, with_anomaly_map, with_outputs
+from taintwatch_models.detection.evidence import EvidenceFeatures, concentration, window_features
+from taintwatch_models.detection.intervention import margin_swing, transplant
+from taintwatch_models.detection.reference import LABEL, Reference, free_score, total_score
+from taintwatch_models.detection.windows import FILL_SHARE, PASTE_SHARE, Boxes, boxes_at, evidence_windows
+from taintwatch_models.errors import InferenceError
+from taintwatch_models.fills import mean_fill
+from taintwatch_models.graph.anomaly import ANOMALY, gives_anomaly, region_map
+from taintwatch_models.graph.builder import GraphBuilder
+from taintwatch_models.graph.prune import keep_outputs
+from taintwatch_models.onnx_session import open_session
+from taintwatch_models.radar_file import RadarFile
+
+__all__ = ["CombinedRadar", "FirstLook", "SecondLook", "first_graph"]
+
+SALIENCY = "saliency_map"
+Outputs = Mapping[str, NDArray[Any]]
+
+
+def first_graph(radar: RadarFile, layers: Sequence[LayerCells]) -> onnx.ModelProto:
+    """Return the first look's graph: `logits`, `label`, `features`, `saliency_map` (B, h, w), and the anomaly map."""
+    b = GraphBuilder(radar.proto.opset_import[0].version, "taintwatch/saliency")
+    saliency = b.squeeze(region_map(radar.proto), 1)
+    b.nodes.append(onnx.helper.make_node("Identity", [saliency], [SALIENCY], name=SALIENCY))
+    graph = with_outputs(radar.proto, b, {SALIENCY: ["batch", None, None]})
+    wanted = ["logits", "label", "features", SALIENCY, *([ANOMALY] if gives_anomaly(radar) else [])]
+    if layers:
+        graph = with_anomaly_map(graph, layers)
+        wanted.append(ANOMALY_MAP)
+    return keep_outputs(graph, wanted)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """What the first look gives, each with the batch first."""
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    features: NDArray[np.float32]
+    """(B, channels): of the evidence windows."""
+    places: NDArray[np.float64]
+    """(B, 2): the evidence windows' centres as shares of the picture's height and width."""
+    statistics: dict[str, NDArray[np.float64]]
+
+
+class FirstLook:
+    """One forward and what it gives for nothing: where the evidence lies, and how anomalous and concentrated it is."""
+
+    def __init__(self, radar: RadarFile, layers: Sequence[LayerCells], **place: Any) -> None:
+        """`place` is `open_session`'s: device, require_device, providers, threads."""
+        self.info = radar.info
+        self._session, self.provider = open_session(first_graph(radar, layers).SerializeToString(), **place)
+        self._names = [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, inputs: NDArray[np.float32], evidence: EvidenceFeatures | None = None) -> Looked:
+        """Look at (B, 3, H, W) inputs. Without `evidence` that statistic is left out."""
+        found = _run(self._session, self._names, {self.info.input: inputs}, self.provider)
+        outputs = dict(zip(self._names, found, strict=True))
+        saliency = outputs[SALIENCY]
+        corners, height, width = evidence_windows(saliency)
+        cells = saliency.shape[1:]
+        features = window_features(outputs["features"], corners, height, width)
+        statistics = {"concentration": concentration(saliency)}
+        if ANOMALY_MAP in outputs:
+            places = (cells[0] - height + 1, cells[1] - width + 1)
+            statistics["anomaly"] = read_map(outputs[ANOMALY_MAP], corners, places)
+        if ANOMALY in outputs:
+            statistics[LABEL] = outputs[ANOMALY].astype(np.float64)
+        if evidence is not None:
+            statistics["evidence"] = evidence.distances(features)
+        centres = (corners + np.array([height, width]) / 2) / np.array(cells)
+        return Looked(outputs["logits"], outputs["label"], features, centres, statistics)
+
+
+class SecondLook:
+    """Further forwards for the frames that deserve them: is the place necessary, does it suffice?"""
+
+    def __init__(self, radar: RadarFile, hosts: NDArray[np.uint8], **place: Any) -> None:
+        """`hosts` (n, H, W, 3): benign pictures in the model's channel order."""
+        self._info = radar.info
+        self._session, self._provider = open_session(keep_outputs(radar.proto, ["logits"]).SerializeToString(), **place)
+        self._fill = mean_fill(radar.info.preprocessing).reshape(3, -1)[:, 0]
+        self._hosts = radar.info.preprocessing.normalise(hosts)
+        self._host_labels = self.logits(self._hosts).argmax(axis=1)
+
+    def logits(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits (B, classes) of inputs (B, 3, H, W)."""
+        found: NDArray[np.float32] = _run(self._session, ["logits"], {self._info.input: inputs}, self._provider)[0]
+        return found
+
+    def __call__(
+        self, inputs: NDArray[np.float32], looked: Looked, rows: NDArray[np.intp]
+    ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]:
+        """Return the second statistics of some rows, and their labels once the window is filled, (rows,) each."""
+        size = (inputs.shape[2], inputs.shape[3])
+        chosen, labels, places = inputs[rows], looked.labels[rows], looked.places[rows]
+        boxes = boxes_at(places, FILL_SHARE, size)
+        swing, filled = margin_swing(self.logits, chosen, boxes, labels, looked.logits[rows], self._fill)
+        wide = boxes_at(places, PASTE_SHARE, size)
+        odds = transplant(self.logits, chosen, wide, labels, self._hosts, self._host_labels)
+        return {"necessity": swing, "sufficiency": odds}, filled
+
+
+class CombinedRadar:
+    """A batch of inputs in; logits, and for each frame its window, statistics and score, out."""
+
+    def __init__(self, radar: RadarFile, reference: Reference, **place: Any) -> None:
+        """Raises `DeviceError`, `ModelError`."""
+        self.info = radar.info
+        self._reference = reference
+        self._first = FirstLook(radar, reference.layers, **place)
+        self._second = SecondLook(radar, reference.hosts, **place)
+        self.provider = self._first.provider
+
+    def __call__(self, inputs: NDArray[np.float32]) -> Outputs:
+        """Run a batch of inputs, (B, 3, H, W). Raises `InferenceError` where the runtime fails.
+
+        Gives `logits`, `label`, `combined_score`, `combined_free`, `combined_looked` (whether the second look was
+        taken), `combined_box` (B, 4: top, left, height, width), `combined_label` (after the fill; -1: not filled) and
+        each statistic as `combined_NAME`; those of a second look that was not taken are NaN.
+        """
+        looked = self._first(inputs, self._reference.evidence)
+        free = free_score(self._reference.tails, looked.statistics)
+        deserving = ~(free <= self._reference.gate)  # a score that is not a number is looked at
+        statistics = dict(looked.statistics)
+        statistics |= {name: np.full(len(free), np.nan) for name in ("necessity", "sufficiency")}
+        filled = np.full(len(free), -1, np.int64)
+        rows = np.flatnonzero(deserving)
+        if len(rows):
+            found, filled[rows] = self._second(inputs, looked, rows)
+            for name, values in found.items():
+                statistics[name][rows] = values
+        boxes: Boxes = boxes_at(looked.places, FILL_SHARE, (inputs.shape[2], inputs.shape[3]))
+        return {
+            "logits": looked.logits,
+            "label": looked.labels,
+            "combined_score": total_score(self._reference.tails, statistics, deserving),
+            "combined_free": free,
+            "combined_looked": deserving,
+            "combined_box": boxes,
+            "combined_label": filled,
+            **{f"combined_{name}": values for name, values in statistics.items()},
+        }
+
+    def warm_up(self, batch: int) -> None:
+        """Run both looks once: the second's first run is the slow one, and a plain input may never come to it."""
+        zeros = np.zeros((batch, 3, *self.info.preprocessing.size), np.float32)
+        looked = self._first(zeros, self._reference.evidence)
+        self._second(zeros, looked, np.arange(batch))
+
+
+def _run(session: Any, names: Sequence[str], feeds: dict[str, Any], provider: str) -> list[NDArray[Any]]:
+    try:
+        found: list[NDArray[Any]] = session.run(list(names), feeds)
+    except Exception as error:  # the runtime raises its own kinds, one for each provider
+        raise InferenceError(f"inference failed on {provider}: {str(error).strip().splitlines()[0]}") from error
+    return found

@@ -1,0 +1,63 @@
+"""Benign tail probabilities: the common scale on which different statistics can be added.
+
+A statistic's value is turned into -ln p, p the share of benign frames that reach it: empirical below the benign 90%
+quantile, an exponential tail above it, so that values beyond all that was seen still differ. Sums of independent
+-ln p are Fisher's combined test (Fisher, Statistical Methods for Research Workers, 1932); ours are not independent, so
+the sum's own threshold is chosen on benign frames too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Tail", "fit_tail", "upper_quantile"]
+
+_SPLIT = 0.9
+_POINTS = 64
+_LEAST_SCALE = 1e-3
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tail:
+    """The benign distribution of one statistic, larger meaning more like an attack."""
+
+    levels: Values
+    """(64,): the benign quantiles at 0 to 0.9, evenly spaced."""
+    scale: float
+    """Mean excess over the 90% quantile: the exponential tail's (> 0)."""
+
+    def surprise(self, values: Values) -> Values:
+        """Return -ln p of each value: 0 where every benign frame reaches it. NaN counts as the largest surprise."""
+        split = float(self.levels[-1])
+        below = 1.0 - _SPLIT * np.interp(values, self.levels, np.linspace(0.0, 1.0, len(self.levels)))
+        excess = np.maximum(np.asarray(values, np.float64) - split, 0.0) / self.scale
+        found = np.where(values > split, excess - np.log(1.0 - _SPLIT), -np.log(below))
+        return np.asarray(np.where(np.isnan(values), 1e3, found), np.float64)
+
+
+def fit_tail(values: Values) -> Tail:
+    """Fit the tail to benign values, (frames,), finite; at least two of them."""
+    levels = np.quantile(values, np.linspace(0.0, _SPLIT, _POINTS))
+    beyond = values[values > levels[-1]] - levels[-1]
+    spread = float(levels[-1] - np.median(values))
+    scale = float(beyond.mean()) if len(beyond) else spread
+    return Tail(levels, max(scale, 1e-3 * spread, _LEAST_SCALE))
+
+
+def upper_quantile(scores: Values, share: float, start: float = 0.95) -> float:
+    """Return the value that a `share` of all benign frames exceeds, beyond what few frames show.
+
+    Empirical while at least five of `scores` (frames,) lie above it, else an exponential tail over the `start`
+    quantile.
+    """
+    if share * len(scores) >= 5:
+        return float(np.quantile(scores, 1.0 - share))
+    low = float(np.quantile(scores, start))
+    beyond = scores[scores > low] - low
+    scale = float(beyond.mean()) if len(beyond) else _LEAST_SCALE
+    return low + max(scale, _LEAST_SCALE) * float(np.log((1.0 - start) / share))

@@ -1,0 +1,48 @@
+"""The window of a picture on which the predicted label rests: the average saliency is largest there."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FILL_SHARE", "PASTE_SHARE", "Boxes", "box_averages", "boxes_at", "evidence_windows"]
+
+FILL_SHARE = 0.4
+"""Side of the window that is looked at and filled, as a share of the picture's."""
+PASTE_SHARE = 0.6
+"""Side of what is pasted onto other pictures, around the same place: a patch that reaches out of the window still
+comes along, and a benign object does not suffice from either."""
+
+Boxes = NDArray[np.int64]
+"""(B, 4): top, left, height, width, in pixels of the model's input."""
+
+
+def box_averages(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.float64]:
+    """Return the averages over all windows of (B, h, w) maps: (B, h - height + 1, w - width + 1)."""
+    whole = np.pad(maps.astype(np.float64), ((0, 0), (1, 0), (1, 0))).cumsum(1).cumsum(2)
+    sums = whole[:, height:, width:] - whole[:, :-height, width:] - whole[:, height:, :-width]
+    return np.asarray((sums + whole[:, :-height, :-width]) / (height * width), np.float64)
+
+
+def evidence_windows(saliency: NDArray[np.float32], share: float = FILL_SHARE) -> tuple[NDArray[np.int64], int, int]:
+    """Find the window of largest average saliency in (B, h, w) maps.
+
+    Returns its corner (B, 2), row and column in cells, and the window's height and width in cells.
+    """
+    _, h, w = saliency.shape
+    height, width = max(1, round(share * h)), max(1, round(share * w))
+    averages = box_averages(saliency, height, width)
+    rows, columns = np.unravel_index(averages.reshape(len(averages), -1).argmax(axis=1), averages.shape[1:])
+    return np.stack([rows, columns], axis=1).astype(np.int64), height, width
+
+
+def boxes_at(places: NDArray[np.float64], share: float, size: tuple[int, int]) -> Boxes:
+    """Return the boxes of a `share` of the picture's sides around `places`.
+
+    `places` (B, 2): centre row and column as shares of the picture's sides, in [0, 1]; a box that would reach out of
+    the picture, (height, width) pixels, is moved into it.
+    """
+    sides = np.maximum(1, np.round(share * np.array(size))).astype(np.int64)
+    corners = np.round(places * np.array(size) - sides / 2).astype(np.int64)
+    corners = np.clip(corners, 0, np.array(size) - sides)
+    return np.concatenate([corners, np.broadcast_to(sides, corners.shape)], axis=1)
