@@ -101,8 +101,12 @@ def read_reference(path: Path, model_hash: str | None = None) -> Reference:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise CalibrationError(f"{path}: larger than any reference is ({_MOST_BYTES >> 20} MB at most)")
-        with np.load(path, allow_pickle=False) as stored:
-            reference = _build(stored)
+        with path.open("rb") as file:
+            if sum(part.file_size for part in zipfile.ZipFile(file).infolist()) > _MOST_BYTES:
+                raise ValueError("it unpacks to more than any reference does")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as stored:
+                reference = _build(stored)
     except FileNotFoundError:
         raise CalibrationError(f"{path}: no such reference; learn one with `taintwatch calibrate`") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:

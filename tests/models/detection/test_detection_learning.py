@@ -1,0 +1,157 @@
+"""Learning what is benign and judging by it, on a classifier whose one weakness is known: magenta."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from taintwatch_models.detection.anomaly import ANOMALY_MAP
+from taintwatch_models.detection.cells import log_averages, read_cells
+from taintwatch_models.detection.general import general_pictures
+from taintwatch_models.detection.learning import Learnt, learn
+from taintwatch_models.detection.looks import CombinedRadar, first_graph
+from taintwatch_models.detection.reference import read_reference, write_reference
+from taintwatch_models.errors import CalibrationError, UsageError
+from taintwatch_models.loading import ModelSettings, load_radar_file
+from taintwatch_models.onnx_session import open_session
+from taintwatch_models.radar_file import RadarFile
+from tests.tiny_model import write_model
+
+
+@pytest.fixture(scope="module")
+def radar(tmp_path_factory: pytest.TempPathFactory) -> RadarFile:
+    path = write_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+    return load_radar_file(ModelSettings(path=str(path)))
+
+
+@pytest.fixture(scope="module")
+def pictures(radar: RadarFile) -> np.ndarray:
+    return general_pictures(radar.info.preprocessing)
+
+
+@pytest.fixture(scope="module")
+def learnt(radar: RadarFile, pictures: np.ndarray) -> Learnt:
+    return learn(radar, pictures[::2], pictures[1::2], threads=1)
+
+
+@pytest.fixture(scope="module")
+def run(radar: RadarFile, learnt: Learnt) -> CombinedRadar:
+    return CombinedRadar(radar, learnt.reference, device="cpu", threads=1)
+
+
+def with_magenta(pictures: np.ndarray, side: int = 14) -> np.ndarray:
+    changed = pictures // 4
+    changed[:, 12 : 12 + side, 3 : 3 + side] = (255, 0, 255)
+    return changed
+
+
+def test_the_graphs_anomaly_map_is_what_numpy_works_out(radar: RadarFile, learnt: Learnt, pictures: np.ndarray) -> None:
+    layers = learnt.reference.layers
+    session, _ = open_session(first_graph(radar, layers).SerializeToString(), device="cpu")
+    inputs = radar.info.preprocessing.normalise(pictures[:8])
+    given = session.run([ANOMALY_MAP], {radar.info.input: inputs})[0]
+    cells = next(read_cells(radar, layers, pictures[:8]))[1]
+    maps = [(log_averages(own, layer) - layer.centre) / layer.spread for own, layer in zip(cells, layers, strict=True)]
+    assert given == pytest.approx(np.mean(maps, axis=0), abs=2e-3)
+
+
+def test_both_target_rates_have_a_threshold_within_its_interval(learnt: Learnt) -> None:
+    high, low = learnt.points
+    assert (high.target_fpr, low.target_fpr) == (0.02, 0.001)
+    assert high.threshold < low.threshold
+    for point in learnt.points:
+        assert point.low <= point.threshold <= point.high
+        assert point.frames == learnt.site_frames
+
+
+def test_benign_frames_seldom_exceed_the_threshold_that_they_were_judged_by(learnt: Learnt) -> None:
+    high, low = learnt.points
+    assert high.alarms + high.novel_alarms <= 0.05 * (high.frames + high.novel_frames)
+    assert low.alarms + low.novel_alarms <= 0.02 * (low.frames + low.novel_frames)
+
+
+def test_the_score_of_an_attack_is_above_that_of_its_background(
+    radar: RadarFile, run: CombinedRadar, learnt: Learnt, pictures: np.ndarray
+) -> None:
+    attacked = run(radar.info.preprocessing.normalise(with_magenta(pictures[:40])))
+    benign = run(radar.info.preprocessing.normalise(pictures[:40]))
+    assert (attacked["label"] == 1).all()
+    assert attacked["combined_looked"].mean() > 0.9
+    assert np.median(attacked["combined_score"]) > np.quantile(benign["combined_score"], 0.95)
+
+
+def test_the_window_lies_on_the_attack_and_filling_it_brings_the_label_back(
+    radar: RadarFile, run: CombinedRadar, pictures: np.ndarray
+) -> None:
+    outputs = run(radar.info.preprocessing.normalise(with_magenta(pictures[:40])))
+    rows, columns = outputs["combined_box"][:, 0], outputs["combined_box"][:, 1]
+    assert np.median(np.abs(rows - 12)) <= 4
+    assert np.median(np.abs(columns - 3)) <= 4
+    looked = outputs["combined_looked"]
+    assert (outputs["combined_label"][looked] == 0).mean() > 0.9
+    assert (outputs["combined_label"][~looked] == -1).all()
+
+
+def test_what_the_second_look_did_not_see_is_not_a_number(run: CombinedRadar, radar: RadarFile) -> None:
+    outputs = run(radar.info.preprocessing.normalise(np.full((4, 32, 32, 3), 128, np.uint8)))
+    assert (np.isnan(outputs["combined_necessity"]) == ~outputs["combined_looked"]).all()
+    assert np.isfinite(outputs["combined_score"]).all()
+
+
+def test_footage_is_measured_on_its_last_part(radar: RadarFile, pictures: np.ndarray) -> None:
+    found = learn(radar, pictures[:150], pictures[150:], footage=True, threads=1)
+    assert [point.frames for point in found.points] == [30, 30]
+    assert found.site_frames == 150
+
+
+def test_a_reference_comes_back_as_it_was_written(
+    tmp_path: Path, radar: RadarFile, learnt: Learnt, run: CombinedRadar, pictures: np.ndarray
+) -> None:
+    path = tmp_path / "tiny.reference.npz"
+    write_reference(learnt.reference, path)
+    again = CombinedRadar(radar, read_reference(path, radar.info.source_sha256), device="cpu", threads=1)
+    inputs = radar.info.preprocessing.normalise(with_magenta(pictures[:20]))
+    assert again(inputs)["combined_score"] == pytest.approx(run(inputs)["combined_score"], abs=1e-6)
+
+
+def test_a_reference_of_another_model_is_refused(tmp_path: Path, learnt: Learnt) -> None:
+    path = tmp_path / "other.reference.npz"
+    write_reference(replace(learnt.reference, model_hash="f" * 64), path)
+    with pytest.raises(CalibrationError, match="belongs to another model"):
+        read_reference(path, learnt.reference.model_hash)
+
+
+@pytest.mark.parametrize("damage", ["cut", "nan", "pickle", "text"])
+def test_a_damaged_reference_is_one_sentence(tmp_path: Path, learnt: Learnt, damage: str) -> None:
+    path = tmp_path / "bad.reference.npz"
+    write_reference(learnt.reference, path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:2000])
+    elif damage == "nan":
+        write_reference(replace(learnt.reference, gate=float("nan")), path)
+    elif damage == "pickle":
+        np.savez(path, head=np.array([{"a": 1}], dtype=object))
+    else:
+        path.write_text("no archive")
+    with pytest.raises(CalibrationError, match="not a readable reference"):
+        read_reference(path)
+
+
+def test_too_few_frames_are_refused_with_what_to_do(radar: RadarFile, pictures: np.ndarray) -> None:
+    with pytest.raises(CalibrationError, match="give at least 100"):
+        learn(radar, pictures[:50], pictures[50:], threads=1)
+
+
+def test_a_folder_of_few_general_photographs_is_refused(tmp_path: Path, radar: RadarFile) -> None:
+    with pytest.raises(UsageError, match="leave --general out"):
+        general_pictures(radar.info.preprocessing, tmp_path)
+
+
+def test_progress_reaches_its_end(radar: RadarFile, pictures: np.ndarray) -> None:
+    seen: list[tuple[int, int]] = []
+    learn(radar, pictures[:120], pictures[120:], threads=1, progress=lambda done, total: seen.append((done, total)))
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert seen[-1][0] == seen[-1][1]

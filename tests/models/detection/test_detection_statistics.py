@@ -1,0 +1,125 @@
+"""The statistics of the default detector, each against an independent way of working it out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from taintwatch_models.detection.evidence import concentration
+from taintwatch_models.detection.intervention import label_margin, log_odds, margin_swing, transplant
+from taintwatch_models.detection.novelty import degrade, paste_posters
+from taintwatch_models.detection.tail import fit_tail, upper_quantile
+from taintwatch_models.detection.windows import box_averages, boxes_at, evidence_windows
+
+RNG = np.random.default_rng(0)
+
+
+def test_a_tails_surprise_is_the_log_of_the_benign_share_that_reaches_the_value() -> None:
+    values = RNG.exponential(size=20_000)
+    tail = fit_tail(values)
+    at = np.array([0.5, 1.0, 2.0, 3.0, 6.0])
+    assert tail.surprise(at) == pytest.approx(-stats.expon.logsf(at), abs=0.15)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=60), st.lists(st.floats(-1e7, 1e7), min_size=2, max_size=9))
+def test_a_larger_value_is_never_less_surprising(benign: list[float], values: list[float]) -> None:
+    surprises = fit_tail(np.array(benign)).surprise(np.sort(np.array(values)))
+    assert np.isfinite(surprises).all()
+    assert (np.diff(surprises) >= 0).all()
+
+
+def test_a_value_that_is_not_a_number_is_the_largest_surprise() -> None:
+    tail = fit_tail(RNG.normal(size=200))
+    assert tail.surprise(np.array([np.nan]))[0] > tail.surprise(np.array([50.0]))[0]
+
+
+def test_thresholds_beyond_the_frames_that_are_there_come_from_an_exponential_tail() -> None:
+    values = RNG.exponential(size=4_000)
+    assert upper_quantile(values, 0.02) == pytest.approx(-np.log(0.02), abs=0.3)
+    assert upper_quantile(values, 0.0001) == pytest.approx(-np.log(0.0001), abs=1.5)
+
+
+def test_box_averages_are_those_of_every_window() -> None:
+    maps = RNG.normal(size=(2, 5, 6)).astype(np.float32)
+    averages = box_averages(maps, 2, 3)
+    assert averages.shape == (2, 4, 4)
+    assert averages[1, 2, 1] == pytest.approx(maps[1, 2:4, 1:4].mean(), abs=1e-6)
+
+
+def test_the_evidence_window_lies_where_the_saliency_is() -> None:
+    saliency = np.zeros((1, 10, 10), np.float32)
+    saliency[0, 6:10, 1:5] = 1
+    corners, height, width = evidence_windows(saliency)
+    assert (corners.tolist(), height, width) == ([[6, 1]], 4, 4)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0.05, 1), st.integers(8, 300), st.integers(8, 300))
+def test_boxes_lie_wholly_in_the_picture(row: float, column: float, share: float, height: int, width: int) -> None:
+    top, left, tall, wide = boxes_at(np.array([[row, column]]), share, (height, width))[0]
+    assert 0 <= top <= top + tall <= height
+    assert 0 <= left <= left + wide <= width
+
+
+def test_log_odds_and_margin_are_those_of_the_softmax() -> None:
+    logits, labels = RNG.normal(size=(6, 5)).astype(np.float32), np.arange(6) % 5
+    shares = np.exp(logits.astype(np.float64))
+    shares /= shares.sum(axis=1, keepdims=True)
+    own = shares[np.arange(6), labels]
+    assert log_odds(logits, labels) == pytest.approx(np.log(own / (1 - own)), abs=1e-6)
+    margin = label_margin(logits, labels)
+    assert ((margin < 0) == (logits.argmax(axis=1) == labels)).all()
+
+
+def brightest(inputs: np.ndarray) -> np.ndarray:
+    """A model whose second label is how bright the brightest pixel is, and whose first is 0.5."""
+    return np.stack([np.full(len(inputs), 0.5), inputs.max(axis=(1, 2, 3))], axis=1).astype(np.float32)
+
+
+def test_filling_what_is_necessary_swings_the_margin_and_filling_the_rest_does_not() -> None:
+    inputs = np.zeros((2, 3, 10, 10), np.float32)
+    inputs[:, :, 2:4, 2:4] = 1
+    boxes = np.array([[1, 1, 4, 4], [6, 6, 4, 4]])
+    labels = np.array([1, 1])
+    swing, after = margin_swing(brightest, inputs, boxes, labels, brightest(inputs), np.zeros(3, np.float32))
+    assert swing.tolist() == [1.0, 0.0]
+    assert after.tolist() == [0, 1]
+    assert inputs.max() == 1  # the inputs themselves stay
+
+
+def test_what_suffices_takes_its_label_along_to_other_pictures() -> None:
+    inputs = np.zeros((2, 3, 10, 10), np.float32)
+    inputs[:, :, 2:4, 2:4] = 3
+    hosts = np.full((4, 3, 10, 10), 0.1, np.float32)
+    boxes = np.array([[1, 1, 4, 4], [6, 6, 4, 4]])
+    odds = transplant(brightest, inputs, boxes, np.array([1, 1]), hosts, brightest(hosts).argmax(axis=1))
+    assert odds[0] == pytest.approx(2.5, abs=1e-5)
+    assert odds[1] == pytest.approx(-0.4, abs=1e-5)
+
+
+def test_hosts_of_the_same_label_are_left_out() -> None:
+    hosts = np.stack([np.full((3, 4, 4), level, np.float32) for level in (0.0, 9.0)])
+    odds = transplant(brightest, hosts[:1], np.array([[0, 0, 1, 1]]), np.array([1]), hosts, np.array([0, 1]))
+    assert odds[0] == pytest.approx(-0.5, abs=1e-6)  # not averaged with the bright host, whose label it is anyway
+
+
+def test_concentration_is_the_log_of_maximum_over_mean() -> None:
+    saliency = np.stack([np.ones((4, 4)), np.eye(4), np.zeros((4, 4))]).astype(np.float32)
+    assert concentration(saliency) == pytest.approx([0.0, np.log(4), 0.0])
+
+
+def test_posters_cover_a_part_of_each_picture_and_leave_the_rest() -> None:
+    pictures, posters = np.zeros((20, 50, 60, 3), np.uint8), np.full((3, 40, 40, 3), 200, np.uint8)
+    changed = (paste_posters(pictures, posters, np.random.default_rng(1)) > 0).any(axis=3).mean(axis=(1, 2))
+    assert changed.min() > 0.02
+    assert changed.max() < 0.45
+
+
+def test_degradations_keep_shape_and_change_every_picture() -> None:
+    pictures = RNG.integers(0, 256, (40, 32, 40, 3)).astype(np.uint8)
+    made = degrade(pictures, np.random.default_rng(1))
+    assert made.shape == pictures.shape
+    assert made.dtype == np.uint8
+    assert all((new != old).any() for new, old in zip(made, pictures, strict=True))
