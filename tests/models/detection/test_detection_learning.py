@@ -15,7 +15,8 @@ from taintwatch_models.detection.learning import Learnt, learn
 from taintwatch_models.detection.looks import CombinedRadar, first_graph
 from taintwatch_models.detection.reference import read_reference, write_reference
 from taintwatch_models.errors import CalibrationError, UsageError
-from taintwatch_models.loading import ModelSettings, load_radar_file
+from taintwatch_models.loading import load_radar_file
+from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_session import open_session
 from taintwatch_models.radar_file import RadarFile
 from tests.tiny_model import write_model
