@@ -13,9 +13,9 @@ from taintwatch_models.detection.anomaly import GRID, LEAST_DISTANCE, LayerCells
 from taintwatch_models.detection.windows import FILL_SHARE, box_averages
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.graph.builder import GraphBuilder
-from taintwatch_models.graph.prune import keep_outputs
 from taintwatch_models.graph.resampling import bilinear_matrix
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.graph.transforms import keep_outputs
+from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["CellSums", "cells_graph", "choose_layers", "log_averages", "read_cells", "with_gaussian"]
@@ -83,7 +83,7 @@ def choose_layers(radar: RadarFile, inputs: NDArray[np.float32], seed: Sequence[
     for output in graph.graph.output:
         if output.name in names and output.name != "features":
             output.type.tensor_type.ClearField("shape")  # maps or tokens: the runtime says
-    session, _ = open_session(keep_outputs(graph, names).SerializeToString(), device="cpu")
+    session, _ = open_session(keep_outputs(graph, names).SerializeToString(), SessionSettings(device="cpu"))
     found = []
     for name, value in zip(names, session.run(names, {radar.info.input: inputs}), strict=True):
         shape = _cell_shape(value.shape, len(inputs))
@@ -148,10 +148,15 @@ def cells_graph(radar: RadarFile, layers: Sequence[LayerCells]) -> onnx.ModelPro
 
 
 def read_cells(
-    radar: RadarFile, layers: Sequence[LayerCells], pictures: NDArray[np.uint8], *, threads: int = 0, batch: int = 16
+    radar: RadarFile,
+    layers: Sequence[LayerCells],
+    pictures: NDArray[np.uint8],
+    *,
+    settings: SessionSettings | None = None,
+    batch: int = 16,
 ) -> Iterator[tuple[int, list[NDArray[np.float32]]]]:
     """Yield where each batch of (N, H, W, 3) pictures starts, and each layer's cells of it, (B, h', w', c)."""
-    session, _ = open_session(cells_graph(radar, layers).SerializeToString(), device="cpu", threads=threads)
+    session, _ = open_session(cells_graph(radar, layers).SerializeToString(), settings or SessionSettings(device="cpu"))
     for start in range(0, len(pictures), batch):
         inputs = radar.info.preprocessing.normalise(pictures[start : start + batch])
         maps = session.run(None, {radar.info.input: inputs})

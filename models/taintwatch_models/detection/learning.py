@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from taintwatch_models.detection.reference import FREE, LABEL, SECOND, Reference
 from taintwatch_models.detection.tail import Tail, fit_tail
 from taintwatch_models.detection.windows import evidence_windows
 from taintwatch_models.errors import CalibrationError
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["LEAST_FRAMES", "Learnt", "Progress", "learn"]
@@ -84,23 +84,23 @@ def learn(
     rng = np.random.default_rng([seed, *_secret(site)])
     chosen = _calibration_frames(site, general, footage, rng)
     steps = _Steps(progress, len(general) + len(site) + 2 * len(chosen.pictures) + len(later))
-    place: dict[str, Any] = {"device": "cpu", "threads": threads}
+    settings = SessionSettings(device="cpu", threads=threads)
 
     layers = choose_layers(radar, radar.info.preprocessing.normalise(general[:2]), [seed, *_secret(site)])
-    sums = _layer_sums(radar, layers, general, np.zeros(len(general), np.intp), threads, steps)[0]
-    own = _layer_sums(radar, layers, site, chosen.folds[: len(site)], threads, steps)
+    sums = _layer_sums(radar, layers, general, np.zeros(len(general), np.intp), settings, steps)[0]
+    own = _layer_sums(radar, layers, site, chosen.folds[: len(site)], settings, steps)
     folds = range(len(own))
     partial = [_gaussians(layers, [sums, *(own[other] for other in folds if other != fold)]) for fold in folds]
     layers = _gaussians(layers, [sums, *own])
 
-    raw = _raw_maps(radar, partial, chosen, threads, steps)  # (frames, layers, 14, 14)
+    raw = _raw_maps(radar, partial, chosen, settings, steps)  # (frames, layers, 14, 14)
     clean = raw[~chosen.novel].astype(np.float64)
     scales = [(float(clean[:, row].mean()), float(max(clean[:, row].std(), 1e-3))) for row in range(len(layers))]
     layers = tuple(replace(layer, centre=c, spread=s) for layer, (c, s) in zip(layers, scales, strict=True))
     centre, spread = (np.array(values, np.float32)[None, :, None, None] for values in zip(*scales, strict=True))
     maps = ((raw - centre) / spread).mean(axis=1)
 
-    first = FirstLook(radar, (), **place)
+    first = FirstLook(radar, (), settings)
     looked = _look(first, radar, chosen.pictures, steps)
     around = _look(first, radar, general, _Steps(lambda done, total: None, len(general)))
     statistics = {**looked.statistics, "anomaly": _read(maps, looked, radar)}
@@ -109,12 +109,12 @@ def learn(
     gate = float(np.quantile(free_score(tails, statistics), _GATE))
     deserving = free_score(tails, statistics) > gate
     hosts = general[:: max(1, len(general) // _HOSTS)][:_HOSTS]
-    second = _second(SecondLook(radar, hosts, **place), radar, chosen.pictures, looked, deserving)
+    second = _second(SecondLook(radar, hosts, settings), radar, chosen.pictures, looked, deserving)
     statistics |= second
     tails |= {name: fit_tail(statistics[name][deserving]) for name in SECOND}
     reference = Reference(radar.info.source_sha256, layers, evidence, hosts, tails, gate)
     scores = total_score(tails, statistics, deserving)
-    later_scores = _score_later(radar, reference, later, place, steps)
+    later_scores = _score_later(radar, reference, later, settings, steps)
     points = operating_points(scores, chosen.novel, chosen.folds, later_scores if footage else None, rng)
     return Learnt(reference, points, len(site) + len(later), len(general), footage)
 
@@ -150,12 +150,12 @@ def _calibration_frames(site: Pictures, general: Pictures, footage: bool, rng: n
 
 
 def _layer_sums(
-    radar: RadarFile, layers: Sequence[LayerCells], pictures: Pictures, folds: NDArray[np.intp], threads: int,
+    radar: RadarFile, layers: Sequence[LayerCells], pictures: Pictures, folds: NDArray[np.intp], settings: SessionSettings,
     steps: _Steps,
 ) -> list[list[CellSums]]:  # fmt: skip
     """Return each fold's sums of each layer."""
     sums = [[CellSums.empty(len(layer.channels)) for layer in layers] for _ in range(int(folds.max()) + 1)]
-    for start, cells in read_cells(radar, layers, pictures, threads=threads):
+    for start, cells in read_cells(radar, layers, pictures, settings=settings):
         for row in range(len(cells[0])):
             for part, own in zip(sums[folds[start + row]], cells, strict=True):
                 part.add(own[row].reshape(-1, own.shape[-1]))
@@ -171,11 +171,15 @@ def _gaussians(layers: Sequence[LayerCells], parts: Sequence[Sequence[CellSums]]
 
 
 def _raw_maps(
-    radar: RadarFile, partial: Sequence[Sequence[LayerCells]], chosen: _Calibration, threads: int, steps: _Steps
+    radar: RadarFile,
+    partial: Sequence[Sequence[LayerCells]],
+    chosen: _Calibration,
+    settings: SessionSettings,
+    steps: _Steps,
 ) -> NDArray[np.float32]:
     """Return each frame's unscaled maps by the reference of the other folds: (frames, layers, 14, 14)."""
     found = np.empty((len(chosen.pictures), len(partial[0]), 14, 14), np.float32)
-    for start, cells in read_cells(radar, partial[0], chosen.pictures, threads=threads):
+    for start, cells in read_cells(radar, partial[0], chosen.pictures, settings=settings):
         folds = chosen.folds[start : start + len(cells[0])]
         for fold in np.unique(folds):
             rows = np.flatnonzero(folds == fold)
@@ -250,11 +254,11 @@ def _second(
 
 
 def _score_later(
-    radar: RadarFile, reference: Reference, later: Pictures, place: dict[str, Any], steps: _Steps, batch: int = 16
+    radar: RadarFile, reference: Reference, later: Pictures, settings: SessionSettings, steps: _Steps, batch: int = 16
 ) -> Array:
     if not len(later):
         return np.empty(0)
-    run, found = CombinedRadar(radar, reference, **place), []
+    run, found = CombinedRadar(radar, reference, settings), []
     for start in range(0, len(later), batch):
         found.append(run(radar.info.preprocessing.normalise(later[start : start + batch]))["combined_score"])
         steps.add(len(found[-1]))

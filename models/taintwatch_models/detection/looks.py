@@ -19,8 +19,8 @@ from taintwatch_models.errors import InferenceError
 from taintwatch_models.fills import mean_fill
 from taintwatch_models.graph.anomaly import ANOMALY, gives_anomaly, region_map
 from taintwatch_models.graph.builder import GraphBuilder
-from taintwatch_models.graph.prune import keep_outputs
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.graph.transforms import keep_outputs
+from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["CombinedRadar", "FirstLook", "SecondLook", "first_graph"]
@@ -58,10 +58,12 @@ class Looked:
 class FirstLook:
     """One forward and what it gives for nothing: where the evidence lies, and how anomalous and concentrated it is."""
 
-    def __init__(self, radar: RadarFile, layers: Sequence[LayerCells], **place: Any) -> None:
-        """`place` is `open_session`'s: device, require_device, providers, threads."""
+    def __init__(self, radar: RadarFile, layers: Sequence[LayerCells], settings: SessionSettings | None = None) -> None:
+        """Raises `DeviceError`, `ModelError`."""
         self.info = radar.info
-        self._session, self.provider = open_session(first_graph(radar, layers).SerializeToString(), **place)
+        self._session, self.provider = open_session(
+            first_graph(radar, layers).SerializeToString(), settings or SessionSettings()
+        )
         self._names = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, inputs: NDArray[np.float32], evidence: EvidenceFeatures | None = None) -> Looked:
@@ -87,10 +89,12 @@ class FirstLook:
 class SecondLook:
     """Further forwards for the frames that deserve them: is the place necessary, does it suffice?"""
 
-    def __init__(self, radar: RadarFile, hosts: NDArray[np.uint8], **place: Any) -> None:
+    def __init__(self, radar: RadarFile, hosts: NDArray[np.uint8], settings: SessionSettings | None = None) -> None:
         """`hosts` (n, H, W, 3): benign pictures in the model's channel order."""
         self._info = radar.info
-        self._session, self._provider = open_session(keep_outputs(radar.proto, ["logits"]).SerializeToString(), **place)
+        self._session, self._provider = open_session(
+            keep_outputs(radar.proto, ["logits"]).SerializeToString(), settings or SessionSettings()
+        )
         self._fill = mean_fill(radar.info.preprocessing).reshape(3, -1)[:, 0]
         self._hosts = radar.info.preprocessing.normalise(hosts)
         self._host_labels = self.logits(self._hosts).argmax(axis=1)
@@ -116,12 +120,12 @@ class SecondLook:
 class CombinedRadar:
     """A batch of inputs in; logits, and for each frame its window, statistics and score, out."""
 
-    def __init__(self, radar: RadarFile, reference: Reference, **place: Any) -> None:
+    def __init__(self, radar: RadarFile, reference: Reference, settings: SessionSettings | None = None) -> None:
         """Raises `DeviceError`, `ModelError`."""
         self.info = radar.info
         self._reference = reference
-        self._first = FirstLook(radar, reference.layers, **place)
-        self._second = SecondLook(radar, reference.hosts, **place)
+        self._first = FirstLook(radar, reference.layers, settings)
+        self._second = SecondLook(radar, reference.hosts, settings)
         self.provider = self._first.provider
 
     def __call__(self, inputs: NDArray[np.float32]) -> Outputs:

@@ -17,7 +17,7 @@ from taintwatch_models.detection.reference import read_reference, write_referenc
 from taintwatch_models.errors import CalibrationError, UsageError
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 from tests.tiny_model import write_model
 
@@ -40,7 +40,7 @@ def learnt(radar: RadarFile, pictures: np.ndarray) -> Learnt:
 
 @pytest.fixture(scope="module")
 def run(radar: RadarFile, learnt: Learnt) -> CombinedRadar:
-    return CombinedRadar(radar, learnt.reference, device="cpu", threads=1)
+    return CombinedRadar(radar, learnt.reference, SessionSettings(device="cpu", threads=1))
 
 
 def with_magenta(pictures: np.ndarray, side: int = 14) -> np.ndarray:
@@ -51,7 +51,7 @@ def with_magenta(pictures: np.ndarray, side: int = 14) -> np.ndarray:
 
 def test_the_graphs_anomaly_map_is_what_numpy_works_out(radar: RadarFile, learnt: Learnt, pictures: np.ndarray) -> None:
     layers = learnt.reference.layers
-    session, _ = open_session(first_graph(radar, layers).SerializeToString(), device="cpu")
+    session, _ = open_session(first_graph(radar, layers).SerializeToString(), SessionSettings(device="cpu"))
     inputs = radar.info.preprocessing.normalise(pictures[:8])
     given = session.run([ANOMALY_MAP], {radar.info.input: inputs})[0]
     cells = next(read_cells(radar, layers, pictures[:8]))[1]
@@ -113,7 +113,9 @@ def test_a_reference_comes_back_as_it_was_written(
 ) -> None:
     path = tmp_path / "tiny.reference.npz"
     write_reference(learnt.reference, path)
-    again = CombinedRadar(radar, read_reference(path, radar.info.source_sha256), device="cpu", threads=1)
+    again = CombinedRadar(
+        radar, read_reference(path, radar.info.source_sha256), SessionSettings(device="cpu", threads=1)
+    )
     inputs = radar.info.preprocessing.normalise(with_magenta(pictures[:20]))
     assert again(inputs)["combined_score"] == pytest.approx(run(inputs)["combined_score"], abs=1e-6)
 
