@@ -150,9 +150,13 @@ def _calibration_frames(site: Pictures, general: Pictures, footage: bool, rng: n
 
 
 def _layer_sums(
-    radar: RadarFile, layers: Sequence[LayerCells], pictures: Pictures, folds: NDArray[np.intp], settings: SessionSettings,
+    radar: RadarFile,
+    layers: Sequence[LayerCells],
+    pictures: Pictures,
+    folds: NDArray[np.intp],
+    settings: SessionSettings,
     steps: _Steps,
-) -> list[list[CellSums]]:  # fmt: skip
+) -> list[list[CellSums]]:
     """Return each fold's sums of each layer."""
     sums = [[CellSums.empty(len(layer.channels)) for layer in layers] for _ in range(int(folds.max()) + 1)]
     for start, cells in read_cells(radar, layers, pictures, settings=settings):
