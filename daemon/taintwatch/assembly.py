@@ -28,12 +28,10 @@ from taintwatch.recovery import RecoveringClassifier
 from taintwatch.runtime import ConfigurationChange, DetectionStack, Runtime
 from taintwatch.sources.factory import open_source
 from taintwatch.sources.source import PacedSource
-from taintwatch.subjects.expander import Expander, WholeFrame
-from taintwatch.subjects.faces import FaceExpander
+from taintwatch.subjects.wiring import make_expander, make_face_finder
 from taintwatch.vote.policies import policy_from_settings
 from taintwatch.vote.voter import Hold, Voter
 from taintwatch_models.errors import ConfigError, UsageError
-from taintwatch_models.faces.finder import FaceFinder, make_finder
 from taintwatch_models.faces.loading import load_face_model
 from taintwatch_models.loading import LoadedModel, load_model
 from taintwatch_models.model_files import ModelSettings
@@ -86,8 +84,9 @@ def prepare_change(old: Config, new: Config, identity: Identity | None, deadline
     """
     if not new.camera:
         raise UsageError("the new configuration has no camera to watch")
-    removed = tuple(camera.name for camera in old.camera if camera not in new.camera)
-    added = tuple(make_camera(camera, deadlines) for camera in new.camera if camera not in old.camera)
+    before, after = [_source_settings(camera) for camera in old.camera], [_source_settings(c) for c in new.camera]
+    removed = tuple(camera.name for camera in before if camera not in after)
+    added = tuple(make_camera(camera, deadlines) for camera in after if camera not in before)
     identity = None if identity is None else replace(identity, config_hash=config_hash(new))
     detection = None
     if _detection_settings(old) != _detection_settings(new):
@@ -98,19 +97,26 @@ def prepare_change(old: Config, new: Config, identity: Identity | None, deadline
 
 def _detection_settings(config: Config) -> tuple[object, ...]:
     """Return the settings that the detection stack is made of."""
-    speed = config.limits.max_batch, config.gate, config.gpu, config.faces
-    return config.model, config.detect, config.vote, config.publish.update_s, *speed
+    speed = config.limits.max_batch, config.gate, config.gpu
+    parts = [(camera.name, camera.region, camera.mask) for camera in config.camera if camera.region or camera.mask]
+    subjects = config.faces, config.objects, parts
+    return config.model, config.detect, config.vote, config.publish.update_s, *speed, *subjects
+
+
+def _source_settings(camera: CameraSection) -> CameraSection:
+    """Return a camera without what is judged in its picture: that may change while it runs."""
+    return camera.model_copy(update={"region": (), "mask": ()})
 
 
 def make_detection(config: Config, deadlines: Deadlines) -> tuple[LoadedModel, DetectionStack]:
     """Load the model and make what judges with it, the cheapest checks first."""
-    find = _face_finder(config)
+    find = make_face_finder(config)
     voter = make_voter(config.vote, config.detect.detectors)
     tracker = AlertTracker(update_every_s=config.publish.update_s)
     settings = model_settings(config)
     load = load_model if find is None else partial(load_face_model, names=config.faces.names)
     model = load(settings)
-    expander: Expander = WholeFrame() if find is None else FaceExpander(find, size=model.classifier.card.input_size[0])
+    expander = make_expander(config, find, model.classifier.card.input_size[0])
     deadline = deadlines.add("model")
     session = replace(settings.session, device="cpu", providers=(), require_device=False)
     on_cpu = replace(settings, session=session)
@@ -128,19 +134,6 @@ def make_detection(config: Config, deadlines: Deadlines) -> tuple[LoadedModel, D
     return model, DetectionStack(
         classifier, model.detectors, voter, tracker, classifier.degraded, release, model, expander
     )
-
-
-def _face_finder(config: Config) -> FaceFinder | None:
-    """Return what finds faces; None where faces are not what is judged. Raises `ConfigError`, `ModelError`."""
-    if "face" not in config.detect.detectors:
-        return None
-    if config.gate.enabled:
-        raise ConfigError("the detector 'face' needs every face checked; switch [gate] off")
-    if config.model.path is None:
-        raise ConfigError("a face camera needs model.path: the faces.onnx that `taintwatch face train` wrote")
-    if config.detect.fill is not None:
-        raise ConfigError("a face camera fills with the mean face of its people; leave detect.fill out")
-    return make_finder(config.faces.finder, smallest=config.faces.smallest)
 
 
 def identity_of(config: Config, model: LoadedModel, instance: str) -> Identity:

@@ -20,6 +20,11 @@ class Moment:
     captured_ns: int
     media_s: float | None
 
+    @property
+    def in_order_ns(self) -> int:
+        """Nanoseconds by which the frames of one source are ordered: its position in the film, else its capture."""
+        return self.captured_ns if self.media_s is None else round(self.media_s * 1e9)
+
 
 def moment_of(frame: Frame) -> Moment:
     """Return when `frame` was taken."""

@@ -13,7 +13,6 @@ from taintwatch.config.sections import (
     CameraSection,
     Config,
     DetectSection,
-    FacesSection,
     FootageSection,
     GateSection,
     GpuSection,
@@ -21,6 +20,7 @@ from taintwatch.config.sections import (
     ModelSection,
     VoteSection,
 )
+from taintwatch.config.subjects import FacesSection, ObjectsSection
 
 __all__ = ["TABLES", "example_toml"]
 
@@ -40,6 +40,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[metrics]", MetricsSection),
     ("[web]", WebSection),
     ("[faces]", FacesSection),
+    ("[objects]", ObjectsSection),
     ("[gate]", GateSection),
     ("[gpu]", GpuSection),
     ("[footage]", FootageSection),

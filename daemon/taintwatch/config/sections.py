@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from taintwatch.config.fields import Count, Name, Seconds, Section, Text, Texts
 from taintwatch.config.outputs import EvidenceSection, MetricsSection, PublishSection, WebSection
+from taintwatch.config.subjects import FacesSection, MaskSection, ObjectsSection, RegionSection
 from taintwatch.vote.policies import policy_from_settings
 from taintwatch.vote.voter import Hold
 from taintwatch_models.errors import ConfigError
@@ -16,7 +17,6 @@ __all__ = [
     "CameraSection",
     "Config",
     "DetectSection",
-    "FacesSection",
     "FootageSection",
     "GateSection",
     "GpuSection",
@@ -79,6 +79,21 @@ class CameraSection(Section):
     stale_after_s: Seconds = Field(
         default=10.0, description="A live camera that is silent for so long is called stale."
     )
+    region: Annotated[tuple[RegionSection, ...], Field(strict=False)] = Field(
+        default=(), description="Tables [[camera.region]]: a name and a box or polygon; each is judged by itself."
+    )
+    mask: Annotated[tuple[MaskSection, ...], Field(strict=False)] = Field(
+        default=(), description="Tables [[camera.mask]]: a box or polygon that is never judged."
+    )
+
+    @field_validator("region")
+    @classmethod
+    def _regions_differ(cls, regions: tuple[RegionSection, ...]) -> tuple[RegionSection, ...]:
+        names = [region.name for region in regions]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two regions are named {twice!r}")
+        return regions
 
 
 class DetectSection(Section):
@@ -147,18 +162,6 @@ class VoteSection(Section):
         return self.model_dump(exclude=shared, exclude_none=True)
 
 
-class FacesSection(Section):
-    """How faces are looked for, and whether people are named. It counts where the detector `face` judges."""
-
-    finder: Text | None = Field(default=None, description="YuNet's ONNX file; none: OpenCV's Haar cascades.")
-    smallest: Annotated[float, Field(ge=0.02, le=1)] = Field(
-        default=0.1, description="Least width of a face, as a share of the picture's shorter side."
-    )
-    names: bool = Field(
-        default=True, description="false: people are person 1, person 2, ... and no picture is kept or shown."
-    )
-
-
 class GateSection(Section):
     """Which frames are checked. Off, every frame is."""
 
@@ -225,6 +228,7 @@ class Config(Section):
     metrics: MetricsSection = MetricsSection()
     web: WebSection = WebSection()
     faces: FacesSection = FacesSection()
+    objects: ObjectsSection = ObjectsSection()
     gate: GateSection = GateSection()
     gpu: GpuSection = GpuSection()
     footage: FootageSection = FootageSection()
@@ -241,6 +245,8 @@ class Config(Section):
     def _keeps_faces_private(self) -> Config:
         if "face" not in self.detect.detectors:
             return self
+        if self.objects.model is not None or any(camera.region for camera in self.camera):
+            raise ValueError("the detector 'face' looks for faces itself; leave objects.model and camera.region out")
         if {"cmag", "joint"} & set(self.detect.detectors):
             raise ValueError("detect.detectors: beside 'face' only tight and paper can judge faces")
         if not self.faces.names and (self.web.bind is not None or (self.evidence.folder and self.evidence.images)):

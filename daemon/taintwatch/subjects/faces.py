@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from taintwatch.records import moment_of
 from taintwatch.subjects.expander import Expansion, SubjectFrame
-from taintwatch.subjects.tracking import FaceTracker
-from taintwatch_models.errors import BadFrame
+from taintwatch.subjects.regions import check_picture
+from taintwatch.subjects.tracking import BoxTracker
 from taintwatch_models.faces.align import alignment_of
 from taintwatch_models.faces.finder import Face, FaceFinder
 from taintwatch_models.records import Frame, read_only
@@ -20,21 +18,17 @@ __all__ = ["FaceExpander"]
 class FaceExpander:
     """Expands a frame into its aligned faces, called `face 1`, `face 2`, ... for as long as each is followed."""
 
-    def __init__(self, find: FaceFinder, *, size: int, tracker: FaceTracker | None = None) -> None:
+    def __init__(self, find: FaceFinder, *, size: int, tracker: BoxTracker | None = None) -> None:
         """`size`: side of the model's input, pixels."""
         self._find = find
         self._size = size
-        self._tracker = tracker or FaceTracker()
+        self._tracker = tracker or BoxTracker()
 
     def __call__(self, frame: Frame) -> Expansion:
         """Return the faces of a frame, the largest first. Raises `BadFrame`."""
-        image = frame.image
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            raise BadFrame(f"a frame must be (height, width, 3) uint8, this one is {image.shape} {image.dtype}")
-        moment = moment_of(frame)
-        now_ns = moment.captured_ns if moment.media_s is None else round(moment.media_s * 1e9)
-        tracked = self._tracker(frame.camera, now_ns, self._find(image))
-        faces = tuple(self._aligned(frame, track, face) for track, face in tracked.faces)
+        check_picture(frame)
+        tracked = self._tracker(frame.camera, moment_of(frame).in_order_ns, self._find(frame.image))
+        faces = tuple(self._aligned(frame, track, face) for track, face in tracked.boxes)
         return Expansion(faces, tuple(_name(track) for track in tracked.ended))
 
     def forget(self, camera: str) -> None:

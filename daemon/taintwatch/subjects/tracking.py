@@ -1,27 +1,39 @@
-"""Faces followed from frame to frame by the overlap of their boxes.
+"""Boxes followed from frame to frame: faces at a door, cars on a road.
 
-At a door there are few faces, large and slow: greedy matching by intersection over union is what is needed, and the
-state is small and plain. A face that is not found for a moment (a blink of the cascade) keeps its number.
+Boxes are matched by intersection over union, the best first, with where each would be by now had it gone on as before.
+A box that is not found for a moment keeps its number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
-from taintwatch_models.faces.finder import Face
-
-__all__ = ["FaceTracker", "Tracked", "overlap"]
+__all__ = ["BoxTracker", "Boxed", "Tracked", "overlap"]
 
 Box = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Tracked:
-    """The faces of one frame of one camera."""
+class Boxed(Protocol):
+    """Anything with a place in the picture."""
 
-    faces: tuple[tuple[int, Face], ...]
-    """Track number and face; a number belongs to one face for as long as it is followed, and is never used again."""
+    @property
+    def box(self) -> Box:
+        """x, y, width, height, in pixels."""
+        ...
+
+
+B = TypeVar("B", bound=Boxed)
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked(Generic[B]):
+    """The boxes of one frame of one camera."""
+
+    boxes: tuple[tuple[int, B], ...]
+    """Track number and what is tracked; a number belongs to one thing for as long as it is followed, and is never used
+    again."""
     ended: tuple[int, ...]
     """Tracks that are given up with this frame."""
 
@@ -30,7 +42,35 @@ class Tracked:
 class _Track:
     box: Box
     seen_ns: int
-    frames: int = 1
+    speed: tuple[float, float] | None = None
+    """Of the centre, in pixels per second; None before it was seen twice."""
+
+    def expected(self, now_ns: int) -> Box:
+        """Return where the box would be by now."""
+        seconds = (now_ns - self.seen_ns) / 1e9
+        x, y, width, height = self.box
+        if self.speed is None:
+            return self.box
+        return x + self.speed[0] * seconds, y + self.speed[1] * seconds, width, height
+
+    def see(self, box: Box, now_ns: int) -> None:
+        seconds = (now_ns - self.seen_ns) / 1e9
+        if seconds > 0:
+            (ax, ay), (bx, by) = _centre(self.box), _centre(box)
+            speed = (bx - ax) / seconds, (by - ay) / seconds
+            self.speed = speed if self.speed is None else _blend(self.speed, speed)
+        self.box, self.seen_ns = box, now_ns
+
+
+_NEWEST = 0.5  # weight of the newest speed: detectors' boxes tremble by some pixels
+
+
+def _blend(old: tuple[float, float], new: tuple[float, float]) -> tuple[float, float]:
+    return (1 - _NEWEST) * old[0] + _NEWEST * new[0], (1 - _NEWEST) * old[1] + _NEWEST * new[1]
+
+
+def _centre(box: Box) -> tuple[float, float]:
+    return box[0] + box[2] / 2, box[1] + box[3] / 2
 
 
 def overlap(first: Box, second: Box) -> float:
@@ -43,11 +83,11 @@ def overlap(first: Box, second: Box) -> float:
     return shared / union if union > 0 else 0.0
 
 
-class FaceTracker:
-    """Follows the faces of every camera. Used by one thread only.
+class BoxTracker:
+    """Follows the boxes of every camera. Used by one thread only.
 
-    `least_overlap`: of a face's box with the one it had when last seen. `patience_s`: a face that is not seen for
-    longer is given up. `most`: faces of one frame that are looked at, the largest first.
+    `least_overlap`: of a box with where its track is expected. `patience_s`: what is not seen for longer is given up.
+    `most`: boxes of one frame that are looked at, the widest first.
     """
 
     def __init__(self, *, least_overlap: float = 0.3, patience_s: float = 1.0, most: int = 8) -> None:
@@ -57,26 +97,25 @@ class FaceTracker:
         self._tracks: dict[str, dict[int, _Track]] = {}
         self._next = 1
 
-    def __call__(self, camera: str, captured_ns: int, faces: Sequence[Face]) -> Tracked:
-        """Take in the faces of one frame; `captured_ns` is monotonic, or a position in the film."""
+    def __call__(self, camera: str, captured_ns: int, boxes: Sequence[B]) -> Tracked[B]:
+        """Take in the boxes of one frame; `captured_ns` is monotonic, or a position in the film."""
         tracks = self._tracks.setdefault(camera, {})
         ended = self._give_up(tracks, captured_ns)
-        faces = sorted(faces, key=lambda face: -face.box[2])[: self._most]
-        matched = self._match(tracks, faces)
+        boxes = sorted(boxes, key=lambda each: -each.box[2])[: self._most]
+        matched = self._match(tracks, boxes, captured_ns)
         found = []
-        for index, face in enumerate(faces):
+        for index, each in enumerate(boxes):
             number = matched.get(index)
             if number is None:
                 number, self._next = self._next, self._next + 1
-                tracks[number] = _Track(face.box, captured_ns)
+                tracks[number] = _Track(each.box, captured_ns)
             else:
-                track = tracks[number]
-                track.box, track.seen_ns, track.frames = face.box, captured_ns, track.frames + 1
-            found.append((number, face))
+                tracks[number].see(each.box, captured_ns)
+            found.append((number, each))
         return Tracked(tuple(found), ended)
 
     def forget(self, camera: str) -> tuple[int, ...]:
-        """Give up every face of a camera that is gone; return their numbers."""
+        """Give up everything of a camera that is gone; return the numbers."""
         return tuple(self._tracks.pop(camera, {}))
 
     def _give_up(self, tracks: dict[int, _Track], now_ns: int) -> tuple[int, ...]:
@@ -90,11 +129,11 @@ class FaceTracker:
             del tracks[number]
         return gone
 
-    def _match(self, tracks: dict[int, _Track], faces: Sequence[Face]) -> dict[int, int]:
-        """Return the track of each face that has one, the best overlaps first."""
+    def _match(self, tracks: dict[int, _Track], boxes: Sequence[Boxed], now_ns: int) -> dict[int, int]:
+        """Return the track of each box that has one, the best overlaps first."""
         pairs = [
-            (overlap(face.box, track.box), index, number)
-            for index, face in enumerate(faces)
+            (overlap(each.box, track.expected(now_ns)), index, number)
+            for index, each in enumerate(boxes)
             for number, track in tracks.items()
         ]
         matched: dict[int, int] = {}
