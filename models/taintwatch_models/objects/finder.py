@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from taintwatch_models.errors import InferenceError, ModelError
-from taintwatch_models.loading import describe
+from taintwatch_models.model_source import describe
 from taintwatch_models.objects.decoders import DECODERS, NEEDS_NMS, Decoded, decoder_for
 from taintwatch_models.onnx_session import open_session
 from taintwatch_models.preprocessing import Placement, Preprocessing
