@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from taintwatch_models.cmag.limits import StatisticLimit
 from taintwatch_models.errors import CalibrationError
-from taintwatch_models.storage import write_atomically
+from taintwatch_models.storage import read_json, write_atomically
 
 __all__ = [
     "Calibration",
@@ -25,11 +29,24 @@ __all__ = [
 ]
 
 FORMAT = "taintwatch-calibration/1"
+LARGEST = 4_000_000  # bytes
+LARGEST_NUMBER = 1e9
+_KNOWN_KEYS = ConfigDict(extra="forbid")
+_SHARE, _COUNT, _SPREAD = (0.0, 1.0), (0, 10**9), (1e-12, LARGEST_NUMBER)
+_RANGES = {
+    "rate": _SHARE, "low": _SHARE, "high": _SHARE, "target_fpr": _SHARE, "target_share": _SHARE,
+    "saliency_threshold": _SHARE, "frames": _COUNT, "alarms": _COUNT, "benign_frames": _COUNT, "labels": (1, 10_000),
+    "rank_change": (0, 1_000_000), "tight_spread": _SPREAD, "cmag_spread": _SPREAD, "scale": _SPREAD,
+    "threshold": (-1e6, 1e6), "tight_centre": (-1e6, 1e6), "cmag_centre": (-1e6, 1e6),
+    "swing_weight": (-1e4, 1e4), "concentration_weight": (-1e4, 1e4), "anomaly_weight": (-1e4, 1e4),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
     """False-positive rate on benign frames that the threshold was not chosen on, with its 95% Wilson interval."""
+
+    __pydantic_config__ = _KNOWN_KEYS
 
     frames: int
     alarms: int
@@ -41,6 +58,8 @@ class HeldOut:
 @dataclass(frozen=True, slots=True)
 class TightCalibration:
     """Settings of `tight`: see `detectors.tight_score` for what the weights are."""
+
+    __pydantic_config__ = _KNOWN_KEYS
 
     saliency_threshold: float = 0.8
     fill: str = "mean"
@@ -56,6 +75,8 @@ class TightCalibration:
 class PaperCalibration:
     """Settings of `paper`: K labels, and the largest rank change that is still benign (dR)."""
 
+    __pydantic_config__ = _KNOWN_KEYS
+
     saliency_threshold: float = 0.15
     fill: str = "noise"
     labels: int = 9
@@ -67,7 +88,9 @@ class PaperCalibration:
 class CmagCalibration:
     """Thresholds of `cmag`: suspicious where any statistic exceeds its own. Together they use up the target rate."""
 
-    limits: tuple[StatisticLimit, ...]
+    __pydantic_config__ = _KNOWN_KEYS
+
+    limits: Annotated[tuple[StatisticLimit, ...], Field(min_length=1)]
     target_fpr: float
     rule: str = "quantile"
     """How they were chosen: `quantile` of benign values, or the paper's `extreme` benign value."""
@@ -79,6 +102,8 @@ class CmagCalibration:
 @dataclass(frozen=True, slots=True)
 class CombinationCalibration:
     """`tight` and `cmag` as one detector: scores on their benign scales, joined by `rule`, and one threshold."""
+
+    __pydantic_config__ = _KNOWN_KEYS
 
     rule: str
     """`either`, `both` or `score` (the sum)."""
@@ -99,6 +124,8 @@ class GateCalibration:
     The score is `tight`'s, with its weights, of the margin without the best window of the last maps.
     """
 
+    __pydantic_config__ = _KNOWN_KEYS
+
     threshold: float
     target_share: float
     """Of benign frames, that may be checked."""
@@ -113,6 +140,8 @@ class GateCalibration:
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Everything that was calibrated for one model. The defaults are those of an uncalibrated run."""
+
+    __pydantic_config__ = _KNOWN_KEYS
 
     model_hash: str | None = None
     """SHA-256 (hex) of the model file; None in an uncalibrated run."""
@@ -145,9 +174,12 @@ def write_calibration(calibration: Calibration, path: Path) -> None:
 
 
 def read_calibration(path: Path, *, model_hash: str | None = None) -> Calibration:
-    """Read a calibration. Raises `CalibrationError`: unreadable, wrong, or of another model than `model_hash`."""
+    """Read a calibration. Raises `CalibrationError`: unreadable, wrong, or of another model than `model_hash`.
+
+    A number that is not finite, or that no calibration gives, is refused: a threshold of NaN would never alarm.
+    """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path, LARGEST)
     except FileNotFoundError:
         raise CalibrationError(
             f"{path}: no such calibration; make one with `taintwatch calibrate thresholds`"
@@ -158,9 +190,7 @@ def read_calibration(path: Path, *, model_hash: str | None = None) -> Calibratio
         raise CalibrationError(
             f"{path}: not a calibration of this version (its format is not '{FORMAT}'); calibrate again"
         )
-    calibration = _build(Calibration, document, str(path))
-    if not isinstance(calibration, Calibration):  # pragma: no cover - narrows the type
-        raise CalibrationError(f"{path}: not a calibration")
+    calibration = _validated(path, document)
     if model_hash is not None and calibration.model_hash != model_hash:
         raise CalibrationError(
             f"{path}: belongs to another model ('{calibration.model_name}', hash {str(calibration.model_hash)[:12]}; "
@@ -169,40 +199,38 @@ def read_calibration(path: Path, *, model_hash: str | None = None) -> Calibratio
     return calibration
 
 
-_NESTED: dict[str, type] = {
-    "tight": TightCalibration,
-    "paper": PaperCalibration,
-    "cmag": CmagCalibration,
-    "combination": CombinationCalibration,
-    "gate": GateCalibration,
-    "held_out": HeldOut,
-}
-
-
-def _build(kind: type, values: Any, where: str) -> Any:
-    """Build a dataclass from parsed JSON, checking every key and type. Raises `CalibrationError`."""
-    if not isinstance(values, dict):
-        raise CalibrationError(f"{where}: expected a table, found {values!r}")
-    names = {f.name: f for f in dataclasses.fields(kind)}
-    built = {}
-    for key, value in values.items():
-        if key not in names:
-            raise CalibrationError(f"{where}: unknown key '{key}'; calibrate again with this version")
-        if key in _NESTED and value is not None:
-            built[key] = _build(_NESTED[key], value, f"{where}: {key}")
-            continue
-        if key == "limits":
-            if not isinstance(value, list) or not value:
-                raise CalibrationError(f"{where}: limits must be a list of at least one table, found {value!r}")
-            built[key] = tuple(_build(StatisticLimit, item, f"{where}: limits") for item in value)
-            continue
-        annotation = str(names[key].type)
-        allowed = {"float": (int, float), "int": (int,), "str": (str,)}.get(annotation.split(" ")[0])
-        optional = "None" in annotation
-        if isinstance(value, bool) or (allowed and not isinstance(value, allowed) and not (optional and value is None)):
-            raise CalibrationError(f"{where}: {key} has value {value!r}, expected {annotation}")
-        built[key] = value
+def _validated(path: Path, document: dict[str, Any]) -> Calibration:
     try:
-        return kind(**built)
-    except TypeError as error:
-        raise CalibrationError(f"{where}: incomplete ({error})") from None
+        calibration: Calibration = _adapter().validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ": ".join(str(part) for part in first["loc"])
+        if first["type"] == "unexpected_keyword_argument":
+            raise CalibrationError(f"{path}: unknown key '{where}'; calibrate again with this version") from None
+        raise CalibrationError(
+            f"{path}: {where} has value {str(first['input'])[:80]}: {first['msg']}; calibrate again"
+        ) from None
+    for where, value in _numbers(dataclasses.asdict(calibration), ""):
+        low, high = _RANGES.get(where.rsplit(": ", 1)[-1], (-LARGEST_NUMBER, LARGEST_NUMBER))
+        if not low <= value <= high:
+            raise CalibrationError(
+                f"{path}: {where} is {value:g}; it lies from {low:g} to {high:g} in a calibration. Calibrate again"
+            )
+    return calibration
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Calibration]:
+    return TypeAdapter(Calibration)
+
+
+def _numbers(values: Any, where: str) -> Iterator[tuple[str, float]]:
+    """Yield every number of a nested document with its keys."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from _numbers(value, f"{where}: {key}" if where else str(key))
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _numbers(value, where)
+    elif isinstance(values, int | float):
+        yield where, values

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pydantic import ConfigDict
+
 from taintwatch_models.errors import CalibrationError
 
 __all__ = ["LOW_IS_SUSPICIOUS", "StatisticLimit", "exceedance", "suspicion"]
@@ -16,6 +18,8 @@ LOW_IS_SUSPICIOUS = frozenset({"ssim"})
 @dataclass(frozen=True, slots=True)
 class StatisticLimit:
     """One statistic's threshold, in the statistic's own units."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     statistic: str
     threshold: float
