@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from taintwatch_models.errors import InferenceError, ModelError
 from taintwatch_models.model_source import describe
 from taintwatch_models.objects.decoders import DECODERS, NEEDS_NMS, Decoded, decoder_for
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.preprocessing import Placement, Preprocessing
 
 __all__ = ["FinderSettings", "FoundObject", "ObjectFinder", "select"]
@@ -96,7 +96,7 @@ class ObjectFinder:
         self.proto, self._settings, self._names = proto, settings, names
         self._input = proto.graph.input[0].name
         self._session, self.provider = open_session(
-            proto.SerializeToString(), device=settings.device, threads=settings.threads
+            proto.SerializeToString(), SessionSettings(device=settings.device, threads=settings.threads)
         )
 
     def __call__(self, image: NDArray[np.uint8]) -> tuple[FoundObject, ...]:
