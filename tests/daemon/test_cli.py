@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from taintwatch.cli import main as program
 from taintwatch.cli.lazy import LazyCommand, LazyGroup
 from taintwatch.cli.main import COMMANDS, EXIT_INTERRUPTED, main
-from taintwatch.config.load import problems
+from taintwatch.config.load import examine
 from taintwatch_models.errors import DeviceError
 
 
@@ -111,11 +111,11 @@ def test_config_check_accepts_a_good_file_and_lists_every_mistake_of_a_bad_one(
     assert "good (1 camera, hash " in capsys.readouterr().out
     assert main(["config", "check", str(bad)]) == 78
     told = capsys.readouterr().err.splitlines()
-    assert [line.split(": ")[1] for line in told] == ["bad.toml, line 3", "bad.toml, line 1"]
+    assert [line.split(": ")[1] for line in told] == ["bad.toml, line 3", "bad.toml, line 1", "bad.toml"]
 
 
 def test_config_example_and_schema_print_what_they_promise(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "example"]) == 0
-    assert problems(capsys.readouterr().out, "example") == []
+    assert examine(capsys.readouterr().out, "example").mistakes == ()
     assert main(["config", "schema"]) == 0
     jsonschema.Draft202012Validator.check_schema(json.loads(capsys.readouterr().out))

@@ -15,11 +15,16 @@ from hypothesis import strategies as st
 from taintwatch.config.digest import canonical, config_hash
 from taintwatch.config.example import TABLES, example_toml
 from taintwatch.config.lines import KeyPath
-from taintwatch.config.load import load_config, parse_config, problems
+from taintwatch.config.load import examine, load_config, parse_config
 from taintwatch.config.sections import Config
 from taintwatch_models.errors import ConfigError, UsageError
 
 CAMERA = '[[camera]]\nname = "door"\nsource = "{}"\n'
+
+
+def problems(text: str, name: str) -> list[str]:
+    """Every mistake in a TOML text, one sentence each."""
+    return [sentence for _, sentence in examine(text, name).mistakes]
 
 
 def test_an_empty_text_gives_the_defaults() -> None:

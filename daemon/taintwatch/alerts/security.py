@@ -43,6 +43,10 @@ class LoopbackOnly:
 
     def configure(self, socket: zmq.Socket[Any], endpoint: str) -> None:
         """Refuse with `PublishError` a tcp endpoint that other machines may reach. Sets nothing."""
+        self.check(endpoint)
+
+    def check(self, endpoint: str) -> None:
+        """Raise `PublishError` where other machines may reach `endpoint`."""
         if not parse_endpoint(endpoint).local:
             raise PublishError(
                 f"Alerts cannot be published on {endpoint}: other machines could read them, and no encryption (CURVE) "

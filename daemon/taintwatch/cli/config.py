@@ -18,12 +18,21 @@ def config_group() -> None:
 @config_group.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
-    """Check FILE: every mistake on a line of its own, with its place. Exit status 78 where there is one."""
+    """Check FILE as `taintwatch run` would: print every mistake on a line of its own, with its place.
+
+    Load the model and run it once; open no camera, bind no address and write nothing. Exit with status 78 where there
+    is a mistake.
+    """
     from taintwatch.config.digest import config_hash
-    from taintwatch.config.load import load_config, problems, read_text
+    from taintwatch.config.load import examine, load_config, read_text
+    from taintwatch.preflight import find_mistakes
     from taintwatch_models.errors import ConfigError
 
-    found = problems(read_text(file), file.name)
+    examined = examine(read_text(file), file.name, file.parent)
+    found = [sentence for _, sentence in examined.mistakes]
+    if examined.config is not None:
+        mistakes = find_mistakes(examined.config)
+        found += [f"{examined.place(each.key)}: {each.error}" for each in mistakes if not examined.left_out(each.key)]
     if found:
         *first, last = found
         for sentence in first:

@@ -17,6 +17,7 @@ from taintwatch.deadlines import Deadlines
 from taintwatch.footage.footage_run import FootageRun, footage_of
 from taintwatch.logs import failed_threads_to_log, set_up_logging
 from taintwatch.monitoring import Monitoring
+from taintwatch.preflight import refuse_mistakes
 from taintwatch.process import MemoryTrimmer, dump_threads_on_abort, reload_on_hangup, stop_on_signals
 from taintwatch.recovery import LOAD_LIMIT_S
 from taintwatch.reload import Reloader
@@ -48,6 +49,7 @@ def run_config(
     level = logging.DEBUG if debug else logging.INFO if log_json else logging.WARNING
     set_up_logging(as_json=log_json, level=level)
     dump_threads_on_abort()
+    refuse_mistakes(config)
     if files := footage_of(config):
         return _run_footage(config, files, as_json=as_json, quiet=quiet)
     wanted = supervision(os.environ, os.getpid())

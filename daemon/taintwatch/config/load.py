@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from taintwatch.config.lines import KeyPath, line_numbers, line_of
 from taintwatch.config.sections import Config
 from taintwatch_models.errors import ConfigError, UsageError
 
-__all__ = ["is_there", "load_config", "parse_config", "problems", "read_text"]
+__all__ = ["Examination", "examine", "is_there", "load_config", "parse_config", "read_text"]
 
 MAX_BYTES = 1_000_000
+MOST_ROUNDS = 8  # of looking again at what is left
+STAND_INS = {"name": "left-out-{}", "source": "sim:"}
+"""What stands for a camera's key that is wrong and must be given."""
 EVERY = "*"
 PATHS = {
     "model": ("path", "preprocessing", "labels", "calibration"),
@@ -52,19 +56,86 @@ def parse_config(
     flags: Mapping[KeyPath, tuple[str, Any]] | None = None,
 ) -> Config:
     """Parse TOML `text`, called `name` in messages. Raises `ConfigError` or, for a flag, `UsageError`; nothing else."""
-    config, found = _attempt(text, name, folder, flags or {})
-    if config is not None:
-        return config
-    error, sentence = found[0]
-    if len(found) > 1:
-        sentence += f" (and {len(found) - 1} more; `taintwatch config check` lists all)"
+    examined = examine(text, name, folder, flags)
+    if examined.config is not None and not examined.mistakes:
+        return examined.config
+    error, sentence = examined.mistakes[0]
+    if len(examined.mistakes) > 1:
+        sentence += f" (and {len(examined.mistakes) - 1} more; `taintwatch config check` lists all)"
     raise error(sentence)
 
 
-def problems(text: str, name: str) -> list[str]:
-    """Return every mistake in a TOML `text`, one sentence each; empty where it is a valid configuration."""
-    _, found = _attempt(text, name, None, {})
-    return [sentence for _, sentence in found]
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What is wrong with a text, and the rest of it as a configuration."""
+
+    config: Config | None
+    """What is left when each key that is wrong is left out; None where that says nothing."""
+    mistakes: tuple[tuple[type[ConfigError] | type[UsageError], str], ...]
+    """Whose mistake each is, and the sentence."""
+    wrong: tuple[KeyPath, ...]
+    """The keys that were left out."""
+    name: str
+    lines: Mapping[KeyPath, int]
+
+    def place(self, key: KeyPath) -> str:
+        """Return `FILE, line N: key` for a key of the configuration, or the nearest that the file has."""
+        line = line_of(self.lines, key)
+        where = self.name if line is None else f"{self.name}, line {line}"
+        return f"{where}: {_dotted(key)}"
+
+    def left_out(self, key: KeyPath) -> bool:
+        """Whether `key`, something in it or what it belongs to was left out: nothing can be said of it then."""
+        return any(key[: len(wrong)] == wrong[: len(key)] for wrong in self.wrong)
+
+
+def examine(
+    text: str,
+    name: str,
+    folder: Path | None = None,
+    flags: Mapping[KeyPath, tuple[str, Any]] | None = None,
+) -> Examination:
+    """Find every mistake in a TOML `text`: what is wrong is left out, and the rest looked at again."""
+    flags = flags or {}
+    values, found = _values(text, name, folder, flags)
+    if values is None:
+        return Examination(None, tuple(found), (), name, {})
+    lines, wrong = line_numbers(text), list[KeyPath]()
+    for _ in range(MOST_ROUNDS):
+        try:
+            return Examination(Config.model_validate(values), tuple(found), tuple(wrong), name, lines)
+        except ValidationError as error:
+            new = [dict(problem) for problem in error.errors()]
+        found += [_tell(problem, name, lines, flags) for problem in new]
+        paths = [_culprit(problem) for problem in new]
+        wrong += paths
+        left_out = [_leave_out(values, path) for path in paths]
+        if not all(left_out):
+            break
+    return Examination(None, tuple(found), tuple(wrong), name, lines)
+
+
+def _culprit(problem: Mapping[str, Any]) -> KeyPath:
+    """Return the key to leave out; of a mistake between tables the one that its sentence begins with."""
+    path = tuple(problem["loc"])
+    return path or (complaint(problem).partition(".")[0],)
+
+
+def _leave_out(values: Any, path: KeyPath) -> bool:
+    """Take a key out of the tree, or put a stand-in where it must be given; False where it is not there."""
+    for key in path[:-1]:
+        try:
+            values = values[key]
+        except (KeyError, IndexError, TypeError):
+            return False
+    key = path[-1]
+    if isinstance(values, dict) and key in STAND_INS and path[0] == "camera":
+        values[key] = STAND_INS[str(key)].format(path[1])
+        return True
+    if isinstance(values, dict) and key in values:
+        del values[key]
+        return True
+    return False
 
 
 def read_text(path: Path) -> str:
@@ -84,10 +155,10 @@ def read_text(path: Path) -> str:
 _Found = list[tuple[type[ConfigError] | type[UsageError], str]]
 
 
-def _attempt(
+def _values(
     text: str, name: str, folder: Path | None, flags: Mapping[KeyPath, tuple[str, Any]]
-) -> tuple[Config | None, _Found]:
-    """Return the configuration, or what is wrong with it."""
+) -> tuple[dict[str, Any] | None, _Found]:
+    """Return the tree of a TOML text with the flags laid over it, or why it is no TOML."""
     try:
         values = tomllib.loads(text)
     except RecursionError:
@@ -98,11 +169,7 @@ def _attempt(
         _root_paths(values, folder)
     for path, (_, value) in flags.items():
         _lay(values, path, value)
-    try:
-        return Config.model_validate(values), []
-    except ValidationError as error:
-        lines = line_numbers(text)
-        return None, [_tell(dict(problem), name, lines, flags) for problem in error.errors()]
+    return values, []
 
 
 def _syntax(text: str, name: str, message: str) -> str:

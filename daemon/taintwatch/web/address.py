@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from taintwatch_models.errors import ConfigError
 
-__all__ = ["Address", "host_of", "is_known_host", "parse_address"]
+__all__ = ["Address", "check_bind", "host_of", "is_known_host", "parse_address"]
 
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>\d{1,5})")
 _HOST_HEADER = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+))(?::\d{1,5})?")
@@ -36,6 +36,14 @@ def parse_address(key: str, bind: str) -> Address:
         raise ConfigError(f"{key} is {bind!r}; it must be like 127.0.0.1:8080 or [::1]:8080")
     family = socket.AF_INET6 if match["six"] else socket.AF_INET
     return Address(family, match["six"] or match["host"], int(match["port"]))
+
+
+def check_bind(section: str, bind: str, token: bool) -> Address:
+    """Read where a section's server listens; `token`: whether it asks for one. Raises `ConfigError`."""
+    address = parse_address(f"{section}.bind", bind)
+    if not address.loopback and not token:
+        raise ConfigError(f"{section}.bind is {bind}, which other machines may reach; set {section}.token_file")
+    return address
 
 
 def host_of(header: str) -> str | None:

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from taintwatch.connections import Connection, Connections, accept_for_ever, listen
-from taintwatch.web.address import parse_address
+from taintwatch.web.address import check_bind
 from taintwatch_models.errors import ConfigError
 
 __all__ = ["REQUEST_S", "HttpServer", "Listener", "RequestTimeout"]
@@ -224,15 +224,9 @@ class _Dropped(logging.Filter):
 
 
 def _socket(listener: Listener) -> socket.socket:
-    address = parse_address(f"{listener.section}.bind", listener.bind)
-    if not address.loopback:
-        if not listener.token:
-            raise ConfigError(
-                f"{listener.section}.bind is {listener.bind}, which other machines may reach; "
-                f"set {listener.section}.token_file"
-            )
-        if listener.certificate is None:
-            _log.warning("%s.bind is %s without TLS: the token can be read on the way", listener.section, listener.bind)
+    address = check_bind(listener.section, listener.bind, listener.token)
+    if not address.loopback and listener.certificate is None:
+        _log.warning("%s.bind is %s without TLS: the token can be read on the way", listener.section, listener.bind)
     logger = logging.getLogger("uvicorn.error")
     if not any(isinstance(each, _Dropped) for each in logger.filters):
         logger.addFilter(_Dropped())
