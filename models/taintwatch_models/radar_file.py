@@ -11,8 +11,8 @@ from typing import Any
 import onnx
 
 from taintwatch_models.errors import ModelError
-from taintwatch_models.preprocessing import Preprocessing, preprocessing_from
-from taintwatch_models.storage import write_atomically
+from taintwatch_models.preprocessing import Preprocessing
+from taintwatch_models.storage import STORED, validated, write_atomically
 
 __all__ = [
     "RadarFile",
@@ -33,6 +33,8 @@ _VERSION = 1
 @dataclass(frozen=True, slots=True)
 class RadarInfo:
     """What is known of a prepared model."""
+
+    __pydantic_config__ = STORED
 
     name: str
     source_sha256: str
@@ -84,10 +86,7 @@ def from_proto(proto: onnx.ModelProto, where: str) -> RadarFile:
         version = values.pop("version")
         if version != _VERSION:
             raise ModelError(f"{where}: prepared by another version (format {version}); prepare the model again")
-        values["preprocessing"] = preprocessing_from(values["preprocessing"], where)
-        for key in ("labels", "notes", "cells"):
-            values[key] = tuple(values[key])
-        return RadarFile(proto, RadarInfo(**values))
+        return RadarFile(proto, validated(RadarInfo, values))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{where}: its Taintwatch metadata is damaged ({error}); prepare the model again") from None
 

@@ -8,11 +8,17 @@ import os
 import stat
 import tempfile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-__all__ = ["parse_json", "read_bounded", "read_json", "write_atomically"]
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+__all__ = ["STORED", "parse_json", "read_bounded", "read_json", "validated", "write_atomically"]
+
+STORED = ConfigDict(extra="forbid")
+"""`__pydantic_config__` of a dataclass that is stored: keys that it does not know are refused."""
 LONGEST_NUMBER = 40  # characters; what no sensible file has
+
+Stored = TypeVar("Stored")
 
 
 def read_bounded(path: Path, most_bytes: int) -> bytes:
@@ -42,6 +48,18 @@ def parse_json(text: bytes) -> Any:
         return json.loads(text.decode(), parse_constant=_refuse, parse_float=_finite, parse_int=_sensible)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def validated(kind: type[Stored], document: Any) -> Stored:
+    """Build a dataclass from parsed JSON, strictly. Raises `ValueError` naming the first key that is wrong."""
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ": ".join(str(part) for part in first["loc"])
+        if first["type"] == "unexpected_keyword_argument":
+            raise ValueError(f"unknown key '{where}'") from None
+        raise ValueError(f"{where} has value {str(first['input'])[:80]}: {first['msg']}") from None
 
 
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:

@@ -11,7 +11,7 @@ import onnx
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.radar_file import RadarInfo
-from taintwatch_models.storage import write_atomically
+from taintwatch_models.storage import STORED, validated, write_atomically
 
 __all__ = ["CmagFile", "CmagInfo", "attach_info", "check_fit", "read_cmag", "write_cmag"]
 
@@ -23,6 +23,8 @@ _ADVICE = "train reconstructors for this model with `taintwatch cmag train`"
 @dataclass(frozen=True, slots=True)
 class CmagInfo:
     """What is known of a model's reconstructors."""
+
+    __pydantic_config__ = STORED
 
     model_hash: str
     """SHA-256 (hex) of the classifier's file that they were trained behind."""
@@ -75,9 +77,7 @@ def read_cmag(path: Path) -> CmagFile:
         version = values.pop("version")
         if version != _VERSION:
             raise ModelError(f"{path}: written by another version (format {version}); {_ADVICE}")
-        for key in ("cells", "statistics"):
-            values[key] = tuple(values[key])
-        return CmagFile(proto, CmagInfo(**values))
+        return CmagFile(proto, validated(CmagInfo, values))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: its CMAG metadata is damaged ({error}); {_ADVICE}") from None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from taintwatch_models.errors import CalibrationError, ModelError
-from taintwatch_models.storage import write_atomically
+from taintwatch_models.storage import STORED, validated, write_atomically
 
 __all__ = ["FaceFile", "Scale", "read_face_file", "settings_path", "write_face_file"]
 
@@ -18,6 +18,8 @@ _FORMAT = "taintwatch-faces/1"
 @dataclass(frozen=True, slots=True)
 class Scale:
     """Where a statistic lies on benign faces: `(value - centre) / spread` makes statistics comparable."""
+
+    __pydantic_config__ = STORED
 
     statistic: str
     centre: float
@@ -29,6 +31,8 @@ class Scale:
 @dataclass(frozen=True, slots=True)
 class FaceFile:
     """Settings of a face model, all chosen from benign photographs alone."""
+
+    __pydantic_config__ = STORED
 
     model_sha256: str
     stranger_below: float
@@ -71,11 +75,10 @@ def read_face_file(path: Path, *, model_sha256: str) -> FaceFile:
     try:
         if document.pop("format") != _FORMAT:
             raise ModelError(f"{path}: written by another version; run `taintwatch face train` again")
-        scales = tuple(Scale(**scale) for scale in document.pop("scales"))
-        settings = FaceFile(scales=scales, **document)
-    except (AttributeError, KeyError, TypeError) as error:
+        settings = validated(FaceFile, document)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: damaged ({error}); run `taintwatch face train` again") from None
-    if not scales or any(not scale.spread > 0 for scale in scales):
+    if not settings.scales or any(not scale.spread > 0 for scale in settings.scales):
         raise ModelError(f"{path}: damaged (scales); run `taintwatch face train` again")
     if settings.model_sha256 != model_sha256:
         raise CalibrationError(f"{path}: belongs to another face model; run `taintwatch face train` again")
