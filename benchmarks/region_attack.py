@@ -31,8 +31,8 @@ from taintwatch_calibration.craft.materials import (
     read_pictures,
     to_pictures,
 )
+from taintwatch_calibration.craft.measurement import faintness
 from taintwatch_calibration.craft.region import RegionRecipe, region_attack
-from taintwatch_calibration.craft.single import faintness
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory

@@ -12,9 +12,9 @@ COMMANDS = {
     "simulate": LazyCommand(
         "taintwatch_calibration.trial.cli_simulate:simulate", "Film printed sheets in simulated scenes."
     ),
-    "fov": LazyCommand("taintwatch_calibration.trial.cli_fov:fov", "Measure the camera's field of view."),
-    "record": LazyCommand("taintwatch_calibration.trial.cli_record:record", "Film the matrix with a camera, guided."),
-    "stills": LazyCommand("taintwatch_calibration.trial.cli_stills:stills", "Take pictures to craft on out of clips."),
+    "fov": LazyCommand("taintwatch_calibration.trial.fov:fov", "Measure the camera's field of view."),
+    "record": LazyCommand("taintwatch_calibration.trial.record:record", "Film the matrix with a camera, guided."),
+    "stills": LazyCommand("taintwatch_calibration.trial.stills:stills", "Take pictures to craft on out of clips."),
     "score": LazyCommand("taintwatch_calibration.trial.cli_score:score", "Judge clips: the attack and the detectors."),
     "report": LazyCommand("taintwatch_calibration.trial.report:report", "Make one HTML page of scored clips."),
     "grid": LazyCommand(

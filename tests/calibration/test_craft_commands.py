@@ -14,6 +14,9 @@ import pytest
 from taintwatch.cli.main import main
 from taintwatch_calibration.cli_print import print_group
 from taintwatch_calibration.craft.attack_folder import read_recipe
+from taintwatch_calibration.craft.kinds import KINDS
+from taintwatch_calibration.craft.losses import CLASSIFIED
+from taintwatch_calibration.craft.options import KIND_DEFAULTS
 from taintwatch_calibration.printing.sheet_metadata import read_sheet
 from taintwatch_models.errors import UsageError
 from tests.craft_scene import write_classifier, write_pictures
@@ -42,7 +45,17 @@ def result(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     [
         ("patch", "--size", "0.5", "--count", "2", "--shape", "star"),
         ("lavan", "--size", "0.4"),
-        ("sticker", "--box", "0.2,0.2,0.5,0.3", "--box", "0.2,0.6,0.5,0.3", "--film", "office", "--profile", "generic"),
+        (
+            "sticker",
+            "--box",
+            "0.2,0.2,0.5,0.3",
+            "--box",
+            "0.2,0.6,0.5,0.3",
+            "--camera",
+            "office",
+            "--profile",
+            "generic",
+        ),
         ("hat", "--size", "0.9"),
         ("glasses",),
     ],
@@ -172,7 +185,7 @@ def test_arts_attacks_are_run_by_name(
         (("patch", "--size", "1.5"), "sizes are shares"),
         (("patch", "--position", "0.5"), "--position must be 2 numbers"),
         (("patch", "--profile", "none.json"), "not a readable colour profile"),
-        (("patch", "--film", "cinema"), "no film 'cinema'"),
+        (("patch", "--camera", "cinema"), "no film 'cinema'"),
         (("digital", "--attack", "fsgm"), "ART has no evasion attack 'fsgm'; did you mean fgsm"),
         (("digital", "--attack", "fgsm", "--set", "epsilon=1"), "ART's FastGradientMethod has no setting 'epsilon'"),
         (("region", "--target", "toaster"), "takes no target"),
@@ -199,3 +212,34 @@ def test_folders_that_cannot_be_used_are_said(scene: Path, tmp_path: Path, capsy
     (wrong / "labels.csv").write_text("file,class_index\n000.png,seventeen\n")
     assert main(["craft", "patch", "--model", model, "--images", str(wrong), "--out", str(tmp_path / "o")]) == 2
     assert "labels.csv, line 2: the model has no class 'seventeen'" in capsys.readouterr().err
+
+
+def test_the_help_gives_each_kinds_own_defaults() -> None:
+    for name, told in KIND_DEFAULTS.items():
+        kind = KINDS[name]
+        pattern, placement = kind.pattern, kind.pattern.placement
+        assert (kind.schedule.iterations, kind.schedule.rule, pattern.batch) == (300, "sign", 16)
+        assert kind.schedule.step == 8 / 255
+        assert pattern.nps_rule == "nearest"
+        assert {"softmax", "lead", "lavan"} == set(CLASSIFIED)
+        (position,) = placement.positions
+        assert told == {
+            "loss": pattern.loss,
+            "smoothness": f"{pattern.smoothness:g}",
+            "printability": f"{pattern.printability:g}",
+            "camera": "none" if pattern.camera is None else "a mild one",
+            "rotation": f"{placement.rotation_degrees:g}",
+            "stop_at": "never" if kind.schedule.stop_at is None else f"{kind.schedule.stop_at:g}",
+            "size": f"{placement.sizes[0]:g}",
+            "position": "anywhere" if position is None else ",".join(f"{share:g}" for share in position),
+        }
+
+
+def test_what_uncalibrated_detectors_see_is_not_said(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [word for word in craft(scene, tmp_path, "patch") if word != "--json"]
+    assert main([*options, "--target", "1", "--iterations", "30"]) == 0
+    said = capsys.readouterr().out
+    assert "thresholds are not calibrated for this model" in said
+    assert "sees" not in said

@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 
 from taintwatch_calibration.anomaly import Fitted, fit_anomaly
 from taintwatch_calibration.benign import BenignFrames
-from taintwatch_calibration.craft.anomaly import differentiable_anomaly
+from taintwatch_calibration.craft.adaptive import differentiable_anomaly
 from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_models.bundled import bundled_radar
 from taintwatch_models.errors import ModelError

@@ -115,7 +115,7 @@ def test_the_boards_markers_are_those_of_opencvs_board() -> None:
 @pytest.mark.parametrize("page", [A4, LETTER])
 @pytest.mark.parametrize("size", [30.0, 90.0, 120.0, 150.0])
 def test_a_board_leaves_the_object_free_and_takes_the_largest_squares(page: object, size: float) -> None:
-    from taintwatch_calibration.printing.marks import printable_area
+    from taintwatch_calibration.printing.sheet import printable_area
 
     area = printable_area(page)  # type: ignore[arg-type]
     board = board_around(size, size, area)
@@ -128,7 +128,7 @@ def test_a_board_leaves_the_object_free_and_takes_the_largest_squares(page: obje
 
 
 def test_the_two_boards_and_the_chart_share_no_marker() -> None:
-    from taintwatch_calibration.printing.marks import printable_area
+    from taintwatch_calibration.printing.sheet import printable_area
 
     sets = [set(full_board(printable_area(A4), 12, number).marker_corners()) for number in (0, 1)]
     assert not sets[0] & sets[1]

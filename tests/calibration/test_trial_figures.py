@@ -44,8 +44,8 @@ def test_rates_count_the_frames_that_they_are_about() -> None:
     figures = figures_of(four_clips())
     assert (figures.recognised.count, figures.recognised.total) == (5, 6)  # 2 before the attack, 4 clean; no control
     assert (figures.success.count, figures.success.total) == (4, 5)
-    assert (figures.found["tight"].count, figures.found["tight"].total) == (1, 4)
-    assert (figures.false["tight"].count, figures.false["tight"].total) == (1, 8)
+    assert (figures.detected["tight"].count, figures.detected["tight"].total) == (1, 4)
+    assert (figures.false_positives["tight"].count, figures.false_positives["tight"].total) == (1, 8)
     assert (figures.success.low, figures.success.high) == wilson_interval(4, 5)
 
 

@@ -21,13 +21,13 @@ from taintwatch_calibration.cli_trial import trial_group
 from taintwatch_calibration.printing.sheet_metadata import read_sheet
 from taintwatch_calibration.trial.clips import ClipMetadata, read_clip
 from taintwatch_calibration.trial.matrix import Cell, Matrix
-from taintwatch_calibration.trial.record import Patience, Progress, advice, record_matrix
+from taintwatch_calibration.trial.record import Progress, RecordingLimits, advice, record_matrix
 from taintwatch_models.errors import BadFrame, SourceError, TaintwatchError, UsageError
 from tests.sheets import needs_pdftoppm
 from tests.trial_scene import LENS, markers_of, print_sheet, scene_at
 
 pytestmark = needs_pdftoppm
-PATIENCE = Patience(clip_s=0.4, settle_s=0.2, no_markers_s=2.0)
+PATIENCE = RecordingLimits(clip_s=0.4, settle_s=0.2, no_markers_s=2.0)
 FPS = 10.0
 
 

@@ -24,8 +24,7 @@ from taintwatch_calibration.bench.plans import AttackPlan, attack_plans
 from taintwatch_calibration.bench.records import cells_of, localisation
 from taintwatch_calibration.bench.subjects import Subject
 from taintwatch_calibration.benign import BenignFrames
-from taintwatch_calibration.craft.adaptive import evade_tight, mislead_region
-from taintwatch_calibration.craft.anomaly import differentiable_anomaly
+from taintwatch_calibration.craft.adaptive import differentiable_anomaly, evade_tight, mislead_region
 from taintwatch_calibration.craft.physical import DetectorLoss, Model
 from taintwatch_calibration.rates import threshold_for
 from taintwatch_models.cmag.file import CmagFile

@@ -109,7 +109,7 @@ def _overlaid(name: str, kind: str, target: int | None, iterations: int, batch: 
     base = KINDS[kind].pattern
     pattern = Pattern(
         target, base.placement, batch=batch, smoothness=base.smoothness, printability=base.printability,
-        palette=base.palette, film=base.film, ink=base.ink,
+        palette=base.palette, camera=base.camera, ink=base.ink,
     )  # fmt: skip
     family: Family = "glasses" if kind == "glasses" else "sticker"
     boxes = () if kind == "glasses" else _STICKERS

@@ -12,20 +12,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from taintwatch_calibration.anomaly import Fitted
 from taintwatch_calibration.craft.losses import others
 from taintwatch_calibration.craft.physical import DetectorLoss, Model, Pictures, Shown
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.detectors import DETECTOR_NAMES
 from taintwatch_models.errors import UsageError
 from taintwatch_models.fills import mean_fill, noise_fill
+from taintwatch_models.graph.anomaly import Concentration, LayerReference
+from taintwatch_models.graph.patch_mahalanobis import LEAST_DISTANCE, PatchLayer
 from taintwatch_models.preprocessing import Preprocessing
+from taintwatch_models.torch_graph import TorchGraph
 from taintwatch_models.torch_radar import TEMPERATURE
 
 __all__ = [
     "ADAPTIVE",
+    "AnomalyScore",
     "against",
     "binarised",
     "cellwise",
+    "differentiable_anomaly",
     "evade_paper",
     "evade_tight",
     "high_rank_target",
@@ -190,3 +196,55 @@ def _once_fooled(each: Tensor, shown: Shown) -> Tensor:
 
 def _margin(logits: Tensor, label: Tensor) -> Tensor:
     return others(logits, label) - logits.gather(1, label[:, None])[:, 0]
+
+
+AnomalyScore = Callable[[Tensor], Tensor]
+"""From inputs (B, 3, H, W) to their anomaly (B,)."""
+
+
+def differentiable_anomaly(model: TorchGraph, fitted: Fitted) -> AnomalyScore:
+    """Return `anomaly` as the fitted radar gives it. `model`: the same classifier."""
+    local = fitted.local.layers if fitted.local is not None else ()
+    names = tuple(dict.fromkeys([layer.value for layer in fitted.layers] + [layer.value for layer in local]))
+
+    def anomaly(inputs: Tensor) -> Tensor:
+        maps = dict(zip(names, model.between(inputs, names), strict=True))
+        found = []
+        if fitted.layers:
+            label = model.head(maps["features"]).argmax(1) if "features" in maps else model(inputs).argmax(1)
+            found.append(torch.stack([_labelled(layer, maps[layer.value], label) for layer in fitted.layers]).mean(0))
+        if fitted.local is not None:
+            scores = torch.stack([_local(layer, maps[layer.value]) for layer in local], 1)
+            ordered = scores.sort(dim=1, descending=True).values
+            views = fitted.local.views
+            found += [(ordered[:, : view.layers].mean(1) - view.centre) / view.spread for view in views]
+        if fitted.concentration is not None:
+            found.append(_concentrated(fitted.concentration, cellwise(model, model.maps(inputs))))
+        largest = torch.stack(found).amax(0)
+        return (largest - fitted.scale[0]) / fitted.scale[1]
+
+    return anomaly
+
+
+def _concentrated(scale: Concentration, saliency: Tensor) -> Tensor:
+    peak = F.avg_pool2d(saliency[:, None], scale.window, stride=1).amax((1, 2, 3))
+    share = peak / saliency.mean((1, 2)).clamp_min(1e-20)
+    return (share.clamp_min(1e-3).log() - scale.centre) / scale.spread
+
+
+def _labelled(layer: LayerReference, maps: Tensor, label: Tensor) -> Tensor:
+    largest = maps.amax((2, 3))
+    pooled = largest.sign() * largest.abs().add(1).log()
+    means, whitening = torch.from_numpy(layer.means).to(maps), torch.from_numpy(layer.whitening).to(maps)
+    white = (pooled[:, None] - means[label]) @ whitening
+    distance = white.square().mean(2).amin(1)
+    return (distance.clamp_min(LEAST_DISTANCE).log() - layer.centre) / layer.spread
+
+
+def _local(layer: PatchLayer, maps: Tensor) -> Tensor:
+    mean, whitening = torch.from_numpy(layer.mean).to(maps), torch.from_numpy(layer.whitening).to(maps)
+    cells = maps[:, torch.from_numpy(layer.channels).to(maps.device)] - mean.view(1, -1, 1, 1)
+    white = F.conv2d(cells, whitening.T.contiguous()[:, :, None, None])
+    distances = white.square().mean(1, keepdim=True)
+    largest = F.avg_pool2d(distances, layer.window, stride=1).amax((1, 2, 3))
+    return (largest.clamp_min(LEAST_DISTANCE).log() - layer.centre) / layer.spread

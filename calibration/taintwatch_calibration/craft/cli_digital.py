@@ -27,8 +27,7 @@ def region(
 ) -> None:
     """Change each picture faintly, just where its label rests (contributing feature regions)."""
     from taintwatch_calibration.craft.region import RegionRecipe, region_attack
-    from taintwatch_calibration.craft.single import finish
-    from taintwatch_calibration.craft.watch import watched
+    from taintwatch_calibration.craft.session import finish_pictures, watched
     from taintwatch_calibration.torch_tuning import denormals_flushed
 
     if given["target"] is not None:
@@ -39,7 +38,7 @@ def region(
     batches = -(-len(pictures) // batch)
     with denormals_flushed(), watched("region", iterations * batches, session.folder, Console(stderr=True)) as told:
         made = region_attack(session.model, pictures, session.preprocessing, recipe, report=told)
-    tell(finish(session, "region", made.pixels, recipe, masks=made.masks), as_json=given["as_json"])
+    tell(finish_pictures(session, "region", made.pixels, recipe, masks=made.masks), as_json=given["as_json"])
 
 
 @click.command()
@@ -49,7 +48,7 @@ def region(
 def digital(attack: str, settings: tuple[str, ...], **given: Any) -> None:
     """Change each picture by an attack of the Adversarial Robustness Toolbox."""
     from taintwatch_calibration.craft.digital import attack_names, digital_attack
-    from taintwatch_calibration.craft.single import finish
+    from taintwatch_calibration.craft.session import finish_pictures
     from taintwatch_calibration.torch_tuning import denormals_flushed
 
     chosen = dict(_setting(text) for text in settings)
@@ -61,7 +60,7 @@ def digital(attack: str, settings: tuple[str, ...], **given: Any) -> None:
             attack, session.model, session.pictures(session.usable), session.preprocessing, session.radar.info.classes,
             target=session.target, settings=chosen, device=session.device, seed=given["seed"],
         )  # fmt: skip
-    tell(finish(session, "digital", made, {"attack": attack, "settings": chosen}), as_json=given["as_json"])
+    tell(finish_pictures(session, "digital", made, {"attack": attack, "settings": chosen}), as_json=given["as_json"])
 
 
 def _session(given: dict[str, Any]) -> Any:

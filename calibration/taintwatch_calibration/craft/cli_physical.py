@@ -24,9 +24,13 @@ _position = click.option("--position", "positions", multiple=True, help="Centre 
 
 
 @click.command()
-@physical_options
-@click.option("--size", "sizes", multiple=True, type=float, help="Share of the side; repeat to craft for several.")
-@click.option("--shape", type=click.Choice(["square", "circle", "star", "lightning"]), help="Outline.")
+@physical_options("patch")
+@click.option(
+    "--size", "sizes", multiple=True, type=float, help="Share of the side; repeat to craft for several.  [default: 0.3]"
+)
+@click.option(
+    "--shape", type=click.Choice(["square", "circle", "star", "lightning"]), help="Outline.  [default: square]"
+)
 @_mask
 @_position
 @click.option("--count", default=1, show_default=True, type=click.IntRange(1, 8), help="Patches at once.")
@@ -36,8 +40,8 @@ def patch(count: int, **given: Any) -> None:
 
 
 @click.command()
-@physical_options
-@click.option("--size", "sizes", multiple=True, type=float, help="Share of the side.")
+@physical_options("lavan")
+@click.option("--size", "sizes", multiple=True, type=float, help="Share of the side.  [default: 0.2]")
 @_mask
 @_position
 def lavan(**given: Any) -> None:
@@ -46,7 +50,7 @@ def lavan(**given: Any) -> None:
 
 
 @click.command()
-@physical_options
+@physical_options("sticker")
 @_mask
 @click.option("--box", "boxes", multiple=True, help="Sticker X,Y,WIDTH,HEIGHT as shares of the picture; repeat.")
 def sticker(**given: Any) -> None:
@@ -55,20 +59,20 @@ def sticker(**given: Any) -> None:
 
 
 @click.command()
-@physical_options
-@click.option("--size", "sizes", multiple=True, type=float, help="Width as a share of the side.")
+@physical_options("hat")
+@click.option("--size", "sizes", multiple=True, type=float, help="Width as a share of the side.  [default: 0.55]")
 @_position
 @_mask
-@click.option("--bend", type=click.FloatRange(0, 1), help="Largest bend around the head.")
+@click.option("--bend", type=click.FloatRange(0, 1), help="Largest bend around the head.  [default: 0.7]")
 def hat(bend: float | None, **given: Any) -> None:
     """Craft a sticker for a hat: bent around the head, seen from below or above."""
     _run("hat", given, bend=bend)
 
 
 @click.command()
-@physical_options
+@physical_options("glasses")
 @_mask
-@click.option("--eyes", help="Pupils in the aligned pictures: LEFT,RIGHT,ROW as shares.")
+@click.option("--eyes", help="Pupils in the aligned pictures: LEFT,RIGHT,ROW as shares.  [default: 0.31,0.69,0.41]")
 def glasses(**given: Any) -> None:
     """Craft eyeglasses for aligned pictures of one face: --target impersonates, without it dodges."""
     _run("glasses", given)
@@ -97,7 +101,7 @@ def _run(kind: str, given: dict[str, Any], *, count: int = 1, bend: float | None
         boxes=boxes,
         **eyes,
     )
-    pattern = _filmed(pattern, given, min(size))
+    pattern = _seen_by_camera(pattern, given, min(size))
     adaptive = Uneven(given["adaptive"], given["weight"]) if given["adaptive"] else None
     result = craft_physical(session, kind, pattern, schedule, masks, adaptive=adaptive, console=Console(stderr=True))
     tell(result, as_json=given["as_json"])
@@ -123,12 +127,12 @@ def _placement(placement: Any, given: dict[str, Any], count: int, bend: float | 
     return replace(placement, **changes)
 
 
-def _filmed(pattern: Any, given: dict[str, Any], side: int) -> Any:
+def _seen_by_camera(pattern: Any, given: dict[str, Any], side: int) -> Any:
     from taintwatch.sources.colour_profile import profile_named
     from taintwatch_calibration.camera_model.variation import CameraVariation
 
-    if given["film"] is not None:
-        film = None if given["film"] == "none" else CameraVariation.of(given["film"], side)
-        pattern = replace(pattern, film=film)
+    if given["camera"] is not None:
+        camera = None if given["camera"] == "none" else CameraVariation.of(given["camera"], side)
+        pattern = replace(pattern, camera=camera)
     profile = profile_named(given["profile"])
     return pattern if profile is None else replace(pattern, profile=profile, palette=profile.palette)

@@ -67,7 +67,13 @@ def in_scene(target: int | None) -> Pattern:
     """
     errors = Placement(rotation_degrees=5.0, shift=0.02, scale=0.06, light=0.1)
     return Pattern(
-        target, errors, loss="lead", lead=14.0, smoothness=0.02, film=CameraVariation(0.2, 0.8, 0.02), ink=(0.06, 0.94)
+        target,
+        errors,
+        loss="lead",
+        lead=14.0,
+        smoothness=0.02,
+        camera=CameraVariation(0.2, 0.8, 0.02),
+        ink=(0.06, 0.94),
     )
 
 

@@ -40,7 +40,7 @@ KINDS: dict[str, Kind] = {
     ),
     "sticker": Kind(
         "stickers on an object (Eykholt et al., RP2, 2018)",
-        Pattern(None, _NEAR, printability=0.1, smoothness=0.05, film=CameraVariation(), ink=(0.03, 0.97)),
+        Pattern(None, _NEAR, printability=0.1, smoothness=0.05, camera=CameraVariation(), ink=(0.03, 0.97)),
         Schedule(iterations=300),
     ),
     "hat": Kind(

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from taintwatch_models.errors import UsageError
 
-__all__ = ["numbers", "physical_options", "shared_options", "tell"]
+__all__ = ["KIND_DEFAULTS", "numbers", "physical_options", "shared_options", "tell"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -26,32 +26,64 @@ _SHARED = (
     click.option("--preprocessing", help="The model's TOML; default: the one beside it."),
     click.option("--calibration", help="Thresholds to judge by; default: those beside the model."),
     click.option("--target", help="Class to be seen, name or index, or high-rank; none: any wrong one."),
-    click.option("--max-images", "most", default=0, help="Use so many of the pictures; 0: all."),
+    click.option("--max-images", "most", default=0, show_default=True, help="Use so many of the pictures; 0: all."),
     click.option(
         "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the result."
     ),
-    click.option("--seed", default=0, show_default=True),
-    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    click.option("--seed", default=0, show_default=True, help="Of everything that is drawn at random."),
+    click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where Torch computes.",
+    ),
     click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="CPU threads."),
     click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON."),
 )
 
-_PHYSICAL = (
-    click.option("--iterations", type=click.IntRange(min=1), help="Steps."),
-    click.option("--batch", type=click.IntRange(min=1), help="Pictures in each step."),
-    click.option("--step", type=click.FloatRange(min=0, min_open=True), help="Size of the first step."),
-    click.option("--rule", type=click.Choice(["sign", "adam", "sgd"]), help="How steps are made."),
-    click.option("--stop-at", type=click.FloatRange(0, 1), help="Stop at this success over ten steps."),
-    click.option("--loss", type=click.Choice(["softmax", "lead", "lavan"]), help="What makes the label."),
-    click.option("--smoothness", type=click.FloatRange(min=0), help="Weight of the total variation."),
-    click.option("--printability", type=click.FloatRange(min=0), help="Weight of the non-printability score."),
-    click.option("--nps", "nps_rule", type=click.Choice(["nearest", "product"]), help="Which non-printability score."),
-    click.option("--profile", help="Colour profile of printer and camera (JSON), or generic."),
-    click.option("--film", help="Camera to survive: office, corridor, street, dim, or none."),
-    click.option("--rotation", type=click.FloatRange(0, 180), help="Largest turn to either side, degrees."),
-    click.option("--adaptive", type=click.Choice(["tight", "paper", "misleading"]), help="Also evade this detector."),
-    click.option("--lambda", "weight", default=1.0, show_default=True, help="Weight of evading the detector."),
-)
+KIND_DEFAULTS: dict[str, dict[str, str]] = {
+    "patch": {"loss": "softmax", "smoothness": "0", "printability": "0", "camera": "none", "rotation": "20",
+              "stop_at": "never", "size": "0.3", "position": "anywhere"},
+    "lavan": {"loss": "lavan", "smoothness": "0", "printability": "0", "camera": "none", "rotation": "0",
+              "stop_at": "never", "size": "0.2", "position": "0.12,0.12"},
+    "sticker": {"loss": "softmax", "smoothness": "0.05", "printability": "0.1", "camera": "a mild one",
+                "rotation": "4", "stop_at": "never", "size": "1", "position": "anywhere"},
+    "hat": {"loss": "softmax", "smoothness": "0.05", "printability": "0", "camera": "none", "rotation": "4",
+            "stop_at": "never", "size": "0.55", "position": "0.5,0.16"},
+    "glasses": {"loss": "softmax", "smoothness": "0.15", "printability": "0.05", "camera": "none", "rotation": "2",
+                "stop_at": "0.99", "size": "1", "position": "anywhere"},
+}  # fmt: skip
+"""What each kind does where an option is not given, as its help says it; `kinds.KINDS` has the values themselves."""
+
+
+def _physical(known: dict[str, str]) -> tuple[Callable[[_F], _F], ...]:
+    def of(words: str, name: str) -> str:
+        return f"{words}  [default: {known[name]}]"
+
+    return (
+        click.option("--iterations", type=click.IntRange(min=1), help="Steps.  [default: 300]"),
+        click.option("--batch", type=click.IntRange(min=1), help="Pictures in each step.  [default: 16]"),
+        click.option("--step", type=click.FloatRange(min=0, min_open=True),
+                     help="Size of the first step.  [default: 8/255]"),
+        click.option("--rule", type=click.Choice(["sign", "adam", "sgd"]), help="How steps are made.  [default: sign]"),
+        click.option("--stop-at", type=click.FloatRange(0, 1),
+                     help=of("Stop at this success over ten steps.", "stop_at")),
+        click.option("--loss", type=click.Choice(["softmax", "lead", "lavan"]), help=of("The loss.", "loss")),
+        click.option("--smoothness", type=click.FloatRange(min=0),
+                     help=of("Weight of the total variation.", "smoothness")),
+        click.option("--printability", type=click.FloatRange(min=0),
+                     help=of("Weight of the non-printability score.", "printability")),
+        click.option("--nps", "nps_rule", type=click.Choice(["nearest", "product"]),
+                     help="Which non-printability score.  [default: nearest]"),
+        click.option("--profile", help="Colour profile of printer and camera (JSON), or generic.  [default: none]"),
+        click.option("--camera", help=of("Camera to survive: office, corridor, street, dim, or none.", "camera")),
+        click.option("--rotation", type=click.FloatRange(0, 180),
+                     help=of("Largest turn to either side, degrees.", "rotation")),
+        click.option("--adaptive", type=click.Choice(["tight", "paper", "misleading"]),
+                     help="Also evade this detector.  [default: none]"),
+        click.option("--lambda", "weight", default=1.0, show_default=True, help="Weight of evading the detector."),
+    )  # fmt: skip
 
 
 def shared_options(command: _F) -> _F:
@@ -59,9 +91,9 @@ def shared_options(command: _F) -> _F:
     return _add(command, _SHARED)
 
 
-def physical_options(command: _F) -> _F:
-    """Add what every printed kind takes."""
-    return _add(command, (*_SHARED, *_PHYSICAL))
+def physical_options(kind: str) -> Callable[[_F], _F]:
+    """Return a decorator that adds what every printed kind takes, with this kind's defaults in the help."""
+    return lambda command: _add(command, (*_SHARED, *_physical(KIND_DEFAULTS[kind])))
 
 
 def numbers(text: str, count: int, option: str) -> tuple[float, ...]:
@@ -97,6 +129,10 @@ def tell(result: dict[str, Any], *, as_json: bool) -> None:
         text += f"; mean change: l2 {faint['l2']:.3f}, largest {faint['linf']:.4f}, SSIM {faint['ssim']:.4f}"
     console = Console()
     console.print(text, soft_wrap=True, highlight=False)
+    if not result["calibrated"]:
+        console.print("  what the detectors see is not said: their thresholds are not calibrated for this model; run "
+                      "`taintwatch calibrate thresholds` first", soft_wrap=True, highlight=False)  # fmt: skip
+        return
     for name, seen in result["detected"].items():
         console.print(f"  {name} sees {seen:.1%} of the successful ones; "
                       f"{result['evasion_rate'][name]:.1%} of all attempts "

@@ -96,7 +96,7 @@ class Pattern:
     nps_rule: str = "nearest"
     """`nearest` or the paper's `product`; see `non_printability`."""
     palette: tuple[tuple[float, float, float], ...] = DEFAULT_PALETTE
-    film: CameraVariation | None = None
+    camera: CameraVariation | None = None
     """Light, blur and noise of the camera; None: none."""
     profile: ColourProfile | None = None
     """What the printer and the camera make of colours; None: nothing."""
@@ -175,7 +175,7 @@ class PhysicalObjective:
         if pattern.profile is not None:
             colours = printed(colours, pattern.profile)
         shown, covered = apply_patterns(pixels, colours, self._masks, pattern.placement, generator, known)
-        return (shown if pattern.film is None else simulate_camera(shown, pattern.film, generator)), covered
+        return (shown if pattern.camera is None else simulate_camera(shown, pattern.camera, generator)), covered
 
     def _classified(self, logits: Tensor, own: Tensor, target: Tensor | None) -> Tensor:
         if self._pattern.loss == "lead":

@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from taintwatch_calibration.craft.adaptive import against, high_rank_target
 from taintwatch_calibration.craft.attack_folder import Folder, as_picture, whole
-from taintwatch_calibration.craft.engine import Checkpoint, Schedule, optimise
+from taintwatch_calibration.craft.engine import Checkpoint, Schedule, Step, optimise
 from taintwatch_calibration.craft.kinds import KINDS
 from taintwatch_calibration.craft.materials import (
     Labelled,
@@ -26,7 +30,7 @@ from taintwatch_calibration.craft.materials import (
     read_pictures,
     to_pictures,
 )
-from taintwatch_calibration.craft.measure import Measured, held_apart, measure
+from taintwatch_calibration.craft.measurement import Measured, faintness, held_apart, measure
 from taintwatch_calibration.craft.physical import (
     Pattern,
     PhysicalObjective,
@@ -35,7 +39,6 @@ from taintwatch_calibration.craft.physical import (
     plain_pattern,
     start_values,
 )
-from taintwatch_calibration.craft.watch import watched
 from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
 from taintwatch_models.errors import UsageError
 from taintwatch_models.loading import LoadedModel, load_model
@@ -45,7 +48,7 @@ from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.torch_graph import TorchGraph
 
-__all__ = ["HIGH_RANK", "Session", "SessionOptions", "Uneven", "craft_physical"]
+__all__ = ["HIGH_RANK", "Session", "SessionOptions", "Uneven", "craft_physical", "finish_pictures", "watched"]
 
 HIGH_RANK = "high-rank"
 """As a target: the label that ranks highest without being the pictures' own."""
@@ -204,3 +207,52 @@ def craft_physical(
     )
     session.folder.finish()
     return session.summary(kind, measured, files=[file["file"] for file in files])
+
+
+_PREVIEW_EVERY_S = 2.0
+
+
+@contextmanager
+def watched(
+    name: str, total: int, folder: Folder, console: Console, *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[Step], None]]:
+    """Yield what is told of each step: it moves the bar, and rewrites preview.png every two seconds."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    last = [float("-inf")]
+    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task(name, total=total)
+
+        def told(step: Step) -> None:
+            text = f"{name}: loss {step.loss:8.3f}, success {step.success:4.0%}"
+            bar.update(task, completed=step.iteration, description=text)
+            if step.pictures is not None and clock() - last[0] >= _PREVIEW_EVERY_S:
+                folder.contact(step.pictures)
+                last[0] = clock()
+
+        yield told
+
+
+def finish_pictures(
+    session: Session, kind: str, made: Tensor, recipe: Any, *, masks: Tensor | None = None
+) -> dict[str, Any]:
+    """Judge attacked pictures (N, 3, H, W), write the folder, return what was found."""
+    made = whole(made).cpu()
+    pictures = session.pictures(session.usable)
+    measured = measure(session.product, made, session.usable.labels.tolist(), session.target, held_out=False)
+    faint = dataclasses.asdict(faintness(pictures.pixels.cpu(), made))
+    files = []
+    for index, name in enumerate(session.usable.names):
+        stem = f"{index:04d}_{name.rpartition('.')[0] or name}"
+        files.append(session.folder.picture(f"pictures/{stem}.png", as_picture(made[index])))
+        if masks is not None:
+            files.append(session.folder.picture(f"masks/{stem}.png", as_picture(masks[index])))
+    session.folder.contact(made)
+    settings = (
+        dataclasses.asdict(recipe) if dataclasses.is_dataclass(recipe) and not isinstance(recipe, type) else recipe
+    )
+    session.folder.recipe(
+        {"attack": {"kind": kind}, **session.tables(), "settings": settings, "files": {"pictures": files},
+         "faintness": faint, "measured": dataclasses.asdict(measured)}
+    )  # fmt: skip
+    session.folder.finish()
+    return session.summary(kind, measured, faintness=faint)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from taintwatch.sources.colour_profile import chart_colours
-from taintwatch_calibration.printing.marks import footer, printable_area
 from taintwatch_calibration.printing.pages import Box, Page
 from taintwatch_calibration.printing.pose_board import draw_marker
 from taintwatch_calibration.printing.printable import PrintedSheet
-from taintwatch_calibration.printing.sheet import Sheet
+from taintwatch_calibration.printing.sheet import Sheet, footer, printable_area
 from taintwatch_calibration.printing.sheet_metadata import SheetMetadata, sheet_id
 
 __all__ = ["CHART_MARKERS", "COLUMNS", "PATCH_MM", "chart_boxes", "chart_marker_boxes", "chart_sheet"]

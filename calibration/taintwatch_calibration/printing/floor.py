@@ -6,10 +6,9 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from taintwatch_calibration.printing.marks import cut_lines, footer, printable_area
 from taintwatch_calibration.printing.pages import Page, fit_grid
 from taintwatch_calibration.printing.printable import PrintedSheet
-from taintwatch_calibration.printing.sheet import Sheet
+from taintwatch_calibration.printing.sheet import Sheet, cut_lines, footer, printable_area
 from taintwatch_calibration.printing.sheet_metadata import SheetMetadata, sheet_id
 from taintwatch_models.errors import UsageError
 

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_calibration.faces.glasses_shape import GlassesShape
-from taintwatch_calibration.printing.marks import footer, printable_area
 from taintwatch_calibration.printing.pages import Box, Page
 from taintwatch_calibration.printing.printable import PrintedSheet
-from taintwatch_calibration.printing.sheet import Sheet
+from taintwatch_calibration.printing.sheet import Sheet, footer, printable_area
 from taintwatch_calibration.printing.sheet_metadata import SheetMetadata, sheet_id
 from taintwatch_models.errors import UsageError
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_calibration.printing.marks import cut_lines, footer, printable_area
 from taintwatch_calibration.printing.pages import Box, Page, fit_grid
 from taintwatch_calibration.printing.pose_board import PoseBoard, board_around, draw_board, full_board
-from taintwatch_calibration.printing.sheet import Sheet
+from taintwatch_calibration.printing.sheet import Sheet, cut_lines, footer, printable_area
 from taintwatch_calibration.printing.sheet_metadata import BoardPlace, CraftedAttack, SheetMetadata, sheet_id
 from taintwatch_calibration.printing.sign_cards import draw_vector
 from taintwatch_models.errors import UsageError

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from taintwatch_calibration.printing.marks import cut_lines, footer, printable_area
 from taintwatch_calibration.printing.pages import Box, Page, fit_grid
-from taintwatch_calibration.printing.sheet import Sheet
+from taintwatch_calibration.printing.sheet import Sheet, cut_lines, footer, printable_area
 from taintwatch_models.errors import UsageError
 from taintwatch_models.signs import SIGN_NAMES, draw_sign
 from taintwatch_models.signs.geometry import CANVAS, Drawing

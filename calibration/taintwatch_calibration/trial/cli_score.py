@@ -14,7 +14,7 @@ from taintwatch_calibration.printing.sheet_metadata import read_sheet
 from taintwatch_calibration.progress import counted
 from taintwatch_calibration.trial.clips import CONDITIONS, ClipMetadata, find_videos, read_poses
 from taintwatch_calibration.trial.figures import Rate, figures_of
-from taintwatch_calibration.trial.score import Judging, score_clips
+from taintwatch_calibration.trial.score import ScoringOptions, score_clips
 from taintwatch_calibration.trial.scored import SCORES, Trial, write_trial
 from taintwatch_models.detectors import DETECTOR_NAMES
 from taintwatch_models.errors import UsageError
@@ -35,7 +35,7 @@ __all__ = ["score"]
 @click.option("--poses", type=click.Path(path_type=Path, dir_okay=False),
               help="CSV with from_s, to_s, distance_m, angle_deg (and video): instead of markers.")  # fmt: skip
 @click.option("--condition", type=click.Choice(CONDITIONS), help="Where no JSON is beside a video: what is in it.")
-@click.option("--truth", help="The same: the object's label, its name or number.")
+@click.option("--truth", help="The same: the object's label, its name or number; default: what the sheet knows.")
 @click.option("--attack", type=click.Path(path_type=Path), help="The same: the printed sheet of the attack.")
 @click.option("--target", help="The same: the label that the attack wants; default: what its sheet says.")
 @click.option("--light", default="office", show_default=True, help="The same: a name for the light.")
@@ -70,7 +70,7 @@ def score(
     )
     with counted(Console(stderr=True), "scoring") as progress:
         trial = score_clips(
-            found, Judging(settings, k, n), out / ".done", poses=rows, defaults=defaults, workers=workers,
+            found, ScoringOptions(settings, k, n), out / ".done", poses=rows, defaults=defaults, workers=workers,
             engine=engine, progress=progress,
         )  # fmt: skip
     write_trial(trial, out / SCORES)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from taintwatch_calibration.progress import counted
 from taintwatch_calibration.trial.matrix import Matrix, lights, numbers
-from taintwatch_calibration.trial.simulate import Setting, misfit, simulate_matrix
+from taintwatch_calibration.trial.simulate import SimulationSettings, misfit, simulate_matrix
 from taintwatch_models.errors import UsageError
 
 __all__ = ["simulate"]
@@ -20,7 +20,9 @@ _PDF = click.Path(path_type=Path, dir_okay=False)
 @click.command()
 @click.option("--sheet", required=True, type=_PDF, help="PDF of the object with a board (`taintwatch print board`).")
 @click.option("--attack", type=_PDF, help="PDF whose patch is cut out and stuck on; none: the sheet is all there is.")
-@click.option("--control", type=_PDF, help="PDF of the benign match, stuck on in the same place.")
+@click.option(
+    "--control", type=_PDF, help="PDF of the benign match, stuck on in the same place; none: no control clips."
+)
 @click.option("--at", default="0.5,0.5", show_default=True, help="Where its middle goes, in the object's size.")
 @click.option("--aim", default="0.5,0.5", show_default=True, help="Where the object's middle is in the picture.")
 @click.option("--distances", default="0.2,0.25,0.3,0.35", show_default=True, help="Metres.")
@@ -36,10 +38,10 @@ _PDF = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--seconds", default=2.0, show_default=True, type=float, help="Of each clip.")
 @click.option("--lead", default=1.0, show_default=True, type=float, help="Seconds before the attack comes, on top.")
-@click.option("--fps", default=15.0, show_default=True, type=float)
+@click.option("--fps", default=15.0, show_default=True, type=float, help="Frames a second.")
 @click.option("--size", default="640x480", show_default=True, help="Of the pictures, in pixels.")
 @click.option("--fov", default=55.0, show_default=True, type=float, help="Horizontal field of view, degrees.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31), help="Of hand, light and noise.")
 @click.option(
     "--workers", default=0, show_default=True, type=click.IntRange(0), help="Processes; 0: one for each core."
 )
@@ -54,7 +56,7 @@ def simulate(
     Clips that are there already are kept: an interrupted run goes on where it was.
     """
     width, height = _size(size)
-    setting = Setting(
+    setting = SimulationSettings(
         str(sheet),
         None if attack is None else str(attack),
         None if control is None else str(control),

@@ -72,12 +72,12 @@ class Figures:
     """Clean frames with the right label."""
     success: Rate
     """Attacked frames with a wrong label (the wanted one, where the attack wants one)."""
-    found: dict[str, Rate]
+    detected: dict[str, Rate]
     """By detector: frames of successful attacks that are suspicious."""
-    false: dict[str, Rate]
+    false_positives: dict[str, Rate]
     """By detector: benign frames that are."""
     by_cell: dict[str, list[tuple[Cell, Rate]]]
-    """The same by place; keys `recognised`, `success`, `found`, `false` of the detector that votes."""
+    """The same by place; keys `recognised`, `success`, `detected`, `false_positives` of the detector that votes."""
     rocs: list[Roc]
     alarms: list[Alarm]
     alarmed: Rate
@@ -93,8 +93,8 @@ class Figures:
     def headline(self) -> dict[str, Rate]:
         """The rates by what they are, for people."""
         rows = {"recognised when clean": self.recognised, "attack succeeds": self.success}
-        rows |= {f"{name} finds the successful attack": rate for name, rate in self.found.items()}
-        rows |= {f"{name} false alarms, per benign frame": rate for name, rate in self.false.items()}
+        rows |= {f"{name} detects the successful attack": rate for name, rate in self.detected.items()}
+        rows |= {f"{name} false alarms, per benign frame": rate for name, rate in self.false_positives.items()}
         return rows | {"clips with a successful attack that raise an alarm": self.alarmed}
 
 
@@ -134,15 +134,17 @@ def figures_of(trial: Trial) -> Figures:
     return Figures(
         recognised=Rate.of(map(right, clean)),
         success=Rate.of(map(succeeded, attacked)),
-        found={name: Rate.of(row.suspicious(name, limit) for row in won) for name, limit in trial.thresholds.items()},
-        false={
+        detected={
+            name: Rate.of(row.suspicious(name, limit) for row in won) for name, limit in trial.thresholds.items()
+        },
+        false_positives={
             name: Rate.of(row.suspicious(name, limit) for row in benign) for name, limit in trial.thresholds.items()
         },
         by_cell={
             "recognised": list(_by_cell(trial, clean, right)),
             "success": list(_by_cell(trial, attacked, succeeded)),
-            "found": list(_by_cell(trial, won, told)),
-            "false": list(_by_cell(trial, benign, told)),
+            "detected": list(_by_cell(trial, won, told)),
+            "false_positives": list(_by_cell(trial, benign, told)),
         },
         rocs=[_roc(name, limit, won, benign) for name, limit in trial.thresholds.items()],
         alarms=alarms,

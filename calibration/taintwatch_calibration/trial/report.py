@@ -129,8 +129,8 @@ def _attacks(trial: Trial) -> list[dict[str, Any]]:
 def _heat_maps(figures: Figures, voting: str) -> Iterable[list[Any]]:
     kinds = (
         ("success", "Attack succeeds", True),
-        ("found", f"{voting} finds it", False),
-        ("false", f"{voting} on benign frames", True),
+        ("detected", f"{voting} detects it", False),
+        ("false_positives", f"{voting} on benign frames", True),
         ("recognised", "Recognised when clean", False),
     )
     for light in sorted({cell.light for cell, _ in figures.by_cell["recognised"]}):

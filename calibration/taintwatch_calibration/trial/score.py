@@ -28,13 +28,13 @@ from taintwatch_models.loading import LoadedModel, load_model
 from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.records import Frame, Prediction, Verdict
 
-__all__ = ["Judging", "score_clips"]
+__all__ = ["ScoringOptions", "score_clips"]
 
 _BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Judging:
+class ScoringOptions:
     """What clips are scored with. Can be sent to another process."""
 
     model: ModelSettings
@@ -44,7 +44,7 @@ class Judging:
 
 
 def score_clips(
-    videos: Sequence[Path], judging: Judging, done: Path | None, *,
+    videos: Sequence[Path], options: ScoringOptions, done: Path | None, *,
     poses: tuple[PoseRow, ...] = (), defaults: ClipMetadata | None = None, workers: int = 0, engine: str = "processes",
     progress: Callable[[TaskResult], None] = lambda finished: None,
 ) -> Trial:  # fmt: skip
@@ -53,7 +53,7 @@ def score_clips(
     `defaults` stand in for the JSON beside a video where there is none. Raises `UsageError`: a video that has neither,
     or no frame with a pose in any of them; `ModelError`, `CalibrationError`.
     """
-    model = _model(judging.model)
+    model = _model(options.model)
     infos = [_info(video, defaults) for video in videos]
     hashes = (model.classifier.card.model_hash, repr(model.calibration))
     tasks = []
@@ -63,15 +63,15 @@ def score_clips(
         rows = tuple(row for row in poses if row.video in (None, "", video.name))
         if poses and not rows and info.markers_mm is None:
             raise UsageError(f"{video}: no row of the CSV is about it; check the file names in its column 'video'")
-        marks = (repr(judging), repr(info), repr(rows), *hashes)
-        argument = (str(video), info, judging, rows)
+        marks = (repr(options), repr(info), repr(rows), *hashes)
+        argument = (str(video), info, options, rows)
         tasks.append(Task(str(video), argument, fingerprint_of(video, *marks)))
     results = map_resumably(_score_one, tasks, done, workers=workers, progress=progress, engine=engine)
     clips = tuple(from_json(ScoredClip, result) for result in results)
     if all(clip.poses_from == "none" for clip in clips):
         raise UsageError(f"{clips[0].video}: {_why_unplaced(clips[0].info, poses)}")
     thresholds = {detector.name: threshold_of(detector.name, model) for detector in model.detectors}
-    return Trial(clips, thresholds, _settings(judging, model))
+    return Trial(clips, thresholds, _settings(options, model))
 
 
 def _why_unplaced(info: ClipMetadata, rows: tuple[PoseRow, ...]) -> str:
@@ -122,17 +122,17 @@ def _model(settings: ModelSettings) -> LoadedModel:
     return load_model(settings)
 
 
-def _score_one(argument: tuple[str, ClipMetadata, Judging, tuple[PoseRow, ...]]) -> dict[str, Any]:
+def _score_one(argument: tuple[str, ClipMetadata, ScoringOptions, tuple[PoseRow, ...]]) -> dict[str, Any]:
     """Score one clip in a worker; return a `ScoredClip` as JSON."""
-    name, info, judging, rows = argument
-    video, model = Path(name), _model(judging.model)
+    name, info, options, rows = argument
+    video, model = Path(name), _model(options.model)
     placed = _Placing(video, info, rows)
     truth, target = label_of(info.truth, model), label_of(info.target, model)
     clip = ScoredClip(
         name, hashlib.sha256(video.read_bytes()).hexdigest(), info, [], [], [], [], [], [], [],
         {detector.name: [] for detector in model.detectors}, [], placed.how, 0, [],
     )  # fmt: skip
-    voter = Voter(KofN(judging.k, judging.n), detectors=(model.detectors[0].name,))
+    voter = Voter(KofN(options.k, options.n), detectors=(model.detectors[0].name,))
     rejected = 0
     gallery = _Gallery(info)
     for frames in _batches(video):
@@ -249,7 +249,7 @@ class _Gallery:
         return chosen or [self._kept["first"]] if self._kept else []
 
 
-def _settings(judging: Judging, model: LoadedModel) -> dict[str, Any]:
+def _settings(options: ScoringOptions, model: LoadedModel) -> dict[str, Any]:
     card, calibration = model.classifier.card, model.calibration
     return {
         "model": card.name,
@@ -258,6 +258,6 @@ def _settings(judging: Judging, model: LoadedModel) -> dict[str, Any]:
         "calibrated": calibration.calibrated,
         "calibration": {"benign": calibration.benign, "target_fpr": calibration.target_fpr},
         "calibration_sha256": hashlib.sha256(repr(calibration).encode()).hexdigest(),
-        "vote": {"policy": "k-of-n", "k": judging.k, "n": judging.n, "detector": model.detectors[0].name},
+        "vote": {"policy": "k-of-n", "k": options.k, "n": options.n, "detector": model.detectors[0].name},
         "machine": machine(),
     }

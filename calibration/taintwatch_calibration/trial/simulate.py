@@ -38,13 +38,13 @@ from taintwatch_calibration.trial.matrix import Cell, Matrix
 from taintwatch_models.errors import BadFrame, UsageError
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["Setting", "make_scene", "misfit", "sheet_condition", "simulate_matrix"]
+__all__ = ["SimulationSettings", "make_scene", "misfit", "sheet_condition", "simulate_matrix"]
 
 _SHEETS_OF_ATTACKS = ("patch", "picture", "stickers", "glasses")
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class SimulationSettings:
     """What is filmed and how. Can be sent to another process."""
 
     sheet: str
@@ -92,7 +92,7 @@ def sheet_condition(info: SheetMetadata) -> Condition:
 
 
 def simulate_matrix(
-    setting: Setting, matrix: Matrix, out: Path, *, workers: int = 0,
+    setting: SimulationSettings, matrix: Matrix, out: Path, *, workers: int = 0,
     progress: Callable[[TaskResult], None] = lambda finished: None,
 ) -> list[Path]:  # fmt: skip
     """Film every cell in every condition into `out`; clips that are there already are kept. Returns the videos.
@@ -116,7 +116,7 @@ def simulate_matrix(
     return videos
 
 
-def make_scene(setting: Setting, cell: Cell, condition: Condition) -> tuple[SheetScene, ClipMetadata]:
+def make_scene(setting: SimulationSettings, cell: Cell, condition: Condition) -> tuple[SheetScene, ClipMetadata]:
     """Return a clip's scene and what its JSON says. Raises `UsageError`."""
     info, plain, attacked = _rasters(setting.sheet, setting.attack, setting.control, setting.at, setting.profile)
     whole = setting.attack is None and setting.control is None
@@ -150,17 +150,17 @@ def make_scene(setting: Setting, cell: Cell, condition: Condition) -> tuple[Shee
     return scene, clip
 
 
-def _crafted(setting: Setting) -> CraftedAttack | None:
+def _crafted(setting: SimulationSettings) -> CraftedAttack | None:
     """Return the attack that the sheets show, where they know it."""
     return read_sheet(Path(setting.attack or setting.sheet)).attack
 
 
-def _target(setting: Setting) -> str | int | None:
+def _target(setting: SimulationSettings) -> str | int | None:
     attack = _crafted(setting)
     return setting.target if setting.target is not None or attack is None else attack.target
 
 
-def _made_of(setting: Setting, cell: Cell) -> str:
+def _made_of(setting: SimulationSettings, cell: Cell) -> str:
     """Return a digest of the settings, the sheets, the profile and the cell."""
     digest = hashlib.sha256(repr((setting, cell)).encode())
     files = [Path(name) for name in (setting.sheet, setting.attack, setting.control) if name is not None]
@@ -182,7 +182,7 @@ def _film_clip(argument: tuple[dict[str, Any], dict[str, Any], Condition, str, s
     """Film one clip in a worker; return its number of frames."""
     values, place, condition, name, made_of = argument
     setting, cell, video = (
-        Setting(**{**values, "at": tuple(values["at"]), "aim": tuple(values["aim"])}),
+        SimulationSettings(**{**values, "at": tuple(values["at"]), "aim": tuple(values["aim"])}),
         Cell(**place),
         Path(name),
     )
@@ -233,7 +233,7 @@ def _background(name: str | None, width: int, height: int, seed: int) -> NDArray
         raise UsageError(f"{error}; give a picture as background") from None
 
 
-def _check(setting: Setting) -> None:
+def _check(setting: SimulationSettings) -> None:
     """Say at once what would fail in every worker. Raises `UsageError`."""
     _ = setting.camera
     if not 0 < setting.fps <= 240 or not 0 < setting.seconds <= 3600 or not 0 <= setting.lead_s <= 3600:
@@ -248,7 +248,7 @@ def _check(setting: Setting) -> None:
     _rasters(setting.sheet, setting.attack, setting.control, setting.at, setting.profile)
 
 
-def misfit(setting: Setting, matrix: Matrix) -> str | None:
+def misfit(setting: SimulationSettings, matrix: Matrix) -> str | None:
     """Return one sentence where the sheet does not fit into the picture at some distance; None where it always does."""
     info = read_sheet(Path(setting.sheet))
     if info.board is None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from taintwatch_calibration.cmag.similarity import StructuralSimilarity
 from taintwatch_calibration.craft.materials import Labelled
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.classifier import Classifier
 from taintwatch_models.loading import LoadedModel
 from taintwatch_models.records import Frame, Prediction
 
-__all__ = ["Measured", "held_apart", "measure"]
+__all__ = ["Faintness", "Measured", "faintness", "held_apart", "measure"]
 
 _BATCH = 16
 _LEAST_APART = 10
@@ -36,6 +39,8 @@ class Measured:
     """For each detector, the share of successful attacks that it calls suspicious."""
     evasion_rate: dict[str, float]
     """For each detector, the share of all attempts that succeed and that it does not see."""
+    calibrated: bool
+    """False: the detectors' thresholds are rough defaults, so that `detected` and `evasion_rate` say nothing."""
 
 
 def held_apart(pictures: Labelled, seed: int) -> tuple[Labelled, Labelled, bool]:
@@ -68,6 +73,7 @@ def measure(
         held_out=held_out,
         detected={name: round(hits / len(wins), 4) for name, hits in seen.items()} if wins else {},
         evasion_rate={name: round((len(wins) - hits) / count, 4) for name, hits in seen.items()},
+        calibrated=model.calibration.calibrated,
     )
 
 
@@ -77,3 +83,30 @@ def _predict(classifier: Classifier, images: NDArray[np.uint8]) -> list[Predicti
         frames = [Frame("craft", start + i, image, 0, 0) for i, image in enumerate(images[start : start + _BATCH])]
         found += classifier(frames)
     return [one for one in found if isinstance(one, Prediction)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Faintness:
+    """How little pictures were changed, means over them."""
+
+    l2: float
+    """Euclidean length of the change, pixels in [0, 1]."""
+    linf: float
+    """Largest change of a value, of 1."""
+    ssim: float
+    """Structural similarity with the original; 1 is equal."""
+    changed: float
+    """Share of pixels that are not the same."""
+
+
+def faintness(before: Tensor, after: Tensor) -> Faintness:
+    """Compare pictures (N, 3, H, W) in [0, 1]. Raises `UsageError` where they are below 11 pixels."""
+    change = after - before
+    similarity = StructuralSimilarity(*before.shape[2:]).to(before)
+    alike = [similarity(before[i : i + 16], after[i : i + 16]) for i in range(0, len(before), 16)]
+    return Faintness(
+        l2=float(change.flatten(1).norm(dim=1).mean()),
+        linf=float(change.abs().flatten(1).amax(1).mean()),
+        ssim=float(torch.cat(alike).mean()),
+        changed=float((change.abs().amax(1) > 0.5 / 255).float().mean()),
+    )
