@@ -19,6 +19,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 COMMANDS = {
     "demo": LazyCommand("taintwatch.cli.demo:demo", "Show an attack being detected: no camera, printer or GPU needed."),
+    "check": LazyCommand("taintwatch.cli.check:check", "Check pictures for attacks, one line each."),
     "run": LazyCommand("taintwatch.cli.run:run", "Watch cameras, streams, videos or pictures."),
     "watch": LazyCommand("taintwatch.cli.watch:watch", "Follow the alerts of a running daemon."),
     "alerts": LazyCommand("taintwatch.cli.alerts:alerts_group", "List, show, export and prune the alerts kept."),

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from taintwatch.evidence.folder import PART
 from taintwatch.records import Alert, Moment, elapsed_ns
 from taintwatch_models.errors import TaintwatchError
+from taintwatch_models.records import Region
 
-__all__ = ["ClipBuffer", "ClipFrame", "PictureError", "encode_jpeg", "overlay", "shrink", "write_clip"]
+__all__ = ["ClipBuffer", "ClipFrame", "PictureError", "draw_region", "encode_jpeg", "overlay", "shrink", "write_clip"]
 
 QUALITY = 85
 CODECS = ("libx264", "mpeg4")  # whichever this build of FFmpeg has
@@ -167,14 +168,20 @@ def shrink(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
+def draw_region(image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
+    """Outline the region's polygons in `image` itself, and return it."""
+    thickness = max(1, round(image.shape[1] / 400))
+    polygons = (
+        [np.array(polygon, np.int32).reshape(-1, 1, 2) for polygon in region.polygons if polygon] if region else []
+    )
+    cv2.polylines(image, polygons, True, WHITE, thickness + 2, cv2.LINE_AA)
+    cv2.polylines(image, polygons, True, RED, thickness, cv2.LINE_AA)
+    return image
+
+
 def overlay(image: NDArray[np.uint8], alert: Alert) -> NDArray[np.uint8]:
     """Return a copy of the frame with the alert's polygons, label, score and time drawn into it."""
-    picture = image.copy()
-    thickness = max(1, round(picture.shape[1] / 400))
-    if alert.region is not None:
-        polygons = [np.array(polygon, np.int32).reshape(-1, 1, 2) for polygon in alert.region.polygons if polygon]
-        cv2.polylines(picture, polygons, True, WHITE, thickness + 2, cv2.LINE_AA)
-        cv2.polylines(picture, polygons, True, RED, thickness, cv2.LINE_AA)
+    picture = draw_region(image.copy(), alert.region)
     recovered = "" if alert.recovered_name is None else f" -> {alert.recovered_name}"
     subject = "" if alert.subject is None else f", {alert.subject}"
     for row, text in enumerate(
