@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from taintwatch_models.bundled import bundled_path
+from taintwatch_models.errors import ModelError
 from taintwatch_models.model_source import ModelSource, describe, file_hash, read_source
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import ModelDescription
 from taintwatch_models.radar_file import RadarFile, from_proto, is_radar, read_radar
 
-__all__ = ["ModelFiles", "ModelSettings", "calibration_path", "cmag_path", "is_torch", "resolve_files"]
+__all__ = ["ModelFiles", "ModelSettings", "calibration_path", "cmag_path", "default_detectors", "is_torch", "reference_path", "resolve_files"]
 
 _TORCH_SUFFIXES = (".pt", ".pth", ".pt2", ".ts")
 _log = logging.getLogger(__name__)
@@ -31,6 +32,10 @@ class ModelSettings:
     """None: the one beside the model, `<model>.calibration.json`, where there is one."""
     cmag: str | None = None
     """CMAG's reconstructors; None: those beside the model, `<model>.cmag.onnx`."""
+    reference: str | None = None
+    """What the detector `combined` knows of benign pictures; None: the one beside the model, `<model>.reference.npz`."""
+    target_fpr: float = 0.001
+    """Per frame: which of the reference's thresholds `combined` judges by."""
     session: SessionSettings = field(default_factory=SessionSettings)
     variants: tuple[str, ...] = ("tight",)
     fill: str | None = None
@@ -92,6 +97,20 @@ def is_torch(path: str) -> bool:
 def calibration_path(settings: ModelSettings) -> Path:
     """Return where the model's thresholds are, or should be."""
     return _beside(settings.path, "calibration.json") if settings.calibration is None else Path(settings.calibration)
+
+
+def reference_path(settings: ModelSettings) -> Path:
+    """Return where the model's reference is, or should be."""
+    return _beside(settings.path, "reference.npz") if settings.reference is None else Path(settings.reference)
+
+
+def default_detectors(settings: ModelSettings) -> tuple[str, ...]:
+    """Return what judges where nothing else is said: `combined` where the model was learnt, else `tight`."""
+    try:
+        learnt = settings.reference is not None or reference_path(settings).is_file()
+    except ModelError:  # the bundled model has none
+        learnt = False
+    return ("combined",) if learnt else ("tight",)
 
 
 def cmag_path(settings: ModelSettings) -> Path:

@@ -224,6 +224,7 @@ def prediction_of(
         confidence=confidence,
         latency_ms=latency_ms,
         radar=_statistics(outputs, index),
+        window=window_statistics(outputs, index),
         features=None if features is None else read_only(features[index]),
     )
 
