@@ -14,6 +14,7 @@ from taintwatch_calibration.anomaly import fit_anomaly
 from taintwatch_calibration.cli_check import check
 from taintwatch_calibration.cli_colour import colour
 from taintwatch_calibration.cli_gate import gate
+from taintwatch_calibration.cli_learn import learn_command
 from taintwatch_calibration.progress import bars, read_shown
 from taintwatch_calibration.thresholds import LabelCurve, calibrate
 from taintwatch_models.calibration_file import (
@@ -33,7 +34,7 @@ __all__ = ["calibrate_group"]
 
 @click.group("calibrate")
 def calibrate_group() -> None:
-    """Choose thresholds from benign footage."""
+    """Learn what is benign, and choose thresholds, from benign footage alone."""
 
 
 @calibrate_group.command("thresholds")
@@ -157,6 +158,7 @@ def _rate(found: HeldOut) -> tuple[str, str]:
     return f"{found.rate:.2%} ({found.alarms} of {found.frames})", f"{found.low:.2%} to {found.high:.2%}"
 
 
+calibrate_group.add_command(learn_command)
 calibrate_group.add_command(check)
 calibrate_group.add_command(colour)
 calibrate_group.add_command(gate)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from taintwatch_models.bound import BoundSession, device_of
 from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.classifier import ModelCard, Rejected
+from taintwatch_models.detection.detector import window_statistics
 from taintwatch_models.errors import BadFrame, InferenceError
 from taintwatch_models.fills import Fill, is_constant, make_fill
 from taintwatch_models.graph.anomaly import ANOMALY, gives_anomaly

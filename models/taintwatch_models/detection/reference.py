@@ -137,13 +137,13 @@ def read_reference(path: Path, model_hash: str | None = None) -> Reference:
             with np.load(file, allow_pickle=False) as stored:
                 reference = _build(stored)
     except FileNotFoundError:
-        raise CalibrationError(f"{path}: no such reference; learn one with `taintwatch calibrate`") from None
+        raise CalibrationError(f"{path}: no such reference; learn one with `taintwatch calibrate learn`") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise CalibrationError(f"{path}: not a readable reference ({type(error).__name__}: {error})") from None
     if model_hash is not None and reference.model_hash != model_hash:
         raise CalibrationError(
             f"{path}: belongs to another model (hash {reference.model_hash[:12]}; this one's is {model_hash[:12]}); "
-            "learn this model with `taintwatch calibrate`"
+            "learn this model with `taintwatch calibrate learn`"
         )
     return reference
 
@@ -178,9 +178,10 @@ def _build(stored: Any) -> Reference:
 
 
 def _point(row: dict[str, Any]) -> OperatingPoint:
-    values = {name: _number(row[name]) for name in ("target_fpr", "threshold", "low", "high")}
-    counts = {name: int(_number(row[name])) for name in ("alarms", "frames", "novel_alarms", "novel_frames")}
-    return OperatingPoint(**values, **counts)
+    target, threshold, low, high = (_number(row[name]) for name in ("target_fpr", "threshold", "low", "high"))
+    names = ("alarms", "frames", "novel_alarms", "novel_frames")
+    alarms, frames, novel_alarms, novel_frames = (int(_number(row[name])) for name in names)
+    return OperatingPoint(target, threshold, low, high, alarms, frames, novel_alarms, novel_frames)
 
 
 def _whole(values: NDArray[Any]) -> NDArray[np.int64]:
