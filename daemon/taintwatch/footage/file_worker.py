@@ -122,7 +122,7 @@ def watch_file(job: FileJob) -> dict[str, Any]:
             supply,
             model.classifier,
             model.detectors,
-            make_voter(config.vote, config.detectors),
+            make_voter(config.vote, config.detect.detectors),
             tracker,
             max_batch=config.limits.max_batch,
             wait_s=0.0,
