@@ -28,8 +28,8 @@ from benchmarks.soaking.clock import SteppedClock
 from benchmarks.soaking.daemon import Daemon
 from benchmarks.soaking.faults import FAULTS, KILL, settle
 from benchmarks.soaking.report import Result, measure, print_table
-from benchmarks.soaking.witness import Witness
-from benchmarks.soaking.world import World
+from benchmarks.soaking.site import SoakSite
+from benchmarks.soaking.subscriber_log import SubscriberLog
 from tests.ports import free_port
 
 __all__ = ["main", "soak"]
@@ -67,7 +67,7 @@ def soak(minutes: float, folder: Path, tell: Callable[[str], None] = print) -> R
         _inject(bench, KILL, effects, failures, tell)
         time.sleep(1.0)
         bench.daemon.stop()
-        bench.witness.wait(lambda seen: False, 2.0)
+        bench.subscriber.wait(lambda seen: False, 2.0)
         bench.look_into_store()
         return measure(bench, (time.monotonic() - start) / 60.0, 60.0 if long else 5.0, effects, failures)
 
@@ -77,15 +77,15 @@ def _set_up(folder: Path, pace: Pace, stack: ExitStack) -> Bench:
     stack.callback(mjpeg.close)
     stack.callback(rtsp.kill)
     rtsp.start()
-    world = World(folder, rtsp, mjpeg, free_port(), free_port(), free_port())
-    stack.callback(world.close)
-    daemon = Daemon(folder, world.config, clock.environment())
+    site = SoakSite(folder, rtsp, mjpeg, free_port(), free_port(), free_port())
+    stack.callback(site.close)
+    daemon = Daemon(folder, site.config, clock.environment())
     stack.callback(daemon.close)
-    witness = stack.enter_context(Witness(world.endpoint))
+    subscriber = stack.enter_context(SubscriberLog(site.endpoint))
     daemon.start()
-    bench = Bench(daemon, world, rtsp, mjpeg, witness, clock, pace)
+    bench = Bench(daemon, site, rtsp, mjpeg, subscriber, clock, pace)
     settle(bench)
-    witness.forget_silence()
+    subscriber.forget_silence()
     return bench
 
 
@@ -95,7 +95,7 @@ def _programme(bench: Bench, until: float, tell: Callable[[str], None]) -> Itera
     if not bench.clock.available:
         tell("no C compiler here: the clock is not stepped")
         names.remove("clock_stepped")
-    if not bench.world.small_disk:
+    if not bench.site.small_disk:
         tell("a disk cannot be mounted here (that takes root): it is not filled")
         names.remove("evidence_disk_full")
     for number in itertools.count():

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from benchmarks.soaking.cameras import MjpegCamera, RtspCamera
 from benchmarks.soaking.clock import SteppedClock
 from benchmarks.soaking.daemon import Daemon, Sample
-from benchmarks.soaking.witness import AlertKey, Witness
-from benchmarks.soaking.world import World
+from benchmarks.soaking.site import SoakSite
+from benchmarks.soaking.subscriber_log import AlertKey, SubscriberLog
 
 __all__ = ["Bench", "Effect", "FaultError", "Pace"]
 
@@ -47,13 +47,13 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The daemon, its cameras, its witness, and what can be done to them."""
+    """The daemon, its cameras, its subscriber, and what can be done to them."""
 
     daemon: Daemon
-    world: World
+    site: SoakSite
     rtsp: RtspCamera
     mjpeg: MjpegCamera
-    witness: Witness
+    subscriber: SubscriberLog
     clock: SteppedClock
     pace: Pace
     quiet: list[Sample] = field(default_factory=list)
@@ -63,15 +63,15 @@ class Bench:
 
     def look_into_store(self) -> None:
         """Note which alert records are kept as evidence."""
-        for path in self.world.evidence.glob("alerts.db"):
+        for path in self.site.evidence.glob("alerts.db"):
             with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
                 for (text,) in database.execute("SELECT json FROM records"):
                     body = json.loads(text)["body"]
                     self.stored.add((body["event_id"], body["state"], body["frame_index"]))
 
-    def wait(self, what: str, holds: Callable[[Witness], bool]) -> float:
+    def wait(self, what: str, holds: Callable[[SubscriberLog], bool]) -> float:
         """Return the seconds until `holds` does. Raises `FaultError` where it does not in good time."""
-        waited = self.witness.wait(holds, self.pace.patience_s)
+        waited = self.subscriber.wait(holds, self.pace.patience_s)
         if waited is None:
             raise FaultError(f"{what}: not within {self.pace.patience_s:g} s")
         return waited
@@ -87,18 +87,18 @@ class Bench:
 
     def wait_for_frames(self, camera: str, count: int = 5) -> float:
         """Wait until a camera runs and so many more of its frames were judged."""
-        before = self.witness.frames(camera)
+        before = self.subscriber.frames(camera)
         return self.wait(
             f"{camera} gives frames", lambda seen: seen.running(camera) and seen.frames(camera) >= before + count
         )
 
     def wait_for_alert(self) -> float:
         """Wait until one more alert comes."""
-        before = len(self.witness.alerts)
+        before = len(self.subscriber.alerts)
         return self.wait("an alert comes", lambda seen: len(seen.alerts) > before)
 
     def metric(self, name: str) -> float:
         """Return the sum of a metric over its labels. Raises `OSError` where the daemon does not answer."""
-        with urllib.request.urlopen(f"{self.world.metrics}/metrics", timeout=5) as answer:  # noqa: S310 - our own
+        with urllib.request.urlopen(f"{self.site.metrics}/metrics", timeout=5) as answer:  # noqa: S310 - our own
             lines = answer.read().decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))

@@ -11,7 +11,7 @@ import zmq
 
 from benchmarks.soaking.bench import Bench, Effect
 from benchmarks.soaking.cameras import Mode
-from benchmarks.soaking.world import CAMERAS
+from benchmarks.soaking.site import CAMERAS
 
 __all__ = ["FAULTS", "KILL", "settle"]
 
@@ -82,12 +82,12 @@ def clock_stepped(bench: Bench) -> Effect:
 def evidence_disk_full(bench: Bench) -> Effect:
     """The evidence's disk is filled: alerts must come all the same, and be kept again once there is room."""
     size = bench.daemon.log_size()
-    bench.world.fill_disk()
+    bench.site.fill_disk()
     detected = bench.wait_until("the full disk is said", lambda: _complains(bench.daemon.log_since(size)))
     bench.wait_for_alert()
     time.sleep(bench.pace.outage_s)
-    known = {event for event, _, _ in bench.witness.alerts}
-    bench.world.empty_disk()
+    known = {event for event, _, _ in bench.subscriber.alerts}
+    bench.site.empty_disk()
     return Effect(detected, bench.wait_until("a new alert is kept with its picture", lambda: _pictured(bench, known)))
 
 
@@ -97,7 +97,7 @@ def subscriber_slow(bench: Bench) -> Effect:
         slow.linger, slow.rcvhwm = 0, 1
         slow.setsockopt(zmq.RCVBUF, 1024)
         slow.subscribe(b"")
-        slow.connect(bench.world.endpoint)
+        slow.connect(bench.site.endpoint)
         time.sleep(bench.pace.outage_s)
         return Effect(None, _next_heartbeat(bench))
 
@@ -105,7 +105,7 @@ def subscriber_slow(bench: Bench) -> Effect:
 def subscriber_vanished(bench: Bench) -> Effect:
     """A subscriber's process is killed while it listens."""
     with subprocess.Popen(
-        [sys.executable, "-c", LISTENER, bench.world.endpoint], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", LISTENER, bench.site.endpoint], stdout=subprocess.PIPE, text=True
     ) as process:
         if process.stdout is not None:
             process.stdout.readline()
@@ -122,7 +122,7 @@ def subscribers_200(bench: Bench) -> Effect:
         for each in crowd:
             each.linger = 0
             each.subscribe(b"")
-            each.connect(bench.world.endpoint)
+            each.connect(bench.site.endpoint)
             poller.register(each, zmq.POLLIN)
         while crowd and time.monotonic() - start < bench.pace.patience_s:
             for each, _ in poller.poll(100):
@@ -140,17 +140,17 @@ def hangup_storm(bench: Bench) -> Effect:
     """Reloads without end, some of them wrong; in the end there is one camera more, and then there is not."""
     start = time.monotonic()
     for number in range(bench.pace.hangups):
-        bench.world.configure(extra_camera=number % 3 == 0, broken=number % 3 == 1)
+        bench.site.configure(extra_camera=number % 3 == 0, broken=number % 3 == 1)
         bench.daemon.hang_up()
         time.sleep(0.02)
-    bench.world.configure(broken=True)
+    bench.site.configure(broken=True)
     bench.daemon.hang_up()
     bench.wait_until("a wrong configuration is refused", lambda: "reload refused" in bench.daemon.status)
     detected = time.monotonic() - start
-    bench.world.configure(extra_camera=True)
+    bench.site.configure(extra_camera=True)
     bench.daemon.hang_up()
     added = bench.wait_for_frames("extra")
-    bench.world.configure()
+    bench.site.configure()
     bench.daemon.hang_up()
     removed = bench.wait("the extra camera is gone", lambda seen: not seen.running("extra"))
     for camera in CAMERAS:
@@ -160,7 +160,7 @@ def hangup_storm(bench: Bench) -> Effect:
 
 def daemon_killed(bench: Bench) -> Effect:
     """The daemon is ended with SIGKILL, noticed by its silence, and started again."""
-    before = bench.witness.heartbeat
+    before = bench.subscriber.heartbeat
     instance = None if before is None else before.envelope.instance
     bench.daemon.kill()
     detected = bench.wait_until("the silence is noticed", lambda: _silent(bench))
@@ -173,7 +173,7 @@ def daemon_killed(bench: Bench) -> Effect:
     recovered = time.monotonic() - start
     settle(bench)
     bench.look_into_store()
-    bench.witness.forget_silence()
+    bench.subscriber.forget_silence()
     return Effect(detected, recovered)
 
 
@@ -195,7 +195,7 @@ FAULTS: Mapping[str, Callable[[Bench], Effect]] = {
 
 
 def _misbehave(bench: Bench, mode: Mode) -> Effect:
-    rejected = bench.witness.rejected("mjpeg")
+    rejected = bench.subscriber.rejected("mjpeg")
     bench.mjpeg.mode = mode
     detected = bench.wait(
         f"the camera that is {mode} is noticed",
@@ -211,7 +211,7 @@ def _clock_setter(bench: Bench, seconds: int) -> Callable[[], bool]:
     bench.clock.step(seconds)
 
     def noticed() -> bool:
-        heartbeat = bench.witness.heartbeat
+        heartbeat = bench.subscriber.heartbeat
         ahead_s = 0.0 if heartbeat is None else heartbeat.envelope.wall_ns / 1e9 - time.time()
         return abs(ahead_s - seconds) < STEP_S / 2
 
@@ -225,17 +225,17 @@ def _complains(log: str) -> bool:
 def _pictured(bench: Bench, known: set[str]) -> bool:
     """Whether all alerts are in the database, and one that is not in `known` has its picture."""
     waiting = bench.metric("taintwatch_evidence_waiting") + bench.metric("taintwatch_evidence_trouble")
-    pictures = bench.world.evidence.glob("media/*/frame.jpg")
+    pictures = bench.site.evidence.glob("media/*/frame.jpg")
     return waiting == 0 and any(picture.parent.name not in known for picture in pictures)
 
 
 def _next_heartbeat(bench: Bench) -> float:
-    before = bench.witness.heartbeats
+    before = bench.subscriber.heartbeats
     return bench.wait("a heartbeat comes", lambda seen: seen.heartbeats > before)
 
 
 def _silent(bench: Bench) -> bool:
     """Whether nothing comes for two heartbeats' time: what a watcher would notice. The last may still be on its way."""
-    heard = bench.witness.heartbeats
+    heard = bench.subscriber.heartbeats
     time.sleep(1.0)
-    return bench.witness.heartbeats == heard
+    return bench.subscriber.heartbeats == heard

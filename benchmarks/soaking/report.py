@@ -103,7 +103,7 @@ def measure(
         threads_leaked=threads,
         descriptors_leaked=descriptors,
         longest_life_s=round(life[-1].at_s - life[0].at_s, 1),
-        longest_silence_s=round(bench.witness.longest_silence_s, 2),
+        longest_silence_s=round(bench.subscriber.longest_silence_s, 2),
         longest_watchdog_gap_s=round(bench.daemon.longest_watchdog_gap_s, 2),
         faults=tuple(fault(name, effects[name], failures[name]) for name in effects),
     )
@@ -112,7 +112,7 @@ def measure(
 def lost_alerts(bench: Bench) -> tuple[int, int]:
     """Return how many published alert records are only in the evidence, and how many are nowhere."""
     printed = {(alert["event_id"], alert["state"], alert["frame_index"]) for alert in bench.daemon.alerts}
-    absent = printed - bench.witness.alerts.keys()
+    absent = printed - bench.subscriber.alerts.keys()
     stored = absent & bench.stored
     return len(stored), len(absent - stored)
 

@@ -60,7 +60,7 @@ def test_it_fits_the_screen_and_every_picture_is_shown(browser: webdriver.Chrome
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert browser.execute_script("return [...document.images].every(each => each.naturalWidth > 0)")
     assert browser.execute_script("return document.images.length") == 18
-    assert browser.execute_script("return document.querySelectorAll('table.heat').length") == 8
+    assert browser.execute_script("return document.querySelectorAll('table.heat-map').length") == 8
     assert errors_of(browser) == []
 
 

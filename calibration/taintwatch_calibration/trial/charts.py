@@ -28,7 +28,7 @@ def heat_map(title: str, cells: Sequence[tuple[Cell, Rate]], light: str, *, bad:
     distances = sorted({distance for distance, _ in rates})
     angles = sorted({angle for _, angle in rates})
     colour = _RED if bad else _BLUE
-    rows = [(f"{d:g}", [_heat(rates.get((d, angle)), colour) for angle in angles]) for d in distances]
+    rows = [(f"{d:g}", [_shade(rates.get((d, angle)), colour) for angle in angles]) for d in distances]
     return draw("heat_map", f"{title}, {light}", [f"{angle:g}" for angle in angles], rows)
 
 
@@ -64,7 +64,7 @@ def _place(false_positive: float, true_positive: float) -> tuple[str, str]:
     return f"{_EDGE + _SIDE * false_positive:.1f}", f"{8 + _SIDE * (1 - true_positive):.1f}"
 
 
-def _heat(rate: Rate | None, colour: tuple[int, int, int]) -> dict[str, Any] | None:
+def _shade(rate: Rate | None, colour: tuple[int, int, int]) -> dict[str, Any] | None:
     if rate is None or rate.share is None:
         return None
     share = rate.share

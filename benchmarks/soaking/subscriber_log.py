@@ -15,7 +15,7 @@ from taintwatch.alerts.topics import ROOT
 from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.records import Alert
 
-__all__ = ["AlertKey", "Witness"]
+__all__ = ["AlertKey", "SubscriberLog"]
 
 AlertKey = tuple[str, str, int]
 """Event, state and frame: what tells one alert record from another."""
@@ -35,7 +35,7 @@ class _Memory:
     longest_silence_s: float = 0.0
 
 
-class Witness:
+class SubscriberLog:
     """Receives in a thread of its own. A context manager."""
 
     def __init__(self, endpoint: str) -> None:
@@ -43,9 +43,9 @@ class Witness:
         self._changed = threading.Condition()
         self._memory = _Memory(heard_s=time.monotonic())
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="witness", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="subscriber", daemon=True)
 
-    def __enter__(self) -> Witness:
+    def __enter__(self) -> SubscriberLog:
         self._thread.start()
         return self
 
@@ -54,7 +54,7 @@ class Witness:
         self._thread.join()
         self._subscriber.close()
 
-    def wait(self, holds: Callable[[Witness], bool], timeout_s: float) -> float | None:
+    def wait(self, holds: Callable[[SubscriberLog], bool], timeout_s: float) -> float | None:
         """Return the seconds until `holds` does; None where it does not within `timeout_s`."""
         start = time.monotonic()
         with self._changed:

@@ -12,7 +12,7 @@ from benchmarks.soaking.cameras import MjpegCamera, RtspCamera
 from taintwatch.config.sections import Config
 from tests.tiny_model import footage, write_model, write_video
 
-__all__ = ["CAMERAS", "World"]
+__all__ = ["CAMERAS", "SoakSite"]
 
 CAMERAS = ("rtsp", "mjpeg", "file", "sim")
 EVIDENCE_MB = 16
@@ -74,7 +74,7 @@ source = "sim:{folder}/room.png?fps=5&width=160&height=120&loop=1"
 """
 
 
-class World:
+class SoakSite:
     """Everything that the daemon needs, made on the spot; a small disk for the evidence where that may be mounted."""
 
     def __init__(
