@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,8 +27,9 @@ from taintwatch.evidence.recorder import ClipSettings
 from taintwatch.recovery import RecoveringClassifier
 from taintwatch.runtime import ConfigurationChange, DetectionStack, Runtime
 from taintwatch.sources.factory import open_source
-from taintwatch.sources.source import PacedSource
+from taintwatch.sources.source import PacedSource, SourceSettings
 from taintwatch.subjects.wiring import make_expander, make_face_finder
+from taintwatch.tokens import read_token
 from taintwatch.vote.policies import policy_from_settings
 from taintwatch.vote.voter import Hold, Voter
 from taintwatch_models.errors import ConfigError, UsageError
@@ -48,6 +49,7 @@ __all__ = [
     "prepare_change",
     "replay_beside",
     "security_of",
+    "source_settings",
 ]
 
 _log = logging.getLogger(__name__)
@@ -177,12 +179,7 @@ def model_settings(config: Config) -> ModelSettings:
 
 def make_camera(section: CameraSection, deadlines: Deadlines) -> Camera:
     """Return a camera that is not started yet. Raises `SourceError`, `UsageError`."""
-    source = open_source(
-        section.source,
-        open_timeout_s=section.open_timeout_s,
-        read_timeout_s=section.read_timeout_s,
-        loop=section.loop,
-    )
+    source = open_source(section.source, source_settings(section))
     return Camera(
         section.name,
         PacedSource(source) if section.realtime and not source.live else source,
@@ -191,6 +188,15 @@ def make_camera(section: CameraSection, deadlines: Deadlines) -> Camera:
         call_limit_s=max(section.open_timeout_s, section.read_timeout_s),
         deadline=deadlines.add(f"camera {section.name}"),
     )
+
+
+def source_settings(section: CameraSection) -> SourceSettings:
+    """Return what a camera's section says of its source. Raises `ConfigError` for a password file that is unfit."""
+    names = {field.name for field in fields(SourceSettings)} - {"password"}
+    given = {name: getattr(section, name) for name in names}
+    file = section.password_file
+    password = None if file is None else read_token(Path(file), "camera.password_file", shortest=1)
+    return SourceSettings(password=password, **given)
 
 
 def make_voter(section: VoteSection, detectors: tuple[str, ...]) -> Voter:

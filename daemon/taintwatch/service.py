@@ -186,12 +186,14 @@ class Service:
             self._publish_status(status)
 
     def _follow(self, status: CameraStatus) -> None:
-        """Tell the vote of a reconnection, and clear the alert of a source that has given everything."""
+        """Log a reconnection, and clear the alert of a source that has given everything.
+
+        The vote is not told: it sees by the frames' times how long the camera was away (`gap_s`).
+        """
         camera = status.camera
         if status.reconnects > self._reconnects.get(camera, 0):
             self._reconnects[camera] = status.reconnects
             _log.info("camera %s is back (%s)", camera, status.source)
-            self._runtime.detection.voter.gap(camera)
         given = status.delivered + status.dropped + status.skipped
         if status.state is CameraState.ENDED and given >= status.captured and camera not in self._closed:
             self._closed.add(camera)

@@ -82,6 +82,8 @@ class Summary:
     ending: Ending
     unchecked: int = 0
     """Frames that the gate let pass."""
+    skipped: int = 0
+    """Frames left out by the `fps` limit."""
 
 
 class Reporter(Protocol):
@@ -235,6 +237,7 @@ class Meter:
             config_hash=config_hash,
             ending=ending,
             unchecked=self.unchecked,
+            skipped=sum(camera.skipped for camera in cameras),
         )
 
     def _judged(self, camera: CameraStatus, now: float) -> CameraStatus:

@@ -12,7 +12,7 @@ __all__ = ["read_token"]
 SHORTEST_TOKEN = 16
 
 
-def read_token(path: Path, key: str) -> str:
+def read_token(path: Path, key: str, shortest: int = SHORTEST_TOKEN) -> str:
     """Return the token in the file that the configuration's `key` names.
 
     Raises `ConfigError` where others may read it, it is too short or not there.
@@ -25,6 +25,6 @@ def read_token(path: Path, key: str) -> str:
         raise ConfigError(f"{key} {path} cannot be read: {reason}") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigError(f"{key} {path} can be read by others than its owner; chmod 600 it")
-    if len(text) < SHORTEST_TOKEN:
-        raise ConfigError(f"{key} {path} holds fewer than {SHORTEST_TOKEN} characters; make a longer one")
+    if len(text) < shortest:
+        raise ConfigError(f"{key} {path} holds fewer than {shortest} characters; make a longer one")
     return text

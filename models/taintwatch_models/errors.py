@@ -6,6 +6,7 @@ A message is one clear sentence: what was wrong, where, and what to do. `main` p
 from __future__ import annotations
 
 __all__ = [
+    "AccessDenied",
     "BadFrame",
     "CalibrationError",
     "ConfigError",
@@ -61,6 +62,10 @@ class SourceError(TaintwatchError):
     """A camera, stream or file cannot be opened or read. A running daemon counts it and retries; a file run ends."""
 
     exit_status = EXIT_USAGE
+
+
+class AccessDenied(SourceError):  # noqa: N818 (what the camera says)
+    """A camera refuses user or password. Asked again, but seldom: many lock an account after a few wrong attempts."""
 
 
 class BadFrame(TaintwatchError):  # noqa: N818 (it names the frame, and is handled like one)

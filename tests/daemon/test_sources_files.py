@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from taintwatch.sources.factory import open_source
-from taintwatch.sources.source import Source
+from taintwatch.sources.source import Source, SourceSettings
 from taintwatch_models.errors import BadFrame, SourceError
 
 
@@ -148,7 +148,7 @@ def test_a_file_without_pictures_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_looped_video_never_ends_and_its_time_goes_on(tmp_path: Path) -> None:
-    run = Run(open_source(str(make_video(tmp_path / "a.mp4")), loop=True), most=50)
+    run = Run(open_source(str(make_video(tmp_path / "a.mp4")), SourceSettings(loop=True)), most=50)
     assert run.times == pytest.approx([index / 10 for index in range(50)], abs=0.002)
     assert run.means[0] == run.means[20] == run.means[40]
 
@@ -166,7 +166,7 @@ def test_a_folder_of_videos_plays_them_one_after_the_other_and_passes_over_a_bro
 
 def test_a_folder_of_nothing_but_broken_videos_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "b.mp4").write_bytes(b"this is no video")
-    source = open_source(str(tmp_path), loop=True)
+    source = open_source(str(tmp_path), SourceSettings(loop=True))
     source.open()
     with pytest.raises(BadFrame):
         source.read()
@@ -188,7 +188,7 @@ def test_a_folder_of_images_is_read_in_order_and_a_broken_jpeg_is_passed_over(tm
 
 def test_a_folder_of_nothing_but_broken_images_is_an_error_even_in_a_loop(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
-    source = open_source(str(tmp_path), loop=True)
+    source = open_source(str(tmp_path), SourceSettings(loop=True))
     source.open()
     with pytest.raises(BadFrame, match="empty"):
         source.read()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from taintwatch.sources.network import StreamSource
+from taintwatch.sources.source import SourceSettings
 from taintwatch_models.errors import SourceError
 
 SECRET = "hunter2"  # noqa: S105 - what must never be seen
@@ -125,7 +126,7 @@ def read_all(source: StreamSource) -> list[Any]:
 
 
 def test_an_rtsp_camera_gives_its_pictures_over_tcp_then_an_error_when_it_falls_silent(server: RtspServer) -> None:
-    source = StreamSource(server.url(), read_timeout_s=2.0)
+    source = StreamSource(server.url(), SourceSettings(read_timeout_s=2.0))
     source.open()
     grabs = read_all(source)
     source.close()
@@ -138,7 +139,7 @@ def test_an_rtsp_camera_gives_its_pictures_over_tcp_then_an_error_when_it_falls_
 
 
 def test_the_password_reaches_the_camera_and_nobody_else(server: RtspServer) -> None:
-    source = StreamSource(server.url(), read_timeout_s=0.3)
+    source = StreamSource(server.url(), SourceSettings(read_timeout_s=0.3))
     source.open()
     read_all(source)
     with pytest.raises(SourceError) as caught:

@@ -15,6 +15,7 @@ from taintwatch.sources.camera_model import SimulatedCamera
 from taintwatch.sources.factory import open_source
 from taintwatch.sources.scene import Scene, SceneSettings
 from taintwatch.sources.sim import SIM_KEYS, SimSource, parse_sim
+from taintwatch.sources.source import SourceSettings
 from taintwatch_models.errors import SourceError
 
 RED = (0, 0, 255)
@@ -221,7 +222,7 @@ def test_a_folder_of_pictures_lasts_until_each_was_shown(files: Path) -> None:
 
 
 def test_the_loop_option_repeats_the_scene(files: Path) -> None:
-    source = open_source(f"sim:{files}/scene.png?pace=0", loop=True)
+    source = open_source(f"sim:{files}/scene.png?pace=0", SourceSettings(loop=True))
     assert isinstance(source, SimSource)
     assert source.scene.frame_count is None
 

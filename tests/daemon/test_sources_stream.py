@@ -18,7 +18,9 @@ from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.cameras.camera_status import CameraState
 from taintwatch.cameras.pacing import Backoff
-from taintwatch.sources.network import StreamSource
+from taintwatch.sources.factory import open_source
+from taintwatch.sources.http_camera import HttpSource
+from taintwatch.sources.source import SourceSettings
 from taintwatch_models.errors import BadFrame, SourceError
 
 SECRET = "hunter2"  # noqa: S105 - what must never be seen
@@ -104,12 +106,12 @@ def black_hole() -> Iterator[socket.socket]:
         yield listener
 
 
-def read_many(source: StreamSource, count: int) -> None:
+def read_many(source: HttpSource, count: int) -> None:
     for _ in range(count):
         source.read()
 
 
-def bad_pictures(source: StreamSource, now: list[float]) -> int:
+def bad_pictures(source: HttpSource, now: list[float]) -> int:
     """Read one picture; where it is a bad one, a second has passed."""
     try:
         source.read()
@@ -120,7 +122,7 @@ def bad_pictures(source: StreamSource, now: list[float]) -> int:
 
 
 def a_camera(url: str) -> CameraSet:
-    source = StreamSource(url, open_timeout_s=1.0, read_timeout_s=0.5)
+    source = HttpSource(url, SourceSettings(open_timeout_s=1.0, read_timeout_s=0.5))
     return CameraSet([Camera("gate", source, backoff=Backoff(first_s=0.02, cap_s=0.05))])
 
 
@@ -139,7 +141,7 @@ def wait_for_state(cameras: CameraSet, state: CameraState) -> None:
 
 
 def test_an_mjpeg_stream_gives_its_pictures(server: MjpegServer) -> None:
-    source = StreamSource(server.url())
+    source = HttpSource(server.url())
     source.open()
     try:
         grabs = [source.read() for _ in range(5)]
@@ -153,7 +155,7 @@ def test_an_mjpeg_stream_gives_its_pictures(server: MjpegServer) -> None:
 
 def test_a_picture_of_another_size_is_given_in_its_own_size() -> None:
     server = MjpegServer([jpeg(64, 48)] * 30 + [jpeg(96, 80)] * 30)
-    source = StreamSource(server.url())
+    source = HttpSource(server.url())
     try:
         source.open()
         shapes = set()
@@ -169,7 +171,7 @@ def test_a_picture_of_another_size_is_given_in_its_own_size() -> None:
 
 def test_a_stream_that_ends_is_an_error_because_a_camera_never_ends() -> None:
     server = MjpegServer([jpeg()], limit=40)
-    source = StreamSource(server.url())
+    source = HttpSource(server.url())
     try:
         source.open()
         with pytest.raises(SourceError, match=r"ended|stopped giving"):
@@ -200,7 +202,7 @@ def test_a_camera_comes_back_after_its_server_was_killed_and_started_again() -> 
 
 def test_a_server_that_never_answers_is_given_up_and_tried_again(black_hole: socket.socket) -> None:
     url = f"http://admin:{SECRET}@127.0.0.1:{black_hole.getsockname()[1]}/"
-    source = StreamSource(url, open_timeout_s=0.2, read_timeout_s=0.2)
+    source = HttpSource(url, SourceSettings(open_timeout_s=0.2, read_timeout_s=0.2))
     with pytest.raises(SourceError, match="did not answer in time") as caught:
         source.open()
     assert caught.value.__context__ is None
@@ -212,7 +214,7 @@ def test_a_server_that_never_answers_is_given_up_and_tried_again(black_hole: soc
 
 def test_a_stream_that_falls_silent_is_an_error_after_the_read_time_out() -> None:
     server = MjpegServer([jpeg()], silent_after=40)
-    source = StreamSource(server.url(), read_timeout_s=2.0)  # recognising the stream has to fit into it too
+    source = HttpSource(server.url(), SourceSettings(read_timeout_s=2.0))
     try:
         source.open()
         with pytest.raises(SourceError, match="did not answer in time"):
@@ -225,7 +227,7 @@ def test_a_stream_that_falls_silent_is_an_error_after_the_read_time_out() -> Non
 def test_a_stream_of_nothing_but_broken_pictures_is_given_up() -> None:
     server = MjpegServer([jpeg()] * 40 + [b"\xff\xd8 this is no picture \xff\xd9"] * 100_000)
     now = [0.0]
-    source = StreamSource(server.url(), read_timeout_s=30.0, clock=lambda: now[0])
+    source = HttpSource(server.url(), SourceSettings(read_timeout_s=30.0), clock=lambda: now[0])
     bad: list[int] = []
     try:
         source.open()
@@ -239,7 +241,7 @@ def test_a_stream_of_nothing_but_broken_pictures_is_given_up() -> None:
 
 def test_a_camera_that_stopped_says_so_within_two_seconds_though_its_read_blocks(black_hole: socket.socket) -> None:
     url = f"http://127.0.0.1:{black_hole.getsockname()[1]}/"
-    source = StreamSource(url, open_timeout_s=4.0, read_timeout_s=4.0)
+    source = HttpSource(url, SourceSettings(open_timeout_s=4.0, read_timeout_s=4.0))
     cameras = CameraSet([Camera("gate", source)])
     cameras.start()
     with black_hole.accept()[0]:
@@ -252,7 +254,9 @@ def test_a_camera_that_stopped_says_so_within_two_seconds_though_its_read_blocks
 def test_no_failure_names_the_password(scheme: str, caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    source = StreamSource(f"{scheme}://admin:{SECRET}@127.0.0.1:{port}/live?key={SECRET}", open_timeout_s=1.0)
+    source = open_source(
+        f"{scheme}://admin:{SECRET}@127.0.0.1:{port}/live?key={SECRET}", SourceSettings(open_timeout_s=1.0)
+    )
     with pytest.raises(SourceError) as caught:
         source.open()
     error: BaseException | None = caught.value
@@ -265,4 +269,4 @@ def test_no_failure_names_the_password(scheme: str, caplog: pytest.LogCaptureFix
 
 def test_a_wrong_password_is_named_as_such_without_naming_it(server: MjpegServer) -> None:
     with pytest.raises(SourceError, match=r"401|[Uu]nauthorized"):
-        StreamSource(f"http://127.0.0.1:{server.port}/video.mjpg").open()
+        HttpSource(f"http://127.0.0.1:{server.port}/video.mjpg").open()

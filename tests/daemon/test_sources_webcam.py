@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from taintwatch.sources.source import SourceSettings
 from taintwatch.sources.webcam import WebcamSource
 from taintwatch_models.errors import BadFrame, SourceError
 
@@ -49,7 +50,7 @@ def test_a_webcam_gives_its_pictures_and_is_released() -> None:
     capture = FakeCapture([(True, PICTURE), (True, PICTURE + 1)])
     devices: list[str] = []
 
-    def factory(device: str) -> FakeCapture:
+    def factory(device: str, settings: SourceSettings) -> FakeCapture:
         devices.append(device)
         return capture
 
@@ -65,7 +66,7 @@ def test_a_webcam_gives_its_pictures_and_is_released() -> None:
 def test_a_device_that_is_in_use_is_an_error_and_released() -> None:
     capture = FakeCapture([], opened=False)
     with pytest.raises(SourceError, match="/dev/video0 cannot be opened"):
-        WebcamSource(0, capture_factory=lambda device: capture).open()
+        WebcamSource(0, capture_factory=lambda device, settings: capture).open()
     assert capture.released.wait(30.0)
 
 
@@ -76,7 +77,7 @@ def test_a_device_that_is_missing_is_said_with_what_to_do(tmp_path: Path) -> Non
 
 
 def test_a_webcam_that_was_pulled_out_is_an_error() -> None:
-    source = WebcamSource(0, capture_factory=lambda device: FakeCapture([(False, None)]))
+    source = WebcamSource(0, capture_factory=lambda device, settings: FakeCapture([(False, None)]))
     source.open()
     with pytest.raises(SourceError, match="still plugged in"):
         source.read()
@@ -84,7 +85,7 @@ def test_a_webcam_that_was_pulled_out_is_an_error() -> None:
 
 
 def test_an_empty_picture_is_a_bad_frame() -> None:
-    source = WebcamSource(0, capture_factory=lambda device: FakeCapture([(True, None)]))
+    source = WebcamSource(0, capture_factory=lambda device, settings: FakeCapture([(True, None)]))
     source.open()
     with pytest.raises(BadFrame):
         source.read()
@@ -94,13 +95,15 @@ def test_an_empty_picture_is_a_bad_frame() -> None:
 def test_a_read_that_hangs_is_given_up_and_the_device_released_when_it_returns(hang: threading.Event) -> None:
     captures = [FakeCapture([(True, PICTURE)], hang=hang), FakeCapture([(True, PICTURE)])]
     waiting = iter(captures)
-    source = WebcamSource(0, read_timeout_s=0.05, capture_factory=lambda device: next(waiting))
+    source = WebcamSource(
+        0, SourceSettings(read_timeout_s=0.05), capture_factory=lambda device, settings: next(waiting)
+    )
     source.open()
     with pytest.raises(SourceError, match=r"gave no picture for 0.05 s"):
         source.read()
     source.close()
     assert not captures[0].released.is_set()
-    source._read_timeout_s = 30.0
+    source._settings = SourceSettings(read_timeout_s=30.0)
     source.open()  # a second attempt is not held up by the first
     assert source.read() is not None
     source.close()
@@ -111,12 +114,12 @@ def test_a_read_that_hangs_is_given_up_and_the_device_released_when_it_returns(h
 def test_a_device_that_hangs_for_ever_does_not_take_a_thread_for_each_attempt(hang: threading.Event) -> None:
     captures: list[FakeCapture] = []
 
-    def factory(device: str) -> FakeCapture:
+    def factory(device: str, settings: SourceSettings) -> FakeCapture:
         hang.wait()
         captures.append(FakeCapture([(True, PICTURE)]))
         return captures[-1]
 
-    source = WebcamSource(0, open_timeout_s=0.01, capture_factory=factory)
+    source = WebcamSource(0, SourceSettings(open_timeout_s=0.01), capture_factory=factory)
     for _ in range(4):
         with pytest.raises(SourceError, match="did not open within"):
             source.open()
@@ -128,7 +131,7 @@ def test_a_device_that_hangs_for_ever_does_not_take_a_thread_for_each_attempt(ha
     for worker in source._left:
         worker._thread.join(30.0)
     assert all(capture.released.is_set() for capture in captures)
-    source._open_timeout_s = 30.0
+    source._settings = SourceSettings(open_timeout_s=30.0)
     source.open()
     assert source.read() is not None
     source.close()
@@ -137,11 +140,11 @@ def test_a_device_that_hangs_for_ever_does_not_take_a_thread_for_each_attempt(ha
 def test_an_open_that_hangs_is_given_up_and_the_device_released_when_it_returns(hang: threading.Event) -> None:
     capture = FakeCapture([])
 
-    def factory(device: str) -> FakeCapture:
+    def factory(device: str, settings: SourceSettings) -> FakeCapture:
         hang.wait()
         return capture
 
     with pytest.raises(SourceError, match="did not open within"):
-        WebcamSource(0, open_timeout_s=0.05, capture_factory=factory).open()
+        WebcamSource(0, SourceSettings(open_timeout_s=0.05), capture_factory=factory).open()
     hang.set()
     assert capture.released.wait(30.0)

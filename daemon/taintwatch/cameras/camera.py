@@ -15,14 +15,15 @@ from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.cameras.pacing import Backoff, RateLimit
 from taintwatch.deadlines import Deadline
 from taintwatch.sources.images import as_bgr
-from taintwatch.sources.source import Grab, Source
-from taintwatch_models.errors import BadFrame, SourceError, UsageError
+from taintwatch.sources.source import Grab, NotYet, Source
+from taintwatch_models.errors import AccessDenied, BadFrame, SourceError, UsageError
 from taintwatch_models.records import Frame, read_only
 
 __all__ = ["Camera"]
 
 _log = logging.getLogger(__name__)
 
+DENIED_FIRST_S, DENIED_CAP_S = 60.0, 900.0  # between attempts with a wrong password: cameras lock accounts
 GRACE_S = 10.0  # beyond a call's own time-out: a busy machine, a host name that must be resolved
 
 
@@ -64,6 +65,7 @@ class Camera:
         self._stale_after_ns = int(stale_after_s * 1e9)
         self._room = 1 if source.live else queue
         self._backoff = backoff or Backoff()
+        self._denied_backoff = Backoff(first_s=DENIED_FIRST_S, cap_s=DENIED_CAP_S)
         self._call_limit_s = call_limit_s + GRACE_S
         self.deadline = deadline or Deadline(f"camera {name}")
         self._clock_ns = clock_ns
@@ -88,7 +90,7 @@ class Camera:
 
     @property
     def failure(self) -> SourceError | None:
-        """Why a file source could not be opened at all, once that is known."""
+        """Why a file source gave nothing at all, once that is known."""
         return self._error
 
     @property
@@ -207,17 +209,22 @@ class Camera:
                 if grab is None:
                     return
                 self._accept(grab)
+            except NotYet:
+                continue
             except BadFrame as error:
                 self._note_bad(str(error))
 
     def _accept(self, grab: Grab) -> None:
         now_ns, wall_ns = self._clock_ns(), self._wall_clock_ns()
         image = read_only(as_bgr(grab.image))
+        self._denied_backoff.reset()
         self._backoff.reset()  # only a picture proves that it works: some cameras accept and then say nothing
         limit_s = now_ns / 1e9 if self.live else grab.media_s
         wanted = limit_s is None or self._limit.lets_through(limit_s)
         with self._changed:
-            frame = Frame(self.name, self._captured, image, now_ns, wall_ns, grab.media_s)
+            # A stream's own clock starts anew with each connection, and some run at another speed than the world.
+            media_s = None if self.live else grab.media_s
+            frame = Frame(self.name, self._captured, image, now_ns, wall_ns, media_s)
             self._captured += 1
             self._last_frame_ns = now_ns
             if not wanted:
@@ -252,7 +259,8 @@ class Camera:
 
     def _note_failure(self, failure: SourceError) -> float:
         """Record why a live camera failed; return how long to wait, in seconds."""
-        wait_s = self._backoff.next_s()
+        denied = isinstance(failure, AccessDenied)
+        wait_s = (self._denied_backoff if denied else self._backoff).next_s()
         with self._changed:
             self._last_error = str(failure)
         self._set_state(CameraState.LOST)
@@ -262,7 +270,7 @@ class Camera:
     def _end_with(self, failure: SourceError) -> None:
         with self._changed:
             self._last_error = str(failure)
-            if self._opened == 0:
+            if self._captured == 0:
                 self._error = failure
         self._set_state(CameraState.ENDED)
         _log.warning("camera %s: %s", self.name, failure)

@@ -38,11 +38,15 @@ class RateLimit:
     def __init__(self, fps: float | None) -> None:
         self._interval_s = 0.0 if fps is None else 1.0 / fps
         self._due_s: float | None = None
+        self._seen_s = float("-inf")
 
     def lets_through(self, now_s: float) -> bool:
         """Return whether the picture of the moment `now_s` is wanted."""
         if self._interval_s == 0.0:
             return True
+        if now_s < self._seen_s:  # time runs backwards: what was due then would never come
+            self._due_s = None
+        self._seen_s = now_s
         # A thousandth of the interval forgives rounding: 30 pictures a second at a limit of 30 are all wanted.
         if self._due_s is not None and now_s < self._due_s - 0.001 * self._interval_s:
             return False

@@ -115,6 +115,8 @@ def _default_of(path: tuple[str, ...]) -> str | None:
 @click.option("--source", "sources", multiple=True, help="Watch [NAME=]SOURCE; may be repeated.  [default: webcam 0]")
 @click.option("--fps", type=float, help="Take at most so many frames a second of each source.  [default: all]")
 @click.option("--loop", is_flag=True, default=None, help="Start files again at their end, for ever.")
+@click.option("--follow", is_flag=True, default=None, help="Watch a folder for further files, each when complete.")
+@click.option("--snapshot-interval", type=float, help="Seconds between two requests of a snapshot address.")
 @_setting_options
 @click.option("--no-publish", is_flag=True, help="Do not publish over ZeroMQ.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines: alerts, statuses, and last a summary.")
@@ -128,6 +130,8 @@ def run(
     sources: tuple[str, ...],
     fps: float | None,
     loop: bool | None,
+    follow: bool | None,
+    snapshot_interval: float | None,
     no_publish: bool,
     as_json: bool,
     quiet: bool,
@@ -158,11 +162,15 @@ def run(
         )
     if no_publish:
         flags[("publish", "enabled")] = ("--no-publish", False)
-    # After `--source`: these two are laid over every camera that there is then.
-    if fps is not None:
-        flags[("camera", "*", "fps")] = ("--fps", fps)
-    if loop is not None:
-        flags[("camera", "*", "loop")] = ("--loop", loop)
+    # After `--source`: these are set for every camera that there is then.
+    for key, flag, value in (
+        ("fps", "--fps", fps),
+        ("loop", "--loop", loop),
+        ("follow", "--follow", follow),
+        ("snapshot_interval_s", "--snapshot-interval", snapshot_interval),
+    ):
+        if value is not None:
+            flags["camera", "*", key] = (flag, value)
     debug = bool((ctx.obj or {}).get("debug"))
     run_config(
         load_config(file, flags),

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from taintwatch.config.camera import CameraSection
 from taintwatch.config.fields import Count, Name, Seconds, Section, Text, Texts
 from taintwatch.config.outputs import EvidenceSection, MetricsSection, PublishSection, WebSection
-from taintwatch.config.subjects import FacesSection, MaskSection, ObjectsSection, RegionSection
+from taintwatch.config.subjects import FacesSection, ObjectsSection
 from taintwatch.vote.policies import policy_from_settings
 from taintwatch.vote.voter import Hold
 from taintwatch_models.errors import ConfigError
@@ -62,38 +63,6 @@ class ModelSection(Section):
         if self.require_device and self.fallback == "cpu":
             raise ValueError("'fallback' is cpu, but require_device says never to fall back; drop one of them")
         return self
-
-
-class CameraSection(Section):
-    """One camera, stream, video file, folder of pictures or simulated scene."""
-
-    name: Name = Field(description="Stands in topics and alerts: letters, digits, dot, dash and underscore.")
-    source: Text = Field(description="0, /dev/video0, rtsp://..., http://..., video.mp4, a folder, or sim:...")
-    fps: Annotated[float, Field(gt=0, le=1000)] | None = Field(
-        default=None, description="At most so many frames a second."
-    )
-    loop: bool = Field(default=False, description="Start a file again at its end, for ever.")
-    realtime: bool = Field(default=False, description="Play a video file at its own speed, not as fast as possible.")
-    open_timeout_s: Seconds = Field(default=10.0, description="How long opening may take.")
-    read_timeout_s: Seconds = Field(default=5.0, description="How long one picture may take.")
-    stale_after_s: Seconds = Field(
-        default=10.0, description="A live camera that is silent for so long is called stale."
-    )
-    region: Annotated[tuple[RegionSection, ...], Field(strict=False)] = Field(
-        default=(), description="Tables [[camera.region]]: a name and a box or polygon; each is judged by itself."
-    )
-    mask: Annotated[tuple[MaskSection, ...], Field(strict=False)] = Field(
-        default=(), description="Tables [[camera.mask]]: a box or polygon that is never judged."
-    )
-
-    @field_validator("region")
-    @classmethod
-    def _regions_differ(cls, regions: tuple[RegionSection, ...]) -> tuple[RegionSection, ...]:
-        names = [region.name for region in regions]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"two regions are named {twice!r}")
-        return regions
 
 
 class DetectSection(Section):

@@ -16,6 +16,7 @@ from taintwatch.config.sections import Config
 from taintwatch.pipeline import watch
 from taintwatch.records import Alert
 from taintwatch.sources.images import as_bgr
+from taintwatch.sources.source import OrientedSource
 from taintwatch.sources.video import VideoSource
 from taintwatch.status import Meter
 from taintwatch_models.errors import BadFrame, SourceError
@@ -47,10 +48,17 @@ class FileFrames:
         path: Path,
         *,
         fps: float | None = None,
+        rotate: int = 0,
+        flip: str | None = None,
+        deinterlace: bool = False,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._camera, self._source, self._limit = camera, VideoSource(path), RateLimit(fps)
+        video = VideoSource(path, deinterlace=deinterlace)
+        self._camera, self._limit = camera, RateLimit(fps)
+        self._source = OrientedSource(video, rotate=rotate, flip=flip)
+        self.skipped = 0
+        """Frames left out by `fps`."""
         self._clock_ns, self._wall_clock_ns = clock_ns, wall_clock_ns
         self.finished = False
         self.given = 0
@@ -96,6 +104,7 @@ class FileFrames:
         if grab.media_s is not None:
             self.step_s, self.end_s = max(0.0, grab.media_s - self.end_s), grab.media_s
             if not self._limit.lets_through(grab.media_s):
+                self.skipped += 1
                 return None
         image = read_only(as_bgr(grab.image))
         return Frame(self._camera, index, image, self._clock_ns(), self._wall_clock_ns(), grab.media_s)
@@ -113,7 +122,14 @@ def watch_file(job: FileJob) -> dict[str, Any]:
     config = Config.model_validate_json(job.config)
     section = config.camera[0]
     model = _model(job.config)
-    supply = FileFrames(section.name, Path(job.path), fps=section.fps)
+    supply = FileFrames(
+        section.name,
+        Path(job.path),
+        fps=section.fps,
+        rotate=section.rotate,
+        flip=section.flip,
+        deinterlace=section.deinterlace,
+    )
     tracker = AlertTracker(update_every_s=config.publish.update_s)
     meter, alerts = Meter(), list[Alert]()
     supply.open()
@@ -142,6 +158,7 @@ def watch_file(job: FileJob) -> dict[str, Any]:
         "rejected": meter.rejected,
         "unchecked": meter.unchecked,
         "bad": supply.bad,
+        "skipped": supply.skipped,
         "trouble": supply.trouble,
         "length_s": supply.end_s + supply.step_s,
         "provider": card.provider,

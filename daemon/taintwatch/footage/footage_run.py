@@ -20,7 +20,7 @@ from taintwatch.footage.file_worker import FileJob, watch_file
 from taintwatch.footage.processes import fingerprint_of
 from taintwatch.footage.task_map import Task, TaskResult, map_resumably
 from taintwatch.records import Alert, AlertState
-from taintwatch.sources.images import IMAGE_SUFFIXES, files_below
+from taintwatch.sources.images import list_folder
 from taintwatch.sources.video import VIDEO_SUFFIXES
 from taintwatch.status import Ending, Reporter, RunStatus, Summary
 from taintwatch_models.errors import SourceError, UsageError
@@ -44,8 +44,9 @@ def footage_of(config: Config) -> tuple[Path, ...]:
     files: tuple[Path, ...] = ()
     if len(config.camera) == 1:
         folder = Path(config.camera[0].source).expanduser()
-        if folder.is_dir() and not files_below(folder, IMAGE_SUFFIXES):
-            files = files_below(folder, VIDEO_SUFFIXES)
+        if folder.is_dir():
+            content = list_folder(folder, VIDEO_SUFFIXES)
+            files = content.videos if content.watches_videos else ()
     if len(files) < 2:
         if wanted:
             raise UsageError("workers, engine and done are for a --source that is one folder of at least two videos")
@@ -60,6 +61,7 @@ def _what_needs_one_process(config: Config) -> str | None:
     camera = config.camera[0]
     reasons = {
         "the detector face": "face" in config.detect.detectors,
+        "--follow": camera.follow,
         "--loop": camera.loop,
         "realtime": camera.realtime,
         "--max-frames": config.limits.max_frames is not None,
@@ -101,7 +103,7 @@ class FootageRun:
         """Files that ended before one that comes before them."""
         self._told = 0
         self._shift_s, self._shift_frames = 0.0, 0
-        self._counts = {"frames": 0, "rejected": 0, "unchecked": 0, "bad": 0}
+        self._counts = {"frames": 0, "rejected": 0, "unchecked": 0, "bad": 0, "skipped": 0}
         self._alerts = 0
         self._watched_s = 0.0
         self._fresh = 0
@@ -111,6 +113,8 @@ class FootageRun:
         """Watch to the end, or until told to stop. Raises `SourceError` where no file could be read at all."""
         folder = Path(self._config.camera[0].source).expanduser()
         endpoint = None if self._publisher is None else self._publisher.endpoint
+        for said in list_folder(folder, VIDEO_SUFFIXES).left_out():
+            _log.warning("%s: %s", folder, said)
         self._reporter.started(self._card, (self._status(CameraState.RUNNING),), endpoint)
         self._reporter.progress(self._run_status())
         # What is worked on side by side must not contend for the same cores.
@@ -215,4 +219,5 @@ class FootageRun:
             config_hash=config_hash(self._config),
             ending=ending,
             unchecked=self._counts["unchecked"],
+            skipped=self._counts["skipped"],
         )

@@ -2,57 +2,81 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from taintwatch.sources.images import IMAGE_SUFFIXES, FolderSource, files_below
-from taintwatch.sources.network import STREAM_SCHEMES, StreamSource
+from taintwatch.sources.follow import FollowedFolder
+from taintwatch.sources.http_camera import HttpSource
+from taintwatch.sources.images import IMAGE_SUFFIXES, FolderSource, list_folder
+from taintwatch.sources.network import StreamSource
 from taintwatch.sources.sim import SimSource, is_bundled_scene, is_sim, parse_sim
-from taintwatch.sources.source import Source
-from taintwatch.sources.url import url_scheme
+from taintwatch.sources.source import OrientedSource, Source, SourceSettings
+from taintwatch.sources.url import stream_mistakes, url_scheme, with_credentials
 from taintwatch.sources.video import VIDEO_SUFFIXES, PlaylistSource, VideoSource
 from taintwatch.sources.webcam import WebcamSource
-from taintwatch_models.errors import SourceError
+from taintwatch_models.errors import SourceError, UsageError
 
-__all__ = ["open_source", "require_source"]
+__all__ = ["open_source", "require_source", "source_mistakes"]
+
+_log = logging.getLogger(__name__)
 
 
 def open_source(
-    spec: str | int,
-    *,
-    open_timeout_s: float = 10.0,
-    read_timeout_s: float = 5.0,
-    loop: bool = False,
-    clock: Callable[[], float] = time.monotonic,
+    spec: str | int, settings: SourceSettings | None = None, *, clock: Callable[[], float] = time.monotonic
 ) -> Source:
     """Return the source that `spec` names; it is not opened yet.
 
-    A number or `/dev/video*` is a webcam, `rtsp|rtsps|http|https://` a stream, `sim:` the simulator, a folder its
-    images (or its videos, where it holds no image), a file a video. Raises `SourceError` at once for what can never
-    work: a missing file, an empty folder, an unknown scheme. `loop` repeats files for ever.
+    A number or `/dev/video*` is a webcam, a URL a stream, `sim:` the simulator, a folder its videos (or its images,
+    where it holds no video), a file a video or an image. Raises `SourceError` at once for what can never work: a
+    missing file, an empty folder, an unknown scheme, a password that must be percent-encoded.
     """
-    text = str(spec).strip()
-    if isinstance(spec, int) or (text.isascii() and text.isdigit()):
-        return _webcam(int(text), open_timeout_s, read_timeout_s)
+    given = settings or SourceSettings()
+    source = _source(str(spec).strip(), given, clock, is_number=isinstance(spec, int))
+    if given.rotate == 0 and given.flip is None:
+        return source
+    return OrientedSource(source, rotate=given.rotate, flip=given.flip)
+
+
+def source_mistakes(spec: str | int, settings: SourceSettings | None = None) -> tuple[str, ...]:
+    """Return what is wrong with a source as it is written, one sentence each, without opening anything."""
+    given = settings or SourceSettings()
+    mistakes = list(stream_mistakes(str(spec))) if url_scheme(str(spec).strip()) is not None else []
+    if given.password is not None and given.user is None:
+        mistakes.append("a password without a user: give both, or neither")
+    if not mistakes:
+        try:
+            open_source(spec, given)
+        except (SourceError, UsageError) as error:
+            mistakes.append(str(error))
+    return tuple(mistakes)
+
+
+def _source(text: str, settings: SourceSettings, clock: Callable[[], float], *, is_number: bool) -> Source:
+    if is_number or (text.isascii() and text.isdigit()):
+        return _webcam(int(text), settings)
     if text.startswith("/dev/video"):
-        return _webcam(text, open_timeout_s, read_timeout_s)
+        return WebcamSource(text, settings)
     if is_sim(text):
-        return _simulator(text, loop, clock)
+        return _simulator(text, settings.loop, clock)
     scheme = url_scheme(text)
-    if scheme in STREAM_SCHEMES:
-        return StreamSource(text, open_timeout_s=open_timeout_s, read_timeout_s=read_timeout_s, clock=clock)
-    if scheme is not None:
-        known = ", ".join(sorted(STREAM_SCHEMES))
-        raise SourceError(f"a source of scheme {scheme!r} cannot be read: use {known}, a webcam, a file or a folder")
-    return _from_disk(text, loop)
+    if scheme is None:
+        return _from_disk(text, settings)
+    mistakes = stream_mistakes(text)
+    if mistakes:
+        raise SourceError(mistakes[0])
+    url = with_credentials(text, settings.user, settings.password)
+    if scheme in ("http", "https"):
+        return HttpSource(url, settings, clock=clock)
+    return StreamSource(url, settings, clock=clock)
 
 
-def _webcam(device: int | str, open_timeout_s: float, read_timeout_s: float) -> Source:
-    if isinstance(device, int) and device < 0:
+def _webcam(device: int, settings: SourceSettings) -> Source:
+    if device < 0:
         raise SourceError(f"there is no webcam {device}: they are counted from 0")
-    return WebcamSource(device, open_timeout_s=open_timeout_s, read_timeout_s=read_timeout_s)
+    return WebcamSource(device, settings)
 
 
 def _simulator(text: str, loop: bool, clock: Callable[[], float]) -> Source:
@@ -67,24 +91,31 @@ def _simulator(text: str, loop: bool, clock: Callable[[], float]) -> Source:
     return SimSource(spec.scene(), pace=spec.pace, description=f"sim:{spec.background}", clock=clock)
 
 
-def _from_disk(text: str, loop: bool) -> Source:
+def _from_disk(text: str, settings: SourceSettings) -> Source:
     if not text:
         raise SourceError("the source is empty: give a webcam's number, a URL, a file or a folder")
     path = Path(text).expanduser()
+    if settings.follow:
+        if not path.is_dir():
+            raise SourceError(f"{path} is not a folder: only a folder can be followed")
+        return FollowedFolder(path, deinterlace=settings.deinterlace)
     if path.is_dir():
-        return _folder(path, loop)
+        return _folder(path, settings)
     if not path.exists():
         raise SourceError(f"{path} does not exist: check the path")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return FolderSource((path,), str(path), loop=loop)
-    return VideoSource(path, loop=loop)
+        return FolderSource((path,), str(path), loop=settings.loop)
+    return VideoSource(path, loop=settings.loop, deinterlace=settings.deinterlace)
 
 
-def _folder(path: Path, loop: bool) -> Source:
-    if images := files_below(path, IMAGE_SUFFIXES):
-        return FolderSource(images, str(path), loop=loop)
-    if videos := files_below(path, VIDEO_SUFFIXES):
-        return PlaylistSource(videos, str(path), loop=loop)
+def _folder(path: Path, settings: SourceSettings) -> Source:
+    content = list_folder(path, VIDEO_SUFFIXES)
+    for said in content.left_out():
+        _log.warning("%s: %s", path, said)
+    if content.watches_videos:
+        return PlaylistSource(content.videos, str(path), loop=settings.loop, deinterlace=settings.deinterlace)
+    if content.images:
+        return FolderSource(content.images, str(path), loop=settings.loop)
     raise SourceError(f"{path} holds no image and no video: put some in, or check the path")
 
 

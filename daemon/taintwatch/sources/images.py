@@ -1,48 +1,127 @@
-"""Images: reading a file, what a picture must be to become a frame, and folders of them."""
+"""Images: reading a file or a camera's bytes within limits, what a picture must be to become a frame, and folders."""
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from taintwatch.sources.image_check import MOST_BYTES, image_fault
 from taintwatch.sources.source import Grab
 from taintwatch_models.errors import BadFrame, SourceError
 
-__all__ = ["IMAGE_SUFFIXES", "FolderSource", "as_bgr", "files_below", "read_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "FolderContent",
+    "FolderSource",
+    "as_bgr",
+    "decode_image",
+    "files_below",
+    "list_folder",
+    "read_image",
+]
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({
+    ".avif", ".bmp", ".heic", ".heif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
+    ".tif", ".tiff", ".webp",
+})  # fmt: skip
+_TILED = frozenset({".heic", ".heif"})
+
+
+@dataclass(frozen=True, slots=True)
+class FolderContent:
+    """The files below a folder, at any depth, sorted by path; hidden ones do not count."""
+
+    images: tuple[Path, ...]
+    videos: tuple[Path, ...]
+    others: tuple[Path, ...]
+    """Files whose suffix is of neither kind, and links that lead nowhere."""
+    unreadable: tuple[str, ...]
+    """Subfolders that may not be listed, each with the reason."""
+
+    @property
+    def watches_videos(self) -> bool:
+        """Whether its videos are what is watched: wherever there are any, but for GIFs among images."""
+        return bool(self.videos) and not (self.images and all(path.suffix.lower() == ".gif" for path in self.videos))
+
+    def left_out(self) -> tuple[str, ...]:
+        """Return what is not watched and why, one sentence a kind."""
+        said = []
+        beside = self.images if self.watches_videos else self.videos
+        if beside:
+            kind = "image" if self.watches_videos else "animation"
+            said.append(f"{_counted(beside, kind)} left out: give a kind of files a folder of its own to watch them")
+        if self.others:
+            said.append(f"{_counted(self.others, 'file')} left out, by their names neither images nor videos")
+        return (*said, *(f"{problem}, left out" for problem in self.unreadable))
+
+
+def _counted(paths: tuple[Path, ...], noun: str) -> str:
+    kinds = Counter(path.suffix.lower() or "no suffix" for path in paths)
+    listed = ", ".join(kind for kind, _ in kinds.most_common(4)) + (", ..." if len(kinds) > 4 else "")
+    return f"{len(paths)} {noun}{'' if len(paths) == 1 else 's'} ({listed}; {paths[0].name} the first)"
+
+
+def list_folder(folder: Path, video_suffixes: frozenset[str]) -> FolderContent:
+    """Return what is below `folder`."""
+    images, videos, others = list[Path](), list[Path](), list[Path]()
+    unreadable: list[str] = []
+
+    def refused(error: OSError) -> None:
+        unreadable.append(f"{error.filename} cannot be listed ({error.strerror})")
+
+    for path in _files(folder, refused):
+        suffix = path.suffix.lower()
+        is_file = path.is_file()
+        kind = images if suffix in IMAGE_SUFFIXES else videos if suffix in video_suffixes else others
+        (kind if is_file else others).append(path)
+    return FolderContent(tuple(sorted(images)), tuple(sorted(videos)), tuple(sorted(others)), tuple(unreadable))
+
+
+def _files(folder: Path, refused: object) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder, onerror=refused, followlinks=True):  # type: ignore[arg-type]
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, name) for name in names if not name.startswith("."))
 
 
 def files_below(folder: Path, suffixes: frozenset[str]) -> tuple[Path, ...]:
     """Return the files below `folder` (at any depth, hidden ones left out) with one of `suffixes`, sorted by path."""
-    found = (
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    return tuple(sorted(found))
+    return tuple(sorted(path for path in _files(folder, None) if path.suffix.lower() in suffixes and path.is_file()))
 
 
 def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> NDArray[np.uint8]:
     """Return the image, turned as its EXIF says; `flags` are `cv2.imdecode`'s. Raises `BadFrame`."""
     try:
-        data = np.fromfile(path, dtype=np.uint8)
+        if path.stat().st_size > MOST_BYTES:
+            raise BadFrame(f"{path} has more than {MOST_BYTES >> 20} MiB, the most that is read as one image")
+        data = path.read_bytes()
     except OSError as error:
         raise BadFrame(f"{path} cannot be read: {error.strerror}") from error
-    if data.size == 0:
+    if not data:
         raise BadFrame(f"{path} is empty (0 bytes)")
+    if path.suffix.lower() in _TILED:
+        raise BadFrame(f"{path} is an HEIC image, which is not read; convert it to JPEG, PNG or AVIF")
+    return decode_image(data, str(path), flags)
+
+
+def decode_image(data: bytes, description: str, flags: int = cv2.IMREAD_COLOR) -> NDArray[np.uint8]:
+    """Return the image that `data` holds; nothing is decoded that is cut short or too large. Raises `BadFrame`."""
+    fault = image_fault(data)
+    if fault is not None:
+        raise BadFrame(f"{description} {fault}")
     try:
-        image = cv2.imdecode(data, flags)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # such as more pixels than OpenCV accepts
         image = None
     if image is None:
-        raise BadFrame(f"{path} is not an image that can be decoded")
-    return np.asarray(image)
+        raise BadFrame(f"{description} is not an image that can be decoded")
+    return np.asarray(image, np.uint8) if image.dtype == np.uint8 else np.asarray(image)
 
 
 def as_bgr(image: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -6,11 +6,13 @@ PyAV keeps libav's own log off stderr by default (its level is unset), and nothi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
-import cv2
+import av.filter
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
@@ -18,12 +20,14 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from taintwatch.sources.image_check import MOST_PIXELS, check_size
 from taintwatch.sources.source import Grab
 from taintwatch_models.errors import BadFrame, SourceError
 
 __all__ = ["Pictures", "error_reason", "open_pictures"]
 
-_ROTATIONS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+# A file must not make libav open anything else: a playlist that names an address, a colon in a name.
+_FILE_PROTOCOLS = "file,crypto,data"
 
 
 def error_reason(error: Exception) -> str:
@@ -45,8 +49,30 @@ class Pictures:
     packets: Iterator[av.Packet[VideoStream]]
     decoded: Iterator[VideoFrame]
     reformatter: VideoReformatter
+    deinterlace: bool = False
+    deinterlacer: av.filter.Graph | None = None
     packets_read: int = 0
     at_end: bool = False
+
+    @property
+    def start_s(self) -> float:
+        """The first timestamp, in seconds; 0 where it is not known."""
+        start, base = self.stream.start_time, self.stream.time_base
+        return float(start * base) if start is not None and base is not None else 0.0
+
+    @property
+    def step_s(self) -> float | None:
+        """Seconds from one picture to the next on average, where the container tells."""
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        return float(1 / rate) if rate else None
+
+    @property
+    def length_s(self) -> float | None:
+        """Seconds that the container announces; None where it does not."""
+        duration, base = self.stream.duration, self.stream.time_base
+        if duration is not None and base is not None:
+            return float(duration * base)
+        return None if self.container.duration is None else self.container.duration / av.time_base
 
     def next(self) -> Grab | None:
         """Return the next picture of the packet at hand; None where the next packet is needed (or the end came).
@@ -82,12 +108,31 @@ class Pictures:
 
     def _decode(self, packet: av.Packet[VideoStream]) -> list[VideoFrame]:
         try:
-            return [frame for frame in packet.decode() if isinstance(frame, VideoFrame)]
+            frames = [frame for frame in packet.decode() if isinstance(frame, VideoFrame)]
+            return self._deinterlaced(frames, at_end=packet.size == 0) if self.deinterlace else frames
         except (av.FFmpegError, ValueError) as caught:
             reason = error_reason(caught)
         raise BadFrame(f"a picture of {self.description} cannot be decoded: {reason}")
 
+    def _deinterlaced(self, frames: list[VideoFrame], *, at_end: bool) -> list[VideoFrame]:
+        """Return the frames that a deinterlacer gives for these; it holds one back until the end."""
+        if self.deinterlacer is None:
+            self.deinterlacer = av.filter.Graph()
+            source = self.deinterlacer.add_buffer(template=self.stream)
+            bwdif = self.deinterlacer.add("bwdif", "mode=send_frame:deint=all")
+            self.deinterlacer.link_nodes(source, bwdif, self.deinterlacer.add("buffersink")).configure()
+        given: list[VideoFrame] = []
+        for frame in (*frames, None) if at_end else frames:
+            self.deinterlacer.vpush(frame)
+            with suppress(av.BlockingIOError, av.EOFError):  # it wants another one first, or has given all
+                while True:
+                    given.append(self.deinterlacer.vpull())
+        return given
+
     def _grab(self, frame: VideoFrame) -> Grab:
+        if frame.is_corrupt:  # what is missing was guessed from other pictures: such a smear is no evidence
+            raise BadFrame(f"a picture of {self.description} arrived damaged")
+        check_size(frame.width, frame.height, f"a picture of {self.description}")
         try:
             image = self._image(frame)
         except (av.FFmpegError, ValueError) as caught:
@@ -98,10 +143,26 @@ class Pictures:
 
     def _image(self, frame: VideoFrame) -> NDArray[np.uint8]:
         # One reformatter for all frames keeps its scaler; `frame.to_ndarray(format=...)` would build one per frame.
-        image = np.asarray(self.reformatter.reformat(frame, format="bgr24").to_ndarray(), dtype=np.uint8)
-        # A phone held upright records sideways and says so. (The oldest PyAV that we accept cannot tell.)
-        turn = _ROTATIONS.get(round(getattr(frame, "rotation", 0)) % 360)
-        return image if turn is None else np.asarray(cv2.rotate(image, turn), dtype=np.uint8)
+        width = _display_width(frame.width, self.stream)
+        image = np.asarray(self.reformatter.reformat(frame, width, format="bgr24").to_ndarray(), dtype=np.uint8)
+        return _oriented(image, frame)
+
+
+def _display_width(width: int, stream: VideoStream) -> int | None:
+    """Return the width in square pixels; None where they are square already."""
+    aspect = stream.sample_aspect_ratio
+    return None if not aspect or aspect == 1 else max(1, round(width * float(aspect)))
+
+
+def _oriented(image: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
+    """Turn and mirror a picture as its display matrix says: a phone held upright records sideways and says so."""
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return image
+    a, b, _, c, d = np.frombuffer(bytes(matrix)[:20], np.int32)  # (x, y) is shown at (a x + c y, b x + d y)
+    across, down = (a, d) if abs(int(a)) > abs(int(b)) else (c, b)
+    turned = image if abs(int(a)) > abs(int(b)) else image.transpose(1, 0, 2)
+    return np.ascontiguousarray(turned[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
 def open_pictures(
@@ -110,25 +171,36 @@ def open_pictures(
     *,
     options: Mapping[str, str],
     timeouts_s: tuple[float, float] | None,
+    input_format: str | None = None,
+    deinterlace: bool = False,
 ) -> Pictures:
-    """Open a file or a URL and its first video stream.
+    """Open a file (a `Path`) or a URL and its first video stream.
 
-    `timeouts_s` is (to open, to read one packet). Raises `SourceError`, which never holds the address itself.
+    `timeouts_s` is (to open, to read one packet). `input_format`: libav's name of the format, where it must not be
+    guessed. Raises `SourceError`, which never holds the address itself.
     """
+    wanted = dict(options)
+    if isinstance(location, Path):
+        location = f"file:{location.absolute()}"
+        wanted.setdefault("protocol_whitelist", _FILE_PROTOCOLS)
+    # Also while a stream is recognised, which decodes its first picture.
+    wanted["max_pixels"] = str(MOST_PIXELS)
     try:
-        container = av.open(str(location), mode="r", container_options=dict(options), timeout=timeouts_s)
+        container = av.open(location, mode="r", format=input_format, options=wanted, timeout=timeouts_s)
     except (av.FFmpegError, OSError, ValueError) as caught:
         reason = error_reason(caught)
     else:
-        return _first_video(container, description)
+        return _first_video(container, description, deinterlace)
     raise SourceError(f"{description} cannot be opened: {reason}")
 
 
-def _first_video(container: InputContainer, description: str) -> Pictures:
+def _first_video(container: InputContainer, description: str, deinterlace: bool) -> Pictures:
     if not container.streams.video:
         container.close()
         raise SourceError(f"{description} holds no video: give a file or stream with pictures")
     stream = container.streams.video[0]
     # Frame threading would delay a live picture by a few, and loses the pictures behind a damaged one at a file's end.
     stream.thread_type = "SLICE"
-    return Pictures(container, stream, description, container.demux(stream), iter(()), VideoReformatter())
+    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+    packets = container.demux(stream)
+    return Pictures(container, stream, description, packets, iter(()), VideoReformatter(), deinterlace)

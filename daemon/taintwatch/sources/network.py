@@ -1,48 +1,61 @@
-"""Network cameras: RTSP, RTSPS, and MJPEG (or anything else that libav plays) over HTTP and HTTPS."""
+"""Network cameras through libav: RTSP, RTMP, SRT, UDP, and what is not MJPEG over HTTP (HLS above all)."""
 
 from __future__ import annotations
 
+import logging
+import socket
 import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from taintwatch.sources.libav import Pictures, open_pictures
-from taintwatch.sources.source import Grab
-from taintwatch.sources.url import describe_url, url_scheme
-from taintwatch_models.errors import BadFrame, SourceError
+from taintwatch.sources.source import Grab, SourceSettings
+from taintwatch.sources.url import describe_url, split_credentials, url_scheme
+from taintwatch_models.errors import AccessDenied, BadFrame, SourceError
 
-__all__ = ["STREAM_SCHEMES", "StreamSource"]
+__all__ = ["StreamSource", "require_host"]
 
-STREAM_SCHEMES = frozenset({"http", "https", "rtsp", "rtsps"})
+_log = logging.getLogger(__name__)
 
 _COMMON = {
     # A hostile server must not be able to make libav read local files (a playlist that names file:///etc/...).
-    "protocol_whitelist": "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto",
+    "protocol_whitelist": "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto,rtmp,rtmps,rtmpt,srt",
     # No `fflags=nobuffer`: it throws away what was read to recognise the stream, the first key frame with it.
     "analyzeduration": "1000000",  # microseconds; libav's default of 5 s would delay every reconnection by as much
     "fpsprobesize": "0",
 }
+_IN_BURSTS = frozenset({"dash", "hls"})
+"""Formats that come as files of some seconds each."""
+_LONGEST_WAIT_S = 1.0  # that one picture of a burst is held back: a jump in its times must not look like a hang
 
 
 class StreamSource:
-    """A live stream. Every call has a time-out; the address is shown without its credentials."""
+    """A live stream. Every call has a time-out; the address is shown without its credentials.
+
+    What arrives in bursts is given at the pace of its timestamps: of a whole burst at once all but the last picture
+    would be dropped.
+    """
 
     live = True
 
     def __init__(
         self,
         url: str,
+        settings: SourceSettings | None = None,
         *,
-        open_timeout_s: float = 10.0,
-        read_timeout_s: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._url = url
-        self._open_timeout_s = open_timeout_s
-        self._read_timeout_s = read_timeout_s
+        self._settings = settings or SourceSettings()
         self._clock = clock
+        self._sleep = sleep
         self._pictures: Pictures | None = None
         self._due_by = 0.0
         """When the next picture must have come, by the clock."""
+        self._paced = False
+        self._start_s: float | None = None
+        """When the picture at 0 s of a paced stream was due, by the clock."""
 
     def __repr__(self) -> str:
         return f"StreamSource({self.description!r})"
@@ -55,16 +68,26 @@ class StreamSource:
     def open(self) -> None:
         """Connect. Raises `SourceError` within the open time-out (resolving the host's name comes on top)."""
         self.close()
-        options = dict(_COMMON)
-        if url_scheme(self._url) in ("rtsp", "rtsps"):
-            options["rtsp_transport"] = "tcp"  # over UDP a lost packet smears the picture, which looks like an attack
-        self._pictures = open_pictures(
-            self._url,
-            self.description,
-            options=options,
-            timeouts_s=(self._open_timeout_s, self._read_timeout_s),
-        )
-        self._due_by = self._clock() + max(self._open_timeout_s, self._read_timeout_s)
+        settings = self._settings
+        if url_scheme(self._url) not in ("udp", "srt"):  # those may wait for a caller, and name none
+            require_host(self._url, self.description)
+        started = self._clock()
+        try:
+            self._pictures = open_pictures(
+                self._url,
+                self.description,
+                options=self._options(),
+                timeouts_s=(settings.open_timeout_s, settings.read_timeout_s),
+                input_format=settings.input_format,
+                deinterlace=settings.deinterlace,
+            )
+        except SourceError as error:
+            failure = self._explained(error, self._clock() - started)
+        else:
+            self._paced, self._start_s = self._pictures.container.format.name in _IN_BURSTS, None
+            self._due_by = self._clock() + max(settings.open_timeout_s, settings.read_timeout_s)
+            return
+        raise failure  # outside `except`: no chained exception carries the address
 
     def read(self) -> Grab | None:
         """Return the next picture. Raises `SourceError` where none came in time or the stream ended.
@@ -78,7 +101,9 @@ class StreamSource:
             grab, failure = self._next(self._pictures)
             now = self._clock()
             if grab is not None:
-                self._due_by = now + self._read_timeout_s
+                if self._paced and grab.media_s is not None:
+                    self._wait_for(grab.media_s)
+                self._due_by = self._clock() + self._settings.read_timeout_s
                 return grab
             # Packets without a picture, or nothing but broken ones, must not keep us for ever.
             if now > self._due_by:
@@ -91,17 +116,121 @@ class StreamSource:
                     # until the garbage collector comes by.
                     failure = None
 
-    def _next(self, pictures: Pictures) -> tuple[Grab | None, BadFrame | None]:
-        try:
-            grab = pictures.next()
-        except BadFrame as error:
-            return None, error
-        if grab is None and pictures.at_end:
-            raise SourceError(f"{self.description} ended: the other side closed the stream")
-        return grab, None
-
     def close(self) -> None:
         """Hang up."""
         if self._pictures is not None:
             self._pictures.close()
             self._pictures = None
+
+    def _options(self) -> dict[str, str]:
+        settings, options = self._settings, dict(_COMMON)
+        scheme = url_scheme(self._url)
+        if scheme in ("rtsp", "rtsps") and settings.transport != "auto":
+            # By default TCP: over UDP a lost packet smears the picture, which looks like an attack.
+            options["rtsp_transport"] = settings.transport
+        if scheme in ("https", "rtmps", "rtsps") and settings.tls_verify:
+            options["tls_verify"] = "1"
+            options["ca_file"] = settings.tls_ca or _system_authorities()
+        return options
+
+    def _next(self, pictures: Pictures) -> tuple[Grab | None, BadFrame | None]:
+        started = self._clock()
+        try:
+            grab = pictures.next()
+        except BadFrame as error:
+            return None, error
+        except SourceError as error:
+            took_s, reason = self._clock() - started, str(error)
+        else:
+            if grab is None and pictures.at_end:
+                raise SourceError(f"{self.description} ended: the other side closed the stream")
+            return grab, None
+        limit_s = self._settings.read_timeout_s
+        if took_s > 0.9 * limit_s or "in time" in reason:
+            reason = f"{self.description} gave no picture for {limit_s:g} s (read_timeout_s)"
+        raise SourceError(reason)
+
+    def _wait_for(self, media_s: float) -> None:
+        now = self._clock()
+        due_s = now if self._start_s is None else self._start_s + media_s
+        due_s = min(max(due_s, now), now + _LONGEST_WAIT_S)
+        self._start_s = due_s - media_s
+        if due_s > now:
+            self._sleep(due_s - now)
+
+    def _explained(self, error: SourceError, took_s: float) -> SourceError:
+        """Return the error that says what a failure to open means, and what to do."""
+        reason, where, settings = str(error), self.description, self._settings
+        if took_s > 0.9 * min(settings.open_timeout_s, settings.read_timeout_s) and _says(
+            reason, "in time", "invalid data", "timed out", "input/output", "exit"
+        ):
+            return SourceError(
+                f"{where} did not answer in time: nothing came within {settings.open_timeout_s:g} s (open_timeout_s, "
+                f"read_timeout_s {settings.read_timeout_s:g} s)"
+            )
+        if _says(reason, "401"):
+            given = split_credentials(self._url)[1] is not None
+            words = "user or password is wrong" if given else "it asks for a user and a password"
+            return AccessDenied(f"{where} refuses: {words} (401 Unauthorized)")
+        if _says(reason, "403"):
+            return AccessDenied(f"{where} refuses: this user may not see it (403 Forbidden)")
+        if _says(reason, "404"):
+            return SourceError(f"{where} has no stream at this path (404 Not Found): look it up in the camera's manual")
+        if url_scheme(self._url) in ("rtsp", "rtsps"):
+            return _rtsp_refusal(self._url, where, settings) or error
+        return error
+
+
+def _says(reason: str, *words: str) -> bool:
+    return any(word in reason.lower() for word in words)
+
+
+def _system_authorities() -> str:
+    import certifi
+
+    return certifi.where()
+
+
+def require_host(url: str, description: str) -> None:
+    """Raise `SourceError` where the host's name is not known, before libav says only that something failed."""
+    host = urlsplit(split_credentials(url)[0]).hostname
+    if host is None:
+        return
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        raise SourceError(f"{description}: there is no host {host}; check the name, or the network's DNS") from None
+
+
+def _rtsp_refusal(url: str, description: str, settings: SourceSettings) -> SourceError | None:
+    """Ask an RTSP server what is there, and return what its answer means; None where it says nothing of use.
+
+    libav tells of an answer only that it was none of those that it likes ("Server returned 4XX").
+    """
+    plain = split_credentials(url)[0]
+    parts = urlsplit(plain)
+    if parts.scheme.lower() != "rtsp" or parts.hostname is None:
+        return None
+    request = f"DESCRIBE {plain} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\nUser-Agent: taintwatch\r\n\r\n"
+    try:
+        with socket.create_connection((parts.hostname, parts.port or 554), min(5.0, settings.open_timeout_s)) as line:
+            line.settimeout(min(5.0, settings.open_timeout_s))
+            line.sendall(request.encode())
+            first = line.recv(200).split(b"\r\n")[0].decode("latin-1")
+    except ConnectionRefusedError:
+        return SourceError(f"{description} refuses the connection: is its RTSP server switched on, and on this port?")
+    except OSError:
+        return None
+    words = first.split(" ", 2)
+    if not first.startswith("RTSP/") or len(words) < 2:
+        return SourceError(f"{description} answers, but not in RTSP: check the port")
+    if words[1] == "453":
+        return SourceError(f"{description} has no bandwidth left for another client (453): end one, or allow more")
+    if words[1] == "200" and settings.transport == "tcp":
+        return SourceError(
+            f'{description} was found but gave no stream over TCP: set transport = "udp" (or "auto") where it sends '
+            "over UDP only"
+        )
+    if words[1][0] in "45" and words[1] != "401":
+        return SourceError(f"{description} refuses: {' '.join(words[1:])}")
+    return None

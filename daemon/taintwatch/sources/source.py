@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_models.errors import BadFrame
+from taintwatch_models.errors import BadFrame, UsageError
 
-__all__ = ["Grab", "PacedSource", "Source", "grabs_of", "read_through"]
+__all__ = [
+    "FLIPS",
+    "Grab",
+    "NotYet",
+    "OrientedSource",
+    "PacedSource",
+    "Source",
+    "SourceSettings",
+    "grabs_of",
+    "read_through",
+]
+
+FLIPS: Mapping[str, int] = {"horizontal": 1, "vertical": 0}
+"""How a picture may be mirrored: left and right, or top and bottom. The values are OpenCV's."""
+_TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +38,45 @@ class Grab:
     """(height, width, 3), uint8, blue-green-red."""
     media_s: float | None = None
     """Position in the file or stream, in seconds, where known."""
+
+
+class NotYet(Exception):  # noqa: N818 (nothing is wrong: it is to be asked again)
+    """A source has nothing new at this moment, and has not ended either."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """What may be said of a source beside its name. Each kind of source reads what concerns it."""
+
+    open_timeout_s: float = 10.0
+    read_timeout_s: float = 5.0
+    loop: bool = False
+    """Files and folders start again at their end."""
+    follow: bool = False
+    """A folder is watched for new files for ever."""
+    deinterlace: bool = False
+    rotate: int = 0
+    """Degrees clockwise: 0, 90, 180 or 270."""
+    flip: str | None = None
+    """A key of `FLIPS`; after the rotation."""
+    user: str | None = None
+    password: str | None = None
+    """Of a stream; as they are, not percent-encoded."""
+    transport: str = "tcp"
+    """RTSP: `tcp` (RTP inside the control connection), `udp`, or `auto`, which tries both."""
+    input_format: str | None = None
+    """libav's name of a stream's format; None: guessed."""
+    snapshot_interval_s: float = 1.0
+    """Seconds between two requests of an address that gives one picture each."""
+    tls_verify: bool = False
+    tls_ca: str | None = None
+    """File of the authorities (PEM) that certificates are verified with; None: the system's."""
+    pixel_format: str | None = None
+    """Webcams: a FourCC such as MJPG or YUYV."""
+    width: int | None = None
+    height: int | None = None
+    capture_fps: float | None = None
+    """Webcams: what is asked of the device."""
 
 
 class Source(Protocol):
@@ -45,7 +99,8 @@ class Source(Protocol):
     def read(self) -> Grab | None:
         """Return the next picture within its time-out; None at the end of a file. Raises `SourceError`.
 
-        Raises `BadFrame` for a picture that cannot be decoded while the source itself goes on.
+        Raises `BadFrame` for a picture that cannot be decoded while the source itself goes on, `NotYet` where it is to
+        be asked again.
         """
         ...
 
@@ -54,12 +109,54 @@ class Source(Protocol):
         ...
 
 
+class OrientedSource:
+    """Turns and mirrors every picture of another source: a camera that hangs upside down."""
+
+    def __init__(self, source: Source, *, rotate: int = 0, flip: str | None = None) -> None:
+        """`rotate`: degrees clockwise, a multiple of 90; `flip`: a key of `FLIPS`. Raises `UsageError`."""
+        if rotate not in (0, *_TURNS):
+            raise UsageError(f"rotate is {rotate}; give 0, 90, 180 or 270 degrees clockwise")
+        if flip is not None and flip not in FLIPS:
+            raise UsageError(f"flip is {flip!r}; give one of {', '.join(FLIPS)}")
+        self._source, self._rotate, self._flip = source, rotate, flip
+
+    @property
+    def description(self) -> str:
+        """The other source's."""
+        return self._source.description
+
+    @property
+    def live(self) -> bool:
+        """The other source's."""
+        return self._source.live
+
+    def open(self) -> None:
+        """Open the other source. Raises `SourceError`."""
+        self._source.open()
+
+    def read(self) -> Grab | None:
+        """Return the next picture, turned. Raises what the other source raises."""
+        grab = self._source.read()
+        if grab is None:
+            return None
+        image = grab.image
+        if self._rotate:
+            image = np.asarray(cv2.rotate(image, _TURNS[self._rotate]), np.uint8)
+        if self._flip is not None:
+            image = np.asarray(cv2.flip(image, FLIPS[self._flip]), np.uint8)
+        return Grab(image, grab.media_s)
+
+    def close(self) -> None:
+        """Close the other source."""
+        self._source.close()
+
+
 def grabs_of(source: Source) -> Iterator[Grab]:
     """Yield what an open source still gives; a picture that cannot be decoded is passed over. Raises `SourceError`."""
     while True:
         try:
             grab = source.read()
-        except BadFrame:
+        except (BadFrame, NotYet):
             continue
         if grab is None:
             return

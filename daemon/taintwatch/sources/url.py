@@ -1,13 +1,17 @@
-"""How a stream's address may be shown to people: never with a credential."""
+"""A stream's address: what is wrong with it, its credentials, and how it may be shown to people."""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import quote, unquote
 
-__all__ = ["describe_url", "url_scheme"]
+__all__ = ["STREAM_SCHEMES", "describe_url", "split_credentials", "stream_mistakes", "url_scheme", "with_credentials"]
+
+STREAM_SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp", "rtsps", "srt", "tcp", "udp"})
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_UDP_HOST = re.compile(r"[0-9A-Za-z._-]*(?::[0-9]{1,5})?")
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9._~-]*")
 _HIDDEN = "..."
 
@@ -18,6 +22,59 @@ def url_scheme(spec: str) -> str | None:
     if match is None or not spec[match.end() :].startswith("//"):
         return None
     return match.group(1).lower()
+
+
+def stream_mistakes(url: str) -> tuple[str, ...]:
+    """Return what is wrong with a stream's address as it is written, one sentence each, none with a credential."""
+    scheme = url_scheme(url.strip())
+    if scheme not in STREAM_SCHEMES:
+        known = ", ".join(sorted(STREAM_SCHEMES))
+        return (f"a source of scheme {scheme!r} cannot be read: use {known}, a webcam, a file or a folder",)
+    rest = url.strip().split("//", 1)[1]
+    authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+    user_info, _, host = authority.rpartition("@")
+    if "@" in rest[len(authority) :] and "@" not in authority:
+        # What stands before the slash may be a part of the password: nobody may look it up as a host.
+        return (
+            f"{describe_url(url)}: its user or password holds a raw /, ?, # or @; percent-encode it "
+            "(%2F, %3F, %23, %40), or give the keys user and password_file",
+        )
+    mistakes = []
+    if not host.removeprefix(":").split(":")[0] and scheme != "udp":
+        mistakes.append(f"{scheme}:// names no host: write {scheme}://HOST/PATH")
+    elif host and not _HOST.fullmatch(host) and not (scheme == "udp" and _UDP_HOST.fullmatch(host)):
+        mistakes.append(f"{describe_url(url)}: its host or port cannot be read; write {scheme}://HOST:PORT/PATH")
+    elif (port := _port(host)) is not None and not 0 < port <= 65535:
+        mistakes.append(f"{describe_url(url)}: there is no port {port}; ports go from 1 to 65535")
+    if re.search(r"%(?![0-9A-Fa-f]{2})", user_info):
+        mistakes.append(f"{describe_url(url)}: its user or password holds a raw %; write it as %25")
+    return tuple(mistakes)
+
+
+def _port(host: str) -> int | None:
+    tail = host.rpartition("]")[2].rpartition(":")[2] if ":" in host.rpartition("]")[2] else ""
+    return int(tail) if tail.isdigit() else None
+
+
+def with_credentials(url: str, user: str | None, password: str | None) -> str:
+    """Return `url` with user and password (as they are) in place of those that it has; as it is without a user."""
+    if user is None:
+        return url
+    scheme, _, rest = url.partition("//")
+    authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+    secret = "" if password is None else f":{quote(password, safe='')}"
+    return f"{scheme}//{quote(user, safe='')}{secret}@{authority.rpartition('@')[2]}{rest[len(authority) :]}"
+
+
+def split_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
+    """Return `url` without its user information, and user and password, decoded; None where it has none."""
+    scheme, _, rest = url.partition("//")
+    authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+    user_info, at, host = authority.rpartition("@")
+    if not at:
+        return url, None
+    user, _, password = user_info.partition(":")
+    return f"{scheme}//{host}{rest[len(authority) :]}", (unquote(user), unquote(password))
 
 
 def describe_url(url: str) -> str:

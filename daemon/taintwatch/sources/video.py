@@ -1,4 +1,4 @@
-"""Video files: every picture, with its time."""
+"""Video files: every picture, with times that start at 0 and never go back."""
 
 from __future__ import annotations
 
@@ -8,9 +8,51 @@ from taintwatch.sources.libav import Pictures, open_pictures
 from taintwatch.sources.source import Grab
 from taintwatch_models.errors import BadFrame, SourceError
 
-__all__ = ["VIDEO_SUFFIXES", "PlaylistSource", "VideoSource"]
+__all__ = ["VIDEO_SUFFIXES", "PlaylistSource", "Timeline", "VideoSource"]
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"})
+VIDEO_SUFFIXES = frozenset({
+    ".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264", ".h265",
+    ".hevc", ".m1v", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
+    ".mts", ".mxf", ".nut", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+})  # fmt: skip
+
+_REORDERED = 16  # pictures by which H.264 and HEVC may decode one before it is shown
+_USUAL_STEP_S = 0.04
+
+
+class Timeline:
+    """Turns the timestamps of one file after the other into times that start at 0 and never go back.
+
+    A recorder that writes decode times as display times makes them jitter back by a few pictures; joined recordings
+    jump back by minutes. In both the pictures still come in the order in which they were taken, so time goes on.
+    """
+
+    def __init__(self) -> None:
+        self.last_s: float | None = None
+        """Time of the last picture; None before the first."""
+        self._offset_s = 0.0
+        self._step_s = _USUAL_STEP_S
+
+    def begin(self, start_s: float, step_s: float | None) -> None:
+        """Begin another file: its first timestamp, and the seconds between its pictures (None: unknown)."""
+        self._step_s = _USUAL_STEP_S if step_s is None else step_s
+        self._offset_s = self._next_s() - start_s
+
+    def place(self, stamp_s: float | None) -> float:
+        """Return the time of the next picture, whose timestamp is `stamp_s` (None: it has none)."""
+        due_s = self._next_s()
+        placed_s = due_s if stamp_s is None else stamp_s + self._offset_s
+        if self.last_s is None:
+            placed_s = max(0.0, placed_s)
+        elif placed_s <= self.last_s:
+            if stamp_s is not None and self.last_s - placed_s > max(1.0, _REORDERED * self._step_s):
+                self._offset_s = due_s - stamp_s  # another recording begins
+            placed_s = due_s
+        self.last_s = placed_s
+        return placed_s
+
+    def _next_s(self) -> float:
+        return 0.0 if self.last_s is None else self.last_s + self._step_s
 
 
 class VideoSource:
@@ -18,15 +60,20 @@ class VideoSource:
 
     live = False
 
-    def __init__(self, path: Path, *, loop: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, loop: bool = False, timeline: Timeline | None = None, deinterlace: bool = False
+    ) -> None:
+        """`timeline`: that of the files before this one, which it goes on with."""
         self._path = path
         self._loop = loop
+        self._given_timeline = timeline
+        self._timeline = timeline or Timeline()
+        self._deinterlace = deinterlace
         self._pictures: Pictures | None = None
         self._given = 0
         """Pictures given in this round."""
-        self._offset_s = 0.0
-        self._last_s = 0.0
-        self._step_s = 0.0
+        self._reached_s = 0.0
+        """Last timestamp of this round."""
 
     @property
     def description(self) -> str:
@@ -36,7 +83,7 @@ class VideoSource:
     def open(self) -> None:
         """Open the file at its start. Raises `SourceError`."""
         self.close()
-        self._offset_s = self._last_s = self._step_s = 0.0
+        self._timeline = self._given_timeline or Timeline()
         self._open_round()
 
     def read(self) -> Grab | None:
@@ -47,7 +94,9 @@ class VideoSource:
         while self._pictures is not None:
             grab = self._pictures.next()
             if grab is not None:
-                return self._placed(grab, self._pictures)
+                self._given += 1
+                self._reached_s = max(self._reached_s, grab.media_s or 0.0)
+                return Grab(grab.image, self._timeline.place(grab.media_s))
             if self._pictures.at_end:
                 self._end_round(self._pictures)
         return None
@@ -63,33 +112,29 @@ class VideoSource:
             raise SourceError(f"{self._path} is not a file: check the path")
         if self._path.stat().st_size == 0:
             raise SourceError(f"{self._path} is empty (0 bytes): record or copy it again")
-        self._pictures = open_pictures(self._path, str(self._path), options={}, timeouts_s=None)
-        self._given = 0
-
-    def _placed(self, grab: Grab, pictures: Pictures) -> Grab:
-        """Move the picture's time so that the file starts at 0 and rounds follow one another."""
-        self._given += 1
-        if grab.media_s is None:
-            return grab
-        start = pictures.stream.start_time
-        base = pictures.stream.time_base
-        start_s = float(start * base) if start is not None and base is not None else 0.0
-        media_s = self._offset_s + max(0.0, grab.media_s - start_s)
-        self._step_s = max(0.0, media_s - self._last_s)
-        self._last_s = media_s
-        return Grab(grab.image, media_s)
+        self._pictures = open_pictures(
+            self._path, str(self._path), options={}, timeouts_s=None, deinterlace=self._deinterlace
+        )
+        self._given, self._reached_s = 0, 0.0
+        self._timeline.begin(self._pictures.start_s, self._pictures.step_s)
 
     def _end_round(self, pictures: Pictures) -> None:
         """Close the file, complain where it gave less than it announced, and open it again in a loop."""
         announced, got = pictures.stream.frames, pictures.packets_read
+        ends_early = self._ends_early(pictures)
         self.close()
         if self._given == 0:
             raise SourceError(f"{self._path} holds no picture that can be decoded: record or copy it again")
-        if got < announced:
+        if got < announced and ends_early:
             raise SourceError(f"{self._path} is cut short: it announces {announced} pictures and holds {got}")
         if self._loop:
-            self._offset_s = self._last_s + self._step_s
             self._open_round()
+
+    def _ends_early(self, pictures: Pictures) -> bool:
+        """Whether the pictures end well before the announced length; AVI counts empty places as pictures."""
+        step_s = pictures.step_s or _USUAL_STEP_S
+        length_s = pictures.length_s
+        return length_s is None or self._reached_s - pictures.start_s + 2.5 * step_s < length_s
 
 
 class PlaylistSource:
@@ -97,15 +142,16 @@ class PlaylistSource:
 
     live = False
 
-    def __init__(self, paths: tuple[Path, ...], description: str, *, loop: bool = False) -> None:
+    def __init__(
+        self, paths: tuple[Path, ...], description: str, *, loop: bool = False, deinterlace: bool = False
+    ) -> None:
         self._paths = paths
         self._description = description
         self._loop = loop
+        self._deinterlace = deinterlace
         self._next = 0
         self._video: VideoSource | None = None
-        self._offset_s = 0.0
-        self._last_s = 0.0
-        self._step_s = 0.0
+        self._timeline = Timeline()
         self._given_in_round = 0
 
     @property
@@ -117,7 +163,7 @@ class PlaylistSource:
         """Start with the first file. A file that cannot be opened is found when its turn comes."""
         self.close()
         self._next = 0
-        self._offset_s = self._last_s = self._step_s = 0.0
+        self._timeline = Timeline()
         self._given_in_round = 0
 
     def read(self) -> Grab | None:
@@ -141,9 +187,8 @@ class PlaylistSource:
         """Open the next file; False after the last."""
         if self._next == len(self._paths) and not self._start_again():
             return False
-        video = VideoSource(self._paths[self._next])
+        video = VideoSource(self._paths[self._next], timeline=self._timeline, deinterlace=self._deinterlace)
         self._next += 1
-        self._offset_s = self._last_s + self._step_s
         try:
             video.open()
         except SourceError as error:
@@ -170,9 +215,4 @@ class PlaylistSource:
             self.close()
             return None
         self._given_in_round += 1
-        if grab.media_s is None:
-            return grab
-        media_s = self._offset_s + grab.media_s
-        self._step_s = max(0.0, media_s - self._last_s)
-        self._last_s = media_s
-        return Grab(grab.image, media_s)
+        return grab

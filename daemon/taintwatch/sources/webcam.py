@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import cv2
 import numpy as np
 
-from taintwatch.sources.source import Grab
+from taintwatch.sources.source import Grab, SourceSettings
 from taintwatch_models.errors import BadFrame, SourceError
 
 __all__ = ["Capture", "WebcamSource", "Worker", "v4l2_capture"]
@@ -77,13 +77,23 @@ class Capture(Protocol):
     def release(self) -> None: ...
 
 
-def v4l2_capture(device: str) -> Capture:
-    """Open a device node with OpenCV's V4L2 back end, with as little buffering as it can."""
+def v4l2_capture(device: str, settings: SourceSettings) -> Capture:
+    """Open a device node with OpenCV's V4L2 back end, with as little buffering as it can, and ask for a format."""
     if not Path(device).exists():
         raise SourceError(f"there is no camera {device}: plug it in, or see `v4l2-ctl --list-devices`")
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what failed is said once, in our own words
     capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
-    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    if settings.pixel_format is not None:  # before the size: some sizes are there in one format only
+        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*settings.pixel_format))
+    wanted = {
+        cv2.CAP_PROP_FRAME_WIDTH: settings.width,
+        cv2.CAP_PROP_FRAME_HEIGHT: settings.height,
+        cv2.CAP_PROP_FPS: settings.capture_fps,
+        cv2.CAP_PROP_BUFFERSIZE: 1,
+    }
+    for setting, value in wanted.items():
+        if value is not None:
+            capture.set(setting, value)
     return capture
 
 
@@ -95,14 +105,12 @@ class WebcamSource:
     def __init__(
         self,
         device: int | str,
+        settings: SourceSettings | None = None,
         *,
-        open_timeout_s: float = 10.0,
-        read_timeout_s: float = 5.0,
-        capture_factory: Callable[[str], Capture] = v4l2_capture,
+        capture_factory: Callable[[str, SourceSettings], Capture] = v4l2_capture,
     ) -> None:
         self._device = f"/dev/video{device}" if isinstance(device, int) else device
-        self._open_timeout_s = open_timeout_s
-        self._read_timeout_s = read_timeout_s
+        self._settings = settings or SourceSettings()
         self._capture_factory = capture_factory
         self._worker: Worker | None = None
         self._captures: list[Capture] = []
@@ -124,10 +132,10 @@ class WebcamSource:
         worker, captures = Worker(f"webcam {self._device}"), list[Capture]()
         self._worker, self._captures = worker, captures
         try:
-            opened = worker.call(lambda: self._open_into(captures), self._open_timeout_s)
+            opened = worker.call(lambda: self._open_into(captures), self._settings.open_timeout_s)
         except TimeoutError:
             self.close()
-            raise SourceError(f"{self._device} did not open within {self._open_timeout_s:g} s") from None
+            raise SourceError(f"{self._device} did not open within {self._settings.open_timeout_s:g} s") from None
         except SourceError:
             self.close()
             raise
@@ -140,9 +148,9 @@ class WebcamSource:
         if self._worker is None or not self._captures:
             raise SourceError(f"{self._device} is not open")
         try:
-            ok, image = self._worker.call(self._captures[0].read, self._read_timeout_s)
+            ok, image = self._worker.call(self._captures[0].read, self._settings.read_timeout_s)
         except TimeoutError:
-            raise SourceError(f"{self._device} gave no picture for {self._read_timeout_s:g} s") from None
+            raise SourceError(f"{self._device} gave no picture for {self._settings.read_timeout_s:g} s") from None
         if not ok:
             raise SourceError(f"{self._device} gave no picture: is it still plugged in?")
         if image is None:
@@ -164,5 +172,5 @@ class WebcamSource:
         self._worker, self._captures = None, []
 
     def _open_into(self, captures: list[Capture]) -> bool:
-        captures.append(self._capture_factory(self._device))
+        captures.append(self._capture_factory(self._device, self._settings))
         return captures[0].isOpened()
