@@ -178,6 +178,12 @@ def _publisher(stats: PublisherStats) -> Iterator[Metric]:
         ("messages_dropped", "Messages dropped because the queue was full.", stats.dropped),
         ("heartbeats_sent", "Heartbeats.", stats.heartbeats),
         ("store_failures", "Alerts that could not be stored.", stats.store_failures),
+        (
+            "connections_refused",
+            "Subscribers turned away, or ended for newer ones: there were too many.",
+            stats.refused,
+        ),
+        ("floods", "Subscribers cut off because they sent more than one does.", stats.floods),
     ):
         yield CounterMetricFamily(f"taintwatch_{name}", what, value=value)
 

@@ -5,6 +5,7 @@ A file is a ZPL certificate as other ZeroMQ programs write it. `NAME.key` holds 
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -33,6 +34,7 @@ NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 ENTRY = re.compile(r'^\s*(public-key|secret-key)\s*=\s*"([^"]*)"\s*$', re.MULTILINE)
 LARGEST = 10_000  # bytes
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP)
 OF_OTHERS = stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP
 
 
@@ -170,33 +172,52 @@ _log = logging.getLogger(__name__)
 
 
 class AllowedClients:
-    """The clients folder. Any thread may ask; whatever cannot be read allows nobody."""
+    """The clients folder: one public key file for each. Any thread may ask; what is no key allows nobody.
+
+    A file or folder that the system cannot read just now (no descriptor, an error of the disk) says nothing new: what
+    was known of it still holds. Only what is gone, or is no key any more, is revoked.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
+        self._known: dict[str, str] = {}
+        """File name -> key, as last read."""
 
     def check(self) -> None:
-        """Raise `ConfigError` where the folder or a key in it cannot be read: at the start it is a mistake."""
+        """Raise `ConfigError` where the folder or a key in it cannot be read, or others can change it."""
         if not self.folder.is_dir():
             raise ConfigError(
                 f"The folder of allowed clients {self.folder} is not there. "
                 "Allow one with `taintwatch keys allow KEY --name NAME --clients FOLDER`."
             )
-        for path in self._files():
+        try:
+            files = self._files()
+            for path in (self.folder, *files):
+                _check_unchanged_by_others(path, path.stat())
+        except OSError as error:
+            raise ConfigError(f"{self.folder} cannot be read: {error.strerror}.") from error
+        for path in files:
             load_public(path)
 
     def keys(self) -> Mapping[str, str]:
-        """Return public key -> name as they are now. An unreadable file is left out and said once."""
-        keys = {}
-        for path in self._files():
+        """Return public key -> name as they are now. A file that is no key is left out and logged once."""
+        try:
+            files = self._files()
+        except OSError as error:
+            self._log_once(self.folder.name, f"The folder of allowed clients cannot be read now: {error.strerror}.")
+            return {key: Path(name).stem for name, key in self._known.items()}
+        known: dict[str, str] = {}
+        for path in files:
             try:
-                keys[load_public(path)] = path.stem
+                known[path.name] = load_public(path)
             except ConfigError as error:
-                if path.name not in self._told:
-                    self._told.add(path.name)
-                    _log.error("%s This client is not let in.", error)
-        return keys
+                passes = isinstance(error.__cause__, OSError) and error.__cause__.errno not in GONE
+                if passes and path.name in self._known:
+                    known[path.name] = self._known[path.name]
+                self._log_once(path.name, f"{error} This client is not let in.")
+        self._known = known
+        return {key: Path(name).stem for name, key in known.items()}
 
     def allow(self, name: str, public: str) -> None:
         """Add a client. Raises `UsageError` where the name is taken by another key, or the key by another name."""
@@ -227,8 +248,22 @@ class AllowedClients:
     def _path(self, name: str) -> Path:
         return self.folder / f"{check_key_name(name)}.key"
 
+    def _log_once(self, name: str, sentence: str) -> None:
+        if name not in self._logged:
+            self._logged.add(name)
+            _log.error("%s", sentence)
+
     def _files(self) -> list[Path]:
+        """Return the key files; none where there is no folder. Raises `OSError` where it cannot be read now."""
         try:
-            return sorted(path for path in self.folder.glob("*.key") if not path.name.startswith("."))
-        except OSError:
+            files = list(self.folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
             return []
+        return sorted(path for path in files if path.suffix == ".key" and not path.name.startswith("."))
+
+
+def _check_unchanged_by_others(path: Path, status: os.stat_result) -> None:
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(f"{path} can be changed by other users, who could let themselves in. Run: chmod go-w {path}")
+    if status.st_uid not in (0, os.geteuid()):
+        raise ConfigError(f"{path} belongs to another user, who could let himself in. Give one of your own.")

@@ -14,6 +14,7 @@ from typing import Any
 
 import zmq
 
+from taintwatch.alerts.guard import Guard
 from taintwatch.alerts.messages import DEFAULT_ENDPOINT, Message
 from taintwatch.alerts.outbox import Identity, MessageWriter, NullStore, Outbox, OutgoingMessage, Store
 from taintwatch.alerts.security import LoopbackOnly, Security, bind_again
@@ -48,6 +49,10 @@ class PublisherStats:
     """Messages in the queue now."""
     alive: bool
     """Whether the thread runs."""
+    refused: int = 0
+    """Connections turned away, or ended for newer ones, because there were too many."""
+    floods: int = 0
+    """Connections ended because they sent more than a subscriber does."""
 
 
 class Publisher:
@@ -98,6 +103,7 @@ class Publisher:
         self._context = zmq.Context() if context is None else context
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._linger_ms = 0
+        self._guard: Guard | None = None
         self._sender = Sender(self._outbox, self._writer, names, heartbeat_s, time.monotonic(), replay)
         bound: Future[str] = Future()
         self._thread = threading.Thread(
@@ -144,7 +150,7 @@ class Publisher:
     def stats(self) -> PublisherStats:
         """Return the counts so far. Any thread may ask."""
         snapshot = self._outbox.look()
-        sender = self._sender
+        sender, guard = self._sender, self._guard
         return PublisherStats(
             endpoint=self.endpoint,
             sent=sender.sent,
@@ -154,6 +160,8 @@ class Publisher:
             store_failures=self._store_failures,
             waiting=len(snapshot.waiting),
             alive=self._thread.is_alive(),
+            refused=0 if guard is None else guard.connections.refused + guard.connections.evicted,
+            floods=0 if guard is None else guard.floods,
         )
 
     def close(self, timeout_s: float = 1.0) -> None:
@@ -170,6 +178,8 @@ class Publisher:
             os.close(self._wake_write)
             if self._own_context:
                 self._context.term()  # waits for the subscribers' share of the linger time only
+            if self._guard is not None:
+                self._guard.close()
 
     def __enter__(self) -> Publisher:
         return self
@@ -225,7 +235,8 @@ class Publisher:
     def _open(self, endpoint: str, high_water_mark: int, security: Security) -> tuple[zmq.Socket[bytes], str]:
         socket: zmq.Socket[bytes] = self._context.socket(zmq.XPUB)
         try:
-            return socket, bind(socket, endpoint, high_water_mark, security)
+            bound, self._guard = bind(socket, endpoint, high_water_mark, security, self._guard)
+            return socket, bound
         except BaseException:
             socket.close(linger=0)
             raise

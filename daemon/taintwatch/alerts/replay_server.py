@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import zmq
 
+from taintwatch.alerts.guard import REPLAY_LIMITS, Guard
 from taintwatch.alerts.messages import MessageError
 from taintwatch.alerts.replay import (
     LARGEST_REQUEST,
@@ -27,6 +28,7 @@ from taintwatch_models.errors import TaintwatchError
 __all__ = ["Archive", "ReplayServer"]
 
 STEP_MS = 1000  # how soon a revoked client's connection is ended
+WAITING_REQUESTS = 4  # of one client; the others wait with it, and go with it. Clients have turns (ROUTER is fair)
 WAITING_ANSWERS = 100  # for one client that does not take them; further ones are dropped
 
 
@@ -64,6 +66,7 @@ class ReplayServer:
         self._context: zmq.Context[Any] = zmq.Context() if context is None else context
         self._stopping = threading.Event()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._guard: Guard | None = None
         self.answered = 0
         """Requests answered since the start."""
         self.refused = 0
@@ -89,6 +92,8 @@ class ReplayServer:
             os.close(self._wake_write)
             if self._own_context:
                 self._context.term()
+            if self._guard is not None:
+                self._guard.close()
 
     def __enter__(self) -> ReplayServer:
         return self
@@ -117,8 +122,12 @@ class ReplayServer:
         socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         try:
             socket.sndhwm = WAITING_ANSWERS
+            socket.rcvhwm = WAITING_REQUESTS
             socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_REQUEST)
-            return socket, bind_socket(socket, endpoint, self._security, "Missed alerts")
+            bound, self._guard = bind_socket(
+                socket, endpoint, self._security, REPLAY_LIMITS, "Missed alerts", self._guard
+            )
+            return socket, bound
         except BaseException:
             socket.close(linger=0)
             raise

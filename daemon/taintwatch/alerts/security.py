@@ -16,6 +16,7 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
 from taintwatch.alerts.endpoints import Endpoint, parse_endpoint
+from taintwatch.alerts.guard import BIND_REASONS, Guard, UpstreamLimits
 from taintwatch.alerts.keys import AllowedClients, KeyPair, load_public, load_secret
 from taintwatch_models.errors import PublishError
 
@@ -189,34 +190,40 @@ class CurveClient:
 
 AGAIN_S = 0.1
 
-REASONS = {
-    errno.EADDRINUSE: "another program is using it. Stop that one or take another port",
-    errno.EADDRNOTAVAIL: "this machine has no such address. Take one of its own, such as 127.0.0.1",
-    errno.ENODEV: "this machine has no such address. Take one of its own, such as 127.0.0.1",
-    errno.EACCES: "permission is denied. Take a port above 1023 or another path",
-    errno.ENOENT: "its folder does not exist. Create it or take another path",
-}
 
-
-def bind_socket(socket: zmq.Socket[Any], endpoint: str, security: Security, what: str = "Alerts") -> str:
+def bind_socket(
+    socket: zmq.Socket[Any],
+    endpoint: str,
+    security: Security,
+    limits: UpstreamLimits,
+    what: str = "Alerts",
+    guard: Guard | None = None,
+) -> tuple[str, Guard | None]:
     """Secure and bind a socket whose other options are set; return the endpoint with its real port.
 
-    `what` is for the message of the `PublishError`: "Alerts", "Missed alerts".
+    A tcp endpoint is bound by a `Guard`, which is returned too: whoever asks closes it, or gives it for the next socket
+    in its place. `what` is for the message of the `PublishError`: "Alerts", "Missed alerts".
     """
     try:
         parsed = parse_endpoint(endpoint)
     except ValueError as error:
         raise PublishError(f"{what} cannot be published on '{endpoint}': {error}.") from error
     socket.linger = 0
-    socket.setsockopt(zmq.IPV6, int(parsed.six))
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     security.configure(socket, endpoint)
     _refuse_a_path_in_use(parsed, what)
+    made = Guard(parsed, limits, what) if guard is None and parsed.transport == "tcp" else None
+    guard = guard or made
     try:
-        socket.bind(endpoint)
+        socket.bind(endpoint if guard is None else guard.inner)
     except zmq.ZMQError as error:
-        reason = REASONS.get(error.errno or 0, f"{error.strerror}")
+        if made is not None:
+            made.close()
+        reason = BIND_REASONS.get(error.errno or 0, f"{error.strerror}")
         raise PublishError(f"{what} cannot be published on {endpoint}: {reason}.") from error
-    return str(socket.getsockopt_string(zmq.LAST_ENDPOINT)).rstrip("\0")
+    if guard is not None:
+        return guard.endpoint, guard
+    return str(socket.getsockopt_string(zmq.LAST_ENDPOINT)).rstrip("\0"), None
 
 
 def bind_again(
@@ -229,7 +236,7 @@ def bind_again(
     while not stopping.is_set():
         try:
             return make()
-        except PublishError:
+        except (PublishError, zmq.ZMQError):  # in use for a moment longer, or no descriptor is left: that passes
             alive()
             stopping.wait(AGAIN_S)
     return None
@@ -244,5 +251,5 @@ def _refuse_a_path_in_use(endpoint: Endpoint, what: str) -> None:
             probe.connect(endpoint.host)
         except OSError:
             return
-    reason = REASONS[errno.EADDRINUSE].replace("port", "path")
+    reason = BIND_REASONS[errno.EADDRINUSE].replace("port", "path")
     raise PublishError(f"{what} cannot be published on {endpoint.text}: {reason}.")

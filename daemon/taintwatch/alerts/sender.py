@@ -8,6 +8,7 @@ from typing import Any
 import zmq
 
 from taintwatch.alerts.bodies import Heartbeat
+from taintwatch.alerts.guard import SUBSCRIBER_LIMITS, Guard
 from taintwatch.alerts.messages import Message, encode
 from taintwatch.alerts.outbox import MessageWriter, Outbox, OutboxState
 from taintwatch.alerts.security import Security, bind_socket
@@ -16,7 +17,7 @@ from taintwatch.records import Alert
 
 __all__ = ["Sender", "bind"]
 
-LONGEST_PREFIX = 1024  # bytes; a subscription longer than any topic is not worth reading
+LARGEST_UPSTREAM = 1024  # bytes; what a handshake needs: the guard allows far less for a subscription
 SUBSCRIPTIONS_AT_ONCE = 100  # then messages and heartbeats come first again
 
 
@@ -108,12 +109,14 @@ class Sender:
         )
 
 
-def bind(socket: zmq.Socket[bytes], endpoint: str, high_water_mark: int, security: Security) -> str:
-    """Configure an XPUB socket and bind it; return the endpoint with its real port. Raises `PublishError`."""
+def bind(
+    socket: zmq.Socket[bytes], endpoint: str, high_water_mark: int, security: Security, guard: Guard | None
+) -> tuple[str, Guard | None]:
+    """Configure an XPUB socket and bind it, as `bind_socket` does. Raises `PublishError`."""
     socket.sndhwm = high_water_mark  # of no effect after the bind
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # every subscription is told, not only the first of its kind
-    socket.setsockopt(zmq.MAXMSGSIZE, LONGEST_PREFIX)
-    return bind_socket(socket, endpoint, security)
+    socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_UPSTREAM)
+    return bind_socket(socket, endpoint, security, SUBSCRIBER_LIMITS, guard=guard)
 
 
 def _new_prefixes(socket: zmq.Socket[Any]) -> tuple[bytes, ...]:
