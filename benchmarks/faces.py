@@ -30,7 +30,7 @@ from benchmarks.face_trials.report import (
     recognition,
     recovered,
 )
-from benchmarks.face_trials.videos import Watching, film_all, summary
+from benchmarks.face_trials.videos import Watching, record_all, summary
 from taintwatch_calibration.faces.face_model import fill_path
 from taintwatch_calibration.faces.identity_fit import fit_identity
 from taintwatch_calibration.machine import machine
@@ -125,7 +125,7 @@ def _videos(
         )
     )
     watching = Watching(loaded.classifier, loaded.detectors, known)
-    trials = film_all(people, attack, model, watching, arguments.work, videos=arguments.videos)
+    trials = record_all(people, attack, model, watching, arguments.work, videos=arguments.videos)
     return summary(trials, attack)
 
 

@@ -121,7 +121,9 @@ def signs(options: argparse.Namespace) -> dict[str, Any]:
             attack = load_attack(kept)
             pixels = attack.pixels[attack.success][: options.most]
             if len(pixels):
-                attacks[f"{spec.name} {spec.size}{' film' if spec.film else ''} {spec.seed}"] = judge(pixels)
+                attacks[f"{spec.name} {spec.size}{' camera model' if spec.camera_model else ''} {spec.seed}"] = judge(
+                    pixels
+                )
     if not attacks:
         raise UsageError(f"{options.attacks} keeps no attack on the bundled model; run benchmarks.sign_attacks")
     parts = parts_kept(options.attacks, _no_parts)

@@ -3,7 +3,7 @@
     python -m benchmarks.sign_attacks --data ../shared/data/signs [--model signs.onnx] [--plain plain.onnx]
 
 Patches are crafted on training pictures and shown on test pictures. Thresholds come from one half of the benign test
-pictures (and filmed scenes), false alarms and detections are reported on the other half. What was made is kept in
+pictures (and simulated scenes), false alarms and detections are reported on the other half. What was made is kept in
 --work, so that a run that was stopped goes on where it was. `--tune` looks at settings instead, with other patches on
 the pictures that thresholds are chosen on.
 """
@@ -137,7 +137,7 @@ def _keep_misses(bench: Bench, spec: AttackSpec, attack: Attack, scores: Scores,
 
 
 def _print_line(line: dict[str, Any]) -> None:
-    how = "film" if line["film"] else "digital"
+    how = "camera model" if line["camera_model"] else "digital"
     head = f"{line['name']:28s} {line['size']:.2f} {how:7s} {line['successes']:4d} of {line['attempts']}"
     tail = "  ".join(f"{name} {d['tpr']:.3f}" for name, d in line.get("detectors", {}).items())
     print(f"{head}  {tail}", flush=True)

@@ -29,7 +29,7 @@ SIGN_MM = 120.0
 
 @dataclass(frozen=True, slots=True)
 class PlacedSign:
-    """A bundled attack on a sign of 120 mm, filmed by `LENS` so that all is as large as in the demo's scene."""
+    """A bundled attack on a sign of 120 mm, seen by `LENS` so that all is as large as in the demo's scene."""
 
     sign: int
     size_mm: float
@@ -61,11 +61,13 @@ def markers_of(pdf: Path) -> dict[str, list[list[float]]]:
     return {str(marker): [list(point) for point in points] for marker, points in corners.items()}
 
 
-def scene_at(raster: Path | Raster, shot: Shot, film: str = "office", camera: PinholeCamera = LENS) -> SheetScene:
+def scene_at(
+    raster: Path | Raster, shot: Shot, camera_model: str = "office", camera: PinholeCamera = LENS
+) -> SheetScene:
     """A sheet (its PDF or raster) before a street."""
     sheet = page_raster(raster, read_sheet(raster)) if isinstance(raster, Path) else raster
     background: NDArray[np.uint8] = draw_street(camera.width, camera.height, 1)
-    return SheetScene(sheet, None, background, camera, shot, CAMERA_MODELS[film](3))
+    return SheetScene(sheet, None, background, camera, shot, CAMERA_MODELS[camera_model](3))
 
 
 def scored_clip(

@@ -61,8 +61,8 @@ def frames(pixels: NDArray[np.uint8]) -> BenignFrames:
 
 
 def attacked(options: argparse.Namespace, radar: RadarFile) -> dict[str, NDArray[np.uint8]]:
-    """Read the patches; return the pictures on which they succeed: all strong ones, those by film, and all others."""
-    found: dict[str, list[NDArray[np.uint8]]] = {"strong": [], "strong, filmed": [], "weak": []}
+    """Return the pictures on which patches succeed: strong ones, strong ones through the camera model, weak ones."""
+    found: dict[str, list[NDArray[np.uint8]]] = {"strong": [], "strong, camera model": [], "weak": []}
     for spec in attack_specs():
         path = options.attacks / f"{spec.key(radar.info.source_sha256)}.npz"
         if not path.is_file():
@@ -70,8 +70,8 @@ def attacked(options: argparse.Namespace, radar: RadarFile) -> dict[str, NDArray
         attack = load_attack(path)
         hits = attack.pixels[attack.success][: options.each]
         found["strong" if spec.strong else "weak"].append(hits)
-        if spec.strong and spec.film:
-            found["strong, filmed"].append(hits)
+        if spec.strong and spec.camera_model:
+            found["strong, camera model"].append(hits)
     if not found["strong"]:
         raise UsageError(f"{options.attacks} has no patches against this model; run benchmarks.sign_attacks first")
     return {name: np.concatenate(parts) for name, parts in found.items() if parts}

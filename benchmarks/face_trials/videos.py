@@ -34,7 +34,7 @@ from taintwatch_models.faces.align import alignment_of
 from taintwatch_models.faces.finder import HaarFaces
 from taintwatch_models.records import Detector, Frame, Prediction, read_only
 
-__all__ = ["FPS", "VideoTrial", "Watching", "film_all", "summary"]
+__all__ = ["FPS", "VideoTrial", "Watching", "record_all", "summary"]
 
 FPS = 5.0
 BARE, WORN = 25, 20
@@ -83,10 +83,10 @@ class Watching:
     stranger_below: float
 
 
-def film_all(
+def record_all(
     people: People, attacks: Attacks, model: FaceModel, watching: Watching, work: Path, *, videos: int
 ) -> list[VideoTrial]:
-    """Craft glasses for each wearer's video, film it, and watch it; what was done is kept."""
+    """Craft glasses for each wearer's video, record it, and watch it; what was done is kept."""
     find = HaarFaces()
     stranger_below = watching.stranger_below
     trials = []
@@ -102,7 +102,7 @@ def film_all(
         def trial(
             index: int = index, photograph: NDArray[np.uint8] = photograph, pattern: NDArray[np.float32] = pattern
         ) -> dict[str, NDArray[Any]]:
-            frames = _film(photograph, find, torch.from_numpy(pattern), index)
+            frames = _record(photograph, find, torch.from_numpy(pattern), index)
             expander = FaceExpander(find, size=people.faces.shape[1])
             voter = Voter(KofN(3, 5), detectors=["face"], hold=Hold(1.0, 2.0))
             batches = watch(
@@ -120,7 +120,7 @@ def film_all(
 def _craft(
     photograph: NDArray[np.uint8], find: HaarFaces, model: FaceModel, wearer: int, seed: int, size: int
 ) -> dict[str, NDArray[Any]]:
-    """Craft over frames of the wearer's own bare video, as the attacker would film them, with shifts between them."""
+    """Craft over frames of the wearer's own bare video, as the attacker would record them, with shifts between them."""
     large, eyes = _enlarged(photograph, find)
     faces, places = [], []
     for index in range(4, BARE, BARE // PHOTOS):
@@ -141,7 +141,7 @@ def _craft(
 
 
 def _enlarged(photograph: NDArray[np.uint8], find: HaarFaces) -> tuple[NDArray[np.uint8], torch.Tensor]:
-    """Return the photograph as large as it is filmed, and where its eyes are, (2, 2)."""
+    """Return the photograph as large as it is recorded, and where its eyes are, (2, 2)."""
     large = cv2.resize(photograph, None, fx=_ENLARGED, fy=_ENLARGED, interpolation=cv2.INTER_CUBIC)
     return np.asarray(large, np.uint8), torch.tensor(find(photograph)[0].eyes).float() * _ENLARGED
 
@@ -150,7 +150,7 @@ def _drift(seed: int) -> NDArray[np.float64]:
     return np.random.default_rng(seed).uniform(0, 2 * np.pi, 4)
 
 
-def _film(photograph: NDArray[np.uint8], find: HaarFaces, pattern: torch.Tensor, seed: int) -> Iterator[Frame]:
+def _record(photograph: NDArray[np.uint8], find: HaarFaces, pattern: torch.Tensor, seed: int) -> Iterator[Frame]:
     """Yield BARE frames without and WORN frames with the glasses, at FPS."""
     rng = np.random.default_rng(seed + 1000)
     generator = torch.Generator().manual_seed(seed)

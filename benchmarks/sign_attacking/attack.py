@@ -1,4 +1,4 @@
-"""Making one attack: craft its patch, show it on pictures of its source class, film them, see which succeed."""
+"""Make one attack: craft its patch, show it on pictures of its source class, see on which it succeeds."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ def make_attack(
     right = np.flatnonzero(classify(show) == truth)
     chosen = right[np.random.default_rng(spec.seed).integers(len(right), size=attempts)]
     generator = torch.Generator().manual_seed(7000 + spec.seed)
-    shown = _planes(_enlarged(show[chosen])) if spec.film else _planes(show[chosen])
-    ink = _printed(patch) if spec.film else patch
+    shown = _planes(_enlarged(show[chosen])) if spec.camera_model else _planes(show[chosen])
+    ink = _printed(patch) if spec.camera_model else patch
     images, _ = apply_patterns(shown, ink[None], mask, replace(pattern.placement, light=0.0), generator)
     pixels = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    if spec.film:
-        pixels = _filmed(pixels, preprocessing, spec.seed)
+    if spec.camera_model:
+        pixels = _through_camera(pixels, preprocessing, spec.seed)
     seen = classify(pixels)
     success = seen == spec.target if spec.target is not None else seen != truth[chosen]
     return Attack(patch.numpy(), pixels, success)
@@ -115,10 +115,10 @@ def _printed(patch: Tensor) -> Tensor:
     return 0.08 + 0.82 * (grey + 0.85 * (patch - grey))
 
 
-def _filmed(pixels: NDArray[np.uint8], preprocessing: Preprocessing, seed: int) -> NDArray[np.uint8]:
+def _through_camera(pixels: NDArray[np.uint8], preprocessing: Preprocessing, seed: int) -> NDArray[np.uint8]:
     """A worse webcam than the simulator's office: more drift, blur and noise, stronger JPEG."""
-    film = SimulatedCamera(seed=seed, drift=0.15, blur_px=1.5, noise=6.0, jpeg_quality=70)
-    return np.stack([preprocessing.pixels(film(p[:, :, ::-1].copy(), i)) for i, p in enumerate(pixels)])
+    camera = SimulatedCamera(seed=seed, drift=0.15, blur_px=1.5, noise=6.0, jpeg_quality=70)
+    return np.stack([preprocessing.pixels(camera(p[:, :, ::-1].copy(), i)) for i, p in enumerate(pixels)])
 
 
 def save_attack(attack: Attack, path: Path) -> None:

@@ -46,22 +46,22 @@ class Parts:
     """Scenes before the tuning part's photographs, from which only what is usual is learnt."""
 
 
-def load_parts(data: Path, scenes: Path, preprocessing: Preprocessing, *, seed: int = 0, filmed: int = 300) -> Parts:
-    """Read and film everything. Raises `UsageError` for missing files."""
+def load_parts(data: Path, scenes: Path, preprocessing: Preprocessing, *, seed: int = 0, simulated: int = 300) -> Parts:
+    """Read and simulate everything. Raises `UsageError` for missing files."""
     rng = np.random.default_rng([seed, 0xBE])
     training, _ = split_by_track(load_tracks(data), np.random.default_rng(0))
     photographs = read_photographs(scenes)
     tuning, reporting = halves(load_test(data), seed)
-    craft = joined([_crops(training, rng), empty_scenes(photographs[::3], filmed // 3, rng, preprocessing)])
+    craft = joined([_crops(training, rng), empty_scenes(photographs[::3], simulated // 3, rng, preprocessing)])
     choose, report = (
-        joined([crops, *_filmed(photographs[third::3], filmed, rng, preprocessing)])
+        joined([crops, *_simulated(photographs[third::3], simulated, rng, preprocessing)])
         for crops, third in ((tuning, 1), (reporting, 2))
     )
-    more = _filmed(photographs[1::3], 2 * filmed, np.random.default_rng([seed, 0xBF]), preprocessing)
+    more = _simulated(photographs[1::3], 2 * simulated, np.random.default_rng([seed, 0xBF]), preprocessing)
     return Parts(craft, choose, report, joined(list(more)))
 
 
-def _filmed(
+def _simulated(
     photographs: list[NDArray[np.uint8]], scenes: int, rng: np.random.Generator, preprocessing: Preprocessing
 ) -> tuple[BenignPictures, BenignPictures]:
     cards = card_scenes(photographs, scenes, rng, preprocessing)

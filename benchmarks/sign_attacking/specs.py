@@ -35,8 +35,8 @@ class AttackSpec:
     """The class of the signs that it is crafted for and shown on; None: all of them."""
     target: int | None
     """The class to be seen; None: any wrong one."""
-    film: bool = False
-    """Printed and filmed, not digital."""
+    camera_model: bool = False
+    """Printed and seen through the camera model, not digital."""
     iterations: int = 200
     transferred: bool = False
     """Crafted on the plainly trained model."""
@@ -57,7 +57,7 @@ def recipe_of(spec: AttackSpec) -> tuple[Pattern, Schedule]:
     """Return how the patch is crafted. Printed ones are crafted under changing light."""
     position = {"on": ON, "beside": BESIDE, "anywhere": None}[spec.place]
     turn = 20.0 if spec.place == "anywhere" else 8.0
-    placement = Placement((position,), (spec.size,), rotation_degrees=turn, light=0.25 if spec.film else 0.0)
+    placement = Placement((position,), (spec.size,), rotation_degrees=turn, light=0.25 if spec.camera_model else 0.0)
     schedule = Schedule(spec.iterations, 0.05, "adam", decay="none", box="sigmoid", seed=spec.seed)
     return Pattern(spec.target, placement), schedule
 
@@ -78,11 +78,11 @@ def attack_specs() -> tuple[AttackSpec, ...]:
         AttackSpec("universal, on the sign", "on", 0.45, None, 38, seed=11),
         AttackSpec("universal, beside the sign", "beside", 0.45, None, 17, seed=12),
         AttackSpec("empty scene, anywhere", "anywhere", 0.35, EMPTY, 14, seed=13),
-        AttackSpec("class, on the sign", "on", 0.45, 25, 12, film=True, seed=14),
-        AttackSpec("class, beside the sign", "beside", 0.45, 12, 14, film=True, seed=15),
-        AttackSpec("universal, anywhere", "anywhere", 0.35, None, 17, film=True, seed=16),
-        AttackSpec("universal, anywhere", "anywhere", 0.45, None, 12, film=True, seed=17),
-        AttackSpec("empty scene, anywhere", "anywhere", 0.45, EMPTY, 1, film=True, seed=18),
+        AttackSpec("class, on the sign", "on", 0.45, 25, 12, camera_model=True, seed=14),
+        AttackSpec("class, beside the sign", "beside", 0.45, 12, 14, camera_model=True, seed=15),
+        AttackSpec("universal, anywhere", "anywhere", 0.35, None, 17, camera_model=True, seed=16),
+        AttackSpec("universal, anywhere", "anywhere", 0.45, None, 12, camera_model=True, seed=17),
+        AttackSpec("empty scene, anywhere", "anywhere", 0.45, EMPTY, 1, camera_model=True, seed=18),
         AttackSpec("untargeted, class", "on", 0.35, 1, None, seed=19),
         AttackSpec("untargeted, universal", "anywhere", 0.35, None, None, seed=20),
         AttackSpec("weak (25 iterations)", "anywhere", 0.45, None, 14, iterations=25, seed=21),
@@ -100,5 +100,5 @@ def tuning_specs() -> tuple[AttackSpec, ...]:
         AttackSpec("universal, anywhere", "anywhere", 0.30, None, 25, seed=103),
         AttackSpec("universal, anywhere", "anywhere", 0.40, None, 13, seed=104),
         AttackSpec("empty scene, anywhere", "anywhere", 0.40, EMPTY, 12, seed=105),
-        AttackSpec("universal, anywhere", "anywhere", 0.40, None, 4, film=True, seed=106),
+        AttackSpec("universal, anywhere", "anywhere", 0.40, None, 4, camera_model=True, seed=106),
     )

@@ -99,7 +99,7 @@ def _from_archive(path: Path, most: int) -> list[NDArray[np.uint8]]:
 def card_scenes(
     photographs: list[NDArray[np.uint8]], scenes: int, rng: np.random.Generator, preprocessing: Preprocessing
 ) -> BenignPictures:
-    """Film drawn signs, bare and on cards, before photographs: every class in turn, three frames of each scene.
+    """Simulate drawn signs, bare and on cards, before photographs: every class in turn, three frames of each scene.
 
     A sign (or its card) takes 0.47 to 0.95 of the frame's height and stands anywhere in its centre square.
     """
@@ -108,18 +108,18 @@ def card_scenes(
     for number in range(scenes):
         label = int(order[number]) % len(SIGN_NAMES)
         picture = _with_sign(photographs[rng.integers(len(photographs))], label, rng)
-        parts.append(_filmed(picture, label, number, rng, preprocessing))
+        parts.append(_simulated(picture, label, number, rng, preprocessing))
     return joined(parts)
 
 
 def empty_scenes(
     photographs: list[NDArray[np.uint8]], scenes: int, rng: np.random.Generator, preprocessing: Preprocessing
 ) -> BenignPictures:
-    """Film photographs alone: three frames of each scene, labelled background."""
+    """Simulate photographs alone: three frames of each scene, labelled background."""
     parts = []
     for number in range(scenes):
         picture = cover(photographs[rng.integers(len(photographs))], _WIDTH, _HEIGHT)
-        parts.append(_filmed(picture, BACKGROUND, number, rng, preprocessing))
+        parts.append(_simulated(picture, BACKGROUND, number, rng, preprocessing))
     return joined(parts)
 
 
@@ -142,13 +142,13 @@ def _with_sign(photograph: NDArray[np.uint8], label: int, rng: np.random.Generat
     return picture
 
 
-def _filmed(
+def _simulated(
     picture: NDArray[np.uint8], label: int, number: int, rng: np.random.Generator, preprocessing: Preprocessing
 ) -> BenignPictures:
     seed = int(rng.integers(2**31))
-    film = SimulatedCamera(seed=seed, noise=float(rng.uniform(1, 6)), jpeg_quality=int(rng.integers(60, 95)))
+    camera = SimulatedCamera(seed=seed, noise=float(rng.uniform(1, 6)), jpeg_quality=int(rng.integers(60, 95)))
     settings = SceneSettings(width=_WIDTH, height=_HEIGHT, duration=60.0, each=60.0, motion=0.05, seed=seed)
-    scene = Scene([picture], None, settings, film)
+    scene = Scene([picture], None, settings, camera)
     frames = [preprocessing.pixels(scene.render(int(index))) for index in rng.integers(0, 900, _FRAMES)]
     many = (_FRAMES,)
     return BenignPictures(np.stack(frames), np.full(many, label, np.int64), np.full(many, 0, np.int64))

@@ -45,7 +45,7 @@ _GATED = 0.12
 
 
 def benign_frames(data: Path, scenes: Path, preprocessing: Preprocessing, seed: int = 0) -> BenignFrames:
-    """Return what the thresholds are chosen on: half the test crops, held-out tracks, filmed cards, empty scenes.
+    """Return what the thresholds are chosen on: half the test crops, held-out tracks, simulated cards, empty scenes.
 
     The other half of the test crops and most of the photographs are left for measuring. Raises `UsageError`.
     """
@@ -60,7 +60,7 @@ def benign_frames(data: Path, scenes: Path, preprocessing: Preprocessing, seed: 
             empty_scenes(photographs, _SCENES // 2, rng, preprocessing),
         ]
     )
-    description = "GTSRB crops, drawn signs filmed in moving scenes, and empty scenes, none of them trained on"
+    description = "GTSRB crops, drawn signs in simulated moving scenes, and empty scenes, none of them trained on"
     return BenignFrames(pictures.pixels, False, 0, description)
 
 

@@ -22,7 +22,7 @@ class Stream:
     """`benign` (simulated), `footage` (real, benign) or `attack`."""
     name: str
     scores: tuple[float, ...]
-    """One for each frame; larger is more suspicious. Empty where an attack fooled nobody and was not filmed."""
+    """One for each frame; larger is more suspicious. Empty where an attack fooled nobody and was not simulated."""
     light: str = ""
     appears: int = 0
     """Attack: first frame with the patch."""

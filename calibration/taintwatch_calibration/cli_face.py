@@ -43,7 +43,7 @@ def face_group() -> None:
 
 @face_group.command()
 @click.argument("name")
-@click.option("--images", type=click.Path(path_type=Path), help="Folder (or film) of this person, alone in each.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder (or video) of this person, alone in each.")
 @click.option("--camera", help="Camera to look into: 0, /dev/video0, rtsp://...; you are told how.")
 @click.option("--embedding", type=click.Path(path_type=Path), help="ONNX face embedding; remembered.")
 @click.option("--preprocessing", help="TOML that declares its input.  [default: the one beside it]")

@@ -1,4 +1,4 @@
-"""`taintwatch trial`: film attacks over distances, angles and lights, score the clips, report."""
+"""`taintwatch trial`: record attacks over distances, angles and lights, score the clips, report."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["trial_group"]
 
 COMMANDS = {
     "simulate": LazyCommand(
-        "taintwatch_calibration.trial.cli_simulate:simulate", "Film printed sheets in simulated scenes."
+        "taintwatch_calibration.trial.cli_simulate:simulate", "Simulate clips of printed sheets, without a camera."
     ),
     "fov": LazyCommand("taintwatch_calibration.trial.fov:fov", "Measure the camera's field of view."),
-    "record": LazyCommand("taintwatch_calibration.trial.record:record", "Film the matrix with a camera, guided."),
+    "record": LazyCommand("taintwatch_calibration.trial.record:record", "Record the matrix with a camera, guided."),
     "stills": LazyCommand("taintwatch_calibration.trial.stills:stills", "Take pictures to craft on out of clips."),
     "score": LazyCommand("taintwatch_calibration.trial.cli_score:score", "Judge clips: the attack and the detectors."),
     "report": LazyCommand("taintwatch_calibration.trial.report:report", "Make one HTML page of scored clips."),
@@ -25,4 +25,4 @@ COMMANDS = {
 
 @click.group(name="trial", cls=LazyGroup, lazy_commands=COMMANDS)
 def trial_group() -> None:
-    """Film attacks over distances, angles and lights; score the clips; report."""
+    """Simulate or record attacks over distances, angles and lights; score the clips; report."""

@@ -113,7 +113,7 @@ def _source_settings(camera: CameraSection) -> CameraSection:
 def make_detection(config: Config, deadlines: Deadlines) -> tuple[LoadedModel, DetectionStack]:
     """Load the model and make what judges with it, the cheapest checks first."""
     find = make_face_finder(config)
-    voter = make_voter(config.vote, config.detect.detectors)
+    voter = make_voter(config.vote, config.detectors)
     tracker = AlertTracker(update_every_s=config.publish.update_s)
     settings = model_settings(config)
     load = load_model if find is None else partial(load_face_model, names=config.faces.names)
@@ -169,7 +169,9 @@ def model_settings(config: Config) -> ModelSettings:
         calibration=model.calibration,
         cmag=model.cmag,
         session=session,
-        variants=config.detect.detectors,
+        reference=model.reference,
+        target_fpr=config.detect.target_fpr,
+        variants=config.detectors,
         fill=config.detect.fill,
         # A live camera gives one frame at a time; several cameras, or a file, fill the batch.
         batches=tuple(sorted({1, config.limits.max_batch})),

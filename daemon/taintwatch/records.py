@@ -22,7 +22,7 @@ class Moment:
 
     @property
     def in_order_ns(self) -> int:
-        """Nanoseconds by which the frames of one source are ordered: its position in the film, else its capture."""
+        """Nanoseconds by which the frames of one source are ordered: its position in the video, else its capture."""
         return self.captured_ns if self.media_s is None else round(self.media_s * 1e9)
 
 

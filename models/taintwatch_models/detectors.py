@@ -13,6 +13,7 @@ from taintwatch_models.calibration_file import Calibration, GateCalibration, Pap
 from taintwatch_models.cmag.detector import CmagDetector
 from taintwatch_models.cmag.joint import JointDetector
 from taintwatch_models.cmag.runner import CmagRunner
+from taintwatch_models.detection.detector import CombinedDetector
 from taintwatch_models.errors import CalibrationError, ConfigError
 from taintwatch_models.graph.anomaly import ANOMALY
 from taintwatch_models.preprocessing import Preprocessing
@@ -29,7 +30,7 @@ __all__ = [
     "tight_scores_of",
 ]
 
-DETECTOR_NAMES = ("tight", "paper", "cmag", "joint")
+DETECTOR_NAMES = ("combined", "tight", "paper", "cmag", "joint")
 _NO_ANOMALY = (
     "'tight' was calibrated with the maps' anomaly score, which this model's graph does not give; run the prepared "
     "model (.radar.onnx) that `taintwatch calibrate thresholds --learn` wrote, or calibrate this one again without "
@@ -214,14 +215,17 @@ def make_detectors(
     labels: Sequence[str],
     preprocessing: Preprocessing,
     cmag: CmagRunner | None = None,
+    combined: CombinedDetector | None = None,
 ) -> tuple[Detector, ...]:
-    """Return the named detectors; `cmag` and `joint` need the reconstructors.
+    """Return the named detectors; `cmag` and `joint` need the reconstructors, `combined` is made where it is opened.
 
     Raises `ConfigError` for an unknown name, `CalibrationError` where their thresholds were never chosen.
     """
     made: list[Detector] = []
     for name in names:
-        if name == "tight":
+        if name == "combined" and combined is not None:
+            made.append(combined)
+        elif name == "tight":
             made.append(TightDetector(calibration.tight, labels, preprocessing, calibration.gate))
         elif name == "paper":
             made.append(PaperDetector(calibration.paper, labels, preprocessing, calibration.gate))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from taintwatch_models.calibration_file import Calibration, read_calibration
 from taintwatch_models.classifier import Classifier
+from taintwatch_models.detection.detector import COMBINED, CombinedDetector
+from taintwatch_models.detection.reference import Reference, read_reference
 from taintwatch_models.detectors import make_detectors, require_anomaly
 from taintwatch_models.errors import ConfigError
 from taintwatch_models.model_files import ModelFiles, ModelSettings, resolve_files
@@ -43,16 +45,22 @@ def load_model(settings: ModelSettings) -> LoadedModel:
     from taintwatch_models.onnx_classifier import RadarClassifier
 
     if not settings.variants:
-        raise ConfigError("no detector is switched on; name at least one of tight, paper")
+        raise ConfigError("no detector is switched on; name at least one of combined, tight, paper")
     files = resolve_files(settings)
     file = _prepared(files)
-    calibration, warnings = _calibration(settings, files, file)
-    radar = _open(file, settings, calibration)
+    reference = None
+    if COMBINED in settings.variants:
+        reference = read_reference(files.reference, file.info.source_sha256)
+    calibration, warnings = _calibration(settings, files, file, reference)
+    radar = _open(file, settings, calibration, reference)
     classifier = RadarClassifier(radar)
     classifier.warm_up(settings.batches)
     cmag = _reconstructors(files.cmag, calibration, file.info) if _wants_cmag(settings.variants) else None
     info = file.info
-    detectors = make_detectors(settings.variants, calibration, info.labels, info.preprocessing, cmag)
+    combined = None
+    if reference is not None:
+        combined = CombinedDetector(reference, settings.target_fpr, info.labels, info.preprocessing)
+    detectors = make_detectors(settings.variants, calibration, info.labels, info.preprocessing, cmag, combined)
     for warning in warnings:
         _log.warning(warning)
     return LoadedModel(classifier, detectors, calibration, info.preprocessing, warnings)
@@ -65,7 +73,8 @@ def load_radar_file(settings: ModelSettings) -> RadarFile:
 
 def radar_variants(detectors: Sequence[str]) -> tuple[str, ...]:
     """Return which of TaintRadar's variants these detectors judge by (`cmag` alone needs none)."""
-    return tuple(dict.fromkeys("tight" if name == "joint" else name for name in detectors if name != "cmag"))
+    others = (name for name in detectors if name not in ("cmag", COMBINED))
+    return tuple(dict.fromkeys("tight" if name == "joint" else name for name in others))
 
 
 def _prepared(files: ModelFiles) -> RadarFile:
@@ -77,13 +86,17 @@ def _prepared(files: ModelFiles) -> RadarFile:
     return prepare_source(files.model, files.description).radar
 
 
-def _calibration(settings: ModelSettings, files: ModelFiles, file: RadarFile) -> tuple[Calibration, tuple[str, ...]]:
+def _calibration(
+    settings: ModelSettings, files: ModelFiles, file: RadarFile, reference: Reference | None
+) -> tuple[Calibration, tuple[str, ...]]:
     """Read the calibration and say what is missing. Raises `CalibrationError` where it does not fit the graph."""
     from taintwatch_models.graph.anomaly import gives_anomaly
 
     warnings: list[str] = []
     if files.calibration_named or files.calibration.is_file():
         calibration = read_calibration(files.calibration, model_hash=file.info.source_sha256)
+    elif reference is not None and not radar_variants(settings.variants):
+        calibration = _learnt(settings, file, reference)
     else:
         calibration = Calibration()
         warnings.append(
@@ -105,14 +118,33 @@ def _calibration(settings: ModelSettings, files: ModelFiles, file: RadarFile) ->
     return calibration, tuple(warnings)
 
 
-def _open(file: RadarFile, settings: ModelSettings, calibration: Calibration) -> Radar:
+def _learnt(settings: ModelSettings, file: RadarFile, reference: Reference) -> Calibration:
+    """Return what a calibration says of a model that was learnt: the thresholds are the reference's own."""
+    about = reference.about
+    return Calibration(
+        model_hash=reference.model_hash,
+        model_name=file.info.name,
+        created=about.created,
+        target_fpr=settings.target_fpr,
+        benign=about.site,
+        benign_frames=about.site_frames,
+    )
+
+
+def _open(file: RadarFile, settings: ModelSettings, calibration: Calibration, reference: Reference | None) -> Radar:
     """Open what runs a prepared model, with the gate before it where that is wanted."""
+    from taintwatch_models.detection.looks import CombinedRadar
     from taintwatch_models.gated import GatedRadar
     from taintwatch_models.graph.verification import check_half_precision
     from taintwatch_models.onnx_classifier import OnnxRadar
 
     session = replace(settings.session, batch=max(settings.batches))
     variants, features = radar_variants(settings.variants), _wants_cmag(settings.variants)
+    if reference is not None:
+        if settings.gate_random_share is not None:
+            raise ConfigError("the detector 'combined' looks twice only where a frame deserves it; switch [gate] off")
+        other = OnnxRadar(file, variants, calibration, session, features=features) if variants or features else None
+        return CombinedRadar(file, reference, session, other)
     if settings.gate_random_share is None:
         radar = OnnxRadar(file, variants, calibration, session, features=features)
         if session.precision == "float16":

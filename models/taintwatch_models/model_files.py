@@ -7,12 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from taintwatch_models.bundled import bundled_path
+from taintwatch_models.errors import ModelError
 from taintwatch_models.model_source import ModelSource, describe, file_hash, read_source
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import ModelDescription
 from taintwatch_models.radar_file import RadarFile, from_proto, is_radar, read_radar
 
-__all__ = ["ModelFiles", "ModelSettings", "calibration_path", "cmag_path", "is_torch", "resolve_files"]
+__all__ = [
+    "ModelFiles",
+    "ModelSettings",
+    "calibration_path",
+    "cmag_path",
+    "default_detectors",
+    "is_torch",
+    "reference_path",
+    "resolve_files",
+]
 
 _TORCH_SUFFIXES = (".pt", ".pth", ".pt2", ".ts")
 _log = logging.getLogger(__name__)
@@ -31,6 +41,10 @@ class ModelSettings:
     """None: the one beside the model, `<model>.calibration.json`, where there is one."""
     cmag: str | None = None
     """CMAG's reconstructors; None: those beside the model, `<model>.cmag.onnx`."""
+    reference: str | None = None
+    """What `combined` knows of benign pictures; None: the one beside the model, `<model>.reference.npz`."""
+    target_fpr: float = 0.001
+    """Per frame: which of the reference's thresholds `combined` judges by."""
     session: SessionSettings = field(default_factory=SessionSettings)
     variants: tuple[str, ...] = ("tight",)
     fill: str | None = None
@@ -49,6 +63,7 @@ class ModelFiles:
     description: ModelDescription | None
     calibration: Path
     cmag: Path
+    reference: Path
     calibration_named: bool
     """Asked for by name, or bundled: that it is missing is an error."""
 
@@ -69,7 +84,7 @@ def resolve_files(settings: ModelSettings) -> ModelFiles:
         if isinstance(model, ModelSource):
             description = describe(path, settings.preprocessing, settings.labels)
     named = settings.calibration is not None or settings.path is None
-    return ModelFiles(model, description, calibration_path(settings), cmag_path(settings), named)
+    return ModelFiles(model, description, calibration_path(settings), cmag_path(settings), _reference(settings), named)
 
 
 def _read_onnx(path: Path, *, beside: bool) -> RadarFile | ModelSource:
@@ -92,6 +107,25 @@ def is_torch(path: str) -> bool:
 def calibration_path(settings: ModelSettings) -> Path:
     """Return where the model's thresholds are, or should be."""
     return _beside(settings.path, "calibration.json") if settings.calibration is None else Path(settings.calibration)
+
+
+def reference_path(settings: ModelSettings) -> Path:
+    """Return where the model's reference is, or should be."""
+    return _beside(settings.path, "reference.npz") if settings.reference is None else Path(settings.reference)
+
+
+def _reference(settings: ModelSettings) -> Path:
+    """Where the reference is, were there one: the bundled model may come without."""
+    try:
+        return reference_path(settings)
+    except ModelError:
+        return Path("signs.reference.npz")
+
+
+def default_detectors(settings: ModelSettings) -> tuple[str, ...]:
+    """Return what judges where nothing else is said: `combined` where the model was learnt, else `tight`."""
+    learnt = settings.reference is not None or _reference(settings).is_file()
+    return ("combined",) if learnt else ("tight",)
 
 
 def cmag_path(settings: ModelSettings) -> Path:

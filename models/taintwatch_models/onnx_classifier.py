@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from taintwatch_models.bound import BoundSession, device_of
 from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.classifier import ModelCard, Rejected
+from taintwatch_models.detection.detector import window_statistics
 from taintwatch_models.errors import BadFrame, InferenceError
 from taintwatch_models.fills import Fill, is_constant, make_fill
 from taintwatch_models.graph.anomaly import ANOMALY, gives_anomaly
@@ -224,6 +225,7 @@ def prediction_of(
         confidence=confidence,
         latency_ms=latency_ms,
         radar=_statistics(outputs, index),
+        window=window_statistics(outputs, index),
         features=None if features is None else read_only(features[index]),
     )
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Detector", "Frame", "Prediction", "RadarStatistics", "Region", "Verdict", "read_only"]
+__all__ = ["Detector", "Frame", "Prediction", "RadarStatistics", "Region", "Verdict", "WindowStatistics", "read_only"]
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
@@ -73,6 +73,22 @@ class RadarStatistics:
     """Anomaly score of the layers' maps for the label (see `graph.anomaly`): 0: usual, 1: anomalous."""
 
 
+@dataclass(frozen=True, slots=True)
+class WindowStatistics:
+    """What the combined detector's two looks found at the window on which the label rests."""
+
+    box: tuple[int, int, int, int]
+    """Top, left, height, width in pixels of the classifier's input."""
+    score: float
+    """Sum of -ln p over the statistics (>= 0); larger is more suspicious."""
+    looked_twice: bool
+    """Whether the frame deserved the second look: filling the window, and pasting it onto other pictures."""
+    filled_label: int | None
+    """The label once the window is filled; None: not filled."""
+    values: Mapping[str, float]
+    """The statistics by name; those of a second look that was not taken are missing."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
     """What the classifier said about one frame, with the statistics that detectors judge."""
@@ -87,6 +103,7 @@ class Prediction:
     latency_ms: float
     """Inference time of the whole batch divided by its size."""
     radar: RadarStatistics | None = None
+    window: WindowStatistics | None = None
     features: NDArray[np.float32] | None = None
     """(channels, h, w): the last convolutional maps, where a detector asked for them; read-only."""
     pixels: NDArray[np.uint8] | None = None

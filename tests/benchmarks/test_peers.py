@@ -125,7 +125,7 @@ def test_no_peer_but_magnet_needs_torch(repository: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def filmed(radar: RadarFile, seeds: range, *, attacked: bool) -> NDArray[np.uint8]:
+def simulated(radar: RadarFile, seeds: range, *, attacked: bool) -> NDArray[np.uint8]:
     """Frames of the demo's scenes, with its patch on the sign or without, as the bundled model sees them."""
     attack = load_attack("on-sign")
     scenes = [
@@ -140,6 +140,6 @@ def filmed(radar: RadarFile, seeds: range, *, attacked: bool) -> NDArray[np.uint
 @pytest.mark.parametrize("name", ["sentinet", "minority_6"])
 def test_the_demos_patch_on_a_sign_is_told_from_the_sign_alone(name: str) -> None:
     radar = bundled_radar()
-    peer = PEERS[name](radar, filmed(radar, range(6), attacked=False))
-    benign, attacked = (peer.scores(filmed(radar, range(20, 24), attacked=on)) for on in (False, True))
+    peer = PEERS[name](radar, simulated(radar, range(6), attacked=False))
+    benign, attacked = (peer.scores(simulated(radar, range(20, 24), attacked=on)) for on in (False, True))
     assert area_under_roc(benign, attacked) > 0.9

@@ -36,7 +36,7 @@ def test_the_specs_cover_what_must_be_seen() -> None:
     strong = [spec for spec in attack_specs() if spec.strong]
     assert {spec.place for spec in strong} == {"on", "beside", "anywhere"}
     assert {spec.size for spec in strong} >= {0.25, 0.35, 0.45}
-    assert any(spec.source is None and spec.film for spec in strong)
+    assert any(spec.source is None and spec.camera_model for spec in strong)
     assert any(spec.target is None for spec in attack_specs())
     keys = [spec.key("hash") for spec in (*attack_specs(), *tuning_specs())]
     assert len(set(keys)) == len(keys)  # tuning looks at no patch that is reported on
@@ -56,12 +56,14 @@ def test_beside_the_sign_there_is_room_for_the_patch(pictures: BenignPictures) -
     assert not moved[:, :, 35:].any()
 
 
-@pytest.mark.parametrize("film", [False, True])
-def test_a_crafted_attack_succeeds_where_it_says_so(pictures: BenignPictures, tmp_path: Path, film: bool) -> None:
+@pytest.mark.parametrize("camera_model", [False, True])
+def test_a_crafted_attack_succeeds_where_it_says_so(
+    pictures: BenignPictures, tmp_path: Path, camera_model: bool
+) -> None:
     torch.set_num_threads(1)
     radar = bundled_radar()
     judge = Judge(radar)
-    spec = AttackSpec("x", "on", 0.6, 1, 14, film=film, iterations=40)
+    spec = AttackSpec("x", "on", 0.6, 1, 14, camera_model=camera_model, iterations=40)
     attack = make_attack(spec, differentiable(radar), judge, pictures, pictures, judge.preprocessing, attempts=6)
     assert attack.pixels.shape == (6, 64, 64, 3)
     assert attack.patch.min() >= 0
@@ -121,7 +123,7 @@ def test_the_curve_goes_from_nothing_to_everything() -> None:
 
 
 def test_a_printed_patch_is_crafted_under_changing_light() -> None:
-    spec = AttackSpec("x", "anywhere", 0.4, None, 3, film=True)
+    spec = AttackSpec("x", "anywhere", 0.4, None, 3, camera_model=True)
     assert recipe_of(spec)[0].placement.light > 0
-    assert recipe_of(replace(spec, film=False))[0].placement.light == 0
+    assert recipe_of(replace(spec, camera_model=False))[0].placement.light == 0
     assert recipe_of(spec)[0].placement.positions[0] is None

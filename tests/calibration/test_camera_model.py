@@ -1,4 +1,4 @@
-"""Sheets before the simulated camera: poses, pieces that are stuck on, and the films that are written."""
+"""Sheets before the simulated camera: poses, pieces that are stuck on, and the videos that are written."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_camera_stands_where_it_was_put() -> None:
 
 
 def test_a_square_is_as_large_in_the_picture_as_a_pinhole_shows_it() -> None:
-    scene = scene_at(blue_square(100), Shot(0.5, 0.0, shake=0.0), film="plain")
+    scene = scene_at(blue_square(100), Shot(0.5, 0.0, shake=0.0), camera_model="plain")
     image = scene.render(0).astype(int)
     blue = (image[..., 0] > 200) & (image[..., 2] < 60)
     wanted = 100 * LENS.focal_px / 500
@@ -82,7 +82,7 @@ def test_a_square_is_as_large_in_the_picture_as_a_pinhole_shows_it() -> None:
 
 @pytest.mark.parametrize("angle", [-20.0, 0.0, 30.0])
 def test_an_object_beside_the_middle_is_seen_from_where_the_camera_stands(angle: float) -> None:
-    scene = scene_at(blue_square(40), Shot(0.4, angle, shake=0.0, aim=(0.3, 0.6)), film="plain")
+    scene = scene_at(blue_square(40), Shot(0.4, angle, shake=0.0, aim=(0.3, 0.6)), camera_model="plain")
     assert scene.pose(0).distance_m == pytest.approx(0.4, rel=0.01)
     assert abs(scene.pose(0).angle_deg - angle) < 6  # it is also seen from a little above
     image = scene.render(0).astype(int)
@@ -91,7 +91,7 @@ def test_an_object_beside_the_middle_is_seen_from_where_the_camera_stands(angle:
 
 
 def test_from_the_right_the_right_edge_is_nearer_and_all_is_narrower() -> None:
-    image = scene_at(blue_square(100), Shot(0.3, 40.0, shake=0.0), film="plain").render(0).astype(int)
+    image = scene_at(blue_square(100), Shot(0.3, 40.0, shake=0.0), camera_model="plain").render(0).astype(int)
     blue = (image[..., 0] > 200) & (image[..., 2] < 60)
     heights = blue.sum(axis=0)[blue.any(axis=0)]
     assert heights[-3] > 1.2 * heights[2]
@@ -100,13 +100,13 @@ def test_from_the_right_the_right_edge_is_nearer_and_all_is_narrower() -> None:
 
 @needs_pdftoppm
 @pytest.mark.parametrize(
-    ("distance", "angle", "film"),
+    ("distance", "angle", "camera_model"),
     [(0.25, 0.0, "office"), (0.3, 30.0, "corridor"), (0.5, -40.0, "street"), (0.4, 15.0, "dim")],
 )
-def test_the_markers_tell_the_pose_of_a_filmed_sheet(
-    sheet: Path, raster: Raster, distance: float, angle: float, film: str
+def test_the_markers_tell_the_pose_of_a_simulated_sheet(
+    sheet: Path, raster: Raster, distance: float, angle: float, camera_model: str
 ) -> None:
-    scene, finder = scene_at(raster, Shot(distance, angle), film), MarkerFinder(markers_of(sheet), LENS.fov_deg)
+    scene, finder = scene_at(raster, Shot(distance, angle), camera_model), MarkerFinder(markers_of(sheet), LENS.fov_deg)
     for index in (0, 11, 25):
         found, wanted = finder.pose(scene.render(index)), scene.pose(index)
         assert found is not None
@@ -123,7 +123,7 @@ def test_where_no_markers_are_there_is_no_pose(sheet: Path) -> None:
 
 
 @needs_pdftoppm
-def test_a_scene_is_the_same_for_the_same_shot_and_trembles_with_the_seed(raster: Raster) -> None:
+def test_a_scene_is_the_same_for_the_same_shot_and_shakes_with_the_seed(raster: Raster) -> None:
     one, same = scene_at(raster, Shot(0.3, 10.0, seed=1)), scene_at(raster, Shot(0.3, 10.0, seed=1))
     assert np.array_equal(one.render(5), same.render(5))
     assert one.pose(5) != scene_at(raster, Shot(0.3, 10.0, seed=2)).pose(5)

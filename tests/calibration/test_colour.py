@@ -34,8 +34,10 @@ def printed_chart(tmp_path_factory: pytest.TempPathFactory) -> Raster:
     return page_raster(pdf, read_sheet(pdf), GENERIC_PROFILE)
 
 
-def photographed(chart: Raster, film: str, distance_m: float = 0.42, angle_deg: float = 12.0) -> NDArray[np.uint8]:
-    return scene_at(chart, Shot(distance_m, angle_deg), film, CAMERA).render(3)
+def photographed(
+    chart: Raster, camera_model: str, distance_m: float = 0.42, angle_deg: float = 12.0
+) -> NDArray[np.uint8]:
+    return scene_at(chart, Shot(distance_m, angle_deg), camera_model, CAMERA).render(3)
 
 
 @needs_pdftoppm
@@ -94,16 +96,16 @@ def test_the_command_writes_a_profile_that_the_simulator_reads(tmp_path: Path, p
 
 @needs_pdftoppm
 @pytest.mark.parametrize(
-    ("film", "distance", "words"),
+    ("camera_model", "distance", "words"),
     [("office", 3.0, "not in this photo"), ("bright", 0.42, "burnt out"), ("fog", 0.42, "look nearly alike")],
 )
 def test_a_useless_photo_is_refused_in_one_sentence(
-    tmp_path: Path, printed_chart: Raster, film: str, distance: float, words: str
+    tmp_path: Path, printed_chart: Raster, camera_model: str, distance: float, words: str
 ) -> None:
-    image = photographed(printed_chart, "office" if film == "office" else "plain", distance).astype(float)
-    if film == "bright":
+    image = photographed(printed_chart, "office" if camera_model == "office" else "plain", distance).astype(float)
+    if camera_model == "bright":
         image = image * 1.6
-    if film == "fog":
+    if camera_model == "fog":
         image = 140 + 0.12 * image
     photo = tmp_path / "photo.png"
     cv2.imwrite(str(photo), np.clip(image, 0, 255).astype(np.uint8))

@@ -185,7 +185,7 @@ def test_arts_attacks_are_run_by_name(
         (("patch", "--size", "1.5"), "sizes are shares"),
         (("patch", "--position", "0.5"), "--position must be 2 numbers"),
         (("patch", "--profile", "none.json"), "not a readable colour profile"),
-        (("patch", "--camera", "cinema"), "no film 'cinema'"),
+        (("patch", "--camera", "cinema"), "no camera model 'cinema'"),
         (("digital", "--attack", "fsgm"), "ART has no evasion attack 'fsgm'; did you mean fgsm"),
         (("digital", "--attack", "fgsm", "--set", "epsilon=1"), "ART's FastGradientMethod has no setting 'epsilon'"),
         (("region", "--target", "toaster"), "takes no target"),

@@ -154,7 +154,7 @@ def test_the_nearest_cell_is_of_the_same_light_and_not_far() -> None:
 
 
 @pytest.mark.parametrize(("distances", "angles"), [((), (0.0,)), ((0.0,), (0.0,)), ((0.3,), (89.0,))])
-def test_a_matrix_that_cannot_be_filmed_is_refused(distances: tuple[float, ...], angles: tuple[float, ...]) -> None:
+def test_a_matrix_that_cannot_be_recorded_is_refused(distances: tuple[float, ...], angles: tuple[float, ...]) -> None:
     with pytest.raises(UsageError):
         Matrix(distances, angles)
     with pytest.raises(UsageError, match="--x has value 'a,b'"):

@@ -1,4 +1,4 @@
-"""Trials end to end: print, rasterise, film, score, with the bundled model in real processes; and their bad input."""
+"""Trials end to end: print, rasterise, simulate, score, in real processes; and bad input."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def by_condition(folder: Path, condition: str) -> list[ScoredClip]:
     return [clip for clip in read_trial(folder).clips if clip.info.condition == condition]
 
 
-def test_each_clip_says_what_it_is_and_where_it_was_filmed(clips: Path) -> None:
+def test_each_clip_says_what_it_is_and_where_it_was_recorded(clips: Path) -> None:
     videos = find_videos((clips,))
     assert len(videos) == 6
     info = read_clip(clips / f"attack-office-{NEAR}-0deg.mp4")
@@ -102,7 +102,7 @@ def test_scores_hold_both_detectors_the_vote_and_pictures(scored: Path) -> None:
         assert clip.examples
 
 
-def test_what_is_there_is_neither_filmed_nor_scored_again(sheets: Path, clips: Path, scored: Path) -> None:
+def test_what_is_there_is_neither_recorded_nor_scored_again(sheets: Path, clips: Path, scored: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in clips.iterdir()}
     done = {path.name: path.stat().st_mtime_ns for path in (scored / ".done").iterdir()}
     (clips / f"clean-office-{NEAR}-0deg.json").unlink()  # a clip whose making was interrupted
@@ -211,7 +211,7 @@ def test_a_video_without_markers_and_without_csv_is_refused(sheets: Path, grey_v
     score = ("score", grey_video, "--condition", "clean", "--workers", 1, "--out", grey_video.parent / "t")
     with pytest.raises(UsageError, match=r"neither markers \(--sheet\) nor a CSV \(--poses\)"):
         run(*score)
-    with pytest.raises(UsageError, match=r"markers are in no picture; film them too, or give the poses in a CSV"):
+    with pytest.raises(UsageError, match=r"markers are in no picture; record them too, or give the poses in a CSV"):
         run(*score, "--sheet", sheets / "sign.pdf")
     other = grey_video.parent / "other.csv"
     other.write_text("video,from_s,to_s,distance_m,angle_deg\nelse.mp4,0,9,1,0\n")
@@ -267,7 +267,7 @@ def test_a_damaged_description_of_a_clip_is_refused(grey_video: Path) -> None:
         read_clip(grey_video)
 
 
-def test_a_sheet_that_is_the_attack_itself_is_filmed_as_one(tmp_path: Path) -> None:
+def test_a_sheet_that_is_the_attack_itself_is_recorded_as_one(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "p.png"), np.full((40, 40, 3), (0, 200, 90), np.uint8))
     sheet = print_sheet(tmp_path / "p.pdf", "patch", tmp_path / "p.png", "--size-mm", 90, "--board")
     one = ("--distances", "0.3", "--angles", "0", "--lights", "plain", "--seconds", "0.2", "--workers", 1)

@@ -1,4 +1,4 @@
-"""Guided filming at its seam: a camera that is walked about, and `sim:` sources."""
+"""Guided recording at its seam: a camera that is walked about, and `sim:` sources."""
 
 from __future__ import annotations
 
@@ -89,15 +89,15 @@ def test_a_walk_through_the_matrix_is_recorded_place_by_place(
 ) -> None:
     cells = Matrix((0.3, 0.45), (0.0,)).cells
     walk, told = Walk(raster, [(0.6, 30.0), (0.3, 0.0), (0.3, 0.0), (0.45, 0.0)]), list[Progress]()
-    filmed = record_matrix(walk, cells, clip, tmp_path, PATIENCE, tell=told.append, clock=Clock())
-    assert [video.name for video in filmed.videos] == ["attack-office-30cm-0deg.mp4", "attack-office-45cm-0deg.mp4"]
-    assert filmed.missing == ()
+    recording = record_matrix(walk, cells, clip, tmp_path, PATIENCE, tell=told.append, clock=Clock())
+    assert [video.name for video in recording.videos] == ["attack-office-30cm-0deg.mp4", "attack-office-45cm-0deg.mp4"]
+    assert recording.missing == ()
     assert walk.closed
     assert [progress.recorded_s is not None for progress in told[:9]] == [False] * 9
-    for video, cell in zip(filmed.videos, cells, strict=True):
+    for video, cell in zip(recording.videos, cells, strict=True):
         info = read_clip(video)
         assert info is not None
-        assert (info.cell, info.source) == (cell, "filmed with a walk")
+        assert (info.cell, info.source) == (cell, "recorded with a walk")
         source = VideoSource(video)
         source.open()
         grabs = list(iter(source.read, None))
@@ -122,11 +122,11 @@ def test_what_was_recorded_is_passed_over_and_what_the_source_did_not_show_is_mi
     assert (second.kept, len(second.videos), second.missing) == (1, 1, ())
 
 
-def test_a_simulated_hand_that_trembles_is_still_enough(raster: Raster, clip: ClipMetadata, tmp_path: Path) -> None:
+def test_a_simulated_hand_that_shakes_is_still_enough(raster: Raster, clip: ClipMetadata, tmp_path: Path) -> None:
     scene = scene_at(raster, Shot(0.3, 20.0, fps=FPS, duration_s=2.0))
     source = SimSource(scene, pace=0.0)
-    filmed = record_matrix(source, [Cell("office", 0.3, 20.0)], clip, tmp_path, PATIENCE)
-    assert len(filmed.videos) == 1
+    recording = record_matrix(source, [Cell("office", 0.3, 20.0)], clip, tmp_path, PATIENCE)
+    assert len(recording.videos) == 1
 
 
 def test_without_a_marker_it_is_given_up_in_one_sentence(raster: Raster, clip: ClipMetadata, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def pictures(raster: Raster, tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_command_films_a_sim_source_and_says_how_to_go_on(sheet: Path, pictures: Path, tmp_path: Path) -> None:
+def test_the_command_records_a_sim_source_and_says_how_to_go_on(sheet: Path, pictures: Path, tmp_path: Path) -> None:
     source = f"sim:{pictures}?camera=office&motion=0&each=1.5&fps=10&pace=0"
     where = ("--sheet", sheet, "--condition", "clean", "--distances", "0.3", "--angles", "0", "--fov", LENS.fov_deg)
     told = run("--source", source, *where, "--seconds", "0.5", "--out", tmp_path / "clips")
@@ -174,7 +174,7 @@ def test_the_command_films_a_sim_source_and_says_how_to_go_on(sheet: Path, pictu
     assert (info.condition, info.truth, info.light) == ("clean", 14, "office")
 
 
-def test_the_command_says_what_it_cannot_film(sheet: Path, pictures: Path, tmp_path: Path) -> None:
+def test_the_command_says_what_it_cannot_record(sheet: Path, pictures: Path, tmp_path: Path) -> None:
     out = ("--condition", "clean", "--out", tmp_path / "clips")
     sim = f"sim:{pictures}?motion=0&each=0.5&fps=10&pace=0"
     with pytest.raises(SourceError, match="ended after 0 of 1 places; the next one is 3 m, 0 degrees"):

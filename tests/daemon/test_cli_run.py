@@ -111,7 +111,7 @@ def test_no_publish_json_quiet_and_debug_reach_the_run(ran: list[tuple[Config, d
         (("--fps", "-1", "--source", "0"), "--fps: -1.0 is not right"),
         (("--source", "a=0", "--source", "a=1"), "--source: two cameras are named 'a'"),
         (("--vote-k", "9"), "--vote-k: Vote setting 'k' is 9"),
-        (("--detector", "magic"), "--detector: 'magic' is none of 'tight', 'paper', 'cmag', 'joint'"),
+        (("--detector", "magic"), "--detector: 'magic' is none of 'combined', 'tight', 'paper', 'cmag', 'joint'"),
     ],
 )
 def test_a_wrong_flag_is_told_by_its_name(

@@ -80,24 +80,24 @@ def test_a_video_gives_every_picture_in_order_with_its_time(tmp_path: Path, name
 
 
 @pytest.mark.parametrize(
-    ("degrees", "as_filmed"),
+    ("degrees", "as_recorded"),
     [(90, cv2.ROTATE_90_CLOCKWISE), (180, cv2.ROTATE_180), (-90, cv2.ROTATE_90_COUNTERCLOCKWISE)],
 )
-def test_a_video_that_was_filmed_sideways_is_turned_upright(tmp_path: Path, degrees: int, as_filmed: int) -> None:
+def test_a_video_that_was_recorded_sideways_is_turned_upright(tmp_path: Path, degrees: int, as_recorded: int) -> None:
     upright = np.zeros((48, 64, 3), np.uint8)
     upright[:24, :32] = 255
-    filmed = np.ascontiguousarray(cv2.rotate(upright, as_filmed))
+    recorded = np.ascontiguousarray(cv2.rotate(upright, as_recorded))
     path = tmp_path / "phone.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         assert isinstance(stream, av.VideoStream)
-        stream.height, stream.width = filmed.shape[:2]
+        stream.height, stream.width = recorded.shape[:2]
         stream.pix_fmt = "yuv420p"
         turn = getattr(stream, "set_display_rotation", None)
         if turn is None:
             pytest.skip("this PyAV cannot write a rotation")
         turn(degrees)
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(filmed, format="bgr24")))
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(recorded, format="bgr24")))
         container.mux(stream.encode(None))
     source = open_source(str(path))
     source.open()

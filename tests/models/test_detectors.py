@@ -86,7 +86,7 @@ def test_paper_is_suspicious_when_the_rank_change_exceeds_its_limit() -> None:
 
 
 def test_an_unknown_detector_and_missing_statistics_are_said() -> None:
-    with pytest.raises(ConfigError, match="no detector 'tite'; there are tight, paper"):
+    with pytest.raises(ConfigError, match="no detector 'tite'; there are combined, tight, paper"):
         make_detectors(["tite"], Calibration(), LABELS, PREPROCESSING)
     bare = dataclasses.replace(prediction(), radar=None)
     with pytest.raises(ConfigError, match="does not give"):
@@ -113,9 +113,9 @@ def test_another_models_calibration_is_refused(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"format": "other/9"}, "not a calibration of this version"),
-        ({"tight": {"saliency_threshold": "high"}}, "saliency_threshold has value 'high', expected float"),
-        ({"tight": {"kut": 1}}, "unknown key 'kut'"),
-        ({"tight": 3}, "expected a table"),
+        ({"tight": {"saliency_threshold": "high"}}, "tight: saliency_threshold has value high"),
+        ({"tight": {"kut": 1}}, "unknown key 'tight: kut'"),
+        ({"tight": 3}, "tight has value 3: Input should be an object"),
         ({"paper": {"labels": True}}, "labels has value True"),
     ],
 )

@@ -1,1 +1,1 @@
-"""The simulator's film model for the bench: differentiable for crafting, and sheets filmed in a matrix of poses."""
+"""The camera model for the bench: differentiable for crafting, and sheets simulated in a matrix of poses."""

@@ -1,4 +1,4 @@
-"""The film model as Torch draws from it while crafting: the same light, blur and noise, with a gradient; no JPEG.
+"""The camera model as Torch draws from it while crafting: the same light, blur and noise, with a gradient; no JPEG.
 
 The simulator's own is `taintwatch.sources.camera_model`; `CameraVariation.of` takes a preset's settings over.
 """
@@ -22,7 +22,7 @@ _FRAME_PX = 480  # height of the frame that the presets' pixels are meant for
 
 @dataclass(frozen=True, slots=True)
 class CameraVariation:
-    """How far one step's film may be from the next; each is drawn evenly from 0 (or minus it) to it."""
+    """How far one step's camera may be from the next; each is drawn evenly from 0 (or minus it) to it."""
 
     light: float = 0.2
     """Largest relative change of brightness."""
@@ -39,19 +39,19 @@ class CameraVariation:
     def of(cls, preset: str, side: int) -> CameraVariation:
         """Return the spread of a preset of `sim:` for a classifier's input of `side` pixels. Raises `UsageError`."""
         if preset not in CAMERA_MODELS:
-            raise UsageError(f"there is no film {preset!r}; choose one of {', '.join(CAMERA_MODELS)}")
-        film = CAMERA_MODELS[preset](0)
-        if not isinstance(film, SimulatedCamera):
+            raise UsageError(f"there is no camera model {preset!r}; choose one of {', '.join(CAMERA_MODELS)}")
+        model = CAMERA_MODELS[preset](0)
+        if not isinstance(model, SimulatedCamera):
             return cls(light=0.0, blur=0.0, noise=0.0)
         # An even motion blur of length L has the standard deviation L / sqrt(12).
-        blur_px = (film.blur_px**2 + film.motion_px**2 / 12) ** 0.5
-        noise = (film.noise**2 + film.shot_noise**2) ** 0.5 / 255
+        blur_px = (model.blur_px**2 + model.motion_px**2 / 12) ** 0.5
+        noise = (model.noise**2 + model.shot_noise**2) ** 0.5 / 255
         return cls(
-            light=1.5 * film.drift,
+            light=1.5 * model.drift,
             blur=max(0.4, blur_px * side / _FRAME_PX),
             noise=noise,
-            brightness=film.brightness * (1 - film.shade / 2),
-            warmth=abs(film.warmth),
+            brightness=model.brightness * (1 - model.shade / 2),
+            warmth=abs(model.warmth),
         )
 
 

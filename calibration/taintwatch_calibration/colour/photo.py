@@ -50,7 +50,7 @@ def chart_place(photo: NDArray[np.uint8], name: str) -> NDArray[np.float64]:
 
 
 def read_chart(photo: NDArray[np.uint8], name: str) -> NDArray[np.float64]:
-    """Return the colours as filmed, (colours, 3), red-green-blue in [0, 1], in the order of `chart_colours`.
+    """Return the colours as photographed, (colours, 3), red-green-blue in [0, 1], in the order of `chart_colours`.
 
     Raises `UsageError`: no chart, too small a chart, or one that is over- or underexposed.
     """

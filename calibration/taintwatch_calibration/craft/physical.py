@@ -169,7 +169,7 @@ class PhysicalObjective:
     def show(
         self, pixels: Tensor, values: Tensor, generator: torch.Generator, known: PlacementBatch | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return pictures (B, 3, H, W) with the attack on them, as filmed, and what it covers, (B, 1, H, W)."""
+        """Return pictures (B, 3, H, W) as the camera sees them with the attack, and what it covers, (B, 1, H, W)."""
         pattern = self._pattern
         colours = pattern.inked(values)
         if pattern.profile is not None:

@@ -157,5 +157,5 @@ def _stage(source: Source, usable: Callable[[Picture], bool], clock: Callable[[]
 
 
 def _now(grab: Grab, clock: Callable[[], float]) -> float:
-    """Seconds: a film's own time, else the clock's."""
+    """Seconds: a video's own time, else the clock's."""
     return clock() if grab.media_s is None else grab.media_s

@@ -53,7 +53,7 @@ class SheetMetadata:
     page_width_mm: float
     page_height_mm: float
     printable: Box | None = None
-    """The object that is filmed or cut out."""
+    """The object that is shown or cut out."""
     board: BoardPlace | None = None
     words: str = ""
     label: int | None = None

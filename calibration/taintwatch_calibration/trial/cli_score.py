@@ -119,7 +119,7 @@ def _defaults(
     return ClipMetadata(
         named, fov, truth=_label(label), target=_label(wanted) if named == "attack" else None, light=light,
         attack=crafted if named != "clean" else None,
-        markers_mm={str(i): [[x, y] for x, y in c] for i, c in corners.items()} or None, source="filmed",
+        markers_mm={str(i): [[x, y] for x, y in c] for i, c in corners.items()} or None, source="recorded",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`taintwatch trial simulate`: the matrix, filmed without printer and camera."""
+"""`taintwatch trial simulate`: the matrix, without printer and camera."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PDF = click.Path(path_type=Path, dir_okay=False)
 @click.option("--distances", default="0.2,0.25,0.3,0.35", show_default=True, help="Metres.")
 @click.option("--angles", default="0,15,30", show_default=True, help="Degrees.")
 @click.option(
-    "--lights", "films", default="office,dim", show_default=True, help="office, corridor, street, dim, plain."
+    "--lights", "light_names", default="office,dim", show_default=True, help="office, corridor, street, dim, plain."
 )
 @click.option("--profile", default="generic", show_default=True, help="Colour profile: a file, generic or none.")
 @click.option("--background", type=click.Path(path_type=Path), help="Picture behind the sheet; default: a street.")
@@ -47,11 +47,12 @@ _PDF = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the clips.")
 def simulate(
-    sheet: Path, attack: Path | None, control: Path | None, at: str, aim: str, distances: str, angles: str, films: str,
+    sheet: Path, attack: Path | None, control: Path | None, at: str, aim: str, distances: str, angles: str,
+    light_names: str,
     profile: str, background: Path | None, truth: str | None, target: str | None, seconds: float, lead: float,
     fps: float, size: str, fov: float, seed: int, workers: int, out: Path,
 ) -> None:  # fmt: skip
-    """Rasterise printed sheets and film them over distances, angles and lights, with known poses.
+    """Rasterise printed sheets and simulate clips of them over distances, angles and lights, with known poses.
 
     Clips that are there already are kept: an interrupted run goes on where it was.
     """
@@ -67,11 +68,11 @@ def simulate(
         width=width, height=height, fov_deg=fov, fps=fps, seconds=seconds, lead_s=lead,
         truth=_label(truth), target=_label(target), seed=seed,
     )  # fmt: skip
-    matrix = Matrix(numbers(distances, "--distances"), numbers(angles, "--angles"), lights(films))
+    matrix = Matrix(numbers(distances, "--distances"), numbers(angles, "--angles"), lights(light_names))
     warning = misfit(setting, matrix)
     if warning is not None:
         click.echo(f"warning: {warning}", err=True)
-    with counted(Console(stderr=True), "filming") as progress:
+    with counted(Console(stderr=True), "simulating") as progress:
         videos = simulate_matrix(setting, matrix, out, workers=workers, progress=progress)
     click.echo(f"{out}: {len(videos)} clips of {len(matrix.cells)} places; score them with `taintwatch trial score`")
 

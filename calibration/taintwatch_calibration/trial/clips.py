@@ -46,7 +46,7 @@ class ClipMetadata:
     target: str | int | None = None
     light: str = "office"
     cell: Cell | None = None
-    """Where it was meant to be filmed."""
+    """Where it was meant to be recorded."""
     attack_from_s: float = 0.0
     attack_to_s: float | None = None
     """When the attack is in the picture; None: to the end."""

@@ -64,7 +64,7 @@ def fit_fov(images: Iterable[NDArray[np.uint8]], markers_mm: Mapping[str, list[l
         views.append((points, np.concatenate(list(seen.values())).astype(np.float32)))
     if size is None or len(views) < _LEAST_VIEWS:
         raise UsageError(
-            f"only {len(views)} pictures show {_LEAST_MARKERS} markers of the sheet or more; film it whole and sharp, "
+            f"only {len(views)} pictures show {_LEAST_MARKERS} markers of the sheet or more; show it whole and sharp, "
             "from several sides"
         )
     return _fitted(_thinned(views), size)
@@ -82,7 +82,7 @@ def _fitted(views: list[tuple[Points, Points]], size: tuple[int, int]) -> FovFit
     fov = 2 * math.degrees(math.atan(width / 2 / float(matrix[0, 0])))
     if not 5.0 <= fov <= 150.0:
         raise UsageError(
-            f"these pictures would mean a field of view of {fov:.0f} degrees; film the sheet at more of a slant"
+            f"these pictures would mean a field of view of {fov:.0f} degrees; record the sheet at more of a slant"
         )
     slant = _largest_slant(views, PinholeCamera(width, height, fov))
     if slant < _SLANT_DEG:

@@ -72,7 +72,7 @@ def numbers(words: str, option: str) -> tuple[float, ...]:
 
 
 def lights(words: str) -> tuple[str, ...]:
-    """Read `office,dim`: names of films. Raises `UsageError`."""
+    """Read `office,dim`: names of lights. Raises `UsageError`."""
     found = tuple(dict.fromkeys(part.strip() for part in words.split(",") if part.strip()))
     for name in found:
         if name not in CAMERA_MODELS:

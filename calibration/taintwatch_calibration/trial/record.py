@@ -1,4 +1,4 @@
-"""Guided filming: says where to stand next, sees by the markers when one does, and records."""
+"""Guided recording: says where to stand next, sees by the markers when one does, and records."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RecordingLimits:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What one who films needs to know, after each picture."""
+    """What one who records needs to know, after each picture."""
 
     cell: Cell
     number: int
@@ -86,11 +86,13 @@ def record_matrix(
 ) -> RecordedMatrix:  # fmt: skip
     """Record one clip for each cell into `out`; cells that are there already are passed over.
 
-    `clip` says what is filmed (its cell is filled in). Pictures' times are those of the source, else of `clock`.
+    `clip` says what is recorded (its cell is filled in). Pictures' times are those of the source, else of `clock`.
     Raises `UsageError` where no marker is ever seen, `SourceError`.
     """
     if clip.markers_mm is None:
-        raise UsageError("guided filming needs a sheet with markers; give one of `taintwatch print board` with --sheet")
+        raise UsageError(
+            "guided recording needs a sheet with markers; give one of `taintwatch print board` with --sheet"
+        )
     wanted = [(n, cell, _video(out, clip, cell)) for n, cell in enumerate(cells, 1)]
     open_cells = [(n, cell, video) for n, cell, video in wanted if not _is_there(video)]
     kept = len(wanted) - len(open_cells)
@@ -104,7 +106,7 @@ def record_matrix(
             told = _Teller(tell, cell, number, len(wanted))
             if not _wait(pictures, finder, limits, told) or not _take(pictures, finder, limits, told, video):
                 break
-            write_clip_metadata(video, replace(clip, cell=cell, source=f"filmed with {source.description}"))
+            write_clip_metadata(video, replace(clip, cell=cell, source=f"recorded with {source.description}"))
             done.append(video)
     finally:
         source.close()
@@ -189,7 +191,7 @@ class _SourceEnded(Exception):  # noqa: N818 (never leaves this file)
 @click.option("--condition", required=True, type=click.Choice(CONDITIONS), help="What is in the picture this time.")
 @click.option("--distances", default="0.2,0.25,0.3,0.35", show_default=True, help="Metres.")
 @click.option("--angles", default="0,15,30", show_default=True, help="Degrees; to the right of the sheet is positive.")
-@click.option("--light", default="office", show_default=True, help="A name for the light that you film in.")
+@click.option("--light", default="office", show_default=True, help="A name for the light that you record in.")
 @click.option("--fov", default=60.0, show_default=True, help="The camera's horizontal field of view, degrees.")
 @click.option("--truth", help="The object's right label, its name or number; default: what the sheet knows.")
 @click.option("--attack", type=click.Path(path_type=Path), help="PDF of the attack (or its control) in the picture.")
@@ -201,7 +203,7 @@ def record(
     source: str, sheet: Path, condition: str, distances: str, angles: str, light: str, fov: float,
     truth: str | None, attack: Path | None, target: str | None, seconds: float, patience: float, out: Path,
 ) -> None:  # fmt: skip
-    """Film every place of the matrix: says where to stand, sees by the markers when you do, and records.
+    """Record every place of the matrix: says where to stand, sees by the markers when you do, and records.
 
     Run it once for each condition and light. What is recorded already is passed over.
     """
@@ -221,17 +223,17 @@ def record(
     matrix = Matrix(numbers(distances, "--distances"), numbers(angles, "--angles"), (light,))
     console = Console(stderr=True)
     with Live(console=console, refresh_per_second=8, transient=True) as live:
-        filmed = record_matrix(
+        recording = record_matrix(
             open_source(source), matrix.cells, clip, out, RecordingLimits(seconds, no_markers_s=patience),
             tell=lambda progress: live.update(_shown(progress)),
         )  # fmt: skip
     total = len(matrix.cells)
-    if filmed.missing:
+    if recording.missing:
         raise SourceError(
-            f"{source} ended after {total - len(filmed.missing)} of {total} places; the next one is "
-            f"{filmed.missing[0].words}"
+            f"{source} ended after {total - len(recording.missing)} of {total} places; the next one is "
+            f"{recording.missing[0].words}"
         )
-    counts = f"{len(filmed.videos)} clips recorded, {filmed.kept} were there"
+    counts = f"{len(recording.videos)} clips recorded, {recording.kept} were there"
     click.echo(f"{out}: {counts}; score them with `taintwatch trial score`")
 
 

@@ -108,7 +108,7 @@ def _footage(figures: Figures) -> str:
 
 
 def _attacks(trial: Trial) -> list[dict[str, Any]]:
-    """Return each crafted attack that was filmed: from its recipe, by way of the sheet, to the clips."""
+    """Return each crafted attack that was recorded: from its recipe, by way of the sheet, to the clips."""
     counts = Counter(clip.info.attack for clip in trial.clips if clip.info.attack is not None)
     scored = trial.settings.get("model_sha256")
     return [

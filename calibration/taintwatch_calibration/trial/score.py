@@ -78,7 +78,7 @@ def _why_unplaced(info: ClipMetadata, rows: tuple[PoseRow, ...]) -> str:
     if rows:
         return "no row of the CSV is about it; check its times and its name"
     if info.markers_mm is not None:
-        return "its sheet's markers are in no picture; film them too, or give the poses in a CSV with --poses"
+        return "its sheet's markers are in no picture; record them too, or give the poses in a CSV with --poses"
     return "there are neither markers (--sheet) nor a CSV (--poses) to tell distance and angle from; give one"
 
 

@@ -1,4 +1,4 @@
-"""Clips of printed sheets, filmed by the simulator over a matrix: the whole trial without printer and camera."""
+"""Clips of printed sheets, simulated over a matrix: the whole trial without printer and camera."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _SHEETS_OF_ATTACKS = ("patch", "picture", "stickers", "glasses")
 
 @dataclass(frozen=True, slots=True)
 class SimulationSettings:
-    """What is filmed and how. Can be sent to another process."""
+    """What is simulated and how. Can be sent to another process."""
 
     sheet: str
     """PDF of the object, with a board of markers."""
@@ -77,7 +77,7 @@ class SimulationSettings:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """What is filmed in each cell."""
+        """What is to be seen in each cell."""
         if self.attack is None and self.control is None:
             return (sheet_condition(read_sheet(Path(self.sheet))),)
         given = {"attack": self.attack is not None, "control": self.control is not None, "clean": True}
@@ -95,7 +95,7 @@ def simulate_matrix(
     setting: SimulationSettings, matrix: Matrix, out: Path, *, workers: int = 0,
     progress: Callable[[TaskResult], None] = lambda finished: None,
 ) -> list[Path]:  # fmt: skip
-    """Film every cell in every condition into `out`; clips that are there already are kept. Returns the videos.
+    """Simulate every cell in every condition into `out`; clips that are there already are kept. Returns the videos.
 
     Each has a JSON that a real clip would have too, and the true poses as NAME.truth.csv. Raises `UsageError`.
     """
@@ -112,7 +112,7 @@ def simulate_matrix(
             made_of = _made_of(setting, cell)
             if not _is_there(video, made_of):
                 tasks.append(Task(video.name, (asdict(setting), asdict(cell), condition, str(video), made_of)))
-    map_resumably(_film_clip, tasks, workers=workers, progress=progress)
+    map_resumably(_simulate_clip, tasks, workers=workers, progress=progress)
     return videos
 
 
@@ -131,10 +131,10 @@ def make_scene(setting: SimulationSettings, cell: Cell, condition: Condition) ->
         aim=setting.aim,
     )
     seed = setting.seed + _cell_seed(cell) + CONDITIONS.index(condition)
-    film = CAMERA_MODELS[cell.light](seed)
+    camera = CAMERA_MODELS[cell.light](seed)
     background = _background(setting.background, setting.width, setting.height, setting.seed)
     stuck = plain if whole else attacked.get(condition)
-    scene = SheetScene(plain, stuck, background, setting.camera, shot, film)
+    scene = SheetScene(plain, stuck, background, setting.camera, shot, camera)
     clip = ClipMetadata(
         condition,
         setting.fov_deg,
@@ -145,7 +145,7 @@ def make_scene(setting: SimulationSettings, cell: Cell, condition: Condition) ->
         cell=cell,
         attack_from_s=lead,
         markers_mm={str(i): [[x, y] for x, y in c] for i, c in info.board_corners_from_centre().items()} or None,
-        source=f"simulated: {cell.light} film, {setting.profile} print, seed {setting.seed}",
+        source=f"simulated: {cell.light} light, {setting.profile} print, seed {setting.seed}",
     )
     return scene, clip
 
@@ -178,8 +178,8 @@ def _is_there(video: Path, made_of: str) -> bool:
     return clip is not None and clip.made_of == made_of
 
 
-def _film_clip(argument: tuple[dict[str, Any], dict[str, Any], Condition, str, str]) -> int:
-    """Film one clip in a worker; return its number of frames."""
+def _simulate_clip(argument: tuple[dict[str, Any], dict[str, Any], Condition, str, str]) -> int:
+    """Simulate one clip in a worker; return its number of frames."""
     values, place, condition, name, made_of = argument
     setting, cell, video = (
         SimulationSettings(**{**values, "at": tuple(values["at"]), "aim": tuple(values["aim"])}),

@@ -42,7 +42,7 @@ def stills(videos: tuple[Path, ...], every: int, truth: int | None, out: Path) -
             if index % every == 0 and not (info is not None and info.attacked(grab.media_s or 0.0)):
                 rows.append((_keep(out, f"{video.stem}-{index:05d}.png", grab.image), label))
     if not rows:
-        raise UsageError("there is no picture without an attack in these clips; film the object alone, too")
+        raise UsageError("there is no picture without an attack in these clips; record the object alone, too")
     text = io.StringIO()
     csv.writer(text).writerows([("file", "class_index"), *rows])
     write_atomically(out / "labels.csv", text.getvalue().encode())

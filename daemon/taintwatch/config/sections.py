@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-DetectorName = Literal["tight", "paper", "cmag", "joint", "face"]
+DetectorName = Literal["combined", "tight", "paper", "cmag", "joint", "face"]
 
 
 class ModelSection(Section):
@@ -41,6 +41,9 @@ class ModelSection(Section):
     )
     labels: Text | None = Field(default=None, description="Class names: a .json list or a .txt with one name a line.")
     calibration: Text | None = Field(default=None, description="Thresholds made by `taintwatch calibrate thresholds`.")
+    reference: Text | None = Field(
+        default=None, description="What combined knows of benign pictures; MODEL.reference.npz."
+    )
     cmag: Text | None = Field(
         default=None, description="Reconstructors made by `taintwatch cmag train`; MODEL.cmag.onnx."
     )
@@ -68,10 +71,15 @@ class ModelSection(Section):
 class DetectSection(Section):
     """What judges each frame."""
 
-    detectors: Annotated[tuple[DetectorName, ...], Field(strict=False, min_length=1)] = Field(
-        default=("tight",),
-        description="tight: two forwards; paper: TaintRadar as published, three; cmag: reconstruction; "
-        "joint: tight and cmag at one false-positive rate; face: a face camera (docs/faces.md).",
+    detectors: Annotated[tuple[DetectorName, ...], Field(strict=False)] = Field(
+        default=(),
+        description="None named: combined where the model was learnt, else tight. combined: anomaly, necessity and "
+        "sufficiency of the window that the label rests on; tight: two forwards; paper: TaintRadar as published, "
+        "three; cmag: reconstruction; joint: tight and cmag at one false-positive rate; face: a face camera "
+        "(docs/faces.md).",
+    )
+    target_fpr: Annotated[float, Field(gt=0, le=0.5)] = Field(
+        default=0.001, description="False-positive rate per frame whose threshold combined judges by: 0.001 or 0.02."
     )
     fill: Text | None = Field(
         default=None, description="mean, noise, fresh-noise, blur, inpaint or a picture; none: as calibrated."
@@ -202,11 +210,19 @@ class Config(Section):
     gpu: GpuSection = GpuSection()
     footage: FootageSection = FootageSection()
 
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """What judges each frame: what is named, or the model's default (looked up anew: a model may be learnt)."""
+        from taintwatch_models.model_files import ModelSettings, default_detectors  # brings onnx, which takes a while
+
+        model = self.model
+        return self.detect.detectors or default_detectors(ModelSettings(path=model.path, reference=model.reference))
+
     @model_validator(mode="after")
     def _voters_judge(self) -> Config:
         for name in self.vote.detectors:
-            if name not in self.detect.detectors:
-                judging = ", ".join(self.detect.detectors)
+            if name not in self.detectors:
+                judging = ", ".join(self.detectors)
                 raise ValueError(f"vote.detectors names {name!r}, which does not judge; detect.detectors has {judging}")
         return self
 

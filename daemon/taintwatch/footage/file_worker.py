@@ -138,7 +138,7 @@ def watch_file(job: FileJob) -> dict[str, Any]:
             supply,
             model.classifier,
             model.detectors,
-            make_voter(config.vote, config.detect.detectors),
+            make_voter(config.vote, config.detectors),
             tracker,
             max_batch=config.limits.max_batch,
             wait_s=0.0,

@@ -60,7 +60,7 @@ def footage_of(config: Config) -> tuple[Path, ...]:
 def _what_needs_one_process(config: Config) -> str | None:
     camera = config.camera[0]
     reasons = {
-        "the detector face": "face" in config.detect.detectors,
+        "the detector face": "face" in config.detectors,
         "--follow": camera.follow,
         "--loop": camera.loop,
         "realtime": camera.realtime,

@@ -62,7 +62,7 @@ class _Track:
         self.box, self.seen_ns = box, now_ns
 
 
-_NEWEST = 0.5  # weight of the newest speed: detectors' boxes tremble by some pixels
+_NEWEST = 0.5  # weight of the newest speed: detectors' boxes shake by some pixels
 
 
 def _blend(old: tuple[float, float], new: tuple[float, float]) -> tuple[float, float]:
@@ -98,7 +98,7 @@ class BoxTracker:
         self._next = 1
 
     def __call__(self, camera: str, captured_ns: int, boxes: Sequence[B]) -> Tracked[B]:
-        """Take in the boxes of one frame; `captured_ns` is monotonic, or a position in the film."""
+        """Take in the boxes of one frame; `captured_ns` is monotonic, or a position in the video."""
         tracks = self._tracks.setdefault(camera, {})
         ended = self._give_up(tracks, captured_ns)
         boxes = sorted(boxes, key=lambda each: -each.box[2])[: self._most]
@@ -119,7 +119,7 @@ class BoxTracker:
         return tuple(self._tracks.pop(camera, {}))
 
     def _give_up(self, tracks: dict[int, _Track], now_ns: int) -> tuple[int, ...]:
-        # Time that runs backwards (a film that starts again) ends everything, too.
+        # Time that runs backwards (a video that starts again) ends everything, too.
         gone = tuple(
             number
             for number, track in tracks.items()

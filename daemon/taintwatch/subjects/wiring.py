@@ -63,7 +63,7 @@ def _outline(section: MaskSection) -> Outline:
 
 def make_face_finder(config: Config) -> FaceFinder | None:
     """Return what finds faces; None where faces are not what is judged. Raises `ConfigError`, `ModelError`."""
-    if "face" not in config.detect.detectors:
+    if "face" not in config.detectors:
         return None
     if config.gate.enabled:
         raise ConfigError("the detector 'face' needs every face checked; switch [gate] off")

@@ -12,6 +12,7 @@ from taintwatch.logs import redact
 from taintwatch.runtime import DetectionStack
 from taintwatch.web.live import LiveState
 from taintwatch_models.calibration_file import Calibration, HeldOut
+from taintwatch_models.detection.detector import COMBINED
 
 __all__ = ["Description"]
 
@@ -33,9 +34,9 @@ class Description:
             "model_hash": card.model_hash,
             "provider": card.provider,
             "cameras": [camera.name for camera in config.camera],
-            "detectors": list(config.detect.detectors),
+            "detectors": list(config.detectors),
             "vote": config.vote.model_dump(mode="json", exclude_none=True) | _window(config),
-            "cmag": not {"cmag", "joint"}.isdisjoint(config.detect.detectors),
+            "cmag": not {"cmag", "joint"}.isdisjoint(config.detectors),
             "config_hash": config_hash(config),
         }
 
@@ -52,7 +53,7 @@ class Description:
         calibration = Calibration() if model is None else model.calibration
         now = {rate.detector: rate for rate in self._live.rates.now()}
         detectors = []
-        for name in self._config().detect.detectors:
+        for name in self._config().detectors:
             target_fpr, then = _rates(calibration, name)
             rate = now.get(name)
             detectors.append(
@@ -89,6 +90,8 @@ def _rates(calibration: Calibration, detector: str) -> tuple[float | None, HeldO
     if detector == "joint":
         joint = calibration.combination
         return (None, None) if joint is None else (joint.target_fpr, joint.held_out)
+    if detector == COMBINED:
+        return calibration.target_fpr, None
     part = calibration.tight if detector == "tight" else calibration.paper
     return calibration.target_fpr, part.held_out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,17 +13,18 @@ from numpy.typing import NDArray
 from taintwatch_models.detection.anomaly import LayerCells, read_map
 from taintwatch_models.detection.cells import CellSums, choose_layers, log_averages, read_cells, with_gaussian
 from taintwatch_models.detection.evidence import EvidenceFeatures
+from taintwatch_models.detection.general import RENDERED
 from taintwatch_models.detection.looks import CombinedRadar, FirstLook, Looked, SecondLook
 from taintwatch_models.detection.novelty import degrade, paste_posters
-from taintwatch_models.detection.operating_points import OperatingPoint, operating_points
-from taintwatch_models.detection.reference import FREE, LABEL, SECOND, Reference, free_score, total_score
+from taintwatch_models.detection.operating_points import operating_points
+from taintwatch_models.detection.reference import FREE, LABEL, SECOND, Provenance, Reference, free_score, total_score
 from taintwatch_models.detection.tail import Tail, fit_tail
 from taintwatch_models.detection.windows import evidence_windows
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["LEAST_FRAMES", "Learnt", "Progress", "learn"]
+__all__ = ["LEAST_FRAMES", "Progress", "learn"]
 
 FOLDS = 5
 HELD_OUT = 0.2
@@ -40,17 +42,6 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Learnt:
-    """A reference, and the operating points that were chosen for it."""
-
-    reference: Reference
-    points: tuple[OperatingPoint, ...]
-    site_frames: int
-    general_frames: int
-    footage: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Calibration:
     """The frames that thresholds are chosen on: the site's, and novel ones made from them, each with its fold."""
 
@@ -65,10 +56,12 @@ def learn(
     general: Pictures,
     *,
     footage: bool = False,
+    description: str = "",
+    general_description: str = RENDERED,
     seed: int = 0,
     threads: int = 0,
     progress: Progress = lambda done, total: None,
-) -> Learnt:
+) -> Reference:
     """Learn from a site's benign frames and general pictures, both (n, H, W, 3) in the model's channel order.
 
     `footage`: neighbouring frames are alike, so folds are blocks of time, and the last fifth is held out to measure
@@ -112,11 +105,16 @@ def learn(
     second = _second(SecondLook(radar, hosts, settings), radar, chosen.pictures, looked, deserving)
     statistics |= second
     tails |= {name: fit_tail(statistics[name][deserving]) for name in SECOND}
-    reference = Reference(radar.info.source_sha256, layers, evidence, hosts, tails, gate)
+    about = Provenance(description, len(site) + len(later), footage, general_description, len(general), _now())
+    reference = Reference(radar.info.source_sha256, layers, evidence, hosts, tails, gate, (), about)
     scores = total_score(tails, statistics, deserving)
     later_scores = _score_later(radar, reference, later, settings, steps)
     points = operating_points(scores, chosen.novel, chosen.folds, later_scores if footage else None, rng)
-    return Learnt(reference, points, len(site) + len(later), len(general), footage)
+    return replace(reference, points=points)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 class _Steps:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,9 +120,19 @@ class SecondLook:
 class CombinedRadar:
     """A batch of inputs in; logits, and for each frame its window, statistics and score, out."""
 
-    def __init__(self, radar: RadarFile, reference: Reference, settings: SessionSettings | None = None) -> None:
-        """Raises `DeviceError`, `ModelError`."""
+    def __init__(
+        self,
+        radar: RadarFile,
+        reference: Reference,
+        settings: SessionSettings | None = None,
+        beside: Callable[[NDArray[np.float32]], Outputs] | None = None,
+    ) -> None:
+        """Raises `DeviceError`, `ModelError`.
+
+        `beside`: another radar for the same inputs, whose outputs are given too (other detectors judge by them).
+        """
         self.info = radar.info
+        self._beside = beside
         self._reference = reference
         self._first = FirstLook(radar, reference.layers, settings)
         self._second = SecondLook(radar, reference.hosts, settings)
@@ -148,6 +158,7 @@ class CombinedRadar:
                 statistics[name][rows] = values
         boxes: Boxes = boxes_at(looked.places, FILL_SHARE, (inputs.shape[2], inputs.shape[3]))
         return {
+            **({} if self._beside is None else self._beside(inputs)),
             "logits": looked.logits,
             "label": looked.labels,
             "combined_score": total_score(self._reference.tails, statistics, deserving),
@@ -163,6 +174,8 @@ class CombinedRadar:
         zeros = np.zeros((batch, 3, *self.info.preprocessing.size), np.float32)
         looked = self._first(zeros, self._reference.evidence)
         self._second(zeros, looked, np.arange(batch))
+        if self._beside is not None:
+            self._beside(zeros)
 
 
 def _run(session: Any, names: Sequence[str], feeds: dict[str, Any], provider: str) -> list[NDArray[Any]]:

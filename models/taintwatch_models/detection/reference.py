@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,22 @@ from numpy.typing import NDArray
 
 from taintwatch_models.detection.anomaly import LayerCells
 from taintwatch_models.detection.evidence import EvidenceFeatures
+from taintwatch_models.detection.operating_points import OperatingPoint
 from taintwatch_models.detection.tail import Tail
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["FREE", "LABEL", "SECOND", "Reference", "free_score", "read_reference", "total_score", "write_reference"]
+__all__ = [
+    "FREE",
+    "LABEL",
+    "SECOND",
+    "Provenance",
+    "Reference",
+    "free_score",
+    "read_reference",
+    "total_score",
+    "write_reference",
+]
 
 FREE = ("anomaly", "evidence", "concentration")
 """Statistics of the first forward."""
@@ -30,6 +41,19 @@ LABEL = "label"
 pictures of each label. A traffic sign is itself a local, necessary and sufficient thing; there it carries much."""
 _FORMAT = "taintwatch-reference/1"
 _MOST_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a reference was learnt from, for people."""
+
+    site: str
+    site_frames: int
+    footage: bool
+    general: str
+    general_frames: int
+    created: str
+    """UTC, ISO 8601."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +70,9 @@ class Reference:
     """Of each statistic: `FREE`, `SECOND`, and perhaps `LABEL`."""
     gate: float
     """The free statistics' summed surprise above which a frame deserves the second look."""
+    points: tuple[OperatingPoint, ...]
+    """One for each target rate, the highest rate first."""
+    about: Provenance
 
 
 def free_score(tails: Mapping[str, Tail], statistics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -86,6 +113,8 @@ def write_reference(reference: Reference, path: Path) -> None:
         "layers": layers,
         "scales": {name: tail.scale for name, tail in reference.tails.items()},
         "gate": reference.gate,
+        "points": [asdict(point) for point in reference.points],
+        "about": asdict(reference.about),
     }
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
     buffer = io.BytesIO()
@@ -108,13 +137,13 @@ def read_reference(path: Path, model_hash: str | None = None) -> Reference:
             with np.load(file, allow_pickle=False) as stored:
                 reference = _build(stored)
     except FileNotFoundError:
-        raise CalibrationError(f"{path}: no such reference; learn one with `taintwatch calibrate`") from None
+        raise CalibrationError(f"{path}: no such reference; learn one with `taintwatch calibrate learn`") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise CalibrationError(f"{path}: not a readable reference ({type(error).__name__}: {error})") from None
     if model_hash is not None and reference.model_hash != model_hash:
         raise CalibrationError(
             f"{path}: belongs to another model (hash {reference.model_hash[:12]}; this one's is {model_hash[:12]}); "
-            "learn this model with `taintwatch calibrate`"
+            "learn this model with `taintwatch calibrate learn`"
         )
     return reference
 
@@ -141,7 +170,18 @@ def _build(stored: Any) -> Reference:
         raise ValueError("its hosts are no pictures")
     if min([*(layer.spread for layer in layers), *(tail.scale for tail in tails.values())]) <= 0:
         raise ValueError("a scale is not above 0")
-    return Reference(str(head["model_hash"]), layers, features, hosts, tails, _number(head["gate"]))
+    points = tuple(_point(row) for row in head["points"])
+    if not points:
+        raise ValueError("it has no operating point")
+    about = Provenance(**head["about"])
+    return Reference(str(head["model_hash"]), layers, features, hosts, tails, _number(head["gate"]), points, about)
+
+
+def _point(row: dict[str, Any]) -> OperatingPoint:
+    target, threshold, low, high = (_number(row[name]) for name in ("target_fpr", "threshold", "low", "high"))
+    names = ("alarms", "frames", "novel_alarms", "novel_frames")
+    alarms, frames, novel_alarms, novel_frames = (int(_number(row[name])) for name in names)
+    return OperatingPoint(target, threshold, low, high, alarms, frames, novel_alarms, novel_frames)
 
 
 def _whole(values: NDArray[Any]) -> NDArray[np.int64]:

@@ -240,10 +240,10 @@ def test_a_face_whose_eyes_are_hidden_is_refused(find: HaarFaces) -> None:
     assert look_at(hidden, blind, 112) == "eyes not found"  # type: ignore[arg-type]
 
 
-class Film:
+class Video:
     """A camera of five pictures a second that shows a person."""
 
-    description, live = "film", True
+    description, live = "video", True
 
     def __init__(self, pictures: Iterator[NDArray[np.uint8]]) -> None:
         self._pictures, self._index = pictures, 0
@@ -262,18 +262,18 @@ class Film:
 
 def test_a_person_before_a_camera_is_guided_through_every_stage() -> None:
     said: list[str] = []
-    film = Film(iter([np.full((4, 4, 3), index, np.uint8) for index in range(200)]))
-    taken = [int(picture[0, 0, 0]) for picture in guided(film, lambda image: True, said.append)]
+    video = Video(iter([np.full((4, 4, 3), index, np.uint8) for index in range(200)]))
+    taken = [int(picture[0, 0, 0]) for picture in guided(video, lambda image: True, said.append)]
     assert said == list(STAGES)
     assert len(taken) == 32
     assert min(np.diff(taken)) >= 1
-    assert film.closed
+    assert video.closed
 
 
 def test_a_stage_without_a_usable_picture_ends_by_itself() -> None:
-    film = Film(np.zeros((4, 4, 3), np.uint8) for _ in range(5 * 130))
+    video = Video(np.zeros((4, 4, 3), np.uint8) for _ in range(5 * 130))
     said: list[str] = []
-    assert list(guided(film, lambda image: False, said.append)) == []
+    assert list(guided(video, lambda image: False, said.append)) == []
     assert len(said) == len(STAGES)
 
 

@@ -53,7 +53,7 @@ def test_a_face_that_is_gone_for_long_is_given_up_and_its_number_never_used_agai
     assert numbers(tracker, 1.6, a_face(0))[0] > first[0]
 
 
-def test_a_film_that_starts_again_ends_what_was_followed() -> None:
+def test_a_video_that_starts_again_ends_what_was_followed() -> None:
     tracker = BoxTracker()
     first = numbers(tracker, 5.0, a_face(0))
     assert tracker("door", 0, [a_face(0)]).ended == (first[0],)

@@ -134,7 +134,7 @@ def test_a_stuck_viewer_is_let_go_and_counted_while_others_go_on() -> None:
     live = a_board()
     done = threading.Event()
 
-    def film() -> None:
+    def record() -> None:
         rng, index = np.random.default_rng(0), 0
         while not done.is_set():
             step = a_step(index)
@@ -143,8 +143,8 @@ def test_a_stuck_viewer_is_let_go_and_counted_while_others_go_on() -> None:
             index += 1
             time.sleep(0.01)
 
-    filming = threading.Thread(target=film)
-    filming.start()
+    recording = threading.Thread(target=record)
+    recording.start()
     try:
         with serving(web_config(fps=60), live, stuck_s=2.0) as server, watching(server) as good:
             pictures = (told["frame"] for told, _ in records_of(good) if told["kind"] == "picture")
@@ -155,7 +155,7 @@ def test_a_stuck_viewer_is_let_go_and_counted_while_others_go_on() -> None:
                 assert next(pictures) > first
     finally:
         done.set()
-        filming.join()
+        recording.join()
 
 
 def test_showing_a_step_never_waits_whoever_looks() -> None:

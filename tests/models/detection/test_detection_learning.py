@@ -11,9 +11,9 @@ import pytest
 from taintwatch_models.detection.anomaly import ANOMALY_MAP
 from taintwatch_models.detection.cells import log_averages, read_cells
 from taintwatch_models.detection.general import general_pictures
-from taintwatch_models.detection.learning import Learnt, learn
+from taintwatch_models.detection.learning import learn
 from taintwatch_models.detection.looks import CombinedRadar, first_graph
-from taintwatch_models.detection.reference import read_reference, write_reference
+from taintwatch_models.detection.reference import Reference, read_reference, write_reference
 from taintwatch_models.errors import CalibrationError, UsageError
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings
@@ -34,13 +34,13 @@ def pictures(radar: RadarFile) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def learnt(radar: RadarFile, pictures: np.ndarray) -> Learnt:
+def learnt(radar: RadarFile, pictures: np.ndarray) -> Reference:
     return learn(radar, pictures[::2], pictures[1::2], threads=1)
 
 
 @pytest.fixture(scope="module")
-def run(radar: RadarFile, learnt: Learnt) -> CombinedRadar:
-    return CombinedRadar(radar, learnt.reference, SessionSettings(device="cpu", threads=1))
+def run(radar: RadarFile, learnt: Reference) -> CombinedRadar:
+    return CombinedRadar(radar, learnt, SessionSettings(device="cpu", threads=1))
 
 
 def with_magenta(pictures: np.ndarray, side: int = 14) -> np.ndarray:
@@ -49,8 +49,10 @@ def with_magenta(pictures: np.ndarray, side: int = 14) -> np.ndarray:
     return changed
 
 
-def test_the_graphs_anomaly_map_is_what_numpy_works_out(radar: RadarFile, learnt: Learnt, pictures: np.ndarray) -> None:
-    layers = learnt.reference.layers
+def test_the_graphs_anomaly_map_is_what_numpy_works_out(
+    radar: RadarFile, learnt: Reference, pictures: np.ndarray
+) -> None:
+    layers = learnt.layers
     session, _ = open_session(first_graph(radar, layers).SerializeToString(), SessionSettings(device="cpu"))
     inputs = radar.info.preprocessing.normalise(pictures[:8])
     given = session.run([ANOMALY_MAP], {radar.info.input: inputs})[0]
@@ -59,23 +61,23 @@ def test_the_graphs_anomaly_map_is_what_numpy_works_out(radar: RadarFile, learnt
     assert given == pytest.approx(np.mean(maps, axis=0), abs=2e-3)
 
 
-def test_both_target_rates_have_a_threshold_within_its_interval(learnt: Learnt) -> None:
+def test_both_target_rates_have_a_threshold_within_its_interval(learnt: Reference) -> None:
     high, low = learnt.points
     assert (high.target_fpr, low.target_fpr) == (0.02, 0.001)
     assert high.threshold < low.threshold
     for point in learnt.points:
         assert point.low <= point.threshold <= point.high
-        assert point.frames == learnt.site_frames
+        assert point.frames == learnt.about.site_frames
 
 
-def test_benign_frames_seldom_exceed_the_threshold_that_they_were_judged_by(learnt: Learnt) -> None:
+def test_benign_frames_seldom_exceed_the_threshold_that_they_were_judged_by(learnt: Reference) -> None:
     high, low = learnt.points
     assert high.alarms + high.novel_alarms <= 0.05 * (high.frames + high.novel_frames)
     assert low.alarms + low.novel_alarms <= 0.02 * (low.frames + low.novel_frames)
 
 
 def test_the_score_of_an_attack_is_above_that_of_its_background(
-    radar: RadarFile, run: CombinedRadar, learnt: Learnt, pictures: np.ndarray
+    radar: RadarFile, run: CombinedRadar, learnt: Reference, pictures: np.ndarray
 ) -> None:
     attacked = run(radar.info.preprocessing.normalise(with_magenta(pictures[:40])))
     benign = run(radar.info.preprocessing.normalise(pictures[:40]))
@@ -105,14 +107,14 @@ def test_what_the_second_look_did_not_see_is_not_a_number(run: CombinedRadar, ra
 def test_footage_is_measured_on_its_last_part(radar: RadarFile, pictures: np.ndarray) -> None:
     found = learn(radar, pictures[:150], pictures[150:], footage=True, threads=1)
     assert [point.frames for point in found.points] == [30, 30]
-    assert found.site_frames == 150
+    assert found.about.site_frames == 150
 
 
 def test_a_reference_comes_back_as_it_was_written(
-    tmp_path: Path, radar: RadarFile, learnt: Learnt, run: CombinedRadar, pictures: np.ndarray
+    tmp_path: Path, radar: RadarFile, learnt: Reference, run: CombinedRadar, pictures: np.ndarray
 ) -> None:
     path = tmp_path / "tiny.reference.npz"
-    write_reference(learnt.reference, path)
+    write_reference(learnt, path)
     again = CombinedRadar(
         radar, read_reference(path, radar.info.source_sha256), SessionSettings(device="cpu", threads=1)
     )
@@ -120,21 +122,21 @@ def test_a_reference_comes_back_as_it_was_written(
     assert again(inputs)["combined_score"] == pytest.approx(run(inputs)["combined_score"], abs=1e-6)
 
 
-def test_a_reference_of_another_model_is_refused(tmp_path: Path, learnt: Learnt) -> None:
+def test_a_reference_of_another_model_is_refused(tmp_path: Path, learnt: Reference) -> None:
     path = tmp_path / "other.reference.npz"
-    write_reference(replace(learnt.reference, model_hash="f" * 64), path)
+    write_reference(replace(learnt, model_hash="f" * 64), path)
     with pytest.raises(CalibrationError, match="belongs to another model"):
-        read_reference(path, learnt.reference.model_hash)
+        read_reference(path, learnt.model_hash)
 
 
 @pytest.mark.parametrize("damage", ["cut", "nan", "pickle", "text"])
-def test_a_damaged_reference_is_one_sentence(tmp_path: Path, learnt: Learnt, damage: str) -> None:
+def test_a_damaged_reference_is_one_sentence(tmp_path: Path, learnt: Reference, damage: str) -> None:
     path = tmp_path / "bad.reference.npz"
-    write_reference(learnt.reference, path)
+    write_reference(learnt, path)
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:2000])
     elif damage == "nan":
-        write_reference(replace(learnt.reference, gate=float("nan")), path)
+        write_reference(replace(learnt, gate=float("nan")), path)
     elif damage == "pickle":
         np.savez(path, head=np.array([{"a": 1}], dtype=object))
     else:

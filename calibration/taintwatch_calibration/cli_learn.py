@@ -1,0 +1,147 @@
+"""`taintwatch calibrate learn`: what is benign at a site, from its own frames and general pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import TaskID
+from rich.table import Table
+
+from taintwatch_calibration.progress import bars, read_shown
+from taintwatch_calibration.rates import wilson_interval
+from taintwatch_models.detection.general import RENDERED, general_pictures
+from taintwatch_models.detection.learning import learn
+from taintwatch_models.detection.reference import Reference, write_reference
+from taintwatch_models.errors import UsageError
+from taintwatch_models.loading import load_radar_file
+from taintwatch_models.model_files import ModelSettings, reference_path
+
+__all__ = ["learn_command"]
+
+_ENOUGH = 300
+_LOUD = 3.0
+"""How many times the target rate later footage may exceed before it is a warning."""
+
+
+@click.command("learn")
+@click.option("--model", help="ONNX file, plain or prepared; default: the bundled sign model.")
+@click.option("--benign", required=True, help="Folder of images, video, or any source, with no attack in it.")
+@click.option("--general", type=click.Path(path_type=Path, file_okay=False), help="Folder of a few hundred varied "
+              "photographs; default: the rendered pictures that come with taintwatch.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), help="Default: <model>.reference.npz beside the model.")
+@click.option("--max-frames", default=600, show_default=True, help="A longer source is thinned evenly.")
+@click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
+@click.option("--labels", help="Class names: a JSON list or a text file.")
+@click.option("--seed", default=0, show_default=True, help="Of the folds and the novel frames.")
+@click.option("--threads", default=0, show_default=True, help="Of ONNX Runtime; 0: its choice.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was learnt as one line of JSON.")
+def learn_command(
+    model: str | None,
+    benign: str,
+    general: Path | None,
+    out: Path | None,
+    max_frames: int,
+    preprocessing: str | None,
+    labels: str | None,
+    seed: int,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Learn what is benign from BENIGN frames, for the detector `combined`.
+
+    Chooses the thresholds for target false-positive rates of 2% and 0.1% a frame, above what is merely new: posters,
+    light, blur and noise are made from the benign frames. Give several hundred frames; of footage, the last fifth is
+    held out and measured.
+    """
+    if model is None and out is None:
+        raise UsageError("the bundled model's own reference is not overwritten; say where yours goes with --out")
+    settings = ModelSettings(path=model, preprocessing=preprocessing, labels=labels)
+    target = out or reference_path(settings)
+    if not target.parent.is_dir():
+        raise UsageError(f"{target}: its folder does not exist")
+    radar = load_radar_file(settings)
+    with bars() as bar:
+        frames = read_shown(bar, benign, radar.info.preprocessing, max_frames)
+        pictures = general_pictures(radar.info.preprocessing, general)
+        task = bar.add_task("learning", total=None)
+        reference = learn(
+            radar,
+            frames.pixels,
+            pictures,
+            footage=frames.footage,
+            description=frames.description,
+            general_description=RENDERED if general is None else str(general),
+            seed=seed,
+            threads=threads,
+            progress=_bar(bar.update, task),
+        )
+    write_reference(reference, target)
+    if as_json:
+        click.echo(json.dumps({"file": str(target), **summary(reference)}))
+    else:
+        _show(Console(), reference, target, frames.bad)
+
+
+def _bar(update: Callable[..., None], task: TaskID) -> Callable[[int, int], None]:
+    return lambda done, total: update(task, completed=done, total=total)
+
+
+def summary(reference: Reference) -> dict[str, Any]:
+    """Return what was learnt, JSON-ready."""
+    return {
+        "model_hash": reference.model_hash,
+        **asdict(reference.about),
+        "gate": reference.gate,
+        "points": [asdict(point) for point in reference.points],
+        "warnings": warnings(reference),
+    }
+
+
+def warnings(reference: Reference) -> list[str]:
+    """Return what the user should know before trusting it, one sentence each."""
+    about, found = reference.about, []
+    if about.site_frames < _ENOUGH:
+        found.append(
+            f"{about.site_frames} benign frames are few: the thresholds are that uncertain (see their intervals); "
+            f"give at least {_ENOUGH}"
+        )
+    for point in reference.points:
+        low, _ = wilson_interval(point.alarms, point.frames)
+        if about.footage and low > _LOUD * point.target_fpr:
+            found.append(
+                f"{point.alarms} of the {point.frames} last frames exceed the threshold for {point.target_fpr:.1%}: "
+                "what came later differs from what was learnt; learn from longer footage, at several times of day"
+            )
+    return found
+
+
+def _show(console: Console, reference: Reference, target: Path, bad: int) -> None:
+    about = reference.about
+    skipped = f" ({bad} unreadable ones skipped)" if bad else ""
+    console.print(
+        f"{about.site_frames} benign frames of {about.site}{skipped}, {about.general_frames} general pictures "
+        f"({about.general})"
+    )
+    on = "the last fifth" if about.footage else "frames that did not choose it"
+    table = Table("target FPR", "threshold", "95% interval", f"false positives on {on}", "on novel frames")
+    for point in reference.points:
+        table.add_row(
+            f"{point.target_fpr:.1%}", f"{point.threshold:.2f}", f"{point.low:.2f} to {point.high:.2f}",
+            _rate(point.alarms, point.frames), _rate(point.novel_alarms, point.novel_frames),
+        )  # fmt: skip
+    console.print(table)
+    for warning in warnings(reference):
+        console.print(f"warning: {warning}", style="yellow")
+    console.print(f"written to {target}")
+
+
+def _rate(alarms: int, frames: int) -> str:
+    low, high = wilson_interval(alarms, frames)
+    share = alarms / frames if frames else 0.0
+    return f"{share:.2%} ({alarms} of {frames}; {low:.2%} to {high:.2%})"
