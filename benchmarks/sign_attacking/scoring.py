@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames
+from taintwatch_calibration.paper_thresholds import LABEL_COUNTS, choose_paper, paper_ranks
 from taintwatch_calibration.rates import area_under_roc, operating_point, wilson_interval
-from taintwatch_calibration.thresholds import LABEL_COUNTS, choose_paper, paper_ranks, scalar_outputs
+from taintwatch_calibration.thresholds import scalar_outputs
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.graph.anomaly import ANOMALY

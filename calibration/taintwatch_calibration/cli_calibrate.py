@@ -15,8 +15,9 @@ from taintwatch_calibration.cli_check import check
 from taintwatch_calibration.cli_colour import colour
 from taintwatch_calibration.cli_gate import gate
 from taintwatch_calibration.cli_learn import learn_command
+from taintwatch_calibration.paper_thresholds import PaperSurface
 from taintwatch_calibration.progress import bars, read_shown
-from taintwatch_calibration.thresholds import LabelCurve, calibrate
+from taintwatch_calibration.thresholds import calibrate
 from taintwatch_models.calibration_file import (
     Calibration,
     HeldOut,
@@ -135,7 +136,7 @@ def thresholds(
         _show(Console(), calibration, curve, target, frames.bad)
 
 
-def _show(console: Console, calibration: Calibration, curve: LabelCurve | None, target: Path, bad: int) -> None:
+def _show(console: Console, calibration: Calibration, curve: PaperSurface | None, target: Path, bad: int) -> None:
     skipped = f" ({bad} unreadable ones skipped)" if bad else ""
     console.print(f"{calibration.benign_frames} benign frames of {calibration.benign}{skipped}")
     table = Table("variant", "chosen", "held-out false-positive rate", "95% interval (Wilson)")

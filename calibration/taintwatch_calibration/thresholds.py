@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames, batches_of, split_in_blocks
+from taintwatch_calibration.paper_thresholds import LABEL_COUNTS, PaperSurface, choose_paper, paper_ranks
 from taintwatch_calibration.rates import threshold_for, wilson_interval
 from taintwatch_models.calibration_file import Calibration, HeldOut, PaperCalibration, TightCalibration
 from taintwatch_models.detectors import tight_scores_of
@@ -22,13 +23,9 @@ from taintwatch_models.radar_file import RadarFile
 
 __all__ = [
     "ANOMALY_SHARE",
-    "LABEL_COUNTS",
-    "LabelCurve",
     "Progress",
     "calibrate",
-    "choose_paper",
     "held_out",
-    "paper_ranks",
     "scalar_outputs",
     "tight_outputs",
     "tight_scores",
@@ -38,19 +35,9 @@ __all__ = [
 ANOMALY_SHARE = 3.0
 """How many benign spreads of the rest one of the anomaly counts. 2 to 5 did about equally on patches; attackers who
 know it do best against a share of 10, or where only the larger of both counts."""
-LABEL_COUNTS = (1, 2, 3, 5, 7, 9, 12, 15, 20)
-"""The K that `paper` tries."""
 
 Progress = Callable[[str, int, int], None]
 """What is being done, how many frames of it are done, of how many."""
-
-
-@dataclass(frozen=True, slots=True)
-class LabelCurve:
-    """The paper's curve: for each K, the share of benign frames whose rank changes at all, and the choice made."""
-
-    false_positive_rates: dict[int, float]
-    chosen: PaperCalibration
 
 
 def held_out(scores: NDArray[np.float64], threshold: float) -> HeldOut:
@@ -117,43 +104,6 @@ def weigh_anomaly(
     return replace(settings, anomaly_weight=share * spread)
 
 
-def paper_ranks(
-    radar: RadarFile,
-    frames: BenignFrames,
-    settings: PaperCalibration,
-    label_counts: Sequence[int],
-    *,
-    threads: int = 0,
-    progress: Progress,
-) -> dict[int, NDArray[np.int64]]:
-    """Return `paper`'s rank change of each frame for each K."""
-    run = OnnxRadar(radar, ("paper",), Calibration(paper=settings), session=SessionSettings(threads=threads))
-    ranks: dict[int, list[NDArray[np.int64]]] = {count: [] for count in label_counts}
-    for start, inputs in batches_of(frames.pixels, radar.info.preprocessing):
-        for count in label_counts:
-            ranks[count].append(run(inputs, paper_labels=np.array([count], np.int64))["paper_rank"])
-        progress("paper", start + len(inputs), len(frames.pixels))
-    return {count: np.concatenate(parts) for count, parts in ranks.items()}
-
-
-def choose_paper(ranks: dict[int, NDArray[np.int64]], target_fpr: float, settings: PaperCalibration) -> LabelCurve:
-    """Choose K and dR from benign rank changes.
-
-    The more labels, the smaller their masks' intersection, so the share of benign frames whose rank changes falls with
-    K. K is the largest one (the paper's k_max) at which that share is still above the target rate, so that the
-    target rate is used up; where it never is, the K with the largest share. dR is then the smallest rank change that
-    keeps the share above it within the target rate. The paper gives the curve and its outcome (6% -> K = 9, dR = 2
-    for VGG16), not this rule word for word: it is our reading.
-    """
-    curve = {count: float((rank > 0).mean()) for count, rank in sorted(ranks.items())}
-    above = [count for count, rate in curve.items() if rate > target_fpr]
-    labels = max(above) if above else max(curve, key=lambda count: curve[count])
-    change = 0
-    while (ranks[labels] > change).mean() > target_fpr:
-        change += 1
-    return LabelCurve(curve, replace(settings, labels=labels, rank_change=change))
-
-
 def calibrate(
     radar: RadarFile,
     frames: BenignFrames,
@@ -167,7 +117,7 @@ def calibrate(
     seed: int = 0,
     threads: int = 0,
     progress: Progress = lambda what, done, total: None,
-) -> tuple[Calibration, LabelCurve | None]:
+) -> tuple[Calibration, PaperSurface | None]:
     """Choose the thresholds on one half of the frames and measure the false-positive rate on the other.
 
     `anomaly` (frames,) stands for the graph's where its reference was fitted on these frames (`Fitted.scores`);

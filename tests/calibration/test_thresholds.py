@@ -9,13 +9,11 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 
 from taintwatch_calibration.benign import BenignFrames, read_benign, split_in_blocks
 from taintwatch_calibration.cli_calibrate import calibrate_group
-from taintwatch_calibration.thresholds import calibrate, choose_paper
-from taintwatch_models.calibration_file import PaperCalibration, read_calibration
+from taintwatch_calibration.thresholds import calibrate
+from taintwatch_models.calibration_file import read_calibration
 from taintwatch_models.errors import CalibrationError, SourceError
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings
@@ -52,25 +50,6 @@ def test_too_few_frames_for_the_rate_are_refused_with_the_number_needed(tmp_path
         calibrate(radar, frames, target_fpr=0.02)
     with pytest.raises(CalibrationError, match="above 0 and at most"):
         calibrate(radar, frames, target_fpr=0)
-
-
-@given(st.dictionaries(st.integers(1, 20), st.just(0), min_size=1, max_size=6), st.floats(0.01, 0.5), st.data())
-def test_the_smallest_rank_change_within_the_rate_is_chosen(
-    counts: dict[int, int], target_fpr: float, data: st.DataObject
-) -> None:
-    draw = st.lists(st.integers(0, 12), min_size=20, max_size=20)
-    ranks = {count: np.array(data.draw(draw)) for count in counts}
-    chosen = choose_paper(ranks, target_fpr, PaperCalibration()).chosen
-    rank = ranks[chosen.labels]
-    assert (rank > chosen.rank_change).mean() <= target_fpr
-    assert chosen.rank_change == 0 or (rank > chosen.rank_change - 1).mean() > target_fpr
-
-
-def test_k_is_the_largest_at_which_the_rate_is_still_used_up() -> None:
-    ranks = {1: np.array([5, 5, 5, 0]), 5: np.array([3, 2, 0, 0]), 9: np.array([1, 0, 0, 0])}
-    chosen = choose_paper(ranks, 0.3, PaperCalibration()).chosen
-    assert (chosen.labels, chosen.rank_change) == (5, 2)
-    assert choose_paper(ranks, 0.2, PaperCalibration()).chosen.labels == 9
 
 
 def test_footage_is_split_in_blocks_of_time_and_photographs_at_random() -> None:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from taintwatch_calibration.anomaly import fit_anomaly
 from taintwatch_calibration.bench.subjects import Subject
 from taintwatch_calibration.benign import BenignFrames
-from taintwatch_calibration.thresholds import LABEL_COUNTS, choose_paper, paper_ranks, tight_outputs, weigh_anomaly
+from taintwatch_calibration.paper_thresholds import LABEL_COUNTS, choose_paper, paper_ranks
+from taintwatch_calibration.thresholds import tight_outputs, weigh_anomaly
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, read_calibration, write_calibration
 from taintwatch_models.cmag.file import CmagFile
 from taintwatch_models.cmag.runner import CmagRunner, reduce_pictures

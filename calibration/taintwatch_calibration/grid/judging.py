@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import batches_of
 from taintwatch_calibration.grid.parts import Parts
+from taintwatch_calibration.paper_thresholds import LABEL_COUNTS, choose_paper, ranks_of_pixels
 from taintwatch_calibration.rates import area_under_roc, operating_point
-from taintwatch_calibration.thresholds import LABEL_COUNTS, choose_paper
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.cmag.file import CmagFile
 from taintwatch_models.cmag.runner import CmagRunner, reduce_pictures
@@ -53,12 +53,7 @@ class Judge:
         """Choose K for `paper` (dR comes with each target rate) and score the benign parts."""
         progress("choosing K for the paper's variant")
         paper = PaperCalibration()
-        counts = sorted({min(count, radar.info.classes) for count in LABEL_COUNTS})
-        run = OnnxRadar(radar, ("paper",), Calibration(paper=paper), session=SessionSettings(threads=threads))
-        ranks = {
-            count: _run(run, parts.calibrate.pixels, paper_labels=np.array([count], np.int64))["paper_rank"]
-            for count in counts
-        }
+        ranks = ranks_of_pixels(radar, parts.calibrate.pixels, paper, LABEL_COUNTS, threads=threads)
         chosen = choose_paper(ranks, max(target_fpr), paper).chosen
         settings = Calibration(tight=tight or TightCalibration(), paper=chosen)
         both = OnnxRadar(

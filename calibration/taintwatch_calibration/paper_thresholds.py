@@ -1,0 +1,246 @@
+"""K and dR of TaintRadar as published, from benign frames alone: the whole surface of false-positive rates.
+
+For every K from 1 to 20 the rank changes of benign frames give the false-positive rate at every dR: a surface. The
+paper (Li et al., 2021, section V) takes K up to k_max, where that rate is near its minimum and detection still high,
+and then dR as small as possible for the rate that is accepted; the K that a rate takes falls as dR grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from taintwatch_calibration.benign import BenignFrames, batches_of
+from taintwatch_models.calibration_file import Calibration, PaperCalibration
+from taintwatch_models.fills import is_constant, make_fill
+from taintwatch_models.graph.transforms import choose_branches, keep_outputs
+from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings, open_session
+from taintwatch_models.radar_file import RadarFile
+
+__all__ = ["LABEL_COUNTS", "PaperSurface", "choose_paper", "draw_surface", "knee_of", "paper_ranks", "ranks_of_pixels"]
+
+LABEL_COUNTS = tuple(range(1, 21))
+"""The K that are tried: all of the paper's figures."""
+_BATCH = 8
+_DRAWN_CHANGES = (0, 1, 2, 5, 10, 20, 50)
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PaperSurface:
+    """The share of benign frames that alarm at each K and dR, and what is chosen from it."""
+
+    ranks: Mapping[int, NDArray[np.int64]]
+    """By K, the rank change of each benign frame, (frames,)."""
+    k_max: int
+    """The knee of the rate over K at dR = 0: from here on more labels hardly lower it."""
+    chosen: PaperCalibration
+
+    @property
+    def false_positive_rates(self) -> dict[int, float]:
+        """By K, the share of frames whose rank changes at all (dR = 0): the paper's Fig. 3a."""
+        return {count: self.rate(count, 0) for count in self.ranks}
+
+    def rate(self, labels: int, rank_change: int) -> float:
+        """Return the false-positive rate at one point of the surface."""
+        return float((self.ranks[labels] > rank_change).mean())
+
+    def labels_needed(self, rank_change: int, target_fpr: float) -> int | None:
+        """Return the smallest K that keeps the rate within the target at this dR; None where none does (Fig. 3b)."""
+        return next((count for count in sorted(self.ranks) if self.rate(count, rank_change) <= target_fpr), None)
+
+
+def choose_paper(ranks: Mapping[int, NDArray[np.int64]], target_fpr: float, settings: PaperCalibration) -> PaperSurface:
+    """Choose K and dR from benign rank changes, with no attack.
+
+    k_max is the knee of the benign rate over K. Of all (K <= k_max, dR) within the target rate the smallest dR is
+    taken, and of its K the smallest: a larger intersection is filled, which uncovers more attacks. The paper gives the
+    curves and the outcome (6% -> K = 9, dR = 2 for VGG16); that "near its minimum" is the knee is our reading.
+    """
+    k_max = knee_of({count: float((rank > 0).mean()) for count, rank in ranks.items()})
+    changes = {count: _least_change(rank, target_fpr) for count, rank in ranks.items() if count <= k_max}
+    labels = min(changes, key=lambda count: (changes[count], count))
+    return PaperSurface(dict(ranks), k_max, replace(settings, labels=labels, rank_change=changes[labels]))
+
+
+def knee_of(curve: Mapping[int, float]) -> int:
+    """Return the K at which a falling curve lies farthest below the line between its ends (Satopaa et al., 2011).
+
+    The smallest of them where several do; where the curve does not fall, its smallest K.
+    """
+    counts = sorted(curve)
+    first, last = curve[counts[0]], curve[counts[-1]]
+    if first <= last:
+        return counts[0]
+
+    def below(count: int) -> float:
+        across = (count - counts[0]) / (counts[-1] - counts[0])
+        return 1 - across - (curve[count] - last) / (first - last)
+
+    return max(counts, key=lambda count: (round(below(count), 9), -count))
+
+
+def paper_ranks(
+    radar: RadarFile,
+    frames: BenignFrames,
+    settings: PaperCalibration,
+    label_counts: Sequence[int],
+    *,
+    threads: int = 0,
+    progress: Progress,
+) -> dict[int, NDArray[np.int64]]:
+    """Return `paper`'s rank change of each frame for each K."""
+    told: Callable[[int], None] = lambda done: progress("paper", done, len(frames.pixels))  # noqa: E731
+    return ranks_of_pixels(radar, frames.pixels, settings, label_counts, threads=threads, progress=told)
+
+
+def ranks_of_pixels(
+    radar: RadarFile,
+    pixels: NDArray[np.uint8],
+    settings: PaperCalibration,
+    label_counts: Sequence[int],
+    *,
+    threads: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[int, NDArray[np.int64]]:
+    """Return `paper`'s rank change of pictures (N, H, W, 3) for each K, (N,) each.
+
+    The K masks of the most labels are made once; their running intersections are the masks of all smaller K. Only those
+    that are neither empty nor the same as the last cost a forward.
+    """
+    counts = sorted({min(count, radar.info.classes) for count in label_counts})
+    session = SessionSettings(threads=threads)
+    if not is_constant(settings.fill) or settings.fill == "inpaint":
+        return _ranks_one_by_one(radar, pixels, settings, counts, session, progress)
+    masks_of = _label_masks(radar, settings, counts[-1], session)
+    third, _ = open_session(keep_outputs(radar.proto, ["logits"]).SerializeToString(), session)
+    fill = make_fill(settings.fill, "paper", radar.info.preprocessing)
+    ranks: dict[int, list[int]] = {count: [] for count in counts}
+    for start, inputs in _batches(pixels, radar):
+        pattern = fill(inputs)["paper_fill"]
+        for one, label, masks in zip(inputs, *masks_of(inputs), strict=True):
+            for count, rank in _ranks_of_one(third, radar.info.input, one, label, masks, pattern[0], counts):
+                ranks[count].append(rank)
+        progress(start + len(inputs))
+    return {count: np.array(found, np.int64) for count, found in ranks.items()}
+
+
+def _ranks_of_one(
+    third: Any, name: str, one: NDArray[np.float32], label: int, masks: NDArray[np.bool_], pattern: NDArray[np.float32],
+    counts: Sequence[int],
+) -> Iterator[tuple[int, int]]:  # fmt: skip
+    """Yield (K, rank change) of one picture; `masks` (K, H, W) are those of its suppressed labels, in order."""
+    running = np.logical_and.accumulate(masks, axis=0)
+    holes = [running[count - 1] for count in counts]
+    fresh = [i for i, hole in enumerate(holes) if hole.any() and (i == 0 or not np.array_equal(hole, holes[i - 1]))]
+    found: dict[int, int] = {}
+    for start in range(0, len(fresh), _BATCH):
+        chosen = fresh[start : start + _BATCH]
+        filled = np.stack([np.where(holes[i], pattern, one) for i in chosen]).astype(np.float32)
+        logits = third.run(None, {name: filled})[0]
+        found |= dict(zip(chosen, (logits > logits[:, label : label + 1]).sum(axis=1).tolist(), strict=True))
+    rank = 0
+    for index, count in enumerate(counts):
+        rank = found.get(index, rank if holes[index].any() else 0)
+        yield count, rank
+
+
+def _label_masks(
+    radar: RadarFile, settings: PaperCalibration, most: int, session: SessionSettings
+) -> Callable[[NDArray[np.float32]], tuple[NDArray[np.int64], NDArray[np.bool_]]]:
+    """Return what gives a batch's labels (B,) and the masks of its `most` suppressed labels, (B, K, H, W)."""
+    inner = _before_intersection(radar.proto)
+    proto = onnx.ModelProto()
+    proto.CopyFrom(radar.proto)
+    proto.graph.output.append(onnx.helper.make_tensor_value_info(inner, onnx.TensorProto.FLOAT, None))
+    graph = choose_branches(keep_outputs(proto, ["label", inner]), {"paper_inpaint": False})
+    opened, _ = open_session(graph.SerializeToString(), session)
+    accepted = {value.name for value in opened.get_overridable_initializers()}
+    fill = make_fill(settings.fill, "paper", radar.info.preprocessing)
+    constants: dict[str, NDArray[Any]] = {
+        "paper_saliency_threshold": np.array(settings.saliency_threshold, np.float32),
+        "paper_labels": np.array([most], np.int64),
+    }
+
+    def masks(inputs: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        feeds = {radar.info.input: inputs, **constants, **fill(inputs)}
+        known = {name: value for name, value in feeds.items() if name in accepted or name == radar.info.input}
+        label, above = opened.run(["label", inner], known)
+        return label, above > 0
+
+    return masks
+
+
+def _before_intersection(proto: onnx.ModelProto) -> str:
+    """Return the value that is above 0 where each label's map is above its threshold: (B, K, H, W)."""
+    made_by = {output: node for node in proto.graph.node for output in node.output}
+    node = made_by["paper_mask"]
+    while node.op_type != "ReduceMin":  # what intersects the K masks
+        node = made_by[node.input[0]]
+    return str(node.input[0])
+
+
+def _ranks_one_by_one(
+    radar: RadarFile, pixels: NDArray[np.uint8], settings: PaperCalibration, counts: Sequence[int],
+    session: SessionSettings, progress: Callable[[int], None],
+) -> dict[int, NDArray[np.int64]]:  # fmt: skip
+    """The same for fills that depend on the frame: the whole radar once for each K."""
+    run = OnnxRadar(radar, ("paper",), Calibration(paper=settings), session)
+    ranks: dict[int, list[NDArray[np.int64]]] = {count: [] for count in counts}
+    for start, inputs in _batches(pixels, radar):
+        for count in counts:
+            ranks[count].append(run(inputs, paper_labels=np.array([count], np.int64))["paper_rank"])
+        progress(start + len(inputs))
+    return {count: np.concatenate(parts) for count, parts in ranks.items()}
+
+
+def _batches(pixels: NDArray[np.uint8], radar: RadarFile) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    yield from batches_of(pixels, radar.info.preprocessing)
+
+
+def _least_change(ranks: NDArray[np.int64], target_fpr: float) -> int:
+    """Return the smallest dR that keeps the share of frames above it within the rate."""
+    change = 0
+    while (ranks > change).mean() > target_fpr:
+        change += 1
+    return change
+
+
+def draw_surface(surface: PaperSurface, path: Path, *, rates: Sequence[float] = (0.02, 0.06, 0.1), title: str) -> None:
+    """Draw the paper's Fig. 3: the rate over K at several dR, and the K that a rate takes over dR. Needs matplotlib."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    counts = sorted(surface.ranks)
+    for change in _DRAWN_CHANGES:
+        left.plot(counts, [surface.rate(count, change) for count in counts], marker=".", label=f"dR = {change}")
+    chosen = surface.chosen
+    left.axvline(surface.k_max, color="#777", linestyle="--")
+    left.annotate(f"k_max = {surface.k_max}", (surface.k_max + 0.2, left.get_ylim()[1] * 0.9))
+    left.plot(chosen.labels, surface.rate(chosen.labels, chosen.rank_change), "k*", markersize=12)
+    left.set(xlabel="K", ylabel="benign frames that alarm", title=title)
+    left.legend(fontsize=8)
+    largest = max(int(rank.max()) for rank in surface.ranks.values())
+    changes = sorted({0, *np.unique(np.geomspace(1, max(largest, 2), 40).astype(int)).tolist()})
+    for rate in rates:
+        needed = [(change, surface.labels_needed(change, rate)) for change in changes]
+        known = [(change, count) for change, count in needed if count is not None]
+        if known:
+            right.step(*zip(*known, strict=True), where="post", label=f"{rate:.0%}")
+    right.plot(chosen.rank_change, chosen.labels, "k*", markersize=12)
+    right.set(xlabel="dR", ylabel="K that the rate takes", xscale="symlog")
+    right.legend(title="accepted rate", fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
