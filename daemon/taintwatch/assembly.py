@@ -204,9 +204,10 @@ def source_settings(section: CameraSection) -> SourceSettings:
 def make_voter(section: VoteSection, detectors: tuple[str, ...]) -> Voter:
     """Return a vote that has seen nothing yet."""
     policy = policy_from_settings(section.policy, **section.options())
-    hold = Hold(section.minimum_hold_s, section.cool_down_s)
+    hold = Hold(section.minimum_hold_s, section.cool_down_s, section.clear_after_s)
+    counted = section.detectors or detectors
     return Voter(
-        policy, combine=section.combine, detectors=section.detectors or detectors, hold=hold, gap_s=section.gap_s
+        policy, combine=section.combine, detectors=counted, hold=hold, gap_s=section.gap_s, agree=section.agree
     )
 
 

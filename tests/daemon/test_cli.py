@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -119,3 +121,18 @@ def test_config_example_and_schema_print_what_they_promise(capsys: pytest.Captur
     assert examine(capsys.readouterr().out, "example").mistakes == ()
     assert main(["config", "schema"]) == 0
     jsonschema.Draft202012Validator.check_schema(json.loads(capsys.readouterr().out))
+
+
+def test_a_thread_that_hangs_neither_keeps_the_program_nor_spoils_its_status_and_output() -> None:
+    code = (
+        "import sys, threading, time\n"
+        "from taintwatch.cli.main import main\n"
+        "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+        "sys.argv = ['taintwatch', 'no-such-command']\n"
+        "print('said', end='')\n"
+        "main()\n"
+        "print('never reached')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "said")
+    assert "no command 'no-such-command'" in done.stderr

@@ -29,6 +29,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "--vote-n": ("9", 9),
     "--vote-hold": ("0.5", 0.5),
     "--vote-cool-down": ("0", 0.0),
+    "--vote-clear-after": ("0.5", 0.5),
     "--bind": ("tcp://127.0.0.1:7000", "tcp://127.0.0.1:7000"),
     "--web": ("127.0.0.1:8080", "127.0.0.1:8080"),
     "--gate": ("", True),

@@ -162,7 +162,7 @@ def test_memory_does_not_grow_with_the_frames() -> None:
     for index in range(200):
         vote_on(voter, a_frame(index), tight=index % 3 == 0)
     (subject,) = voter._subjects.values()
-    assert len(subject.standings["tight"].left.window) == 5  # type: ignore[attr-defined]
+    assert len(subject.standings["tight"].benign.left.window) == 5  # type: ignore[attr-defined]
     assert len(subject.standings) == 1
 
 

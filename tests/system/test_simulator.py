@@ -29,7 +29,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def watch(scene: Path, spec: str) -> list[dict[str, Any]]:
     source = f"sim:{scene / 'wall.png'}?duration={DURATION_S}&fps={FPS}&pace=0&width=160&height=120&{spec}"
-    done = taintwatch("run", "--source", source, "--model", scene / "tiny.onnx", "--json", "--no-publish")
+    done = taintwatch(
+        "run", "--source", source, "--model", scene / "tiny.onnx", "--vote-clear-after", "0", "--json", "--no-publish"
+    )
     assert done.returncode == 0, done.stderr
     return records(done.stdout)
 

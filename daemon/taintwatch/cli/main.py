@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
@@ -60,10 +63,19 @@ def cli(debug: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status.
 
+    `arguments` None: those of the process, which then ends at once even where a thread hangs.
+
     2 for a wrong call, 78 for a wrong configuration, 130 when interrupted, 1 for anything unforeseen. An error is one
     sentence on standard error; with `--debug`, anywhere on the line, its traceback stands before it.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    status = _run(list(sys.argv[1:] if arguments is None else arguments))
+    if arguments is None:
+        _leave_if_threads_hang(status)
+    return status
+
+
+def _run(given: list[str]) -> int:
+    """Run one command and return the exit status."""
     debug = "--debug" in given
     # Taken out here so that it may stand anywhere and no command needs to declare it; `ctx.obj` tells the command.
     rest = [argument for argument in given if argument != "--debug"]
@@ -81,6 +93,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sentence = f"unexpected {type(error).__name__}: {error}; run with --debug for the traceback"
         return _complain(sentence, EXIT_FAILURE, debug)
     return status if isinstance(status, int) else 0
+
+
+def _leave_if_threads_hang(status: int) -> None:
+    """End the process where a thread was left behind, in a camera's read that does not return.
+
+    The interpreter would end such threads by unwinding whatever C++ they are in, which libraries answer with an abort.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
 
 
 def _usage_sentence(error: click.ClickException) -> str:

@@ -62,6 +62,11 @@ OPTIONS: tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...] = (
         ("vote", "cool_down_s"),
         {"type": float, "help": "Raise no alert for so many seconds after one was cleared."},
     ),
+    (
+        "--vote-clear-after",
+        ("vote", "clear_after_s"),
+        {"type": float, "help": "Clear an alert once the vote has been down for so many seconds."},
+    ),
     ("--bind", ("publish", "bind"), {"help": "Publish alerts at this endpoint."}),
     ("--web", ("web", "bind"), {"help": "Serve the page there, like 127.0.0.1:8080.", "default": "not served"}),
     ("--gate", ("gate", "enabled"), {"is_flag": True, "help": "Check only frames worth it; calibrate the gate first."}),

@@ -122,20 +122,24 @@ class VoteSection(Section):
     combine: Literal["all", "any"] = Field(default="any", description="Which detectors must be raised for an alert.")
     minimum_hold_s: float = Field(default=1.0, description="An alert stays raised at least so long.")
     cool_down_s: float = Field(default=2.0, description="No new alert within so long after one was cleared.")
+    clear_after_s: float = Field(
+        default=5.0, description="An alert is cleared once the vote has been down for so long: flicker is one alert."
+    )
+    agree: bool = Field(default=True, description="Suspicious frames count together only where label or region agree.")
     gap_s: Seconds = Field(default=3.0, description="Frames further apart do not add up to one alert.")
 
     @model_validator(mode="after")
     def _fits_the_policy(self) -> VoteSection:
         try:
             policy_from_settings(self.policy, **self.options())
-            Hold(self.minimum_hold_s, self.cool_down_s)
+            Hold(self.minimum_hold_s, self.cool_down_s, self.clear_after_s)
         except ConfigError as error:
             raise ValueError(str(error)) from None
         return self
 
     def options(self) -> dict[str, Any]:
         """Return the policy's own settings that were given."""
-        shared = {"policy", "combine", "detectors", "minimum_hold_s", "cool_down_s", "gap_s"}
+        shared = {"policy", "combine", "detectors", "minimum_hold_s", "cool_down_s", "clear_after_s", "agree", "gap_s"}
         return self.model_dump(exclude=shared, exclude_none=True)
 
 

@@ -124,6 +124,7 @@ def demo_config(source: str, *, realtime: bool, evidence: Path | None, calibrati
         # The others are shown beside it: `paper` neither sees every attack on this model nor leaves every benign frame
         # alone, and `cmag` shows what the classifier believes it sees.
         ("vote", "detectors"): ("demo", ["tight"]),
+        ("vote", "clear_after_s"): ("demo", 0.0),  # its acts follow one another by seconds
         ("publish", "bind"): ("demo", "tcp://127.0.0.1:*"),
         ("publish", "heartbeat_s"): ("demo", 0.5),
         ("limits", "max_batch"): ("demo", 1),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from taintwatch.records import Moment, Vote, elapsed_ns, moment_of
+from taintwatch.vote.agreement import Agreement, Sighting, agreement_after_gap, next_agreement, sighting_of
 from taintwatch.vote.policies import KofN
 from taintwatch.vote.policy import Policy, Standing, check_number
 from taintwatch_models.errors import ConfigError
@@ -24,32 +25,46 @@ class HoldStanding:
     raised: bool = False
     changed_ns: int | None = None
     """Time of the last change; None before the first."""
+    wanted_ns: int | None = None
+    """When the vote itself was last raised; None: never."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
     """Keeps a raised decision for `minimum_hold_s` at least, and a cleared one for `cool_down_s` at least.
 
+    It is cleared once the vote has been down for `clear_after_s`: an attack whose scores flicker stays one alert.
     Seconds, each in [0, 86400], or `ConfigError`. An attack that outlasts the cool-down raises at its end: nothing is
     suppressed for longer.
     """
 
     minimum_hold_s: float = 1.0
     cool_down_s: float = 2.0
+    clear_after_s: float = 0.0
 
     def __post_init__(self) -> None:
         check_number("minimum_hold_s", self.minimum_hold_s, 0, LONGEST_S)
         check_number("cool_down_s", self.cool_down_s, 0, LONGEST_S)
+        check_number("clear_after_s", self.clear_after_s, 0, LONGEST_S)
 
     def __call__(self, standing: HoldStanding, wanted: bool, now_ns: int) -> HoldStanding:
         """Return the standing at `now_ns`, where the decision itself is `wanted`. `now_ns` never decreases."""
-        if wanted == standing.raised:
-            return standing
-        wait_s = self.minimum_hold_s if standing.raised else self.cool_down_s
-        if standing.changed_ns is not None and now_ns - standing.changed_ns < round(wait_s * 1e9):
-            return standing
-        return HoldStanding(wanted, now_ns)
+        wanted_ns = now_ns if wanted else standing.wanted_ns
+        if wanted == standing.raised or self._waits(standing, now_ns):
+            return HoldStanding(standing.raised, standing.changed_ns, wanted_ns)
+        return HoldStanding(wanted, now_ns, wanted_ns)
 
+    def _waits(self, standing: HoldStanding, now_ns: int) -> bool:
+        """Whether it is too early to change."""
+        wait_s = self.minimum_hold_s if standing.raised else self.cool_down_s
+        early = standing.changed_ns is not None and now_ns - standing.changed_ns < round(wait_s * 1e9)
+        if not standing.raised or standing.wanted_ns is None:
+            return early
+        return early or now_ns - standing.wanted_ns < round(self.clear_after_s * 1e9)
+
+
+_ANYTHING = Sighting(0, None)
+"""What all suspicious frames point at where they need not agree."""
 
 COMBINED = "combined"
 """The `detector` of the vote over all detectors."""
@@ -67,7 +82,7 @@ class _Subject:
     now_ns: int = 0
     """The vote's own clock for this subject: the sum of the times between frames; never goes back."""
     interval_ns: int | None = None
-    standings: dict[str, Standing] = field(default_factory=dict)
+    standings: dict[str, Agreement] = field(default_factory=dict)
     hold: HoldStanding = field(default_factory=HoldStanding)
 
 
@@ -76,6 +91,7 @@ class Voter:
 
     `policy`: one for every detector, or one for each by name. `combine`: whether `any` or `all` of the detectors must
     be raised. `detectors`: those that count (others are ignored); None counts every detector that gives a verdict.
+    `agree`: suspicious frames count together only where they agree, in their label or with overlapping regions.
     `hold`: minimum hold and cool-down of the combined vote. `gap_s`: a longer pause between two frames is a gap, unless
     the camera is that slow anyhow (not more than four times the pause before it), and so is time that runs backwards.
 
@@ -93,6 +109,7 @@ class Voter:
         detectors: Sequence[str] | None = None,
         hold: Hold | None = None,
         gap_s: float = 3.0,
+        agree: bool = True,
     ) -> None:
         if combine not in ("all", "any"):
             raise ConfigError(f"Vote setting 'combine' has value {combine!r}. Give one of: all, any.")
@@ -103,6 +120,7 @@ class Voter:
         self._level = max if combine == "any" else min
         self._detectors = None if detectors is None else tuple(detectors)
         self._hold = hold or Hold()
+        self._agree = agree
         self._gap_ns = round(check_number("gap_s", gap_s, 0, 86_400, open_ends=True) * 1e9)
         self._subjects: dict[tuple[str, str | None], _Subject] = {}
         for name in self._detectors or ():
@@ -167,12 +185,14 @@ class Voter:
 
     def _drop_evidence(self, subject: _Subject) -> None:
         for name, standing in subject.standings.items():
-            subject.standings[name] = self._policy_of(name).after_gap(standing)
+            subject.standings[name] = agreement_after_gap(self._policy_of(name), standing)
 
     def _step(self, subject: _Subject, verdict: Verdict) -> Standing:
-        policy = self._policy_of(verdict.detector)
-        before = subject.standings.get(verdict.detector) or policy.start()
-        standing: Standing = policy(before, verdict.suspicious)
+        sighting = sighting_of(verdict)
+        if sighting is not None and not self._agree:
+            sighting = _ANYTHING
+        policy, before = self._policy_of(verdict.detector), subject.standings.get(verdict.detector)
+        standing = next_agreement(policy, before, sighting)
         subject.standings[verdict.detector] = standing
         return standing
 
