@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from taintwatch.evidence.media import draw_region
-from taintwatch.sources.images import as_bgr, read_image
+from taintwatch.picture_input import Colours, Image, Picture, benign_pixels, read_picture
 from taintwatch_models.classifier import ModelCard, Rejected
+from taintwatch_models.detection.detector import COMBINED, explain
+from taintwatch_models.detection.general import general_pictures
+from taintwatch_models.detection.learning import Progress, learn
+from taintwatch_models.detection.reference import Reference, write_reference
 from taintwatch_models.detectors import DETECTOR_NAMES
 from taintwatch_models.errors import BadFrame, ConfigError, UsageError
-from taintwatch_models.loading import LoadedModel, load_model
-from taintwatch_models.model_files import ModelSettings
+from taintwatch_models.loading import LoadedModel, load_model, load_radar_file
+from taintwatch_models.model_files import ModelSettings, default_detectors, reference_path
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.records import Frame, Prediction, Region, Verdict, read_only
 
-__all__ = ["Detector", "Picture", "PictureVerdict"]
-
-Image: TypeAlias = NDArray[np.uint8]
-Picture: TypeAlias = str | Path | Image
-"""A file, or (height, width, 3) uint8 in the channel order that is said beside it; grey and alpha are accepted."""
-Colours: TypeAlias = Literal["rgb", "bgr"]
+__all__ = ["Detector", "PictureVerdict"]
 
 _BATCH = 8
 
@@ -51,6 +49,8 @@ class PictureVerdict:
     recovered_label: int | None
     """The label once the region is filled, where it differs from `label`: often the true one."""
     recovered_name: str | None
+    reason: str
+    """Why, in a few words; empty where the detector gives no reason."""
     statistics: Mapping[str, float]
     """The detector's statistics by name."""
     _image: Image
@@ -75,22 +75,27 @@ class PictureVerdict:
             "box": None if self.region is None else list(self.region.box),
             "recovered_label": self.recovered_label,
             "recovered_name": self.recovered_name,
+            "reason": self.reason,
         }
 
 
 class Detector:
     """A classifier and a detector that says which pictures have taken it over. Use it from one thread at a time."""
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, settings: ModelSettings) -> None:
         """`Detector.load` is the way to make one."""
-        self._model = model
+        self._settings = settings
+        self._model = load_model(settings)
+        self._learnt: Reference | None = None
 
     @classmethod
     def load(
         cls,
         model: str | Path | None = None,
         *,
-        detector: str = "tight",
+        detector: str | None = None,
+        target_fpr: float = 0.001,
+        reference: str | Path | None = None,
         calibration: str | Path | None = None,
         preprocessing: str | Path | None = None,
         labels: str | Path | None = None,
@@ -100,20 +105,24 @@ class Detector:
         """Load a classifier and what belongs to it.
 
         `model`: an ONNX file, plain or prepared, or `torchvision:NAME`; None: the bundled recogniser of traffic signs.
-        `calibration`, `preprocessing`, `labels`: None takes the files beside the model. `threads`: of one inference;
-        0 leaves it to ONNX Runtime. Raises `ModelError`, `CalibrationError`, `DeviceError`, `ConfigError`.
+        `detector`: `combined`, `tight`, `paper`, `cmag` or `joint`; None: `combined` where the model was learnt, else
+        `tight`. `target_fpr`: of `combined`, 0.001 or 0.02 a frame. `reference` (what was learnt), `calibration`,
+        `preprocessing`, `labels`: None takes the files beside the model. `threads`: of one inference; 0 leaves it to
+        ONNX Runtime. Raises `ModelError`, `CalibrationError`, `DeviceError`, `ConfigError`.
         """
-        if detector not in DETECTOR_NAMES:
+        if detector is not None and detector not in DETECTOR_NAMES:
             raise ConfigError(f"there is no detector '{detector}'; there are {', '.join(DETECTOR_NAMES)}")
         settings = ModelSettings(
             path=_text(model),
             preprocessing=_text(preprocessing),
             labels=_text(labels),
             calibration=_text(calibration),
+            reference=_text(reference),
+            target_fpr=target_fpr,
             session=SessionSettings(device=device, threads=threads),
-            variants=(detector,),
         )
-        return cls(load_model(settings))
+        variants = default_detectors(settings) if detector is None else (detector,)
+        return cls(replace(settings, variants=variants))
 
     @property
     def model(self) -> LoadedModel:
@@ -166,6 +175,45 @@ class Detector:
             for picture, outcome in zip(batch, self._model.classifier(frames), strict=True):
                 yield self._verdict(picture, outcome, colours)
 
+    def learn(
+        self,
+        benign: str | Path | Iterable[Picture],
+        *,
+        footage: bool | None = None,
+        most: int = 600,
+        colours: Colours = "rgb",
+        progress: Progress = lambda done, total: None,
+    ) -> None:
+        """Learn what is benign, and judge by `combined` from now on. `save` keeps what was learnt.
+
+        `benign`: a folder of pictures, a video, or pictures, at least 100, without any attack. `footage`: neighbouring
+        pictures are alike (None: those of a video are). Beyond `most` they are thinned evenly. Takes some seconds.
+        Raises `CalibrationError` for too few pictures, `SourceError` and `BadFrame` for what cannot be read.
+        """
+        pictures = benign_pixels(benign, self._model.preprocessing, colours, most)
+        alike = pictures.footage if footage is None else footage
+        radar = load_radar_file(self._settings)
+        general = general_pictures(radar.info.preprocessing)
+        self._learnt = learn(
+            radar, pictures.pixels, general, footage=alike, description=pictures.description,
+            threads=self._settings.session.threads, progress=progress,
+        )  # fmt: skip
+        self._settings = replace(self._settings, variants=(COMBINED,))
+        self._model = load_model(self._settings, self._learnt)
+
+    def save(self, path: str | Path | None = None) -> Path:
+        """Write what was learnt beside the model, where `load` finds it, or to `path`; return where it is.
+
+        Raises `UsageError` where nothing was learnt, or the model is the bundled one and no path is given.
+        """
+        if self._learnt is None:
+            raise UsageError("nothing was learnt yet; call learn() with benign pictures first")
+        if path is None and self._settings.path is None:
+            raise UsageError("the bundled model's own files are not written over; give save() a path")
+        target = reference_path(self._settings) if path is None else Path(path)
+        write_reference(self._learnt, target)
+        return target
+
     def _verdict(self, picture: Picture, outcome: Prediction | Rejected, colours: Colours) -> PictureVerdict:
         file = None if isinstance(picture, np.ndarray) else Path(picture)
         if isinstance(outcome, Rejected):
@@ -187,6 +235,7 @@ def _picture_verdict(file: Path | None, outcome: Prediction, found: Verdict, col
         region=found.region,
         recovered_label=found.recovered_label,
         recovered_name=found.recovered_name,
+        reason=explain(found),
         statistics=found.statistics,
         _image=outcome.frame.image,
         _colours=colours if file is None else "rgb",
@@ -195,12 +244,7 @@ def _picture_verdict(file: Path | None, outcome: Prediction, found: Verdict, col
 
 def _frame(index: int, picture: Picture, colours: Colours) -> Frame:
     """Return the picture as a frame. Raises `BadFrame`."""
-    if isinstance(picture, np.ndarray):
-        image = as_bgr(picture)
-        if picture.ndim == 3 and picture.shape[2] >= 3 and colours == "rgb":
-            image = np.ascontiguousarray(image[:, :, ::-1])
-    else:
-        image = as_bgr(read_image(Path(picture)))
+    image = read_picture(picture, colours)
     # A still picture has no time; what follows looks at none.
     return Frame(camera="picture", index=index, image=read_only(image), captured_ns=0, wall_ns=0)
 

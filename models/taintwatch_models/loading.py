@@ -40,16 +40,20 @@ class LoadedModel:
     """What the user should know before trusting it, one sentence each."""
 
 
-def load_model(settings: ModelSettings) -> LoadedModel:
-    """Load, calibrate and warm up a model. Raises `ModelError`, `CalibrationError`, `DeviceError`, `ConfigError`."""
+def load_model(settings: ModelSettings, reference: Reference | None = None) -> LoadedModel:
+    """Load, calibrate and warm up a model. Raises `ModelError`, `CalibrationError`, `DeviceError`, `ConfigError`.
+
+    `reference`: what was just learnt, for `combined`; None: the file that the settings name.
+    """
     from taintwatch_models.onnx_classifier import RadarClassifier
 
     if not settings.variants:
         raise ConfigError("no detector is switched on; name at least one of combined, tight, paper")
     files = resolve_files(settings)
     file = _prepared(files)
-    reference = None
-    if COMBINED in settings.variants:
+    if COMBINED not in settings.variants:
+        reference = None
+    elif reference is None:
         reference = read_reference(files.reference, file.info.source_sha256)
     calibration, warnings = _calibration(settings, files, file, reference)
     radar = _open(file, settings, calibration, reference)

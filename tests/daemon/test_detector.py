@@ -9,11 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import taintwatch
 from taintwatch.detector import Detector
-from taintwatch_models.errors import BadFrame, ConfigError, ModelError, UsageError
-from tests.tiny_model import footage, write_model
+from taintwatch.picture_input import benign_pixels
+from taintwatch_models.errors import BadFrame, CalibrationError, ConfigError, ModelError, SourceError, UsageError
+from taintwatch_models.preprocessing import Preprocessing
+from tests.tiny_model import footage, write_model, write_video
 
 BENIGN, ATTACKED = footage(2, [1])  # blue-green-red
 
@@ -122,3 +125,61 @@ def test_what_the_package_offers_is_there() -> None:
     assert set(taintwatch.__all__) <= set(dir(taintwatch))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         taintwatch.nothing  # noqa: B018
+
+
+def varied_benign(count: int) -> list[NDArray[np.uint8]]:
+    """Benign pictures that differ from one another: grey noise of various brightness."""
+    rng = np.random.default_rng(1)
+    return [
+        np.asarray(rng.integers(60, 200) + rng.integers(-30, 30, (48, 64, 1)).repeat(3, axis=2), np.uint8)
+        for _ in range(count)
+    ]
+
+
+def test_what_is_learnt_judges_and_is_found_again_once_it_is_saved(tmp_path: Path) -> None:
+    detector = Detector.load(write_model(tmp_path / "tiny.onnx"))
+    steps: list[tuple[int, int]] = []
+    detector.learn(varied_benign(120), progress=lambda done, total: steps.append((done, total)))
+    assert steps[-1][0] == steps[-1][1]
+    assert detector.calibrated
+    assert detector.save() == tmp_path / "tiny.reference.npz"
+    again = Detector.load(tmp_path / "tiny.onnx")
+    for picture in (BENIGN, ATTACKED):
+        first, second = detector.check(picture, colours="bgr"), again.check(picture, colours="bgr")
+        assert (first.detector, second.detector) == ("combined", "combined")
+        assert first.score == pytest.approx(second.score, abs=1e-4)
+        assert first.threshold == second.threshold
+    assert again.check(ATTACKED, colours="bgr").score > again.check(BENIGN, colours="bgr").score
+    assert "benign frames" in again.check(ATTACKED, colours="bgr").reason
+
+
+def test_a_folder_and_a_video_can_be_learnt_from(tmp_path: Path) -> None:
+    folder = tmp_path / "benign"
+    folder.mkdir()
+    pictures = varied_benign(110)
+    for index, picture in enumerate(pictures):
+        cv2.imwrite(str(folder / f"{index:03}.png"), picture)
+    write_video(tmp_path / "v.mp4", pictures)
+    detector = Detector.load(write_model(tmp_path / "tiny.onnx"))
+    for source in (folder, tmp_path / "v.mp4"):
+        detector.learn(source)
+        assert detector.check(pictures[0]).detector == "combined"
+
+
+def test_too_few_pictures_and_what_was_never_learnt_are_refused(tmp_path: Path) -> None:
+    detector = Detector.load(write_model(tmp_path / "tiny.onnx"))
+    with pytest.raises(UsageError, match="nothing was learnt yet"):
+        detector.save()
+    with pytest.raises(CalibrationError, match="12 benign frames are too few"):
+        detector.learn(varied_benign(12))
+    with pytest.raises(UsageError, match="never ends"):
+        detector.learn("sim:")
+    with pytest.raises(SourceError, match="does not exist"):
+        detector.learn(tmp_path / "nowhere")
+
+
+def test_more_pictures_than_asked_for_are_thinned_evenly() -> None:
+    preprocessing = Preprocessing(size=(8, 8), resize="stretch")
+    pictures = [np.full((8, 8, 3), index, np.uint8) for index in range(100)]
+    taken = benign_pixels(pictures, preprocessing, "rgb", 30).pixels[:, 0, 0, 0].tolist()
+    assert taken == list(range(0, 100, 4))

@@ -22,7 +22,10 @@ SUSPICIOUS, UNREADABLE = 1, 2
 @click.command("check")
 @click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--model", help="Use this ONNX model, plain or prepared, or torchvision:NAME.  [default: bundled]")
-@click.option("--detector", default="tight", show_default=True, help="Judge by tight, paper, cmag or joint.")
+@click.option("--detector", help="Judge by combined, tight, paper, cmag or joint.  [default: combined where the model "
+              "was learnt, else tight]")  # fmt: skip
+@click.option("--target-fpr", default=0.001, show_default=True, help="combined: use the threshold for this rate.")
+@click.option("--reference", help="combined: use what was learnt here.  [default: MODEL.reference.npz]")
 @click.option("--calibration", help="Use these thresholds.  [default: those beside the model]")
 @click.option("--preprocessing", help="Read the model's input from this TOML.  [default: MODEL.toml]")
 @click.option("--labels", help="Read class names from this .json, or .txt with one name a line.")
@@ -97,6 +100,8 @@ def _line(verdict: PictureVerdict) -> str:
     if verdict.region is not None:
         x, y, width, height = verdict.region.box
         words += f"  {width}x{height} pixels at {x},{y}"
+    if verdict.suspicious and verdict.reason:
+        words += f"\n{' ' * 12}{verdict.reason}"
     return words
 
 
@@ -106,7 +111,7 @@ def _json_line(verdict: PictureVerdict) -> str:
 
 _COLUMNS = (
     "file", "label", "label_name", "confidence", "detector", "suspicious", "score", "threshold",
-    "x", "y", "width", "height", "recovered_label", "recovered_name",
+    "x", "y", "width", "height", "recovered_label", "recovered_name", "reason",
 )  # fmt: skip
 
 
