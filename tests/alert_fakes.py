@@ -14,7 +14,7 @@ from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.subscriber import Event, Subscriber
 from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.records import Alert, AlertState, Vote
-from taintwatch.vote.voter import COMBINED
+from taintwatch.vote.voter import OVERALL
 from tests.fakes import a_frame, a_prediction, a_verdict
 
 __all__ = [
@@ -42,7 +42,7 @@ def an_identity(instance: str = "first", site: str = "lab") -> Identity:
 def an_alert(camera: str = "door", event_id: str = "e1", state: AlertState = AlertState.RAISED) -> Alert:
     """An alert as the tracker raises it for one suspicious frame, in the state that is asked for."""
     prediction = a_prediction(a_frame(7, camera), label=1)
-    votes = (Vote(camera, 7, "tight", True, 1.0), Vote(camera, 7, COMBINED, True, 1.0))
+    votes = (Vote(camera, 7, "tight", True, 1.0), Vote(camera, 7, OVERALL, True, 1.0))
     alert = AlertTracker(new_id=lambda: event_id)(prediction, (a_verdict(prediction, True),), votes)
     assert alert is not None
     return replace(alert, state=state)

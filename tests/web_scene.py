@@ -20,7 +20,7 @@ from taintwatch.pipeline import Step
 from taintwatch.records import Vote
 from taintwatch.runtime import DetectionStack
 from taintwatch.status import RunStatus
-from taintwatch.vote.voter import COMBINED, Voter
+from taintwatch.vote.voter import OVERALL, Voter
 from taintwatch.web.live import LiveState
 from taintwatch.web.server import WebServer
 from taintwatch_models.records import Frame, read_only
@@ -61,7 +61,7 @@ def a_step(index: int = 0, camera: str = "door", attack: bool = False, size: tup
     at_ns = 1_000_000_000 + index * 40_000_000
     frame = Frame(camera, index, read_only(image), at_ns, 1_700_000_000_000_000_000 + at_ns)
     prediction = a_prediction(frame, int(attack))
-    votes = (Vote(camera, index, "tight", attack, float(attack)), Vote(camera, index, COMBINED, attack, float(attack)))
+    votes = (Vote(camera, index, "tight", attack, float(attack)), Vote(camera, index, OVERALL, attack, float(attack)))
     return Step(frame, prediction, (a_verdict(prediction, attack),), votes)
 
 

@@ -50,7 +50,7 @@ class Vote:
     camera: str
     frame_index: int
     detector: str
-    """A detector's name, or `combined`."""
+    """A detector's name, or `overall`."""
     raised: bool
     level: float
     """How far the policy is towards raising, in [0, 1]; at 1 it raises (if no cool-down holds it back)."""

@@ -9,7 +9,7 @@ import pytest
 
 from taintwatch.records import Vote
 from taintwatch.vote.policies import KofN, SequentialProbabilityRatio
-from taintwatch.vote.voter import COMBINED, Hold, Voter
+from taintwatch.vote.voter import OVERALL, Hold, Voter
 from taintwatch_models.errors import ConfigError
 from taintwatch_models.records import Frame
 from tests.fakes import a_frame, a_prediction, a_verdict
@@ -33,7 +33,7 @@ def walk(voter: Voter, frames: str, times: Iterable[float] | None = None) -> str
     """x: suspicious, . : clean. Returns R or - for the combined vote after each frame, at 10 frames/s or at `times`."""
     at = list(times) if times is not None else [index / 10 for index in range(len(frames))]
     votes = [
-        vote_on(voter, frame_at(at[index], index), tight=frame == "x")[COMBINED] for index, frame in enumerate(frames)
+        vote_on(voter, frame_at(at[index], index), tight=frame == "x")[OVERALL] for index, frame in enumerate(frames)
     ]
     return "".join("R" if vote.raised else "-" for vote in votes)
 
@@ -44,10 +44,10 @@ def test_by_default_three_of_five_raise() -> None:
 
 def test_cameras_are_counted_apart() -> None:
     voter = Voter(KofN(2, 2), hold=AT_ONCE)
-    assert not vote_on(voter, a_frame(0, "door"), tight=True)[COMBINED].raised
-    assert not vote_on(voter, a_frame(0, "gate"), tight=True)[COMBINED].raised
-    assert vote_on(voter, a_frame(1, "door"), tight=True)[COMBINED].raised
-    assert not vote_on(voter, a_frame(1, "gate"), tight=False)[COMBINED].raised
+    assert not vote_on(voter, a_frame(0, "door"), tight=True)[OVERALL].raised
+    assert not vote_on(voter, a_frame(0, "gate"), tight=True)[OVERALL].raised
+    assert vote_on(voter, a_frame(1, "door"), tight=True)[OVERALL].raised
+    assert not vote_on(voter, a_frame(1, "gate"), tight=False)[OVERALL].raised
 
 
 def test_any_needs_one_detector_and_all_needs_every_one() -> None:
@@ -56,34 +56,34 @@ def test_any_needs_one_detector_and_all_needs_every_one() -> None:
         votes = vote_on(voter, a_frame(), tight=True, paper=False)
         assert votes["tight"].raised
         assert not votes["paper"].raised
-        assert votes[COMBINED].raised is expected
-        assert votes[COMBINED].level == (1.0 if expected else 0.0)
+        assert votes[OVERALL].raised is expected
+        assert votes[OVERALL].level == (1.0 if expected else 0.0)
 
 
 def test_detectors_may_have_policies_of_their_own() -> None:
     voter = Voter({"tight": KofN(1, 1), "paper": SequentialProbabilityRatio()}, combine="all", hold=AT_ONCE)
-    raised = [vote_on(voter, a_frame(index), tight=True, paper=True)[COMBINED].raised for index in range(4)]
+    raised = [vote_on(voter, a_frame(index), tight=True, paper=True)[OVERALL].raised for index in range(4)]
     assert raised == [False, False, True, True]
 
 
 def test_only_named_detectors_count() -> None:
     voter = Voter(KofN(1, 1), detectors=["paper"], hold=AT_ONCE)
     votes = vote_on(voter, a_frame(), tight=True, paper=False)
-    assert set(votes) == {"paper", COMBINED}
-    assert not votes[COMBINED].raised
+    assert set(votes) == {"paper", OVERALL}
+    assert not votes[OVERALL].raised
 
 
 def test_all_waits_for_a_named_detector_that_has_not_spoken() -> None:
     voter = Voter(KofN(1, 1), combine="all", detectors=["tight", "paper"], hold=AT_ONCE)
-    assert not vote_on(voter, a_frame(0), tight=True)[COMBINED].raised
-    assert vote_on(voter, a_frame(1), tight=True, paper=True)[COMBINED].raised
+    assert not vote_on(voter, a_frame(0), tight=True)[OVERALL].raised
+    assert vote_on(voter, a_frame(1), tight=True, paper=True)[OVERALL].raised
 
 
 def test_a_detector_that_is_silent_for_a_frame_keeps_its_standing() -> None:
     voter = Voter(KofN(2, 3), combine="all", hold=AT_ONCE)
     vote_on(voter, a_frame(0), tight=True, paper=True)
     vote_on(voter, a_frame(1), tight=True, paper=True)
-    assert vote_on(voter, a_frame(2), tight=True)[COMBINED].raised
+    assert vote_on(voter, a_frame(2), tight=True)[OVERALL].raised
 
 
 def test_a_raised_vote_is_held_and_a_cleared_one_cools_down() -> None:
@@ -104,7 +104,7 @@ def test_media_time_decides_and_not_the_speed_of_processing() -> None:
         for index, suspicious in enumerate([True, *[False] * 14, *[True] * 30, *[False] * 20]):
             at_ns = round(index * seconds_per_frame * 1e9)
             frame = replace(a_frame(index), captured_ns=at_ns, media_s=index / 25)
-            raised.append(vote_on(voter, frame, tight=suspicious)[COMBINED].raised)
+            raised.append(vote_on(voter, frame, tight=suspicious)[OVERALL].raised)
         return raised
 
     assert walk_file(0.001) == walk_file(0.04) == walk_file(10.0)
@@ -131,7 +131,7 @@ def test_a_rewound_file_is_a_gap_and_time_goes_on() -> None:
     raised = []
     for index, media_s in enumerate([8.0, 8.04, 0.0, 0.04, 0.08, 0.12]):
         frame = replace(a_frame(index), media_s=media_s)
-        raised.append(vote_on(voter, frame, tight=True)[COMBINED].raised)
+        raised.append(vote_on(voter, frame, tight=True)[OVERALL].raised)
     assert raised == [False, False, False, False, True, True]
 
 
@@ -139,22 +139,22 @@ def test_a_reported_gap_drops_the_evidence() -> None:
     voter = Voter(KofN(2, 2), hold=AT_ONCE)
     vote_on(voter, a_frame(0), tight=True)
     voter.gap("door")
-    assert not vote_on(voter, a_frame(1), tight=True)[COMBINED].raised
-    assert vote_on(voter, a_frame(2), tight=True)[COMBINED].raised
+    assert not vote_on(voter, a_frame(1), tight=True)[OVERALL].raised
+    assert vote_on(voter, a_frame(2), tight=True)[OVERALL].raised
     voter.gap("never seen")
 
 
 def test_a_forgotten_camera_starts_anew() -> None:
     voter = Voter(KofN(1, 3), hold=AT_ONCE)
-    assert vote_on(voter, a_frame(0), tight=True)[COMBINED].raised
+    assert vote_on(voter, a_frame(0), tight=True)[OVERALL].raised
     voter.forget("door")
     voter.forget("door")
-    assert not vote_on(voter, a_frame(1), tight=False)[COMBINED].raised
+    assert not vote_on(voter, a_frame(1), tight=False)[OVERALL].raised
 
 
 def test_a_frame_without_verdicts_votes_for_nothing() -> None:
     (vote,) = Voter()(a_frame(), [])
-    assert (vote.detector, vote.raised, vote.level) == (COMBINED, False, 0.0)
+    assert (vote.detector, vote.raised, vote.level) == (OVERALL, False, 0.0)
 
 
 def test_memory_does_not_grow_with_the_frames() -> None:
@@ -181,3 +181,11 @@ def test_a_voter_with_nonsense_limits_is_refused(build: type, says: str) -> None
     with pytest.raises(ConfigError) as caught:
         build()
     assert says in str(caught.value)
+
+
+def test_a_detector_named_combined_votes_like_any_other_and_is_not_the_overall_vote() -> None:
+    voter = Voter(KofN(2, 3), detectors=("combined",), hold=Hold(0, 0))
+    frame = a_frame(0)
+    one, overall = voter(frame, [a_verdict(a_prediction(frame), True, "combined")])
+    assert (one.detector, overall.detector) == ("combined", OVERALL)
+    assert not overall.raised

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from taintwatch.records import Alert, AlertState, Moment, Vote, elapsed_ns, moment_of
 from taintwatch.vote.policy import check_number
-from taintwatch.vote.voter import COMBINED
+from taintwatch.vote.voter import OVERALL
 from taintwatch_models.records import Frame, Prediction, Verdict
 
 __all__ = ["AlertTracker", "Incident", "Instant", "new_event_id"]
@@ -36,12 +36,12 @@ class AlertTracker:
     def __call__(self, prediction: Prediction, verdicts: Sequence[Verdict], votes: Sequence[Vote]) -> Alert | None:
         """Return the alert record that this frame gives rise to, if any.
 
-        `votes`: what the `Voter` returned for the frame; the one named `combined` decides, the others say which
-        detectors stand for the alert. Raises `ValueError` without a combined vote.
+        `votes`: what the `Voter` returned for the frame; the one named `overall` decides, the others say which
+        detectors stand for the alert. Raises `ValueError` without an overall vote.
         """
-        combined = next((vote for vote in votes if vote.detector == COMBINED), None)
+        combined = next((vote for vote in votes if vote.detector == OVERALL), None)
         if combined is None:
-            raise ValueError(f"The votes of a frame must hold one named '{COMBINED}'.")
+            raise ValueError(f"The votes of a frame must hold one named '{OVERALL}'.")
         frame = prediction.frame
         key = frame.camera, frame.subject
         incident = self._incidents.setdefault(key, Incident(Instant.of(frame)))

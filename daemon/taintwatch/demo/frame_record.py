@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from taintwatch.evidence.media import encode_jpeg
 from taintwatch.pipeline import Step
-from taintwatch.vote.voter import COMBINED
+from taintwatch.vote.voter import OVERALL
 from taintwatch_models.cmag.detector import CmagDetector
 from taintwatch_models.records import Detector, Prediction, Region
 
@@ -99,7 +99,7 @@ def frame_record_of(step: Step, cmag: CmagDetector | None = None) -> FrameRecord
     """Return what is remembered of one step; None where the frame could not be classified."""
     if not isinstance(step.outcome, Prediction):
         return None
-    combined = next((vote for vote in step.votes if vote.detector == COMBINED), None)
+    combined = next((vote for vote in step.votes if vote.detector == OVERALL), None)
     voted = {vote.detector for vote in step.votes}  # the others are only looked at
     told = next((verdict for verdict in step.verdicts if verdict.suspicious and verdict.detector in voted), None)
     return FrameRecord(

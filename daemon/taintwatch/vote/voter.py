@@ -13,7 +13,7 @@ from taintwatch.vote.policy import Policy, Standing, check_number
 from taintwatch_models.errors import ConfigError
 from taintwatch_models.records import Frame, Verdict
 
-__all__ = ["COMBINED", "Combine", "Hold", "HoldStanding", "Voter"]
+__all__ = ["OVERALL", "Combine", "Hold", "HoldStanding", "Voter"]
 
 LONGEST_S = 86_400.0
 
@@ -66,7 +66,7 @@ class Hold:
 _ANYTHING = Sighting(0, None)
 """What all suspicious frames point at where they need not agree."""
 
-COMBINED = "combined"
+OVERALL = "overall"
 """The `detector` of the vote over all detectors."""
 
 Combine = Literal["all", "any"]
@@ -113,7 +113,7 @@ class Voter:
     ) -> None:
         if combine not in ("all", "any"):
             raise ConfigError(f"Vote setting 'combine' has value {combine!r}. Give one of: all, any.")
-        if detectors is not None and (not detectors or COMBINED in detectors):
+        if detectors is not None and (not detectors or OVERALL in detectors):
             raise ConfigError(f"Vote setting 'detectors' has value {list(detectors)!r}. Name at least one detector.")
         self._policy: Policy[Any] | Mapping[str, Policy[Any]] = KofN() if policy is None else policy
         self._combine = any if combine == "any" else all
@@ -202,7 +202,7 @@ class Voter:
         wanted = bool(standings) and self._combine(standing.raised for standing in standings)
         subject.hold = self._hold(subject.hold, wanted, subject.now_ns)
         level: float = self._level((standing.level for standing in standings), default=0.0)
-        return _vote(frame, COMBINED, subject.hold.raised, level)
+        return _vote(frame, OVERALL, subject.hold.raised, level)
 
 
 def _vote(frame: Frame, detector: str, raised: bool, level: float) -> Vote:

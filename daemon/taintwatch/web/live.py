@@ -14,7 +14,7 @@ from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.pipeline import Step
 from taintwatch.records import Alert
 from taintwatch.status import RunStatus, Summary
-from taintwatch.vote.voter import COMBINED
+from taintwatch.vote.voter import OVERALL
 from taintwatch_models.classifier import ModelCard
 from taintwatch_models.records import Prediction, Verdict
 
@@ -142,7 +142,7 @@ def _statistic(verdict: Verdict) -> tuple[float | None, float | None, bool]:
 
 
 def _point(step: Step, number: int) -> Point:
-    combined = next((vote for vote in step.votes if vote.detector == COMBINED), None)
+    combined = next((vote for vote in step.votes if vote.detector == OVERALL), None)
     return Point(
         number,
         step.frame.index,

@@ -10,7 +10,7 @@ import pytest
 from taintwatch.alerts.incidents import AlertTracker, new_event_id
 from taintwatch.records import Alert, AlertState, Vote
 from taintwatch.vote.policies import KofN
-from taintwatch.vote.voter import COMBINED, Hold, Voter
+from taintwatch.vote.voter import OVERALL, Hold, Voter
 from taintwatch_models.records import Prediction
 from tests.fakes import a_frame, a_prediction, a_verdict
 
@@ -181,5 +181,5 @@ def test_a_detector_without_a_vote_does_not_show_in_the_alert() -> None:
 
 def test_a_frame_without_a_combined_vote_is_a_mistake() -> None:
     prediction = a_prediction(a_frame())
-    with pytest.raises(ValueError, match=COMBINED):
+    with pytest.raises(ValueError, match=OVERALL):
         AlertTracker()(prediction, (), (Vote("door", 0, "tight", False, 0.0),))
