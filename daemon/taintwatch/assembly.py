@@ -26,10 +26,10 @@ from taintwatch.evidence.reader import AlertReader
 from taintwatch.evidence.recorder import ClipSettings
 from taintwatch.recovery import RecoveringClassifier
 from taintwatch.runtime import ConfigurationChange, DetectionStack, Runtime
+from taintwatch.secret_files import read_token
 from taintwatch.sources.factory import open_source
 from taintwatch.sources.source import PacedSource, SourceSettings
 from taintwatch.subjects.wiring import make_expander, make_face_finder
-from taintwatch.tokens import read_token
 from taintwatch.vote.policies import policy_from_settings
 from taintwatch.vote.voter import Hold, Voter
 from taintwatch_models.errors import ConfigError, UsageError

@@ -14,7 +14,7 @@ __all__ = ["Connection", "Connections", "accept_for_ever", "listen"]
 
 _log = logging.getLogger(__name__)
 
-BACKLOG = 1024  # that the kernel holds for us; connections that say nothing are not among them
+BACKLOG = 4096  # that the kernel holds for us; connections that say nothing are not among them
 SILENT_S = 10  # the kernel lets a connection wait so long for its first byte before we hear of it
 UNSENT_MS = 20_000  # a connection whose peer takes nothing for so long is closed by the kernel
 ACCEPT_AGAIN_S = 0.1  # after the system refused: no descriptor, no memory

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from taintwatch.printable import printable
 from taintwatch.sources.url import describe_url
 
 __all__ = ["CurrentStderrHandler", "RepeatFilter", "failed_threads_to_log", "redact", "set_up_logging"]
@@ -107,29 +108,55 @@ def _as_machines_read(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 def _as_people_read(_: WrappedLogger, __: str, event: EventDict) -> str:
     record: logging.LogRecord = event["_record"]
     at = datetime.fromtimestamp(record.created).astimezone()
-    line = f"{at:%H:%M:%S} {record.levelname} {event['event']}"
-    return f"{line}\n{event['exception']}" if "exception" in event else line
+    line = f"{at:%H:%M:%S} {record.levelname} {printable(' '.join(str(event['event']).splitlines()))}"
+    if "exception" not in event:
+        return line
+    return "\n".join((line, *map(printable, str(event["exception"]).split("\n"))))
 
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]*")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,31}$")
+_PLAIN = re.compile(r"[^\s'\"<>]*")
 _STREAMS = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps")
 _TRAILING = ".,;:!)]}"
+_LONGEST_SECRET = 1000  # characters from `://` to the `@` behind it
 
 
 def redact(text: str) -> str:
     """Return `text` with every address in it shown as `describe_url` shows it: without user, password and query.
 
-    Addresses that are not streams (tcp://, ipc://) are left as they are unless they hold an `@`. Never raises.
+    Addresses that are not streams (tcp://, ipc://) are left as they are unless they hold an `@`. A password may hold
+    blanks and quotes: whatever lies between `://` and a later `@` of the line goes, and rather too much than too
+    little. Takes time in proportion to the text. Never raises.
     """
-    return _ADDRESS.sub(_shown, text)
+    shown: list[str] = []
+    end = 0  # up to here everything is shown
+    while (at := text.find("://", end)) >= 0:
+        scheme = _SCHEME.search(text[max(end, at - 32) : at])
+        if scheme is None:
+            shown.append(text[end : at + 3])
+            end = at + 3
+            continue
+        start = at - len(scheme[0])
+        shown.append(text[end:start])
+        address, end = _address(text, start, at + 3)
+        shown.append(address)
+    return "".join((*shown, text[end:]))
 
 
-def _shown(match: re.Match[str]) -> str:
-    address = match[0].rstrip(_TRAILING)
-    rest = match[0][len(address) :]
-    if address.partition("://")[0].lower() not in _STREAMS and "@" not in address:
-        return match[0]
-    return describe_url(address) + rest
+def _address(text: str, start: int, rest: int) -> tuple[str, int]:
+    """Return the address that starts there as it may be shown, and where it ends."""
+    plain = _PLAIN.match(text, rest)
+    end = rest if plain is None else plain.end()
+    line = text[end : rest + _LONGEST_SECRET].partition("\n")[0].partition("://")[0]
+    secret = line.rpartition("@")[0]
+    if "@" in line and ":" in text[rest:end] + secret:
+        tail = _PLAIN.match(text, end + len(secret) + 1)
+        end = end + len(secret) + 1 if tail is None else tail.end()
+        return f"{text[start:rest]}...", end
+    address = text[start:end].rstrip(_TRAILING)
+    if text[start : rest - 3].lower() not in _STREAMS and "@" not in address:
+        return text[start:end], end
+    return describe_url(address) + text[start + len(address) : end], end
 
 
 BURST = 5  # of one kind are told ...

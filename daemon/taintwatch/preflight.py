@@ -19,8 +19,8 @@ from taintwatch.assembly import make_detection, model_settings, replay_beside, s
 from taintwatch.config.lines import KeyPath
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
+from taintwatch.secret_files import read_token
 from taintwatch.sources.factory import open_source
-from taintwatch.tokens import read_token
 from taintwatch.web.address import check_bind
 from taintwatch_models.calibration_file import read_calibration
 from taintwatch_models.errors import CalibrationError, ConfigError, DeviceError, TaintwatchError, UsageError

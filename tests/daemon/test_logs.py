@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -45,13 +46,31 @@ def test_addresses_lose_their_credentials_and_nothing_else_changes(text: str, sh
 @given(
     before=st.text(),
     user=st.text(alphabet="abc", min_size=1),
-    password=st.text(
-        alphabet=st.characters(codec="ascii", exclude_characters=" '\"<>", categories=("L", "N", "P")), min_size=1
-    ),
+    password=st.text(alphabet=st.characters(codec="ascii", categories=("L", "N", "P", "Zs", "S")), min_size=1),
 )
 def test_no_password_survives_whatever_stands_around_it(before: str, user: str, password: str) -> None:
     secret = f"S3CRET{password}"
     assert "S3CRET" not in redact(f"{before} rtsp://{user}:{secret}@10.0.0.1/live")
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 1_000_000, "a://" * 200_000, "rtsp://a:b " * 50_000, "@" * 500_000, "://" * 300_000]
+)
+def test_a_long_line_is_redacted_in_no_time(text: str) -> None:
+    began = time.monotonic()
+    redact(text)
+    assert time.monotonic() - began < 5.0
+
+
+@pytest.mark.parametrize("evil", ["\x1b[2J", "\x9b31m", "\u202e", "\u2028", "\r\n12:00:00 INFO all is well"])
+def test_nothing_in_a_log_for_people_moves_the_cursor_or_makes_a_line(
+    evil: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up_logging(as_json=False, level=logging.INFO)
+    logging.getLogger("taintwatch").info("the camera said stop%sgo", evil)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.rstrip("\n").isprintable()
 
 
 @given(st.text())

@@ -22,8 +22,8 @@ from taintwatch.evidence.retention import Holdings
 from taintwatch.metrics import Instruments, Snapshot
 from taintwatch.pipeline import Step
 from taintwatch.records import AlertState
+from taintwatch.secret_files import read_token
 from taintwatch.status import Meter
-from taintwatch.tokens import read_token
 from taintwatch.web.live import LiveState
 from taintwatch.web.server import WebServer
 from taintwatch.web.stream import AudienceStats

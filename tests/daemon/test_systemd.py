@@ -20,7 +20,7 @@ MOST_EXPOSED = 15  # systemd-analyze counts tenths: 1.5
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not here (Debian: systemd)"
 )
-CHOICES = [(), ("curve",), ("gpu",), ("ip-filter",), ("onnx-only",), ("curve", "ip-filter", "onnx-only")]
+CHOICES = [(), ("curve",), ("gpu",), ("ip-filter",), ("onnx-only",), ("curve", "ip-filter", "onnx-only", "tokens")]
 
 
 def service(*arguments: str | Path) -> tuple[int, str]:
@@ -76,7 +76,8 @@ def test_what_the_daemon_and_systemd_agree_on_stands_in_the_units() -> None:
         for line in ("Type=notify", "WatchdogSec=30", "RestartPreventExitStatus=2 78", "DynamicUser=yes"):
             assert line in lines
         assert [line for line in lines if line.startswith("ExecStart=/bin/true run --config %E/taintwatch/")]
-    assert "LoadCredential=" in (templates_folder() / "curve.conf").read_text()
+    for name in ("curve", "tokens"):
+        assert "LoadCredential=" in (templates_folder() / f"{name}.conf").read_text()
 
 
 def test_the_template_differs_from_the_unit_only_where_it_names_its_instance() -> None:

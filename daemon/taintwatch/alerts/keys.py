@@ -16,6 +16,7 @@ from pathlib import Path
 
 import zmq
 
+from taintwatch.secret_files import read_secret
 from taintwatch_models.errors import ConfigError, UsageError
 from taintwatch_models.storage import write_atomically
 
@@ -35,7 +36,6 @@ Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 ENTRY = re.compile(r'^\s*(public-key|secret-key)\s*=\s*"([^"]*)"\s*$', re.MULTILINE)
 LARGEST = 10_000  # bytes
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP)
-OF_OTHERS = stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +73,9 @@ def write_public(path: Path, public: str) -> None:
     write_atomically(path, _certificate(public), mode=0o644)
 
 
-def load_secret(path: Path, credentials: str | None = None) -> KeyPair:
-    """Read a key pair from a `.key_secret` file that nobody else may read.
-
-    `credentials`: systemd's credentials folder; a bare file name that is not there otherwise is looked for in it, and
-    its files may show group-read (the mask of an access list). Raises `ConfigError`, in which no key ever stands.
-    """
-    if credentials and len(path.parts) == 1 and not path.exists():
-        path = Path(credentials) / path
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            _check_private(path, os.fstat(descriptor), in_credentials=credentials is not None)
-            keys = _parse(path, os.read(descriptor, LARGEST))
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise ConfigError(f"The secret key {path} cannot be read: {error.strerror}.") from error
+def load_secret(path: Path) -> KeyPair:
+    """Read a key pair from a `.key_secret` file, as `read_secret` does. Raises `ConfigError`; no key stands in it."""
+    keys = _parse(path, read_secret(path, "The secret key"))
     if "secret-key" not in keys:
         raise ConfigError(f"{path} holds no secret key. Give the .key_secret file that `taintwatch keys new` wrote.")
     secret = keys["secret-key"]
@@ -125,16 +111,6 @@ def check_key_name(name: str) -> str:
             f"{name!r} cannot name a key. Take 1 to 64 letters, digits, dots, hyphens and underscores, no dot first."
         )
     return name
-
-
-def _check_private(path: Path, status: os.stat_result, *, in_credentials: bool) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise ConfigError(f"The secret key {path} is not a file.")
-    others = OF_OTHERS if in_credentials else OF_OTHERS | stat.S_IRGRP
-    if status.st_mode & others:
-        raise ConfigError(f"The secret key {path} can be read or changed by other users. Run: chmod 600 {path}")
-    if status.st_uid not in (0, os.geteuid()):
-        raise ConfigError(f"The secret key {path} belongs to another user, who can change it. Give one of your own.")
 
 
 def _parse(path: Path, content: bytes) -> dict[str, str]:

@@ -14,9 +14,10 @@ from taintwatch.alerts.link import Refused
 from taintwatch.alerts.messages import Message, as_json
 from taintwatch.alerts.subscriber import Event, Malformed
 from taintwatch.cameras.camera_status import CameraState, CameraStatus
+from taintwatch.printable import escaped, printable
 from taintwatch.records import Alert, AlertState
 
-__all__ = ["json_line", "place", "pretty_line", "printable"]
+__all__ = ["json_line", "place", "pretty_line"]
 
 ALERT_STYLES = {
     AlertState.RAISED: "bold red",
@@ -27,16 +28,11 @@ ALERT_STYLES = {
 BAD_STATES = (CameraState.STALE, CameraState.LOST)
 
 
-def printable(text: str) -> str:
-    """Return `text` without what a terminal would obey: names and labels come from elsewhere."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
 def json_line(event: Event) -> str:
     """Return a message as it came, and anything else as an object with its own `kind`."""
     if isinstance(event, Message):
-        return as_json(event)
-    return json.dumps({"kind": type(event).__name__.lower()} | asdict(event), ensure_ascii=False)
+        return escaped(as_json(event))
+    return json.dumps({"kind": type(event).__name__.lower()} | asdict(event), allow_nan=False)
 
 
 def pretty_line(event: Event) -> Text:
@@ -80,7 +76,7 @@ def _alert_line(alert: Alert) -> Text:
 
 def place(alert: Alert) -> str:
     """Return the camera of an alert, with the subject where there is one: `door, face 3`."""
-    return alert.camera if alert.subject is None else f"{alert.camera}, {printable(alert.subject)}"
+    return printable(alert.camera) if alert.subject is None else f"{alert.camera}, {printable(alert.subject)}"
 
 
 def _status_words(status: CameraStatus) -> str:

@@ -6,10 +6,9 @@ The JSON is described in `messages.schema.json` beside this file and in docs/mes
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,6 +17,7 @@ from taintwatch.alerts.topics import NAME, Kind, topic_of
 from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.records import Alert
 from taintwatch_models.errors import TaintwatchError
+from taintwatch_models.storage import parse_json
 
 __all__ = [
     "DEFAULT_ENDPOINT",
@@ -132,8 +132,8 @@ def decode(frames: Sequence[bytes]) -> Message:
 
 def _wire(frame: bytes) -> dict[str, Any]:
     try:
-        wire = json.loads(frame.decode(), parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
+        wire = parse_json(frame)
+    except ValueError as error:
         reason = str(error) or type(error).__name__
         raise MessageError(f"A message is not strict JSON: {reason[:200]}.") from error
     if not isinstance(wire, dict):
@@ -167,14 +167,3 @@ def _jpeg(frames: Sequence[bytes]) -> bytes | None:
     if len(frames[2]) > LARGEST_JPEG or not frames[2].startswith(b"\xff\xd8"):
         raise MessageError(f"The third frame of a message ({len(frames[2])} bytes) is not a JPEG picture of this size.")
     return bytes(frames[2])
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a number")
-
-
-def _finite(number: str) -> float:
-    value = float(number)
-    if not math.isfinite(value):
-        raise ValueError(f"{number[:40]} is out of range")
-    return value

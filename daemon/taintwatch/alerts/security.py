@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import socket as unix
 import threading
 import weakref
@@ -81,7 +80,6 @@ _log = logging.getLogger(__name__)
 
 DOMAIN = "taintwatch"
 HANDSHAKE_MS = 5000  # a peer that connects and then says nothing is dropped after this
-CREDENTIALS = "CREDENTIALS_DIRECTORY"
 
 
 class CurveServer:
@@ -107,7 +105,7 @@ class CurveServer:
         """Read the server's key pair and the folder of allowed clients. Raises `ConfigError`."""
         allowed = AllowedClients(clients)
         allowed.check()
-        pair = load_secret(key, os.environ.get(CREDENTIALS))
+        pair = load_secret(key)
         if not allowed.keys():
             _log.warning("no client is allowed to connect yet: %s holds no key", clients)
         return cls(pair, allowed)
@@ -185,7 +183,7 @@ class CurveClient:
         """Do nothing."""
 
     def _load(self) -> tuple[KeyPair, str]:
-        return load_secret(self._key, os.environ.get(CREDENTIALS)), load_public(self._server_key)
+        return load_secret(self._key), load_public(self._server_key)
 
 
 AGAIN_S = 0.1

@@ -26,6 +26,7 @@ from taintwatch.service import Service
 from taintwatch.service_manager import Notifier, ServiceManagerReporter, Watchdog, look_every_s, supervision
 from taintwatch.status import Reporter, Reporters, Summary
 from taintwatch.web.page import Page
+from taintwatch_models.errors import ConfigError, TaintwatchError
 
 __all__ = ["run_config"]
 
@@ -83,7 +84,11 @@ def run_config(
             deadlines=deadlines,
             observe=page.observe,
         )
-        return service.run()
+        try:
+            return service.run()
+        except ConfigError as error:
+            # It was in order when the service became ready: starting again may help, so the status must not say no.
+            raise TaintwatchError(str(error)) from error
 
 
 def _run_footage(config: Config, files: tuple[Path, ...], *, as_json: bool, quiet: bool) -> Summary:

@@ -14,6 +14,7 @@ import click
 
 from taintwatch import __version__
 from taintwatch.cli.lazy import LazyCommand, LazyGroup
+from taintwatch.printable import printable
 from taintwatch_models.errors import EXIT_FAILURE, TaintwatchError
 
 __all__ = ["EXIT_INTERRUPTED", "cli", "main"]
@@ -122,7 +123,7 @@ def _complain(sentence: str, status: int, debug: bool) -> int:
     """Print one line on standard error (after the traceback where it was asked for) and return `status`."""
     if debug:
         traceback.print_exc()
-    line = sentence if sentence.startswith("Usage:") else "taintwatch: " + " ".join(sentence.split())
+    line = sentence if sentence.startswith("Usage:") else "taintwatch: " + printable(" ".join(sentence.split()))
     click.echo(line, err=True)
     return status
 

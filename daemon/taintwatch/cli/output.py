@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from taintwatch.alerts.lines import ALERT_STYLES, place, printable
+from taintwatch.alerts.lines import ALERT_STYLES, place
 from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.config.sections import Config
+from taintwatch.printable import printable
 from taintwatch.records import Alert
 from taintwatch.sources.images import IMAGE_SUFFIXES, files_below
 from taintwatch.status import Ending, RunStatus, Summary

@@ -33,7 +33,7 @@ def service_group() -> None:
     "drop_ins",
     multiple=True,
     metavar="DROP-IN",
-    help="Add the drop-in curve, gpu, ip-filter or onnx-only; may be repeated.  [default: none]",
+    help="Add the drop-in curve, gpu, ip-filter, onnx-only or tokens; may be repeated.  [default: none]",
 )
 @click.option("--program", type=click.Path(path_type=Path), help="Run this `taintwatch`.  [default: this one]")
 def install(root: Path, dry_run: bool, drop_ins: tuple[str, ...], program: Path | None) -> None:

@@ -13,11 +13,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from taintwatch.alerts.lines import printable
 from taintwatch.cli.output import alert_line
 from taintwatch.demo.annotation import GroundTruth
 from taintwatch.demo.director import Script
 from taintwatch.demo.frame_record import FrameRecord, ScoreReading
+from taintwatch.printable import printable
 from taintwatch.records import Alert
 
 __all__ = ["Screen"]

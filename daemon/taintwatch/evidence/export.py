@@ -15,10 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from taintwatch.alerts.lines import pretty_line, printable
+from taintwatch.alerts.lines import pretty_line
 from taintwatch.alerts.messages import Message, as_json
 from taintwatch.evidence.folder import EvidenceFolder, Media
 from taintwatch.evidence.reader import AlertReader, StoredAlert
+from taintwatch.printable import printable
 from taintwatch_models.errors import UsageError
 
 __all__ = ["as_object", "export_alerts", "moment_ns", "one_line", "record_lines"]

@@ -14,6 +14,7 @@ DROP_INS = {
     "curve": "the key of [publish.curve] is handed over by systemd",
     "gpu": "a model on an NVIDIA GPU",
     "ip-filter": "only this machine and local networks may be spoken with",
+    "tokens": "the tokens of page and metrics come from files that only root can read",
     "onnx-only": "no writable memory is ever executed (ONNX Runtime on the CPU)",
 }
 """What may be chosen besides, and what it is for."""

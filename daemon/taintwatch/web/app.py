@@ -181,7 +181,9 @@ async def _login(context: Context, request: Request) -> Response:
     given = parse_qs((await _body(request)).decode("utf-8", "replace")).get("token", [""])[0]
     if not context.sessions.needed:
         return RedirectResponse("/", 303)
+    address = request.client.host if request.client is not None else ""
     if not context.sessions.fits(given.strip()):
+        await asyncio.sleep(context.sessions.failed(address))
         return login_page(401, "That is not the token.")
     answer = RedirectResponse("/", 303)
     secure = request.url.scheme == "https"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
+import logging
 import secrets
 import time
 from collections import OrderedDict
@@ -19,10 +21,16 @@ from taintwatch.web.address import host_of, is_known_host
 
 __all__ = ["COOKIE", "CSRF_HEADER", "AuthenticationMiddleware", "BearerMiddleware", "Sessions", "login_page"]
 
+_log = logging.getLogger(__name__)
+
 COOKIE = "taintwatch_session"
 CSRF_HEADER = "x-taintwatch-csrf"
 SESSION_S = 12 * 3600.0
 SESSIONS = 200  # the oldest goes
+SHORTEST_DELAY_S, LONGEST_DELAY_S = 0.1, 5.0  # of an attempt after one that failed
+FORGET_S = 600.0
+ADDRESSES = 1000  # whose failures are remembered
+LARGEST_HEADERS = 16_384  # bytes
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self'; "
     "connect-src 'self'; font-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -47,6 +55,8 @@ class Sessions:
         self._token = None if token is None else token.encode()
         self._clock = clock
         self._sessions: OrderedDict[str, float] = OrderedDict()
+        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        """Address -> attempts that failed, and until when they count."""
         self.csrf = secrets.token_urlsafe(24)
         """What writing calls must carry: other sites can neither read it nor send the header."""
 
@@ -58,6 +68,19 @@ class Sessions:
     def fits(self, given: str) -> bool:
         """Whether this is the token; takes the same time whatever is given."""
         return self._token is not None and hmac.compare_digest(_digest(given.encode()), _digest(self._token))
+
+    def failed(self, address: str) -> float:
+        """Note a wrong token; return for how many seconds the answer has to wait, by how many came from there of late.
+
+        Only wrong ones wait: whoever has the token is not slowed by somebody who guesses beside him.
+        """
+        failures, until = self._failures.pop(address, (0, 0.0))
+        failures = 1 if self._clock() >= until else failures + 1
+        self._failures[address] = failures, self._clock() + FORGET_S
+        while len(self._failures) > ADDRESSES:
+            self._failures.popitem(last=False)
+        _log.warning("a wrong token was given from %s (%d attempts of late)", address, failures)
+        return min(LONGEST_DELAY_S, SHORTEST_DELAY_S * 2.0 ** min(failures, 20))
 
     def open_session(self) -> str:
         """Return the secret of a new session."""
@@ -71,8 +94,8 @@ class Sessions:
         """Whether a request comes from somebody who gave the token."""
         if self._token is None:
             return True
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and self.fits(given.strip()):
+        given = bearer_of(headers)
+        if given is not None and self.fits(given):
             return True
         until = self._sessions.get(_digest(_session_of(headers).encode()).hex())  # found by its digest: nothing to time
         return until is not None and self._clock() < until
@@ -81,10 +104,10 @@ class Sessions:
 class AuthenticationMiddleware:
     """ASGI middleware. Order: the name that was asked for, the token, the forgery check; then the page itself."""
 
-    def __init__(self, app: ASGIApp, keys: Sessions, names: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, sessions: Sessions, names: frozenset[str]) -> None:
         """`names`: host names, beside localhost and addresses, by which browsers may call us."""
         self._app = app
-        self._keys = keys
+        self._sessions = sessions
         self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,6 +116,8 @@ class AuthenticationMiddleware:
                 await self._app(scope, receive, send)
             return
         refusal = self._refusal(scope)
+        if refusal is not None and refusal.status_code == 401 and bearer_of(Headers(scope=scope)) is not None:
+            await asyncio.sleep(self._sessions.failed(scope["client"][0] if scope["client"] else ""))
 
         async def send_protected(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -105,10 +130,12 @@ class AuthenticationMiddleware:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > LARGEST_HEADERS:
+            return PlainTextResponse("The request's headers are too large.\n", 431)
         if not is_known_host(headers.get("host", ""), self._names):
             return PlainTextResponse("This page is not known by that name; add it to web.hosts.\n", 400)
         is_login = (scope["method"], scope["path"]) == ("POST", "/login")
-        if not is_login and not self._keys.admits(headers):
+        if not is_login and not self._sessions.admits(headers):
             return login_page(401)
         if _is_foreign(headers) and not _is_link_to_page(scope, headers):
             return PlainTextResponse("This request comes from another site.\n", 403)
@@ -116,7 +143,9 @@ class AuthenticationMiddleware:
             return PlainTextResponse("Too much is asked at once; try again later.\n", 503)
         if scope["method"] in ("GET", "HEAD"):
             return None
-        if not is_login and not hmac.compare_digest(headers.get(CSRF_HEADER, "").encode(), self._keys.csrf.encode()):
+        if not is_login and not hmac.compare_digest(
+            headers.get(CSRF_HEADER, "").encode(), self._sessions.csrf.encode()
+        ):
             return PlainTextResponse("This request does not come from the page; reload it.\n", 403)
         return None
 
@@ -142,6 +171,12 @@ class BearerMiddleware:
             return PlainTextResponse(f"there are {', '.join(self._paths)}\n", 404)
         scope["state"]["connection"].hold()
         return None
+
+
+def bearer_of(headers: Headers) -> str | None:
+    """Return the token that a program gives, where one does."""
+    kind, _, given = headers.get("authorization", "").partition(" ")
+    return given.strip() if kind.lower() == "bearer" else None
 
 
 def _is_foreign(headers: Headers) -> bool:

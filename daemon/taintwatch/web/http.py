@@ -145,7 +145,7 @@ class _Site:
 
     @property
     def busy(self) -> bool:
-        return any(isinstance(each, RequestTimeout) and each.answering for each in self._state.connections)
+        return bool(self._state.tasks)
 
     async def serve(self) -> None:
         await accept_for_ever(self.socket, self.connections, self._serve_one)

@@ -11,7 +11,7 @@ from types import TracebackType
 from taintwatch.config.sections import Config
 from taintwatch.evidence.folder import EvidenceFolder
 from taintwatch.runtime import DetectionStack
-from taintwatch.tokens import read_token
+from taintwatch.secret_files import read_token
 from taintwatch.web.address import parse_address
 from taintwatch.web.app import MONITORING, Context, Monitored, application_of
 from taintwatch.web.authentication import AuthenticationMiddleware, BearerMiddleware, Sessions

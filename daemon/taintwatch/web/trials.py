@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+
+from taintwatch_models.storage import read_json
 
 __all__ = ["POLICY", "Trial", "Trials"]
 
@@ -14,7 +17,8 @@ REPORT = "report.html"
 SUFFIXES = frozenset(
     {".css", ".csv", ".html", ".jpeg", ".jpg", ".json", ".mp4", ".pdf", ".png", ".svg", ".txt", ".webm"}
 )
-LONGEST_JSON = 4_000_000
+LARGEST_JSON = 4_000_000  # bytes
+MOST = 1000
 # A report brings its own styles, but no script and nothing from elsewhere; it cannot act as the page.
 POLICY = (
     "sandbox; default-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; media-src 'self'; "
@@ -38,12 +42,36 @@ class Trials:
         self._root = None if root is None else root.resolve()
 
     def all(self) -> list[Trial]:
-        """Return the reports, newest first; empty where there is no folder."""
-        if self._root is None or not self._root.is_dir():
+        """Return the reports, newest first, of at most `MOST` folders; empty where there is no folder.
+
+        Each folder is looked at by itself: one that cannot be read is left out, and hides no other.
+        """
+        if self._root is None:
             return []
-        reports = [folder / REPORT for folder in self._root.iterdir() if NAME.fullmatch(folder.name)]
-        found = [_trial(report) for report in reports if report.is_file() and self._is_inside(report)]
-        return sorted(found, key=lambda trial: (-trial.changed_ms, trial.name))
+        try:
+            folders = list(islice(self._root.iterdir(), MOST))
+        except OSError:
+            return []
+        reports = (self._report(folder) for folder in folders if NAME.fullmatch(folder.name))
+        return sorted((each for each in reports if each is not None), key=lambda each: (-each.changed_ms, each.name))
+
+    def _report(self, folder: Path) -> Trial | None:
+        report = folder / REPORT
+        try:
+            if not report.is_file() or not self._is_inside(report):
+                return None
+            return Trial(folder.name, self._title(report), report.stat().st_mtime_ns // 1_000_000)
+        except OSError:
+            return None
+
+    def _title(self, report: Path) -> str:
+        """Return the title that the JSON beside a report gives; else its folder's name."""
+        beside = report.with_suffix(".json")
+        document = None
+        with contextlib.suppress(OSError, ValueError):
+            document = read_json(beside, LARGEST_JSON) if self._is_inside(beside) else None
+        title = document.get("title") if isinstance(document, dict) else None
+        return title[:200] if isinstance(title, str) and title else report.parent.name
 
     def file(self, name: str, path: str) -> Path | None:
         """Return a file of a report; None where there is none, it lies elsewhere, or is of another kind."""
@@ -57,18 +85,3 @@ class Trials:
 
     def _is_inside(self, path: Path) -> bool:
         return self._root is not None and path.resolve().is_relative_to(self._root)
-
-
-def _trial(report: Path) -> Trial:
-    return Trial(report.parent.name, _title(report), report.stat().st_mtime_ns // 1_000_000)
-
-
-def _title(report: Path) -> str:
-    """Return the title that the JSON beside a report gives; else its folder's name."""
-    beside = report.with_suffix(".json")
-    try:
-        told = json.loads(beside.read_text()) if beside.stat().st_size <= LONGEST_JSON else None
-    except (OSError, ValueError):
-        told = None
-    title = told.get("title") if isinstance(told, dict) else None
-    return title[:200] if isinstance(title, str) and title else report.parent.name

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from taintwatch.alerts.keys import AllowedClients, KeyPair, load_public, load_secret, make_key_pair
 from taintwatch.cli.keys import keys_group
+from taintwatch.secret_files import read_token
 from taintwatch_models.errors import ConfigError, UsageError
 
 
@@ -60,13 +61,30 @@ def test_a_secret_that_others_can_read_or_change_is_refused_with_the_remedy(tmp_
         load_secret(secret_path)
 
 
-def test_a_credential_of_systemd_may_show_the_mask_of_its_access_list(tmp_path: Path) -> None:
-    _, secret_path, public = make_key_pair("server", tmp_path)
-    secret_path.chmod(0o440)
-    assert load_secret(Path("server.key_secret"), str(tmp_path)).public == public
+def test_a_credential_of_systemd_may_show_the_mask_of_its_access_list_and_nothing_elsewhere_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials, elsewhere = tmp_path / "credentials", tmp_path / "elsewhere"
+    _, secret_path, public = make_key_pair("server", credentials)
+    _, outside, _ = make_key_pair("server", elsewhere)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    for path in (secret_path, outside):
+        path.chmod(0o440)
+    assert load_secret(Path("server.key_secret")).public == public
+    with pytest.raises(ConfigError, match="by other users"):
+        load_secret(outside)
     secret_path.chmod(0o444)
     with pytest.raises(ConfigError, match="by other users"):
-        load_secret(Path("server.key_secret"), str(tmp_path))
+        load_secret(Path("server.key_secret"))
+
+
+def test_a_token_is_a_credential_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "page.token").write_text("correct-horse-battery\n")
+    (tmp_path / "page.token").chmod(0o440)
+    with pytest.raises(ConfigError, match="No such file"):
+        read_token(Path("page.token"), "web.token_file")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert read_token(Path("page.token"), "web.token_file") == "correct-horse-battery"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from taintwatch.tokens import read_token
+from taintwatch.secret_files import read_token
 from taintwatch.web.address import is_known_host, parse_address
 from taintwatch.web.authentication import COOKIE, CSRF_HEADER, SESSION_S, Sessions
 from taintwatch.web.live import LiveState
@@ -20,6 +23,7 @@ from taintwatch.web.server import WebServer
 from taintwatch_models.errors import ConfigError
 from tests.web_scene import PATIENCE_S, TOKEN, a_status, ask, detection, records_of, serving, watching, web_config
 
+BUSY_S = 6.0  # on a machine that runs other tests beside; `benchmarks.siege` measures it alone
 EVERYTHING = [
     "/", "/static/app.js", "/static/style.css", "/stream", "/api/about", "/api/config", "/api/calibration",
     "/api/alerts", "/api/alerts/e1", "/api/trials", "/alerts/e1/frame", "/alerts/e1/clip", "/export.zip",
@@ -219,7 +223,7 @@ def test_a_port_that_is_taken_is_named() -> None:
 
 def test_a_token_that_others_may_read_is_refused(token_file: Path) -> None:
     token_file.chmod(0o644)
-    with pytest.raises(ConfigError, match="can be read by others"):
+    with pytest.raises(ConfigError, match="can be read or changed by other users"):
         read_token(token_file, "web.token_file")
     token_file.chmod(0o600)
     token_file.write_text("short")
@@ -234,3 +238,75 @@ def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
     config = web_config(certificate=str(tmp_path / "c"), private_key=str(tmp_path / "c"))
     with pytest.raises(ConfigError, match=r"web\.certificate and web\.private_key cannot be used"):
         WebServer(lambda: config, detection, LiveState())
+
+
+def raw(server: WebServer, *lines: str, body: str = "") -> bytes:
+    """Send lines as they are; return the answer's first line."""
+    with socket.create_connection(server.address, timeout=PATIENCE_S) as client:
+        client.sendall("\r\n".join((*lines, "Connection: close", "", body)).encode("latin-1"))
+        return client.recv(4096).partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize(
+    "cookie", ['a="' + "\\" * 16_000 + '"', "a=b;" * 4000, 'a="' + "\\101" * 4000 + '"', '"' * 16_000]
+)
+def test_no_cookie_takes_longer_than_it_is_long(guarded: WebServer, cookie: str) -> None:
+    began = time.monotonic()
+    assert raw(guarded, "GET / HTTP/1.1", "Host: localhost", f"Cookie: {cookie}").split()[1] in (b"401", b"431", b"400")
+    assert time.monotonic() - began < 2.0
+
+
+def test_headers_without_end_are_refused(guarded: WebServer) -> None:
+    many = [f"X-{number}: {'x' * 1000}" for number in range(200)]
+    with contextlib.suppress(ConnectionError):  # it hung up while we were still speaking
+        assert raw(guarded, "GET / HTTP/1.1", "Host: localhost", *many).split()[1] in (b"400", b"431")
+    assert ask(guarded, "/api/about", Authorization=f"Bearer {TOKEN}").status == 200
+
+
+def test_crowds_that_say_nothing_or_half_of_it_keep_no_owner_waiting(guarded: WebServer) -> None:
+    with contextlib.ExitStack() as crowd:
+        for number in range(1500):
+            client = crowd.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(guarded.address)
+            if number % 3 == 0:
+                with contextlib.suppress(OSError):
+                    client.send(b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\ntoken=")
+        began = time.monotonic()
+        assert ask(guarded, "/api/about", Authorization=f"Bearer {TOKEN}").status == 200
+        assert time.monotonic() - began < BUSY_S
+
+
+def test_wrong_tokens_are_logged_and_slowed_and_the_right_one_is_not(
+    guarded: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    began = time.monotonic()
+    for _ in range(3):
+        assert ask(guarded, "/login", "POST", b"token=wrong").status == 401
+    assert time.monotonic() - began > 1.0
+    assert "a wrong token was given from 127.0.0.1 (3 attempts of late)" in caplog.text
+    assert "wrong\n" not in caplog.text
+    began = time.monotonic()
+    assert ask(guarded, "/login", "POST", f"token={TOKEN}".encode()).status == 303
+    assert time.monotonic() - began < 1.0
+
+
+@pytest.mark.parametrize("path", ["/export.zip", "/stream", "/api/alerts", "/static/app.js"])
+def test_another_site_cannot_make_a_browser_fetch_from_a_page_without_a_token(path: str) -> None:
+    with serving(web_config()) as server:
+        assert ask(server, path, Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors").status == 403
+        assert ask(server, "/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate").status == 200
+        assert ask(server, "/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors").status == 403
+
+
+@given(st.binary(max_size=600))
+@settings(max_examples=100, deadline=None)
+def test_whatever_is_sent_is_answered_or_hung_up_on_and_nothing_breaks(said: bytes) -> None:
+    with serving(web_config()) as server:
+        with socket.create_connection(server.address, timeout=PATIENCE_S) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: " + said + b"\r\nConnection: close\r\n\r\n")
+            client.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionError):
+                while client.recv(4096):
+                    pass
+        assert ask(server, "/static/icon.svg").status == 200

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from taintwatch.web.live import AlarmRates, LiveState, wilson_interval
+from taintwatch.web.trials import Trials
 from tests.fakes import a_frame, a_prediction, a_verdict
 from tests.web_scene import a_step, ask, serving, web_config
 
@@ -111,3 +113,28 @@ def test_the_interval_is_wilsons() -> None:
     low, high = wilson_interval(39, 1000)
     assert (round(low, 5), round(high, 5)) == (0.02866, 0.05287)
     assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_one_folder_of_nonsense_hides_no_other_trial(tmp_path: Path) -> None:
+    for name, beside in (
+        ("deep", "[" * 100_000),
+        ("none", "{"),
+        ("large", " " * 5_000_000),
+        ("good", '{"title": "T"}'),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.html").write_text("<p>")
+        (tmp_path / name / "report.json").write_text(beside)
+    (tmp_path / "pipe").mkdir()
+    (tmp_path / "pipe" / "report.html").write_text("<p>")
+    os.mkfifo(tmp_path / "pipe" / "report.json")
+    (tmp_path / "pipes").mkdir()
+    os.mkfifo(tmp_path / "pipes" / "report.html")
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "report.html").write_text("<p>")
+    secret = tmp_path.parent / "secret.json"
+    secret.write_text('{"title": "SECRET"}')
+    (tmp_path / "link" / "report.json").symlink_to(secret)
+    found = {trial.name: trial.title for trial in Trials(tmp_path).all()}
+    assert found == {"deep": "deep", "none": "none", "large": "large", "good": "T", "pipe": "pipe", "link": "link"}
+    assert Trials(tmp_path).file("pipes", "report.html") is None
