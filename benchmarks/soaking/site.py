@@ -20,6 +20,8 @@ SIM = "size=0.6&start=4&end=7&duration=10&loop=1&fps=10&width=160&height=120&mot
 
 CONFIG = """\
 site = "soak"
+[learn]
+enabled = false
 [model]
 path = "{folder}/tiny.onnx"
 device = "cpu"

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
-from taintwatch.alerts.endpoints import parse_endpoint
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.outbox import Identity, new_instance_id
-from taintwatch.alerts.publisher import Publisher
-from taintwatch.alerts.replay_server import ReplayServer
-from taintwatch.alerts.security import LoopbackOnly, Security
 from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.config.digest import config_hash
-from taintwatch.config.outputs import EvidenceSection
 from taintwatch.config.sections import CameraSection, Config, VoteSection
 from taintwatch.deadlines import Deadlines
-from taintwatch.evidence.evidence import Evidence, EvidenceSettings
-from taintwatch.evidence.reader import AlertReader
-from taintwatch.evidence.recorder import ClipSettings
+from taintwatch.learner import Learner, LearningPlan
+from taintwatch.publication import make_publisher, security_of
 from taintwatch.recovery import RecoveringClassifier
+from taintwatch.references import References, load_learnt, make_general, state_folder, wants_learning
 from taintwatch.runtime import ConfigurationChange, DetectionStack, Runtime
 from taintwatch.secret_files import read_token
 from taintwatch.sources.factory import open_source
@@ -32,29 +26,26 @@ from taintwatch.sources.source import PacedSource, SourceSettings
 from taintwatch.subjects.wiring import make_expander, make_face_finder
 from taintwatch.vote.policies import policy_from_settings
 from taintwatch.vote.voter import Hold, Voter
-from taintwatch_models.errors import ConfigError, UsageError
+from taintwatch_models.errors import UsageError
 from taintwatch_models.faces.loading import load_face_model
-from taintwatch_models.loading import LoadedModel, load_model
+from taintwatch_models.loading import LoadedModel, load_model, load_radar_file
 from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_session import SessionSettings
 
 __all__ = [
     "assemble",
     "identity_of",
+    "learnable_cameras",
     "make_camera",
     "make_detection",
-    "make_publisher",
+    "make_learner",
     "make_voter",
     "model_settings",
     "prepare_change",
-    "replay_beside",
-    "security_of",
     "source_settings",
 ]
 
 _log = logging.getLogger(__name__)
-
-REPLAY_LIMIT_S = 30.0  # an answer from the store that takes longer hangs
 
 
 def assemble(config: Config, deadlines: Deadlines) -> Runtime:
@@ -102,7 +93,7 @@ def _detection_settings(config: Config) -> tuple[object, ...]:
     speed = config.limits.max_batch, config.gate, config.gpu
     parts = [(camera.name, camera.region, camera.mask) for camera in config.camera if camera.region or camera.mask]
     subjects = config.faces, config.objects, parts
-    return config.model, config.detect, config.vote, config.publish.update_s, *speed, *subjects
+    return config.learn, config.model, config.detect, config.vote, config.publish.update_s, *speed, *subjects
 
 
 def _source_settings(camera: CameraSection) -> CameraSection:
@@ -110,14 +101,23 @@ def _source_settings(camera: CameraSection) -> CameraSection:
     return camera.model_copy(update={"region": (), "mask": ()})
 
 
-def make_detection(config: Config, deadlines: Deadlines) -> tuple[LoadedModel, DetectionStack]:
-    """Load the model and make what judges with it, the cheapest checks first."""
+def make_detection(
+    config: Config, deadlines: Deadlines, *, learning: bool = True
+) -> tuple[LoadedModel, DetectionStack]:
+    """Load the model and make what judges with it, the cheapest checks first.
+
+    `learning` False: what is learnt before the cameras does not count, and nothing is learnt.
+    """
     find = make_face_finder(config)
-    voter = make_voter(config.vote, config.detectors)
-    tracker = AlertTracker(update_every_s=config.publish.update_s)
     settings = model_settings(config)
-    load = load_model if find is None else partial(load_face_model, names=config.faces.names)
+    load: Callable[[ModelSettings], LoadedModel] = load_model
+    if find is not None:
+        load = partial(load_face_model, names=config.faces.names)
+    if learning and learnable_cameras(config):
+        load = partial(_load_learnt, config)
     model = load(settings)
+    voter = make_voter(config.vote, tuple(detector.name for detector in model.detectors))
+    tracker = AlertTracker(update_every_s=config.publish.update_s)
     expander = make_expander(config, find, model.classifier.card.input_size[0])
     deadline = deadlines.add("model")
     session = replace(settings.session, device="cpu", providers=(), require_device=False)
@@ -136,6 +136,48 @@ def make_detection(config: Config, deadlines: Deadlines) -> tuple[LoadedModel, D
     return model, DetectionStack(
         classifier, model.detectors, voter, tracker, classifier.degraded, release, model, expander
     )
+
+
+def learnable_cameras(config: Config) -> tuple[str, ...]:
+    """Return the cameras that are learnt before they are armed: live ones, where the model has no calibration."""
+    if "face" in config.detect.detectors or not wants_learning(config, model_settings(config)):
+        return ()
+    return tuple(camera.name for camera in config.camera if open_source(camera.source, source_settings(camera)).live)
+
+
+def _load_learnt(config: Config, settings: ModelSettings) -> LoadedModel:
+    """Load a model that judges each camera by what was learnt before it; the general reference is made first."""
+    radar = load_radar_file(settings)
+    references = References(state_folder(config), radar.info.source_sha256)
+    make_general(references, radar, settings.session.threads, _said)
+    return load_learnt(settings, references, [camera.name for camera in config.camera])
+
+
+def _said(done: int, total: int) -> None:
+    """Say at every tenth how far the general reference is."""
+    if done * 10 // total != max(0, done - 16) * 10 // total:
+        _log.warning("learning general pictures, once for this model: %d%%", done * 100 // total)
+
+
+def make_learner(runtime: Runtime, deadlines: Deadlines) -> Learner | None:
+    """Return what learns the cameras that are not armed yet; None where there is nothing to learn."""
+    config = runtime.config
+    cameras = learnable_cameras(config)
+    if not cameras:
+        return None
+    settings = model_settings(config)
+    radar = load_radar_file(settings)
+
+    def prepare() -> ConfigurationChange:
+        model, detection = make_detection(runtime.config, deadlines)
+        identity = runtime.identity
+        if identity is not None:
+            identity = identity_of(runtime.config, model, identity.instance)
+        return ConfigurationChange(runtime.config, detection=detection, identity=identity)
+
+    plan = LearningPlan(config.learn.minutes * 60, config.learn.frames, settings.session.threads)
+    references = References(state_folder(config), radar.info.source_sha256)
+    return Learner(radar, references, cameras, plan, prepare, deadline=deadlines.add("learning"))
 
 
 def identity_of(config: Config, model: LoadedModel, instance: str) -> Identity:
@@ -209,83 +251,3 @@ def make_voter(section: VoteSection, detectors: tuple[str, ...]) -> Voter:
     return Voter(
         policy, combine=section.combine, detectors=counted, hold=hold, gap_s=section.gap_s, agree=section.agree
     )
-
-
-def make_publisher(
-    config: Config, identity: Identity, security: Security, deadlines: Deadlines
-) -> tuple[Publisher, Evidence | None]:
-    """Return the publisher, and what keeps the alerts before it sends them. What was opened is closed on failure."""
-    with ExitStack() as opened:
-        evidence = _open_evidence(config)
-        replay = None
-        if evidence is not None:
-            opened.callback(evidence.close)
-            deadline = deadlines.add("replay")
-            replay = _open_replay(config, evidence, security, lambda: deadline.arm(REPLAY_LIMIT_S))
-            evidence.serve(replay)
-        publisher = Publisher(
-            identity,
-            config.publish.bind,
-            cameras=[camera.name for camera in config.camera],
-            heartbeat_s=config.publish.heartbeat_s,
-            security=security,
-            store=None if evidence is None else evidence.store,
-            replay=None if replay is None else replay.endpoint,
-            deadline=deadlines.add("publisher"),
-        )
-        opened.pop_all()
-    return publisher, evidence
-
-
-def security_of(config: Config) -> Security:
-    """Return what decides who may connect. Raises `ConfigError` for keys that are missing, damaged or not private."""
-    curve = config.publish.curve
-    if curve.key is None or curve.clients is None:
-        return LoopbackOnly()
-    from taintwatch.alerts.security import CurveServer  # with its asyncio, which nobody else needs
-
-    return CurveServer.from_files(Path(curve.key), Path(curve.clients))
-
-
-def _open_evidence(config: Config) -> Evidence | None:
-    """Open the evidence folder; None where alerts are not to be kept. Raises `ConfigError`."""
-    settings = _evidence_settings(config.evidence)
-    return None if settings is None else Evidence(settings)
-
-
-def _evidence_settings(section: EvidenceSection) -> EvidenceSettings | None:
-    """Return what is to be kept; None: nothing."""
-    if section.folder is None:
-        return None
-    clips = ClipSettings(section.clip_before_s, section.clip_after_s, section.clip_fps, section.clip_width)
-    return EvidenceSettings(
-        folder=Path(section.folder),
-        images=section.images,
-        clips=clips,
-        keep_days=section.keep_days,
-        max_mb=section.max_mb,
-        min_free_mb=section.min_free_mb,
-        power_safe=section.power_safe,
-    )
-
-
-def _open_replay(config: Config, evidence: Evidence, security: Security, alive: Callable[[], None]) -> ReplayServer:
-    """Bind the socket that answers for missed alerts. Raises `PublishError`, `ConfigError`."""
-    endpoint = config.evidence.replay or replay_beside(config.publish.bind)
-    return ReplayServer(AlertReader(evidence.folder.database), endpoint, security=security, alive=alive)
-
-
-def replay_beside(bind: str) -> str:
-    """Return the endpoint next to the one where alerts are published. Raises `ConfigError` where there is none."""
-    try:
-        parsed = parse_endpoint(bind)
-    except ValueError as error:
-        raise ConfigError(f"Alerts cannot be published on '{bind}': {error}.") from error
-    if parsed.transport != "tcp":
-        return f"{bind}.replay"
-    start = bind.rpartition(":")[0]
-    if parsed.port == "*":
-        return bind
-    if int(parsed.port) >= 65_535:
-        raise ConfigError(f"No port follows that of {bind}. Give [evidence] a replay endpoint of its own.")
-    return f"{start}:{int(parsed.port) + 1}"

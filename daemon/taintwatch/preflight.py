@@ -15,10 +15,11 @@ from typing import Any
 
 from taintwatch.alerts.endpoints import parse_endpoint
 from taintwatch.alerts.security import LoopbackOnly
-from taintwatch.assembly import make_detection, model_settings, replay_beside, security_of
-from taintwatch.config.line_map import KeyPath
+from taintwatch.assembly import make_detection, model_settings
+from taintwatch.config.lines import KeyPath
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
+from taintwatch.publication import replay_beside, security_of
 from taintwatch.secret_files import read_token
 from taintwatch.sources.factory import open_source
 from taintwatch.web.address import check_bind
@@ -104,7 +105,7 @@ def _model_files(config: Config) -> Iterator[Mistake]:
 def _loading(config: Config) -> Iterator[Mistake]:
     """Load the model as a run does: what does not fit together, and what this machine cannot run."""
     try:
-        _, detection = make_detection(config, Deadlines())
+        _, detection = make_detection(config, Deadlines(), learning=False)
     except CalibrationError as error:
         yield Mistake(("model", "calibration"), error)
     except DeviceError as error:

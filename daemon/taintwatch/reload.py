@@ -23,6 +23,7 @@ SWAPPABLE: dict[str, frozenset[str] | None] = {
     "detect": None,
     "gate": None,
     "gpu": None,
+    "learn": None,
     "limits": frozenset({"inference_s", "max_batch", "stop_s"}),
     "model": None,
     "publish": frozenset({"status_s", "update_s"}),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.outbox import Identity
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
+from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.config.sections import Config
 from taintwatch.evidence.evidence import Evidence
 from taintwatch.subjects.expander import Expander, WholeFrame
@@ -17,6 +19,9 @@ from taintwatch.vote.voter import Voter
 from taintwatch_models.classifier import Classifier
 from taintwatch_models.loading import LoadedModel
 from taintwatch_models.records import Detector
+
+if TYPE_CHECKING:
+    from taintwatch.learner import Learner
 
 __all__ = ["ConfigurationChange", "DetectionStack", "Runtime"]
 
@@ -80,6 +85,8 @@ class Runtime:
         self.cameras = cameras
         self.publisher = publisher
         self.evidence = evidence
+        self.learner: Learner | None = None
+        """What learns cameras that are not armed yet; None: nothing is learnt."""
         self._config = config
         self._detection = detection
         self._identity = self._published = identity
@@ -104,12 +111,27 @@ class Runtime:
         """Where alerts are published."""
         return None if self.publisher is None else self.publisher.endpoint
 
+    def camera_statuses(self) -> tuple[CameraStatus, ...]:
+        """Return where each camera stands, and how far it is learnt."""
+        statuses = self.cameras.statuses()
+        if self.learner is None:
+            return statuses
+        found = self.learner.states()
+        return tuple(
+            status if status.camera not in found else replace(
+                status, arming=found[status.camera].state.value, learnt_share=round(found[status.camera].share, 3)
+            )
+            for status in statuses
+        )  # fmt: skip
+
     def identify(self) -> None:
         """Let every message say what really runs the model now: it may have failed, and been replaced."""
         if self.publisher is None or self._identity is None:
             return
         degraded = self._detection.degraded() is not None
-        identity = replace(self._identity, provider=self._detection.classifier.card.provider, degraded=degraded)
+        unarmed = frozenset[str]() if self.learner is None else self.learner.unarmed
+        provider = self._detection.classifier.card.provider
+        identity = replace(self._identity, provider=provider, degraded=degraded, unarmed=unarmed)
         if identity != self._published:
             self._published = identity
             self.publisher.identify(identity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Protocol
 
@@ -51,7 +51,7 @@ class Service:
         reporter: Reporter,
         *,
         stopping: Callable[[], bool],
-        changes: Changes | None = None,
+        changes: Sequence[Changes] = (),
         deadlines: Deadlines | None = None,
         observe: Callable[[Step], None] = lambda step: None,
         clock: Callable[[], float] = time.monotonic,
@@ -145,10 +145,11 @@ class Service:
         self._reporter.alert(alert)
 
     def _apply_change(self) -> bool:
-        """Take what a reload brought into use; return whether there was something."""
-        change = None if self._changes is None else self._changes.poll()
-        if change is None or self._changes is None:
+        """Take what a reload, or learning, brought into use; return whether there was something."""
+        found = next(((source, change) for source in self._changes if (change := source.poll()) is not None), None)
+        if found is None:
             return False
+        source, change = found
         if change.detection is not None:
             for alert in self._runtime.detection.tracker.close_all():
                 self._tell(alert)
@@ -158,7 +159,7 @@ class Service:
             self._closed.discard(name)
         for camera in self._runtime.apply(change):
             self._retire(camera)
-        self._changes.done()
+        source.done()
         return True
 
     def _retire(self, camera: Camera) -> None:
@@ -173,7 +174,7 @@ class Service:
         if now < self._next_look:
             return
         self._next_look = now + LOOK_S
-        cameras = self._runtime.cameras.statuses()
+        cameras = self._runtime.camera_statuses()
         for camera in cameras:
             self._follow(camera)
         self._runtime.identify()

@@ -249,6 +249,11 @@ def status_line(status: RunStatus, refusal: str | None = None) -> str:
         for camera in status.cameras
         if camera.state is not CameraState.RUNNING
     ]
+    words += [
+        f"{camera.camera} {camera.arming} ({camera.learnt_share or 0:.0%})"
+        for camera in status.cameras
+        if camera.arming not in (None, "armed")
+    ]
     words.append(f"{status.fps:.1f} frames/s")
     words.append(f"{status.open_alerts} open alerts")
     return "; ".join(words)

@@ -28,6 +28,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "--vote-k": ("4", 4),
     "--vote-n": ("9", 9),
     "--vote-hold": ("0.5", 0.5),
+    "--learn-minutes": ("3", 3.0),
     "--vote-cool-down": ("0", 0.0),
     "--vote-clear-after": ("0.5", 0.5),
     "--bind": ("tcp://127.0.0.1:7000", "tcp://127.0.0.1:7000"),

@@ -210,7 +210,7 @@ class Site:
             Notifier(None),
             requested=self.asked,
         )
-        service = Service(runtime, self.reporter, stopping=stop.is_set, changes=reloader, deadlines=deadlines)
+        service = Service(runtime, self.reporter, stopping=stop.is_set, changes=(reloader,), deadlines=deadlines)
         thread = threading.Thread(target=service.run)
         thread.start()
         try:

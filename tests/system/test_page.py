@@ -31,6 +31,8 @@ pytestmark = [
 
 CONFIG = """\
 site = "gate"
+[learn]
+enabled = false
 [model]
 path = "{folder}/tiny.onnx"
 [[camera]]

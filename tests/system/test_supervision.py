@@ -48,7 +48,9 @@ class Managed:
         self.configure("door")
 
     def configure(self, *cameras: str, more: str = "") -> None:
-        text = f'[model]\npath = "{self._model}"\n[publish]\nbind = "tcp://127.0.0.1:*"\n{more}'
+        text = (
+            f'[learn]\nenabled = false\n[model]\npath = "{self._model}"\n[publish]\nbind = "tcp://127.0.0.1:*"\n{more}'
+        )
         for name in cameras:
             text += f'[[camera]]\nname = "{name}"\nsource = "{self._video}"\nloop = true\nrealtime = true\n'
         self.file.write_text(text)

@@ -16,6 +16,8 @@ pytestmark = [
 ]
 
 CONFIG = """\
+[learn]
+enabled = false
 [model]
 path = "/opt/try/tiny.onnx"
 [[camera]]

@@ -69,6 +69,8 @@ class Envelope:
     """True where a message is sent again because somebody subscribed, or asked: same sequence, same content."""
     degraded: bool = False
     """Whether the model runs otherwise than it should: it failed, and something worse took its place."""
+    armed: bool = True
+    """Whether the camera is judged by its own calibration: false while it is being learnt, and without any."""
 
 
 @dataclass(frozen=True, slots=True)

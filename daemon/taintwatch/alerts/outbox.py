@@ -134,6 +134,8 @@ class Identity:
     instance: str
     degraded: bool = False
     """Whether the model runs otherwise than it should: it failed, and something worse took its place."""
+    unarmed: frozenset[str] = frozenset()
+    """Cameras that are being learnt: until then they are judged by general pictures alone."""
 
     def __post_init__(self) -> None:
         check_name("site", self.site)
@@ -190,6 +192,7 @@ class MessageWriter:
             calibrated=identity.calibrated,
             replayed=False,
             degraded=identity.degraded,
+            armed=identity.calibrated and camera not in identity.unarmed,
         )
 
 

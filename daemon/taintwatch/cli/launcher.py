@@ -10,15 +10,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from taintwatch.alerts.outbox import new_instance_id
-from taintwatch.assembly import assemble, identity_of, make_detection, make_publisher, prepare_change, security_of
-from taintwatch.cli.output import HumanReporter, JsonReporter, RunLength, run_length_of, videos_length
+from taintwatch.assembly import assemble, identity_of, make_detection, make_learner, prepare_change
+from taintwatch.cli.output import Extent, HumanReporter, JsonReporter, extent_of, videos_extent
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
 from taintwatch.footage.footage_run import FootageRun, footage_of
 from taintwatch.logs import failed_threads_to_log, set_up_logging
 from taintwatch.monitoring import Monitoring
+from taintwatch.pipeline import Step
 from taintwatch.preflight import refuse_mistakes
 from taintwatch.process import MemoryTrimmer, dump_threads_on_abort, reload_on_hangup, stop_on_signals
+from taintwatch.publication import make_publisher, security_of
 from taintwatch.recovery import LOAD_LIMIT_S
 from taintwatch.reload import Reloader
 from taintwatch.runtime import Runtime
@@ -64,6 +66,7 @@ def run_config(
         stack.enter_context(MemoryTrimmer())
         reporter = stack.enter_context(_reporter(config, as_json, quiet))
         runtime = _load(config, deadlines)
+        learner = runtime.learner = make_learner(runtime, deadlines)
         manager = ServiceManagerReporter(notifier, watchdog)
         page = Page(runtime, Monitoring.of(runtime, manager, watchdog))
         reloader = Reloader(
@@ -80,9 +83,9 @@ def run_config(
             runtime,
             Reporters(reporter, manager, *page.reporters()),
             stopping=stopping.is_set,
-            changes=reloader,
+            changes=(reloader,) if learner is None else (reloader, learner),
             deadlines=deadlines,
-            observe=page.observe,
+            observe=page.observe if learner is None else _both(page.observe, learner.see),
         )
         try:
             return service.run()
@@ -95,10 +98,10 @@ def _run_footage(config: Config, files: tuple[Path, ...], *, as_json: bool, quie
     """Watch a folder's videos side by side; every alert is published and told as by a service."""
     with ExitStack() as stack:
         stopping = stack.enter_context(stop_on_signals())
-        reporter = stack.enter_context(_reporter(config, as_json, quiet, videos_length(files)))
+        reporter = stack.enter_context(_reporter(config, as_json, quiet, videos_extent(files)))
         deadlines = Deadlines()
         security = security_of(config)
-        model, detection = make_detection(config, deadlines)
+        model, detection = make_detection(config, deadlines, learning=False)
         stack.callback(detection.release)
         publisher = None
         if config.publish.enabled:
@@ -117,13 +120,21 @@ def _load(config: Config, deadlines: Deadlines) -> Runtime:
     return runtime
 
 
+def _both(first: Callable[[Step], None], second: Callable[[Step], None]) -> Callable[[Step], None]:
+    def observe(step: Step) -> None:
+        first(step)
+        second(step)
+
+    return observe
+
+
 @contextmanager
-def _reporter(config: Config, as_json: bool, quiet: bool, length: RunLength | None = None) -> Iterator[Reporter]:
+def _reporter(config: Config, as_json: bool, quiet: bool, extent: Extent | None = None) -> Iterator[Reporter]:
     """Give what prints to standard output and standard error, and leave the terminal as it was."""
     if as_json:
         yield JsonReporter(sys.stdout, status_s=config.publish.status_s, quiet=quiet)
         return
-    reporter = HumanReporter(sys.stdout, sys.stderr, quiet=quiet, length=length or run_length_of(config))
+    reporter = HumanReporter(sys.stdout, sys.stderr, quiet=quiet, extent=extent or extent_of(config))
     try:
         yield reporter
     finally:

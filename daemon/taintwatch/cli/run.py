@@ -53,6 +53,11 @@ OPTIONS: tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...] = (
         {"multiple": True, "help": "Judge by tight, paper, cmag, joint or face; may be repeated."},
     ),
     ("--fill", ("detect", "fill"), {"help": "Fill a suspicious region with this.", "default": "as calibrated"}),
+    (
+        "--learn-minutes",
+        ("learn", "minutes"),
+        {"type": float, "help": "Learn each live camera for so long, where the model has no calibration."},
+    ),
     ("--vote", ("vote", "policy"), {"help": "Vote by k-of-n, exponentially-weighted or sequential-probability-ratio."}),
     ("--vote-k", ("vote", "k"), {"type": int, "help": "k-of-n: raise at so many suspicious frames.", "default": "3"}),
     ("--vote-n", ("vote", "n"), {"type": int, "help": "k-of-n: count them among the last so many.", "default": "5"}),
@@ -123,6 +128,7 @@ def _default_of(path: tuple[str, ...]) -> str | None:
 @click.option("--follow", is_flag=True, default=None, help="Watch a folder for further files, each when complete.")
 @click.option("--snapshot-interval", type=float, help="Seconds between two requests of a snapshot address.")
 @_setting_options
+@click.option("--no-learn", is_flag=True, help="Do not learn a camera before arming it.")
 @click.option("--no-publish", is_flag=True, help="Do not publish over ZeroMQ.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines: alerts, statuses, and last a summary.")
 @click.option("--quiet", is_flag=True, help="Print alerts only.")
@@ -137,6 +143,7 @@ def run(
     loop: bool | None,
     follow: bool | None,
     snapshot_interval: float | None,
+    no_learn: bool,
     no_publish: bool,
     as_json: bool,
     quiet: bool,
@@ -150,7 +157,7 @@ def run(
     `--source` replaces its cameras. Without either it watches webcam 0 with the bundled model.
     """
     from taintwatch.cli.launcher import run_config
-    from taintwatch.config.line_map import KeyPath
+    from taintwatch.config.lines import KeyPath
     from taintwatch.config.load import load_config
 
     flags: dict[KeyPath, tuple[str, Any]] = {
@@ -165,6 +172,8 @@ def run(
             "--source",
             [_camera(text, number, len(sources)) for number, text in enumerate(sources, 1)],
         )
+    if no_learn:
+        flags[("learn", "enabled")] = ("--no-learn", False)
     if no_publish:
         flags[("publish", "enabled")] = ("--no-publish", False)
     # After `--source`: these are set for every camera that there is then.

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from taintwatch.config.complaint import complaint
-from taintwatch.config.line_map import KeyPath, line_numbers, line_of
+from taintwatch.config.lines import KeyPath, line_numbers, line_of
 from taintwatch.config.sections import Config
 from taintwatch_models.errors import ConfigError, UsageError
 
@@ -34,7 +34,13 @@ PATHS = {
     "web": ("token_file", "certificate", "private_key"),
 }
 """Keys that may name a file."""
-FOLDERS = {"publish.curve": ("clients",), "evidence": ("folder",), "web": ("trials",), "footage": ("done",)}
+FOLDERS = {
+    "publish.curve": ("clients",),
+    "evidence": ("folder",),
+    "web": ("trials",),
+    "footage": ("done",),
+    "learn": ("folder",),
+}
 """Keys that name a folder, there already or not."""
 
 

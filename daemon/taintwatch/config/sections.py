@@ -21,6 +21,7 @@ __all__ = [
     "FootageSection",
     "GateSection",
     "GpuSection",
+    "LearnSection",
     "LimitsSection",
     "ModelSection",
     "VoteSection",
@@ -83,6 +84,22 @@ class DetectSection(Section):
     )
     fill: Text | None = Field(
         default=None, description="mean, noise, fresh-noise, blur, inpaint or a picture; none: as calibrated."
+    )
+
+
+class LearnSection(Section):
+    """Learning each live camera before it is armed, where the model has no calibration and detect names no detector."""
+
+    enabled: bool = Field(default=True, description="Learn; false: judge by rough thresholds.")
+    minutes: Annotated[float, Field(gt=0, le=10_080)] = Field(
+        default=10.0, description="How long each camera's own frames are taken; keep attacks away from it meanwhile."
+    )
+    frames: Annotated[int, Field(ge=125, le=2000)] = Field(
+        default=400, description="How many are taken, spread over that time."
+    )
+    folder: Text | None = Field(
+        default=None,
+        description="Keeps what is learnt; none: $STATE_DIRECTORY, or ~/.local/state/taintwatch.",
     )
 
 
@@ -202,6 +219,7 @@ class Config(Section):
         default=(), description="One table per camera."
     )
     detect: DetectSection = DetectSection()
+    learn: LearnSection = LearnSection()
     vote: VoteSection = VoteSection()
     publish: PublishSection = PublishSection()
     evidence: EvidenceSection = EvidenceSection()

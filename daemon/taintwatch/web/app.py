@@ -201,7 +201,7 @@ async def _login(context: Context, request: Request) -> Response:
 async def _about(context: Context, request: Request) -> Response:
     told = context.description.about() | {
         "csrf": context.sessions.csrf,
-        "kept": context.repository.keeps_alerts,
+        "kept": context.repository.kept,
         "trials": bool(await run_in_threadpool(context.trials.all)),
         "audience": asdict(context.audience.stats()),
     }

@@ -47,7 +47,7 @@ class AlertRepository:
         self._annotations = None if folder is None else Annotations(folder.database)
 
     @property
-    def keeps_alerts(self) -> bool:
+    def kept(self) -> bool:
         """Whether alerts outlive this start."""
         return self._folder is not None
 

@@ -32,9 +32,9 @@ from taintwatch.alerts.replay import (
 from taintwatch.alerts.replay_server import ReplayServer
 from taintwatch.alerts.security import CurveClient, CurveServer
 from taintwatch.alerts.subscriber import Event, Subscriber
-from taintwatch.assembly import replay_beside
 from taintwatch.evidence.reader import AlertReader
 from taintwatch.evidence.store import AlertStore
+from taintwatch.publication import replay_beside
 from taintwatch.records import Alert
 from taintwatch_models.errors import ConfigError, PublishError, TaintwatchError
 from tests.alert_fakes import PATIENCE_S, a_status, an_alert, an_identity, next_event, until_joined, until_sent
