@@ -37,7 +37,7 @@ from taintwatch_calibration.craft.materials import (
 from taintwatch_calibration.craft.physical import Pattern, PhysicalObjective, start_values
 from taintwatch_calibration.craft.placement import Placement
 from taintwatch_calibration.craft.shapes import shape_mask
-from taintwatch_calibration.grid.crafting import shown_on
+from taintwatch_calibration.grid.crafting import with_patch
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
@@ -127,7 +127,7 @@ def main(model: str, images: Path, target: str, steps: int, seed: int, work: Pat
                 )
             patch, seconds, own = made
             preprocessing = radar.info.preprocessing
-            laid = shown_on(
+            laid = with_patch(
                 test_images, patch, Placement(sizes=(SIZE,), rotation_degrees=ROTATION), preprocessing, 1000 + seed
             )
             wins = int((classify(plain, laid) == label).sum())

@@ -13,9 +13,9 @@ import torch
 from benchmarks.cmag.sign_frames import sign_frames
 from benchmarks.scripts import run_script
 from taintwatch_calibration.benign import BenignFrames
+from taintwatch_calibration.cmag.contact_sheet import write_sheet
 from taintwatch_calibration.cmag.frames import measure
 from taintwatch_calibration.cmag.pipeline import train_cmag
-from taintwatch_calibration.cmag.sheet import write_sheet
 from taintwatch_calibration.cmag.thresholds import calibrate_cmag, calibrate_joint, cmag_scores
 from taintwatch_calibration.cmag.training import TrainingSettings
 from taintwatch_calibration.thresholds import tight_scores

@@ -16,7 +16,7 @@ from taintwatch_calibration.cli_colour import colour
 from taintwatch_calibration.cli_gate import gate
 from taintwatch_calibration.cli_learn import learn_command
 from taintwatch_calibration.paper_thresholds import PaperSurface
-from taintwatch_calibration.progress import bars, read_shown
+from taintwatch_calibration.progress import bars, read_with_progress
 from taintwatch_calibration.thresholds import calibrate
 from taintwatch_models.calibration_file import (
     Calibration,
@@ -101,7 +101,7 @@ def thresholds(
     if learn is not None and not learn.name.endswith(".radar.onnx"):
         raise UsageError(f"--learn {learn}: the file's name must end in .radar.onnx, as prepared models' names do")
     with bars() as bar:
-        frames = read_shown(bar, benign, radar.info.preprocessing, max_frames)
+        frames = read_with_progress(bar, benign, radar.info.preprocessing, max_frames)
         anomaly = None
         if learn is not None:
             learning = bar.add_task("learning", total=len(frames.pixels))

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taintwatch_calibration.drift import Drift, check_drift
-from taintwatch_calibration.progress import bars, read_shown
+from taintwatch_calibration.progress import bars, read_with_progress
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.loading import LoadedModel, load_model
 from taintwatch_models.model_files import ModelSettings
@@ -64,7 +64,7 @@ def check(
 
 def _run(loaded: LoadedModel, benign: str, most: int) -> tuple[Drift, ...]:
     with bars() as bar:
-        frames = read_shown(bar, benign, loaded.preprocessing, most)
+        frames = read_with_progress(bar, benign, loaded.preprocessing, most)
         judging = bar.add_task("judging", total=len(frames.pixels))
         return check_drift(loaded, frames, progress=lambda n: bar.update(judging, completed=n))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from taintwatch_calibration.progress import bars, read_shown
+from taintwatch_calibration.progress import bars, read_with_progress
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.calibration_file import Calibration, HeldOut, read_calibration, write_calibration
 from taintwatch_models.errors import UsageError
@@ -64,8 +64,8 @@ def train(
     """
     import torch  # only a training needs it
 
+    from taintwatch_calibration.cmag.contact_sheet import write_sheet
     from taintwatch_calibration.cmag.pipeline import train_cmag
-    from taintwatch_calibration.cmag.sheet import write_sheet
     from taintwatch_calibration.cmag.training import STAGES, TrainingSettings
     from taintwatch_models.cmag.file import write_cmag
 
@@ -82,12 +82,12 @@ def train(
     stem = target.with_suffix("")
     checkpoint, sheet = stem.with_name(stem.name + ".checkpoint.pt"), stem.with_name(stem.name + ".png")
     with bars() as bar:
-        frames = read_shown(bar, benign, radar.info.preprocessing, max_frames)
+        frames = read_with_progress(bar, benign, radar.info.preprocessing, max_frames)
         running = bar.add_task("classifying", total=len(frames.pixels))
         settings = TrainingSettings(epochs=epochs, patience=patience, seed=seed)
         stages = {stage: bar.add_task(stage.upper(), total=settings.epochs_of(stage)) for stage in STAGES}
 
-        def told(stage: str, epoch: int, loss: float, held: float) -> None:
+        def on_epoch(stage: str, epoch: int, loss: float, held: float) -> None:
             text = f"{stage.upper()} loss {loss:.4f}, held out {held:.4f}"
             bar.update(stages[stage], completed=epoch, description=text)
 
@@ -104,7 +104,7 @@ def train(
             threads=threads,
             device="cuda" if torch.cuda.is_available() else "cpu",
             count=lambda n: bar.update(running, completed=n),
-            progress=told,
+            progress=on_epoch,
         )
     write_cmag(trained.file, target)
     write_sheet(trained.sheet, sheet, radar.info.preprocessing.order)
@@ -170,7 +170,7 @@ def calibrate(
     cmag = read_cmag(path)
     check_fit(cmag.info, radar.info, str(path))
     with bars() as bar:
-        frames = structured(read_shown(bar, benign, radar.info.preprocessing, max_frames))
+        frames = structured(read_with_progress(bar, benign, radar.info.preprocessing, max_frames))
         require_enough(frames, fpr)
         total = len(frames.pixels)
         rebuilding = bar.add_task("cmag", total=total)

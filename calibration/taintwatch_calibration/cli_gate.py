@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from taintwatch_calibration.gate import calibrate_gate
-from taintwatch_calibration.progress import bars, read_shown
+from taintwatch_calibration.progress import bars, read_with_progress
 from taintwatch_models.calibration_file import read_calibration, write_calibration
 from taintwatch_models.errors import UsageError
 from taintwatch_models.loading import load_radar_file
@@ -55,7 +55,7 @@ def gate(
     if not target.parent.is_dir():
         raise UsageError(f"{target}: its folder does not exist")
     with bars() as bar:
-        frames = read_shown(bar, benign, radar.info.preprocessing, max_frames)
+        frames = read_with_progress(bar, benign, radar.info.preprocessing, max_frames)
         scoring = bar.add_task("gate", total=len(frames.pixels))
         chosen = calibrate_gate(
             radar,

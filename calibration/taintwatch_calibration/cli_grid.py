@@ -145,12 +145,12 @@ def _records(grid: Any, ready: list[Path], console: Console) -> list[dict[str, A
                 f"{path.name if path else f'batch {cell.batch_size} {cell.sizes}'} {cell.patch_size:g} {cell.position}"
             )
 
-            def told(step: Any, name: str = name) -> None:
+            def on_step(step: Any, name: str = name) -> None:
                 text = f"{name}: step {step.iteration}, loss {step.loss:.2f}, success {step.success:.0%}"
                 bar.update(task, description=text)
 
             bar.update(task, description=name)
-            record = grid.ready_made(path, cell) if path is not None else grid.cell(cell, told)
+            record = grid.ready_made(path, cell) if path is not None else grid.cell(cell, on_step)
             records.append(record)
             bar.update(task, advance=1)
             if not console.is_terminal:

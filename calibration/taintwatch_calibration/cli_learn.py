@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import TaskID
 from rich.table import Table
 
-from taintwatch_calibration.progress import bars, read_shown
+from taintwatch_calibration.progress import bars, read_with_progress
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.detection.general import RENDERED, general_pictures
 from taintwatch_models.detection.learning import learn
@@ -67,7 +67,7 @@ def learn_command(
         raise UsageError(f"{target}: its folder does not exist")
     radar = load_radar_file(settings)
     with bars() as bar:
-        frames = read_shown(bar, benign, radar.info.preprocessing, max_frames)
+        frames = read_with_progress(bar, benign, radar.info.preprocessing, max_frames)
         pictures = general_pictures(radar.info.preprocessing, general)
         task = bar.add_task("learning", total=None)
         reference = learn(

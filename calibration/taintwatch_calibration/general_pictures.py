@@ -2,7 +2,7 @@
 
 `python -m taintwatch_calibration.general_pictures --out general.npz` makes the file that comes with the package: dead
 leaves (Lee, Mumford and Huang, IJCV 2001) whose sizes follow a power law, textures with 1/f spectra, shaded shapes,
-shadows, horizons, blur, letters; each then filmed with its own exposure, sharpness, noise and compression.
+shadows, horizons, blur, letters; each then seen with its own exposure, sharpness, noise and compression.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def render_picture(rng: np.random.Generator, size: int = _REFERENCE) -> NDArray[
     image = _with_leaves(rng, image, size)
     if rng.random() < 0.2:
         _write_letters(rng, image, size)
-    return _filmed(rng, image, size)
+    return _seen(rng, image, size)
 
 
 def _spectrum_noise(rng: np.random.Generator, size: int, slope: float) -> Mask:
@@ -234,7 +234,7 @@ def _write_letters(rng: np.random.Generator, image: Image, size: int) -> None:
         cv2.putText(image, text, place, font, scale, colour, weight, cv2.LINE_AA)
 
 
-def _filmed(rng: np.random.Generator, image: Image, size: int) -> NDArray[np.uint8]:
+def _seen(rng: np.random.Generator, image: Image, size: int) -> NDArray[np.uint8]:
     """Exposure, white balance, tone, sharpness, noise, compression."""
     image = image * rng.lognormal(0, 0.25) * np.clip(1 + rng.normal(0, 0.08, 3), 0.7, 1.3)
     image = np.clip(image, 0, 1) ** rng.uniform(0.7, 1.4)

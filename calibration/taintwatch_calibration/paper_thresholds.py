@@ -2,7 +2,7 @@
 
 For every K from 1 to 20 the rank changes of benign frames give the false-positive rate at every dR: a surface. The
 paper (Li et al., 2021, section V) takes K up to k_max, where that rate is near its minimum and detection still high,
-and then dR as small as possible for the rate that is accepted; the K that a rate takes falls as dR grows.
+and then dR as small as possible for the target rate; the K that a rate takes falls as dR grows.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def draw_surface(surface: PaperSurface, path: Path, *, rates: Sequence[float] = 
             right.step(*zip(*known, strict=True), where="post", label=f"{rate:.0%}")
     right.plot(chosen.rank_change, chosen.labels, "k*", markersize=12)
     right.set(xlabel="dR", ylabel="K that the rate takes", xscale="symlog")
-    right.legend(title="accepted rate", fontsize=8)
+    right.legend(title="target FPR", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

@@ -12,7 +12,7 @@ from taintwatch.footage.task_map import TaskResult
 from taintwatch_calibration.benign import BenignFrames, read_benign
 from taintwatch_models.preprocessing import Preprocessing
 
-__all__ = ["bars", "counted", "read_shown"]
+__all__ = ["bars", "counted", "read_with_progress"]
 
 
 def bars(console: Console | None = None) -> Progress:
@@ -21,7 +21,7 @@ def bars(console: Console | None = None) -> Progress:
     return Progress(*columns, console=console or Console(stderr=True))
 
 
-def read_shown(bar: Progress, spec: str, preprocessing: Preprocessing, most: int) -> BenignFrames:
+def read_with_progress(bar: Progress, spec: str, preprocessing: Preprocessing, most: int) -> BenignFrames:
     """Read benign frames with a bar of their own. Raises as `read_benign` does."""
     reading = bar.add_task("reading", total=None)
     frames = read_benign(spec, preprocessing, most=most, report=lambda done: bar.update(reading, completed=done))

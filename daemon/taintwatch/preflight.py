@@ -16,7 +16,7 @@ from typing import Any
 from taintwatch.alerts.endpoints import parse_endpoint
 from taintwatch.alerts.security import LoopbackOnly
 from taintwatch.assembly import make_detection, model_settings
-from taintwatch.config.lines import KeyPath
+from taintwatch.config.line_map import KeyPath
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
 from taintwatch.publication import replay_beside, security_of

@@ -44,7 +44,7 @@ class BoundSession:
         fixed_batch: int | None = None,
     ) -> None:
         self._session, self.outputs, self._device = session, tuple(outputs), device
-        self._constants = {name: self._kept(value) for name, value in (constants or {}).items()}
+        self._constants = {name: self._upload(value) for name, value in (constants or {}).items()}
         self._fixed_batch = fixed_batch
         self._buffers: dict[str, Any] = {}
         if fixed_batch is not None:
@@ -76,7 +76,7 @@ class BoundSession:
 
     def _given(self, name: str, array: NDArray[Any]) -> Any:
         if name not in self._buffers:
-            return self._kept(array)
+            return self._upload(array)
         missing = (self._fixed_batch or 0) - len(array)
         if missing < 0:
             raise ValueError(f"{len(array)} rows are more than the {self._fixed_batch} that were recorded")
@@ -84,5 +84,5 @@ class BoundSession:
         self._buffers[name].update_inplace(np.ascontiguousarray(padded))
         return self._buffers[name]
 
-    def _kept(self, array: NDArray[Any]) -> Any:
+    def _upload(self, array: NDArray[Any]) -> Any:
         return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array).reshape(array.shape), self._device, 0)

@@ -80,7 +80,7 @@ class WindowStatistics:
     box: tuple[int, int, int, int]
     """Top, left, height, width in pixels of the classifier's input."""
     score: float
-    """Sum of -ln p over the statistics (>= 0); larger is more suspicious."""
+    """How unusual the statistics are together (>= 0); larger is more suspicious."""
     looked_twice: bool
     """Whether the frame deserved the second look: filling the window, and pasting it onto other pictures."""
     filled_label: int | None

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from taintwatch_calibration.cmag.benign_data import BenignData
+from taintwatch_calibration.cmag.contact_sheet import contact_sheet, write_sheet
 from taintwatch_calibration.cmag.export import export_graph
 from taintwatch_calibration.cmag.frames import structured
 from taintwatch_calibration.cmag.networks import Reconstructors, Shape
 from taintwatch_calibration.cmag.pipeline import split_for_stopping, train_cmag
-from taintwatch_calibration.cmag.sheet import contact_sheet, write_sheet
 from taintwatch_calibration.cmag.statistics import fit_graph
 from taintwatch_calibration.cmag.training import STAGES, TrainingSettings, train_reconstructors
 from taintwatch_models.cmag.runner import PICTURES, CmagRunner

@@ -9,7 +9,7 @@ import torch
 
 from taintwatch_calibration.craft.adaptive import against, binarised, evade_tight, high_rank_target
 from taintwatch_calibration.craft.materials import differentiable, load_classifier, read_pictures, to_pictures
-from taintwatch_calibration.craft.physical import Shown, normaliser
+from taintwatch_calibration.craft.physical import AttackedBatch, normaliser
 from taintwatch_models.calibration_file import Calibration, TightCalibration
 from taintwatch_models.detectors import tight_score
 from taintwatch_models.errors import UsageError
@@ -38,8 +38,8 @@ def test_the_differentiable_tight_scores_as_the_product_does(tmp_path: Path, wei
     settings = TightCalibration(saliency_threshold=0.6, swing_weight=weight, threshold=-1000.0)
     inputs = normaliser(preprocessing)(pixels).requires_grad_(True)
     maps = model.maps(inputs)
-    shown = Shown(inputs, maps, model.head(maps), torch.full((6,), 2), None, pixels[:, :1], 1.0)
-    ours = evade_tight(model, preprocessing, settings)(shown)  # mean of score + 1001, so low is the threshold
+    batch = AttackedBatch(inputs, maps, model.head(maps), torch.full((6,), 2), None, pixels[:, :1], 1.0)
+    ours = evade_tight(model, preprocessing, settings)(batch)  # mean of score + 1001, so low is the threshold
     found = OnnxRadar(radar, ("tight",), Calibration(tight=settings))(inputs.detach().numpy())
     theirs = [
         tight_score(float(m), float(s), weight)
@@ -60,9 +60,9 @@ def test_every_adaptive_loss_reaches_the_pixels(tmp_path: Path, name: str) -> No
     maps = model.maps(inputs)
     covered = torch.zeros(3, 1, 32, 32)
     covered[..., 8:24, 8:24] = 1
-    shown = Shown(inputs, maps, model.head(maps), torch.full((3,), 2), None, covered, 0.5)
+    batch = AttackedBatch(inputs, maps, model.head(maps), torch.full((3,), 2), None, covered, 0.5)
     calibration = Calibration(tight=TightCalibration(threshold=-50.0))
-    loss = against(name, 2.0, model, radar.info.preprocessing, calibration)(shown)
+    loss = against(name, 2.0, model, radar.info.preprocessing, calibration)(batch)
     (slope,) = torch.autograd.grad(loss, inputs)
     assert bool(torch.isfinite(slope).all())
     assert name == "paper" or float(slope.abs().sum()) > 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from taintwatch.cli.output import Extent, extent_of
+from taintwatch.cli.output import RunLength, run_length_of
 from taintwatch.config.load import parse_config
 from taintwatch.config.sections import Config
 from taintwatch.logs import set_up_logging
@@ -80,16 +80,16 @@ def test_a_video_knows_its_seconds_and_a_folder_its_pictures(tmp_path: Path) -> 
     folder.mkdir()
     for index, picture in enumerate(footage(3)):
         cv2.imwrite(str(folder / f"{index}.png"), picture)
-    extent = extent_of(watching(video))
-    assert extent is not None
-    assert extent.seconds == pytest.approx(2.0, abs=0.05)
-    assert extent_of(watching(folder)) == Extent(frames=3)
-    assert extent_of(watching(video, "[limits]\nmax_frames = 7")) == Extent(frames=7)
+    length = run_length_of(watching(video))
+    assert length is not None
+    assert length.seconds == pytest.approx(2.0, abs=0.05)
+    assert run_length_of(watching(folder)) == RunLength(frames=3)
+    assert run_length_of(watching(video, "[limits]\nmax_frames = 7")) == RunLength(frames=7)
 
 
-def test_what_has_no_end_has_no_extent(tmp_path: Path) -> None:
+def test_what_has_no_end_has_no_length(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mp4", footage(5))
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    assert extent_of(watching(video, "loop = true")) is None
-    assert extent_of(watching(tmp_path / "broken.mp4")) is None
-    assert extent_of(parse_config('[[camera]]\nname = "a"\nsource = "rtsp://host/x"', "t.toml")) is None
+    assert run_length_of(watching(video, "loop = true")) is None
+    assert run_length_of(watching(tmp_path / "broken.mp4")) is None
+    assert run_length_of(parse_config('[[camera]]\nname = "a"\nsource = "rtsp://host/x"', "t.toml")) is None

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.cli.output import (
-    Extent,
     HumanReporter,
     JsonReporter,
+    RunLength,
     alert_line,
     clock_time,
     progress_line,
@@ -71,10 +71,10 @@ def test_a_label_cannot_command_the_terminal() -> None:
 
 
 def test_the_progress_of_a_file_has_its_place_and_the_time_that_is_left() -> None:
-    assert progress_line(STATUS, Extent(seconds=8.0)).plain == (
+    assert progress_line(STATUS, RunLength(seconds=8.0)).plain == (
         "50 frames  25.0 fps  2.0 s of 8.0 s  25%  6.0 s left  1 alert"
     )
-    assert "of 200  25%  6.0 s left" in progress_line(STATUS, Extent(frames=200)).plain
+    assert "of 200  25%  6.0 s left" in progress_line(STATUS, RunLength(frames=200)).plain
 
 
 def test_the_status_of_a_live_source_has_its_delay_drops_and_troubles() -> None:

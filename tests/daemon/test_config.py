@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from taintwatch.config.digest import canonical, config_hash
 from taintwatch.config.example import TABLES, example_toml
-from taintwatch.config.lines import KeyPath
+from taintwatch.config.line_map import KeyPath
 from taintwatch.config.load import examine, load_config, parse_config
 from taintwatch.config.sections import Config
 from taintwatch_models.errors import ConfigError, UsageError

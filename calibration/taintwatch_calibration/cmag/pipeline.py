@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames
+from taintwatch_calibration.cmag.contact_sheet import contact_sheet
 from taintwatch_calibration.cmag.export import export_graph
 from taintwatch_calibration.cmag.frames import Count, benign_data, structured
 from taintwatch_calibration.cmag.networks import Shape
-from taintwatch_calibration.cmag.sheet import contact_sheet
 from taintwatch_calibration.cmag.statistics import fit_graph
 from taintwatch_calibration.cmag.training import Progress, TrainingSettings, train_reconstructors
 from taintwatch_models.cmag.file import CmagFile

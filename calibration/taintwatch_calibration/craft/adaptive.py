@@ -14,7 +14,7 @@ from torch import Tensor
 
 from taintwatch_calibration.anomaly import Fitted
 from taintwatch_calibration.craft.losses import others
-from taintwatch_calibration.craft.physical import DetectorLoss, Model, Pictures, Shown
+from taintwatch_calibration.craft.physical import AttackedBatch, DetectorLoss, Model, Pictures
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.detectors import DETECTOR_NAMES
 from taintwatch_models.errors import UsageError
@@ -67,19 +67,19 @@ def evade_tight(
     """
     fill = torch.from_numpy(mean_fill(preprocessing))
 
-    def loss(shown: Shown) -> Tensor:
-        saliency = cellwise(model, shown.maps)
-        mask = _mask(saliency, settings.saliency_threshold, shown)
-        after = model.head(model.maps(_filled(shown.inputs, mask, fill)))
-        label = shown.logits.argmax(1)
-        margin, before = _margin(after, label), _margin(shown.logits, label)
+    def loss(batch: AttackedBatch) -> Tensor:
+        saliency = cellwise(model, batch.maps)
+        mask = _mask(saliency, settings.saliency_threshold, batch)
+        after = model.head(model.maps(_filled(batch.inputs, mask, fill)))
+        label = batch.logits.argmax(1)
+        margin, before = _margin(after, label), _margin(batch.logits, label)
         score = margin - settings.swing_weight * before
         if settings.concentration_weight:
             concentration = saliency.amax((1, 2)) / saliency.mean((1, 2)).clamp_min(1e-12)
             score = score + settings.concentration_weight * concentration.clamp_min(1.0).log()
         if anomaly is not None and settings.anomaly_weight:
-            score = score + settings.anomaly_weight * anomaly(shown.inputs)
-        return _once_fooled(F.relu(score - settings.threshold + _ENOUGH), shown)
+            score = score + settings.anomaly_weight * anomaly(batch.inputs)
+        return _once_fooled(F.relu(score - settings.threshold + _ENOUGH), batch)
 
     return loss
 
@@ -90,16 +90,16 @@ def evade_paper(model: Model, preprocessing: Preprocessing, settings: PaperCalib
 
     fill = torch.from_numpy(noise_fill(preprocessing, np.random.default_rng(0)))
 
-    def loss(shown: Shown) -> Tensor:
-        first = _mask(_pooled(model, shown.maps, _log_softmax_of_label), settings.saliency_threshold, shown)
-        second = model.head(model.maps(_filled(shown.inputs, first, fill)))
+    def loss(batch: AttackedBatch) -> Tensor:
+        first = _mask(_pooled(model, batch.maps, _log_softmax_of_label), settings.saliency_threshold, batch)
+        second = model.head(model.maps(_filled(batch.inputs, first, fill)))
         count = min(settings.labels, second.shape[1])
-        suppressed = (second - shown.logits).detach().topk(count, dim=1).indices  # (B, K)
+        suppressed = (second - batch.logits).detach().topk(count, dim=1).indices  # (B, K)
         mask = torch.ones_like(first)
         for column in suppressed.T:
-            mask = mask * _mask(_pooled(model, shown.maps, _minus_label(column)), settings.saliency_threshold, shown)
-        third = model.head(model.maps(_filled(shown.inputs, mask, fill)))
-        return _once_fooled(F.relu(_margin(third, shown.logits.argmax(1)) + _ENOUGH), shown)
+            mask = mask * _mask(_pooled(model, batch.maps, _minus_label(column)), settings.saliency_threshold, batch)
+        third = model.head(model.maps(_filled(batch.inputs, mask, fill)))
+        return _once_fooled(F.relu(_margin(third, batch.logits.argmax(1)) + _ENOUGH), batch)
 
     return loss
 
@@ -107,10 +107,10 @@ def evade_paper(model: Model, preprocessing: Preprocessing, settings: PaperCalib
 def mislead_region(model: Model) -> DetectorLoss:
     """Draw the region away from the attack: minimise the share of its saliency that lies on what the attack covers."""
 
-    def loss(shown: Shown) -> Tensor:
-        saliency = cellwise(model, shown.maps)
-        covered = F.interpolate(shown.covered, size=saliency.shape[1:], mode="area")[:, 0]
-        return _once_fooled((saliency * covered).sum((1, 2)) / saliency.sum((1, 2)).clamp_min(1e-12), shown)
+    def loss(batch: AttackedBatch) -> Tensor:
+        saliency = cellwise(model, batch.maps)
+        covered = F.interpolate(batch.covered, size=saliency.shape[1:], mode="area")[:, 0]
+        return _once_fooled((saliency * covered).sum((1, 2)) / saliency.sum((1, 2)).clamp_min(1e-12), batch)
 
     return loss
 
@@ -130,7 +130,7 @@ def against(
         inner = evade_paper(model, preprocessing, calibration.paper)
     else:
         inner = mislead_region(model)
-    return lambda shown: weight * inner(shown)
+    return lambda batch: weight * inner(batch)
 
 
 def high_rank_target(model: Model, pictures: Pictures, normalise: Callable[[Tensor], Tensor]) -> int:
@@ -175,11 +175,11 @@ def _pooled(model: Model, maps: Tensor, what: Callable[[Tensor], Tensor]) -> Ten
     return F.relu((_slope(model, maps, what).mean((2, 3), keepdim=True) * maps).sum(1))
 
 
-def _mask(saliency: Tensor, threshold: float, shown: Shown) -> Tensor:
+def _mask(saliency: Tensor, threshold: float, batch: AttackedBatch) -> Tensor:
     """From a map (B, h, w) to a mask (B, 1, H, W): 0 everywhere where the map is."""
-    large = F.interpolate(saliency[:, None], size=shown.inputs.shape[2:], mode="bilinear", align_corners=False)
+    large = F.interpolate(saliency[:, None], size=batch.inputs.shape[2:], mode="bilinear", align_corners=False)
     share = large / large.amax((1, 2, 3), keepdim=True).clamp_min(1e-12)
-    steepness = _STEEP[0] + (_STEEP[1] - _STEEP[0]) * shown.progress
+    steepness = _STEEP[0] + (_STEEP[1] - _STEEP[0]) * batch.progress
     return binarised(share, threshold, steepness)
 
 
@@ -187,10 +187,10 @@ def _filled(inputs: Tensor, mask: Tensor, fill: Tensor) -> Tensor:
     return inputs * (1 - mask) + fill.to(inputs) * mask
 
 
-def _once_fooled(each: Tensor, shown: Shown) -> Tensor:
+def _once_fooled(each: Tensor, batch: AttackedBatch) -> Tensor:
     """Return the mean over pictures, those that are not fooled (yet) counting nothing: they are not to be kept so."""
-    label = shown.logits.argmax(1)
-    fooled = label != shown.own if shown.target is None else label == shown.target
+    label = batch.logits.argmax(1)
+    fooled = label != batch.own if batch.target is None else label == batch.target
     return (each * fooled).mean()
 
 

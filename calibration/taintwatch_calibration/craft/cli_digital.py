@@ -16,28 +16,54 @@ __all__ = ["digital", "region"]
 
 @click.command()
 @shared_options
+@click.option("--as-published", "reading", type=click.Choice(["000", "003", "000-literal", "000-once", "003-scaled"]),
+              help="A paper's attack instead of ours: 000 (soft mask), 003 (binary), or another reading.")  # fmt: skip
+@click.option("--temperature", type=click.FloatRange(min=0, min_open=True),
+              help="The papers' T.  [default: 0.1 for 000, 0.05 for 003]")  # fmt: skip
 @click.option("--threshold", default=0.2, show_default=True, help="Of Grad-CAM's maximum: below, nothing is changed.")
-@click.option("--inverse-temperature", default=1.0, show_default=True, help="T: multiplies the logits.")
-@click.option("--beta", default=10.0, show_default=True, help="Weight of fooling against staying faint.")
-@click.option("--iterations", default=60, show_default=True, type=click.IntRange(min=1))
-@click.option("--step", default=0.01, show_default=True, help="SGD's learning rate.")
-@click.option("--batch", default=16, show_default=True, type=click.IntRange(min=1))
+@click.option("--inverse-temperature", default=1.0, show_default=True, help="Ours: multiplies the logits.")
+@click.option("--beta", type=click.FloatRange(min=0, min_open=True),
+              help="Weight of fooling against staying faint.  [default: 10, as published 1]")  # fmt: skip
+@click.option("--iterations", type=click.IntRange(min=1), help="Steps.  [default: 60, as published 20]")
+@click.option("--step", type=click.FloatRange(min=0, min_open=True),
+              help="SGD's learning rate.  [default: 0.01, as published 20]")  # fmt: skip
+@click.option("--batch", default=16, show_default=True, type=click.IntRange(min=1), help="Pictures at once.")
 def region(
-    threshold: float, inverse_temperature: float, beta: float, iterations: int, step: float, batch: int, **given: Any
-) -> None:
+    reading: str | None, temperature: float | None, threshold: float, inverse_temperature: float, beta: float | None,
+    iterations: int | None, step: float | None, batch: int, **given: Any,
+) -> None:  # fmt: skip
     """Change each picture faintly, just where its label rests (contributing feature regions)."""
+    from taintwatch_calibration.craft.published_region import PublishedRecipe, published_region_attack
     from taintwatch_calibration.craft.region import RegionRecipe, region_attack
     from taintwatch_calibration.craft.session import finish_pictures, watched
     from taintwatch_calibration.torch_tuning import denormals_flushed
 
     if given["target"] is not None:
         raise UsageError("the region attack takes no target; leave --target out")
-    recipe = RegionRecipe(threshold, inverse_temperature, beta, iterations, step, batch, given["seed"])
+    recipe: RegionRecipe | PublishedRecipe
+    if reading is None:
+        if temperature is not None:
+            raise UsageError("--temperature is the papers': give --as-published too, or --inverse-temperature")
+        recipe = RegionRecipe(
+            threshold, inverse_temperature, beta or 10.0, iterations or 60, step or 0.01, batch, given["seed"]
+        )
+    else:
+        usual = 0.05 if reading.startswith("003") else 0.1
+        recipe = PublishedRecipe(
+            reading, step or 20.0, iterations or 20, beta or 1.0, threshold, temperature or usual, batch=batch,
+            seed=given["seed"],
+        )  # fmt: skip
     session = _session(given)
     pictures = session.pictures(session.usable)
     batches = -(-len(pictures) // batch)
-    with denormals_flushed(), watched("region", iterations * batches, session.folder, Console(stderr=True)) as told:
-        made = region_attack(session.model, pictures, session.preprocessing, recipe, report=told)
+    with (
+        denormals_flushed(),
+        watched("region", recipe.iterations * batches, session.folder, Console(stderr=True)) as told,
+    ):
+        if isinstance(recipe, PublishedRecipe):
+            made = published_region_attack(session.model, pictures, session.preprocessing, recipe, report=told)
+        else:
+            made = region_attack(session.model, pictures, session.preprocessing, recipe, report=told)
     tell(finish_pictures(session, "region", made.pixels, recipe, masks=made.masks), as_json=given["as_json"])
 
 

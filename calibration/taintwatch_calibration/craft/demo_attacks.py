@@ -49,7 +49,7 @@ FPS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class AttackPlan:
     """One attack to craft."""
 
     words: str
@@ -79,14 +79,14 @@ def in_scene(target: int | None) -> Pattern:
 
 _ADAM = Schedule(step=0.06, rule="adam", box="sigmoid")
 
-PLANS: dict[str, Planned] = {
-    "on-sign": Planned(
+PLANS: dict[str, AttackPlan] = {
+    "on-sign": AttackPlan(
         "a patch stuck on the sign",
         SignPlacement(14, 0.5, 0.5, 0.74, patch_x=0.5, patch_y=0.61, patch_side=0.25),
         in_scene(7),
         dataclasses.replace(_ADAM, iterations=160),
     ),
-    "beside": Planned(
+    "beside": AttackPlan(
         "a patch held beside the sign",
         SignPlacement(17, 0.305, 0.5, 0.48, patch_x=0.658, patch_y=0.5, patch_side=0.43, motion=0.03),
         in_scene(14),
@@ -130,15 +130,13 @@ def scene_pictures(placement: SignPlacement, preprocessing: Preprocessing, seeds
     return Pictures(stack, own, PlacementBatch(x, y, size, torch.zeros_like(x)))
 
 
-def craft_attack(radar: RadarFile, planned: Planned, report: Callable[[Step], None] | None = None) -> NDArray[np.uint8]:
+def craft_attack(radar: RadarFile, plan: AttackPlan, report: Callable[[Step], None] | None = None) -> NDArray[np.uint8]:
     """Craft one attack: (PRINTED_PX, PRINTED_PX, 3) uint8 blue-green-red."""
     preprocessing = radar.info.preprocessing
-    pictures = scene_pictures(planned.placement, preprocessing, TRAINING_SEEDS, 20)
-    mask = shape_mask("square", planned.resolution)[None]
+    pictures = scene_pictures(plan.placement, preprocessing, TRAINING_SEEDS, 20)
+    mask = shape_mask("square", plan.resolution)[None]
     model = differentiable(radar)
-    return _printed(
-        craft_patterns(model, pictures, preprocessing, mask, planned.pattern, planned.schedule, report=report)[0]
-    )
+    return _printed(craft_patterns(model, pictures, preprocessing, mask, plan.pattern, plan.schedule, report=report)[0])
 
 
 def measure(
@@ -174,28 +172,28 @@ def measure(
 
 
 def write_attack(
-    folder: Path, name: str, planned: Planned, model_hash: str, picture: NDArray[np.uint8], measured: Measured
+    folder: Path, name: str, plan: AttackPlan, model_hash: str, picture: NDArray[np.uint8], measured: Measured
 ) -> Path:
     """Write NAME.png and NAME.toml, each whole or not at all; return the recipe's path. Raises `OSError`."""
     _, png = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     content = png.tobytes()
     attack: dict[str, object] = {
         "name": name,
-        "words": planned.words,
+        "words": plan.words,
         "picture": f"{name}.png",
         "sha256": hashlib.sha256(content).hexdigest(),
         "model_sha256": model_hash,
-        "sign_name": SIGN_NAMES[planned.placement.sign],
+        "sign_name": SIGN_NAMES[plan.placement.sign],
         "seen_as_name": (*SIGN_NAMES, "background")[measured.seen_as],
     }
-    if planned.pattern.target is not None:
-        attack["target"] = planned.pattern.target
+    if plan.pattern.target is not None:
+        attack["target"] = plan.pattern.target
     made_with = {"camera": "office", "training_seeds": list(TRAINING_SEEDS), "held_out_seeds": list(HELD_OUT_SEEDS)}
     tables: dict[str, dict[str, Any]] = {
         "attack": attack,
-        "placement": dataclasses.asdict(planned.placement),
-        "pattern": plain_pattern(planned.pattern),
-        "schedule": dataclasses.asdict(planned.schedule),
+        "placement": dataclasses.asdict(plan.placement),
+        "pattern": plain_pattern(plan.pattern),
+        "schedule": dataclasses.asdict(plan.schedule),
         "measured": dataclasses.asdict(measured) | made_with,
     }
     text = "# Made by `python -m taintwatch_calibration.craft.demo_attacks`; see docs/demo.md.\n" + toml_of(tables)
@@ -225,15 +223,15 @@ def _input_place(
     return 2 * centre_x / columns - 1, 2 * centre_y / rows - 1, max(width, height) * place.scale_x / min(rows, columns)
 
 
-def _craft_with_progress(name: str, radar: RadarFile, planned: Planned, console: Console) -> NDArray[np.uint8]:
+def _craft_with_progress(name: str, radar: RadarFile, plan: AttackPlan, console: Console) -> NDArray[np.uint8]:
     with Progress(console=console) as progress:
-        task = progress.add_task(f"{name}: looking at the scene", total=planned.schedule.iterations)
+        task = progress.add_task(f"{name}: looking at the scene", total=plan.schedule.iterations)
 
-        def shown(step: Step) -> None:
+        def on_step(step: Step) -> None:
             words = f"{name}: loss {step.loss:6.2f}, {step.success:4.0%} fooled"
             progress.update(task, completed=step.iteration, description=words)
 
-        return craft_attack(radar, planned, shown)
+        return craft_attack(radar, plan, on_step)
 
 
 @click.command()
@@ -251,14 +249,12 @@ def main(out: Path, model: str | None, only: str | None, iterations: int | None,
     radar, classifier = load_radar_file(settings), load_model(settings).classifier
     console = Console(stderr=True)
     for name in ATTACK_NAMES if only is None else (only,):
-        planned = PLANS[name]
+        plan = PLANS[name]
         if iterations is not None:
-            planned = dataclasses.replace(
-                planned, schedule=dataclasses.replace(planned.schedule, iterations=iterations)
-            )
-        picture = _craft_with_progress(name, radar, planned, console)
-        measured = measure(classifier, planned.placement, picture, planned.pattern.target, HELD_OUT_SEEDS)
-        recipe = write_attack(out, name, planned, radar.info.source_sha256, picture, measured)
+            plan = dataclasses.replace(plan, schedule=dataclasses.replace(plan.schedule, iterations=iterations))
+        picture = _craft_with_progress(name, radar, plan, console)
+        measured = measure(classifier, plan.placement, picture, plan.pattern.target, HELD_OUT_SEEDS)
+        recipe = write_attack(out, name, plan, radar.info.source_sha256, picture, measured)
         click.echo(
             f"{recipe}: fools {measured.success:.1%} of {measured.frames} frames, {measured.target:.1%} as meant"
         )

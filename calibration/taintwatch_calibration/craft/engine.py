@@ -103,13 +103,15 @@ def optimise(
     *,
     report: Callable[[Step], None] | None = None,
     checkpoint: Checkpoint | None = None,
+    project: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Minimise `objective` over values in [0, 1] of any shape, beginning at `start`; return them.
 
-    Values are returned as they were when success reached `stop_at`, else after the last step. Raises `UsageError`
-    where the checkpoint is another run's or cannot be read.
+    `project` is what values are brought back to after each step, beside [0, 1]. Values are returned as they were when
+    success reached `stop_at`, else after the last step. Raises `UsageError` where the checkpoint is another run's or
+    cannot be read.
     """
-    run = _Run(start, schedule)
+    run = _Run(start, schedule, project)
     if checkpoint is not None and checkpoint.path.is_file():
         run.restore(checkpoint)
     while run.iteration < schedule.iterations and not run.succeeded:
@@ -126,8 +128,11 @@ def optimise(
 class _Run:
     """Everything that changes from step to step: the one place."""
 
-    def __init__(self, start: Callable[[torch.Generator], Tensor], schedule: Schedule) -> None:
-        self._schedule = schedule
+    def __init__(
+        self, start: Callable[[torch.Generator], Tensor], schedule: Schedule,
+        project: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:  # fmt: skip
+        self._schedule, self._project = schedule, project
         self.generator = torch.Generator().manual_seed(schedule.seed)
         first = start(self.generator).detach().clone()
         if schedule.box == "sigmoid":  # begins away from 0 and 1, where a sigmoid has no slope
@@ -167,6 +172,8 @@ class _Run:
         self._pace.step()
         if self._schedule.box == "clamp":
             self._moved.data.clamp_(0, 1)
+        if self._project is not None:
+            self._moved.data.copy_(self._project(self._moved.data))
 
     def store(self, checkpoint: Checkpoint) -> None:
         stream = io.BytesIO()

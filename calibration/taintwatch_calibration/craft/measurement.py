@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from taintwatch_calibration.cmag.similarity import StructuralSimilarity
 from taintwatch_calibration.craft.materials import Labelled
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.classifier import Classifier
+from taintwatch_models.cmag.similarity import C1, C2
 from taintwatch_models.loading import LoadedModel
 from taintwatch_models.records import Frame, Prediction
 
@@ -97,6 +99,16 @@ class Faintness:
     """Structural similarity with the original; 1 is equal."""
     changed: float
     """Share of pixels that are not the same."""
+    l0: float
+    """Values (three for each pixel) that are not the same."""
+    l1: float
+    """Sum of absolute changes, pixels in [0, 1]."""
+    psnr: float
+    """Peak signal-to-noise ratio, dB, with 1 as the peak of pixels in [0, 1]."""
+    psnr_255: float
+    """The same with 255 as the peak of changes in [0, 1], 48.13 dB more: as the region papers print it."""
+    ssim_global: float
+    """Structural similarity over the whole picture, without windows: it forgives noise."""
 
 
 def faintness(before: Tensor, after: Tensor) -> Faintness:
@@ -109,4 +121,26 @@ def faintness(before: Tensor, after: Tensor) -> Faintness:
         linf=float(change.abs().flatten(1).amax(1).mean()),
         ssim=float(torch.cat(alike).mean()),
         changed=float((change.abs().amax(1) > 0.5 / 255).float().mean()),
+        l0=float((change.abs() > 0.5 / 255).flatten(1).sum(1).float().mean()),
+        l1=float(change.abs().flatten(1).sum(1).mean()),
+        psnr=float(_noise_ratio(change).mean()),
+        psnr_255=float(_noise_ratio(change).mean()) + 20 * math.log10(255),
+        ssim_global=float(_global_similarity(before, after).mean()),
     )
+
+
+def _noise_ratio(change: Tensor) -> Tensor:
+    """Return -10 log10 of each picture's mean squared change, dB; at most that of half a 255th of one value."""
+    values = change[0].numel()
+    least = (0.5 / 255) ** 2 / values
+    return -10 * change.flatten(1).square().mean(1).clamp_min(least).log10()
+
+
+def _global_similarity(before: Tensor, after: Tensor) -> Tensor:
+    """Return SSIM (Wang et al., 2004) with one window, the whole picture, for each channel: (N,)."""
+    x, y = before.flatten(2).double(), after.flatten(2).double()
+    mean_x, mean_y = x.mean(2), y.mean(2)
+    covariance = (x * y).mean(2) - mean_x * mean_y
+    spread = x.var(2, correction=0) + y.var(2, correction=0)
+    alike = (2 * mean_x * mean_y + C1) * (2 * covariance + C2)
+    return (alike / ((mean_x**2 + mean_y**2 + C1) * (spread + C2))).mean(1)

@@ -18,12 +18,12 @@ from taintwatch_models.errors import UsageError
 from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = [
+    "AttackedBatch",
     "DetectorLoss",
     "Model",
     "Pattern",
     "PhysicalObjective",
     "Pictures",
-    "Shown",
     "craft_patterns",
     "label_pictures",
     "normaliser",
@@ -57,7 +57,7 @@ class Pictures:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class AttackedBatch:
     """One step's attacked pictures, for what else is to be minimised."""
 
     inputs: Tensor
@@ -72,7 +72,7 @@ class Shown:
     """How far the run is, 0 to 1."""
 
 
-DetectorLoss = Callable[[Shown], Tensor]
+DetectorLoss = Callable[[AttackedBatch], Tensor]
 """What a detector that the attacker knows adds to the loss, a scalar."""
 
 
@@ -156,15 +156,15 @@ class PhysicalObjective:
         own = self._pictures.own[rows]
         target = None if pattern.target is None else torch.full_like(own, pattern.target)
         known = None if self._pictures.places is None else self._pictures.places.rows(rows.cpu())
-        shown, covered = self.show(self._pictures.pixels[rows], values, generator, known)
-        inputs = self._normalise(shown)
+        batch, covered = self.show(self._pictures.pixels[rows], values, generator, known)
+        inputs = self._normalise(batch)
         maps = self._model.maps(inputs)
         logits = self._model.head(maps)
         loss = self._classified(logits, own, target).mean() + self._printing(values)
         if self._detector is not None:
-            loss = loss + self._detector(Shown(inputs, maps, logits, own, target, covered, progress))
+            loss = loss + self._detector(AttackedBatch(inputs, maps, logits, own, target, covered, progress))
         success = succeeds(logits.argmax(1), own, pattern.target).float().mean()
-        return Outcome(loss, float(success), shown.detach())
+        return Outcome(loss, float(success), batch.detach())
 
     def show(
         self, pixels: Tensor, values: Tensor, generator: torch.Generator, known: PlacementBatch | None = None
@@ -174,8 +174,8 @@ class PhysicalObjective:
         colours = pattern.inked(values)
         if pattern.profile is not None:
             colours = printed(colours, pattern.profile)
-        shown, covered = apply_patterns(pixels, colours, self._masks, pattern.placement, generator, known)
-        return (shown if pattern.camera is None else simulate_camera(shown, pattern.camera, generator)), covered
+        batch, covered = apply_patterns(pixels, colours, self._masks, pattern.placement, generator, known)
+        return (batch if pattern.camera is None else simulate_camera(batch, pattern.camera, generator)), covered
 
     def _classified(self, logits: Tensor, own: Tensor, target: Tensor | None) -> Tensor:
         if self._pattern.loss == "lead":

@@ -94,11 +94,11 @@ def region_attack(
         rows = slice(start, start + recipe.batch)
         part = Pictures(pictures.pixels[rows], pictures.own[rows])
 
-        def told(step: Step, before: int = start // recipe.batch * recipe.iterations) -> None:
+        def on_step(step: Step, before: int = start // recipe.batch * recipe.iterations) -> None:
             if report is not None:
                 report(replace(step, iteration=before + step.iteration))
 
-        made.append(_batch(model, part, normalise, recipe, told))
+        made.append(_batch(model, part, normalise, recipe, on_step))
     return Regions(*(torch.cat([getattr(part, name) for part in made]) for name in ("pixels", "masks", "success")))
 
 
@@ -107,7 +107,7 @@ def _batch(
     part: Pictures,
     normalise: Callable[[Tensor], Tensor],
     recipe: RegionRecipe,
-    told: Callable[[Step], None],
+    on_step: Callable[[Step], None],
 ) -> Regions:
     masks = soft_mask(model, normalise(part.pixels), part.own, recipe.threshold)
     best = _Best(part)
@@ -128,7 +128,7 @@ def _batch(
         return Outcome(loss, float(best.success.float().mean()), best.pixels)
 
     schedule = Schedule(recipe.iterations, recipe.step, "sgd", momentum=0.0, seed=recipe.seed)
-    optimise(objective, lambda generator: torch.full_like(part.pixels, 0.5), schedule, report=told)
+    optimise(objective, lambda generator: torch.full_like(part.pixels, 0.5), schedule, report=on_step)
     return Regions(best.pixels, masks, best.success)
 
 

@@ -179,9 +179,9 @@ def craft_physical(
     checkpoint = Checkpoint(
         session.folder.checkpoint, session.identity(kind=kind, pattern=pattern, adaptive=adaptive, area=masks.sum())
     )
-    with denormals_flushed(), watched(kind, schedule.iterations, session.folder, console) as told:
+    with denormals_flushed(), watched(kind, schedule.iterations, session.folder, console) as on_step:
         start = start_values(masks.to(session.device))
-        values = whole(optimise(objective, start, schedule, report=told, checkpoint=checkpoint))
+        values = whole(optimise(objective, start, schedule, report=on_step, checkpoint=checkpoint))
     generator = torch.Generator().manual_seed(7000 + session.options.seed)
     with torch.no_grad():
         pixels = session.pictures(test_images).pixels
@@ -222,14 +222,14 @@ def watched(
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(name, total=total)
 
-        def told(step: Step) -> None:
+        def on_step(step: Step) -> None:
             text = f"{name}: loss {step.loss:8.3f}, success {step.success:4.0%}"
             bar.update(task, completed=step.iteration, description=text)
             if step.pictures is not None and clock() - last[0] >= _PREVIEW_EVERY_S:
                 folder.contact(step.pictures)
                 last[0] = clock()
 
-        yield told
+        yield on_step
 
 
 def finish_pictures(

@@ -20,7 +20,7 @@ from taintwatch_models.errors import UsageError
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["craft_once", "decode_patch", "encode_patch", "shown_on"]
+__all__ = ["craft_once", "decode_patch", "encode_patch", "with_patch"]
 
 
 def craft_once(
@@ -47,7 +47,7 @@ def craft_once(
     return patch
 
 
-def shown_on(
+def with_patch(
     test_images: Labelled, patch: NDArray[np.uint8], placement: Placement, preprocessing: Preprocessing, seed: int
 ) -> NDArray[np.uint8]:
     """Return the test images' pixels with the patch at one place each, (N, height, width, 3), in the model's order."""

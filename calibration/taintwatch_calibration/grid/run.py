@@ -16,7 +16,7 @@ from taintwatch_calibration.craft.engine import Step
 from taintwatch_calibration.craft.materials import Labelled, classify, differentiable, to_pictures
 from taintwatch_calibration.craft.physical import Model, Pictures
 from taintwatch_calibration.grid.cells import Cell, plan_of
-from taintwatch_calibration.grid.crafting import craft_once, decode_patch, shown_on
+from taintwatch_calibration.grid.crafting import craft_once, decode_patch, with_patch
 from taintwatch_calibration.grid.judging import Judge
 from taintwatch_calibration.grid.parts import Parts
 from taintwatch_calibration.rates import wilson_interval
@@ -88,7 +88,7 @@ class Grid:
 
     def attack(self, patch: NDArray[np.uint8], cell: Cell) -> dict[str, Any]:
         """Show the patch on the test images; count what succeeds, and what of that the detectors find."""
-        pixels = np.concatenate([self._shown(patch, cell, turn) for turn in range(self._options.placements)])
+        pixels = np.concatenate([self._with_patch(patch, cell, turn) for turn in range(self._options.placements)])
         success = classify(self._plain, pixels) == self._options.target
         record: dict[str, Any] = {
             "attempts": len(success),
@@ -99,9 +99,9 @@ class Grid:
         scores = self._judge.scores(pixels[success]) if success.any() else {}
         return {**record, "detectors": self._judge.rates(scores)}
 
-    def _shown(self, patch: NDArray[np.uint8], cell: Cell, turn: int) -> NDArray[np.uint8]:
+    def _with_patch(self, patch: NDArray[np.uint8], cell: Cell, turn: int) -> NDArray[np.uint8]:
         seed = 1000 + 17 * turn + self._options.seed
-        return shown_on(self._parts.test_images, patch, cell.placement, self._radar.info.preprocessing, seed)
+        return with_patch(self._parts.test_images, patch, cell.placement, self._radar.info.preprocessing, seed)
 
     def _differentiable(self) -> Model:
         if self._model is None:

@@ -79,7 +79,7 @@ def score(
     figures = figures_of(trial)
     table = Table("", "", "95% interval (Wilson)")
     for words, rate in figures.headline().items():
-        table.add_row(words, *_shown(rate))
+        table.add_row(words, *_cells(rate))
     Console().print(table)
     click.echo(f"{out / SCORES}: {len(found)} clips; make a page of it with `taintwatch trial report {out}`")
 
@@ -95,7 +95,7 @@ def _unplaced(trial: Trial) -> Iterator[str]:
         yield f"no pose is known in {', '.join(names['none'])}: their frames count, but at no distance and angle"
 
 
-def _shown(rate: Rate) -> tuple[str, str]:
+def _cells(rate: Rate) -> tuple[str, str]:
     if rate.total == 0:
         return "none", ""
     return f"{rate.share:.1%} ({rate.count} of {rate.total})", f"{rate.low:.1%} to {rate.high:.1%}"

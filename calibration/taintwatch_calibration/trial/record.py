@@ -225,7 +225,7 @@ def record(
     with Live(console=console, refresh_per_second=8, transient=True) as live:
         recording = record_matrix(
             open_source(source), matrix.cells, clip, out, RecordingLimits(seconds, no_markers_s=patience),
-            tell=lambda progress: live.update(_shown(progress)),
+            tell=lambda progress: live.update(_guidance(progress)),
         )  # fmt: skip
     total = len(matrix.cells)
     if recording.missing:
@@ -237,7 +237,7 @@ def record(
     click.echo(f"{out}: {counts}; score them with `taintwatch trial score`")
 
 
-def _shown(progress: Progress) -> Text:
+def _guidance(progress: Progress) -> Text:
     cell, pose = progress.cell, progress.pose
     text = Text(f"{progress.number} of {progress.total}: {cell.words}   ", style="bold")
     if progress.recorded_s is not None:

@@ -64,7 +64,7 @@ class ReplayClient:
         """Return the seconds to the next moment when `take` has something to do even without an answer."""
         if not self._topics:
             return ANSWER_S
-        oldest = min(pending.asked_s for pending in self._asked())
+        oldest = min(pending.asked_s for pending in self._first_pending())
         return max(0.0, oldest + ANSWER_S - self._monotonic())
 
     def use(self, endpoint: str | None) -> None:
@@ -75,7 +75,7 @@ class ReplayClient:
 
     def ask_again(self) -> None:
         """Ask at once for what is unanswered: a daemon that was just started was not there to be asked before."""
-        for pending in self._asked():
+        for pending in self._first_pending():
             pending.attempts = 1
         if self._topics:
             self._renew()
@@ -114,7 +114,7 @@ class ReplayClient:
         self._last_id += 1
         return self._last_id
 
-    def _asked(self) -> list[_Pending]:
+    def _first_pending(self) -> list[_Pending]:
         """Those that an answer is waited for: the first of each topic."""
         return [waiting[0] for waiting in self._topics.values()]
 
@@ -156,7 +156,7 @@ class ReplayClient:
         now = self._monotonic()
         lost: list[Message | Missed] = []
         again = False
-        for pending in self._asked():
+        for pending in self._first_pending():
             if now - pending.asked_s < ANSWER_S:
                 continue
             if pending.attempts >= ATTEMPTS:
@@ -172,7 +172,7 @@ class ReplayClient:
     def _renew(self) -> None:
         """Make the socket anew and ask again: a daemon that refused us would never hear of us otherwise."""
         self.close()
-        for pending in self._asked():
+        for pending in self._first_pending():
             self._send(pending)
 
     def _send(self, pending: _Pending) -> None:

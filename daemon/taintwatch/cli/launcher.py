@@ -11,7 +11,7 @@ from pathlib import Path
 
 from taintwatch.alerts.outbox import new_instance_id
 from taintwatch.assembly import assemble, identity_of, make_detection, make_learner, prepare_change
-from taintwatch.cli.output import Extent, HumanReporter, JsonReporter, extent_of, videos_extent
+from taintwatch.cli.output import HumanReporter, JsonReporter, RunLength, run_length_of, videos_length
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
 from taintwatch.footage.footage_run import FootageRun, footage_of
@@ -98,7 +98,7 @@ def _run_footage(config: Config, files: tuple[Path, ...], *, as_json: bool, quie
     """Watch a folder's videos side by side; every alert is published and told as by a service."""
     with ExitStack() as stack:
         stopping = stack.enter_context(stop_on_signals())
-        reporter = stack.enter_context(_reporter(config, as_json, quiet, videos_extent(files)))
+        reporter = stack.enter_context(_reporter(config, as_json, quiet, videos_length(files)))
         deadlines = Deadlines()
         security = security_of(config)
         model, detection = make_detection(config, deadlines, learning=False)
@@ -129,12 +129,12 @@ def _both(first: Callable[[Step], None], second: Callable[[Step], None]) -> Call
 
 
 @contextmanager
-def _reporter(config: Config, as_json: bool, quiet: bool, extent: Extent | None = None) -> Iterator[Reporter]:
+def _reporter(config: Config, as_json: bool, quiet: bool, length: RunLength | None = None) -> Iterator[Reporter]:
     """Give what prints to standard output and standard error, and leave the terminal as it was."""
     if as_json:
         yield JsonReporter(sys.stdout, status_s=config.publish.status_s, quiet=quiet)
         return
-    reporter = HumanReporter(sys.stdout, sys.stderr, quiet=quiet, extent=extent or extent_of(config))
+    reporter = HumanReporter(sys.stdout, sys.stderr, quiet=quiet, length=length or run_length_of(config))
     try:
         yield reporter
     finally:

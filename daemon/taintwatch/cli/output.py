@@ -25,15 +25,15 @@ from taintwatch.status import Ending, RunStatus, Summary
 from taintwatch_models.classifier import ModelCard
 
 __all__ = [
-    "Extent",
     "HumanReporter",
     "JsonReporter",
+    "RunLength",
     "alert_line",
     "clock_time",
-    "extent_of",
     "progress_line",
+    "run_length_of",
     "summary_line",
-    "videos_extent",
+    "videos_length",
 ]
 
 PLAIN_EVERY_S = 5.0  # between progress lines where there is no terminal to draw on
@@ -50,14 +50,14 @@ class HumanReporter:
         err: TextIO,
         *,
         quiet: bool = False,
-        extent: Extent | None = None,
+        length: RunLength | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`extent`: how much there is to watch, where that is known; `quiet`: alerts only."""
+        """`length`: how much there is to watch, where that is known; `quiet`: alerts only."""
         self._out = Console(file=out, highlight=False, soft_wrap=True)
         self._err = Console(file=err, highlight=False, soft_wrap=True)
         self._quiet = quiet
-        self._extent = extent
+        self._length = length
         self._clock = clock
         self._next = clock() + PLAIN_EVERY_S
         self._live: Live | None = None
@@ -82,10 +82,10 @@ class HumanReporter:
 
     def progress(self, status: RunStatus) -> None:
         if self._live is not None:
-            self._live.update(progress_line(status, self._extent), refresh=True)
+            self._live.update(progress_line(status, self._length), refresh=True)
         elif not self._quiet and self._clock() >= self._next:
             self._next = self._clock() + PLAIN_EVERY_S
-            self._err.print(progress_line(status, self._extent))
+            self._err.print(progress_line(status, self._length))
 
     def finished(self, summary: Summary) -> None:
         self.close()
@@ -115,11 +115,11 @@ def alert_line(alert: Alert) -> Text:
     return line
 
 
-def progress_line(status: RunStatus, extent: Extent | None) -> Text:
+def progress_line(status: RunStatus, length: RunLength | None) -> Text:
     """Return how a run stands, on one line."""
     words = [f"{status.frames} frames", f"{status.fps:.1f} fps"]
-    if extent is not None:
-        words.append(extent.words(status))
+    if length is not None:
+        words.append(length.words(status))
     elif status.delay_ms is not None:
         words.append(f"{status.delay_ms:.0f} ms behind")
     if status.unchecked:
@@ -204,7 +204,7 @@ class JsonReporter:
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class RunLength:
     """The whole of a run, in frames or in seconds of the file; one of them is None."""
 
     frames: int | None = None
@@ -224,23 +224,23 @@ class Extent:
         return f"{position}  {share:.0%}  {clock_time(status.seconds * (1 - share) / share)} left"
 
 
-def extent_of(config: Config) -> Extent | None:
+def run_length_of(config: Config) -> RunLength | None:
     """Return how much a run of `config` has to watch; None where it is without end or not known beforehand."""
     if config.limits.max_frames is not None:
-        return Extent(frames=config.limits.max_frames)
+        return RunLength(frames=config.limits.max_frames)
     if len(config.camera) != 1 or config.camera[0].loop:
         return None
     path = Path(config.camera[0].source)
     if path.is_dir():
         images = len(files_below(path, IMAGE_SUFFIXES))
-        return Extent(frames=images) if images else None
+        return RunLength(frames=images) if images else None
     return _video(path) if path.is_file() else None
 
 
-def videos_extent(files: Sequence[Path]) -> Extent | None:
+def videos_length(files: Sequence[Path]) -> RunLength | None:
     """Return how many seconds of footage there are, as the files' headers state them; None where none does."""
     lengths = [found.seconds or 0.0 for file in files if (found := _video(file)) is not None]
-    return Extent(seconds=sum(lengths)) if lengths else None
+    return RunLength(seconds=sum(lengths)) if lengths else None
 
 
 def clock_time(seconds: float) -> str:
@@ -252,11 +252,11 @@ def clock_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _video(path: Path) -> Extent | None:
+def _video(path: Path) -> RunLength | None:
     """Return a video's length as its header states it."""
     try:
         with av.open(str(path)) as container:
             duration = container.duration
     except (av.FFmpegError, OSError, ValueError):
         return None  # opening it as a source will say what is wrong
-    return Extent(seconds=duration / av.time_base) if duration else None
+    return RunLength(seconds=duration / av.time_base) if duration else None

@@ -157,7 +157,7 @@ def run(
     `--source` replaces its cameras. Without either it watches webcam 0 with the bundled model.
     """
     from taintwatch.cli.launcher import run_config
-    from taintwatch.config.lines import KeyPath
+    from taintwatch.config.line_map import KeyPath
     from taintwatch.config.load import load_config
 
     flags: dict[KeyPath, tuple[str, Any]] = {

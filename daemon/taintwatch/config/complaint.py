@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from taintwatch.config.sections import Config
 from taintwatch.sources.url import describe_url, url_scheme
 
-__all__ = ["complaint", "shown"]
+__all__ = ["complaint", "in_words"]
 
 # Greedy on purpose: a password may itself hold "/", "?" or "@".
 _CREDENTIAL = re.compile(r"://.*@", re.DOTALL)
@@ -39,19 +39,19 @@ def complaint(problem: Mapping[str, Any]) -> str:
     if kind == "value_error":
         return str(context.get("error", problem["msg"]))
     if kind == "literal_error":
-        return f"{shown(value)} is none of {context['expected']}".replace(" or ", ", ")
+        return f"{in_words(value)} is none of {context['expected']}".replace(" or ", ", ")
     if kind == "string_pattern_mismatch":
-        return f"{shown(value)} is not a name: 1 to 64 letters, digits, dots, dashes and underscores"
+        return f"{in_words(value)} is not a name: 1 to 64 letters, digits, dots, dashes and underscores"
     if kind in _NAMED:
-        return f"{shown(value)} is not {_NAMED[kind]}"
+        return f"{in_words(value)} is not {_NAMED[kind]}"
     if kind in ("model_type", "tuple_type", "model_attributes_type", "dict_type"):
         expected = "an array" if kind == "tuple_type" else "a table"
-        return f"{shown(value)} is not {expected}"
+        return f"{in_words(value)} is not {expected}"
     message = problem["msg"]
-    return f"{shown(value)} is not right: {message[:1].lower()}{message[1:]}"
+    return f"{in_words(value)} is not right: {message[:1].lower()}{message[1:]}"
 
 
-def shown(value: Any) -> str:
+def in_words(value: Any) -> str:
     """Return `value` as it may stand in a message: short, on one line, and without credentials."""
     if isinstance(value, list | dict):
         return "an array" if isinstance(value, list) else "a table"

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from taintwatch.config.complaint import complaint
-from taintwatch.config.lines import KeyPath, line_numbers, line_of
+from taintwatch.config.line_map import KeyPath, line_numbers, line_of
 from taintwatch.config.sections import Config
 from taintwatch_models.errors import ConfigError, UsageError
 

@@ -13,7 +13,7 @@ from taintwatch.alerts.messages import Message
 from taintwatch.alerts.subscriber import Subscriber
 from taintwatch.assembly import assemble
 from taintwatch.cameras.camera_status import CameraStatus
-from taintwatch.config.lines import KeyPath
+from taintwatch.config.line_map import KeyPath
 from taintwatch.config.load import load_config
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines

@@ -1,19 +1,22 @@
-"""What is removed when: by age, by bytes and by free space, oldest first, never an open alert's."""
+"""What is removed when: by age, by bytes and by free space, never an open or a pinned alert's."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from heapq import heapify, heappop, heappush
 
+from taintwatch.evidence.annotations import Annotation, Annotations
 from taintwatch.evidence.folder import EvidenceFolder, Media
 from taintwatch.evidence.reader import AlertReader, StoredAlert
 from taintwatch.evidence.store import AlertStore
 from taintwatch_models.errors import TaintwatchError
 
-__all__ = ["Holdings", "Item", "Limits", "Removal", "RetentionJob", "items_of", "plan_removal"]
+__all__ = ["Holdings", "Item", "Limits", "Removal", "RetentionJob", "items_of", "order_of_removal", "plan_removal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,11 @@ class Item:
     open: bool
     media_bytes: int
     record_bytes: int
+    camera: str = ""
+    label: str = ""
+    score: float = 0.0
+    pinned: bool = False
+    """Acknowledged, or somebody wrote a note: nothing but age takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,12 @@ class Removal:
         return sum(item.media_bytes for item in (*self.media, *self.whole)) + sum(i.record_bytes for i in self.whole)
 
 
-def items_of(kept: Iterable[StoredAlert], media: Iterable[Media], busy: frozenset[str] = frozenset()) -> list[Item]:
+def items_of(
+    kept: Iterable[StoredAlert],
+    media: Iterable[Media],
+    busy: frozenset[str] = frozenset(),
+    pinned: frozenset[str] = frozenset(),
+) -> list[Item]:
     """Return every alert that has a record or pictures, oldest first. `busy`: ids whose clip is being taken."""
     bytes_of = {each.event_id: each for each in media}
     items = []
@@ -63,7 +76,19 @@ def items_of(kept: Iterable[StoredAlert], media: Iterable[Media], busy: frozense
         found = bytes_of.pop(alert.event_id, None)
         held = alert.open or alert.event_id in busy
         size = 0 if found is None else found.bytes
-        items.append(Item(alert.event_id, alert.raised_wall_ns, held, size, alert.record_bytes))
+        items.append(
+            Item(
+                alert.event_id,
+                alert.raised_wall_ns,
+                held,
+                size,
+                alert.record_bytes,
+                alert.camera,
+                alert.label_name,
+                alert.score,
+                alert.event_id in pinned,
+            )
+        )
     for event_id, found in bytes_of.items():
         items.append(Item(event_id, found.changed_ns, event_id in busy, found.bytes, 0))
     return sorted(items, key=lambda item: (item.at_ns, item.event_id))
@@ -73,12 +98,13 @@ def plan_removal(items: Sequence[Item], limits: Limits, *, now_ns: int, used_byt
     """Return what must go, from `items` oldest first.
 
     Age takes whole alerts. Too many bytes, or too little free space, take pictures first, since records are small and
-    say the most; only where `used_bytes` is still above the limit without any picture do whole alerts go.
+    say the most: in the order of `order_of_removal`, never pinned ones. Only where `used_bytes` is still above the
+    limit without any picture that may go do whole alerts go, in the same order.
     """
     free = [item for item in items if not item.open]
     whole = [item for item in free if now_ns - item.at_ns > limits.keep_ns]
-    rest = free[len(whole) :]  # oldest first, so the old ones are the first ones
     freed = sum(item.media_bytes + item.record_bytes for item in whole)
+    rest = order_of_removal([item for item in free[len(whole) :] if not item.pinned])
     media = []
     for item in rest:
         enough = used_bytes - freed <= limits.max_bytes and free_bytes + freed >= limits.min_free_bytes
@@ -96,6 +122,45 @@ def plan_removal(items: Sequence[Item], limits: Limits, *, now_ns: int, used_byt
         gone.discard(item.event_id)
     both = {item.event_id for item in whole}
     return Removal(tuple(item for item in media if item.event_id not in both), tuple(whole))
+
+
+def order_of_removal(items: Sequence[Item]) -> list[Item]:
+    """Return `items` (oldest first) as they are to go, so that nobody pushes another's evidence out with decoys.
+
+    Repeats first: of the alerts of one camera and label the first, the worst and the last stay longest. Then the
+    oldest of whichever camera holds most bytes, so that each camera keeps an equal share.
+    """
+    groups: dict[tuple[str, str], list[Item]] = {}
+    for item in items:
+        groups.setdefault((item.camera, item.label), []).append(item)
+    telling = set()
+    for group in groups.values():
+        worst = max(group, key=lambda item: item.score)
+        telling |= {group[0].event_id, worst.event_id, group[-1].event_id}
+    repeats = [item for item in items if item.event_id not in telling]
+    rest = [item for item in items if item.event_id in telling]
+    return [*_by_turns(repeats, items), *_by_turns(rest, rest)]
+
+
+def _by_turns(items: Sequence[Item], held: Sequence[Item]) -> list[Item]:
+    """Return `items`, each time the oldest of the camera that holds most bytes. `held`: all that counts as held."""
+    waiting: dict[str, deque[Item]] = {}
+    for item in items:
+        waiting.setdefault(item.camera, deque()).append(item)
+    size: dict[str, int] = dict.fromkeys(waiting, 0)
+    for item in held:
+        if item.camera in size:
+            size[item.camera] += item.media_bytes + item.record_bytes
+    heap = [(-size[camera], camera) for camera in waiting]
+    heapify(heap)
+    order: list[Item] = []
+    while heap:
+        negative, camera = heappop(heap)
+        item = waiting[camera].popleft()
+        order.append(item)
+        if waiting[camera]:
+            heappush(heap, (negative + item.media_bytes + item.record_bytes, camera))
+    return order
 
 
 _log = logging.getLogger(__name__)
@@ -143,7 +208,9 @@ class RetentionJob:
     def plan(self) -> Removal:
         """Return what is beyond the limits now. Raises `TaintwatchError` or `OSError` where it cannot be read."""
         kept = AlertReader(self._folder.database).alerts() if self._folder.database.is_file() else []
-        items = items_of(kept, self._folder.all_media(), self._busy())
+        annotations = Annotations(self._folder.database).of(alert.event_id for alert in kept)
+        pinned = frozenset(key for key, each in annotations.items() if each != Annotation())
+        items = items_of(kept, self._folder.all_media(), self._busy(), pinned)
         held = self.holdings = Holdings(len(items), self._folder.bytes_used(), self._free_bytes())
         return plan_removal(
             items, self._limits, now_ns=self._wall_ns(), used_bytes=held.bytes, free_bytes=held.free_bytes

@@ -160,7 +160,8 @@ class StreamSource:
 
     def _explained(self, error: SourceError, took_s: float) -> SourceError:
         """Return the error that says what a failure to open means, and what to do."""
-        reason, where, settings = str(error), self.description, self._settings
+        where, settings = self.description, self._settings
+        reason = str(error).removeprefix(where)  # a port may look like a status
         if took_s > 0.9 * min(settings.open_timeout_s, settings.read_timeout_s) and _says(
             reason, "in time", "invalid data", "timed out", "input/output", "exit"
         ):

@@ -15,7 +15,7 @@ from taintwatch_models.records import Verdict
 
 __all__ = ["Agreement", "Sighting", "agreement_after_gap", "next_agreement", "sighting_of"]
 
-LEAST_OVERLAP = 0.2  # of the smaller of two regions; a region trembles from frame to frame, and a camera shakes
+LEAST_OVERLAP = 0.2  # of the smaller of two regions; a region shakes from frame to frame, and so does a camera
 MOST_GROUPS = 8  # bounds the memory of a subject; a restless scene fills them, an attack keeps the one it has
 FORGOTTEN_LEVEL = 1e-6  # an exponential share never quite reaches 0
 

@@ -201,7 +201,7 @@ async def _login(context: Context, request: Request) -> Response:
 async def _about(context: Context, request: Request) -> Response:
     told = context.description.about() | {
         "csrf": context.sessions.csrf,
-        "kept": context.repository.kept,
+        "kept": context.repository.keeps_alerts,
         "trials": bool(await run_in_threadpool(context.trials.all)),
         "audience": asdict(context.audience.stats()),
     }

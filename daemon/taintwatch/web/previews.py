@@ -84,7 +84,7 @@ class Previews:
             return None
         if made is None or made.step is not step:
             jpeg = encode_jpeg(shrink(step.frame.image, self._width), QUALITY)
-            made = self._made[camera] = Preview(step, _told(step, self._detection()), jpeg)
+            made = self._made[camera] = Preview(step, _description(step, self._detection()), jpeg)
             self.encoded += 1
         return made
 
@@ -104,7 +104,7 @@ def _rebuild(step: Step, detection: DetectionStack) -> str | None:
     return base64.b64encode(encode_jpeg(detector.reconstruct(step.outcome), QUALITY)).decode("ascii")
 
 
-def _told(step: Step, detection: DetectionStack) -> dict[str, Any]:
+def _description(step: Step, detection: DetectionStack) -> dict[str, Any]:
     """Return what the page draws and says; coordinates in frame pixels."""
     frame, outcome = step.frame, step.outcome
     told: dict[str, Any] = {

@@ -47,7 +47,7 @@ class AlertRepository:
         self._annotations = None if folder is None else Annotations(folder.database)
 
     @property
-    def kept(self) -> bool:
+    def keeps_alerts(self) -> bool:
         """Whether alerts outlive this start."""
         return self._folder is not None
 

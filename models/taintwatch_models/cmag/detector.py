@@ -53,16 +53,16 @@ class CmagDetector:
 
         Raises `ConfigError` as a call does.
         """
-        return self._shown(self._inputs(prediction)[2][0])
+        return self._as_picture(self._inputs(prediction)[2][0])
 
     def reconstruct(self, prediction: Prediction) -> NDArray[np.uint8]:
         """Return what the classifier believes it sees, (size, size, 3) uint8, blue-green-red as frames are.
 
         Raises as a call does.
         """
-        return self._shown(self._runner(*self._inputs(prediction))["reconstruction"][0])
+        return self._as_picture(self._runner(*self._inputs(prediction))["reconstruction"][0])
 
-    def _shown(self, planes: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def _as_picture(self, planes: NDArray[np.float32]) -> NDArray[np.uint8]:
         picture = np.moveaxis(planes * 255 + 0.5, 0, -1).astype(np.uint8)
         return np.ascontiguousarray(picture[:, :, ::-1] if self._order == "rgb" else picture)
 

@@ -40,8 +40,8 @@ def window_statistics(outputs: Mapping[str, NDArray[Any]], index: int) -> Window
 class CombinedDetector:
     """Suspicious where the window that the label rests on is more anomalous, necessary and sufficient than benign ones.
 
-    The score is the sum of -ln p over the statistics, p each one's benign tail probability; the threshold is the
-    reference's for a target false-positive rate.
+    The score combines the statistics' benign tail probabilities (`reference.combine`); the threshold is the reference's
+    for a target false-positive rate.
     """
 
     name = COMBINED

@@ -138,8 +138,8 @@ def _calibration_frames(site: Pictures, general: Pictures, footage: bool, rng: n
     """The site's frames, and of each a novel one or two: with a poster on it, degraded."""
     count = len(site)
     folds = np.arange(count) * FOLDS // count if footage else rng.permutation(count) % FOLDS
-    posters = general[1::2]
-    few = count < 300  # novel frames of either kind from each, or turn about
+    posters = np.concatenate([general[1::2], site[:: max(1, 2 * count // len(general))]])
+    few = count < 500  # novel frames of either kind from each, or turn about
     one = np.arange(count) if few else np.arange(0, count, 2)
     other = np.arange(count) if few else np.arange(1, count, 2)
     pictures = np.concatenate([site, paste_posters(site[one], posters, rng), degrade(site[other], rng)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,30 +69,37 @@ class Reference:
     tails: Mapping[str, Tail]
     """Of each statistic: `FREE`, `SECOND`, and perhaps `LABEL`."""
     gate: float
-    """The free statistics' summed surprise above which a frame deserves the second look."""
+    """The free score above which a frame deserves the second look."""
     points: tuple[OperatingPoint, ...]
     """One for each target rate, the highest rate first."""
     about: Provenance
 
 
+def combine(surprises: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the sum of sqrt(2 * surprise) over the statistics: (frames,).
+
+    Stouffer's method (Stouffer et al., The American Soldier, 1949) on one-sided scores: sqrt(-2 ln p) is the normal
+    deviate of a small p, up to lower orders, and what is usual in one respect (p near 1) counts as nothing instead of
+    against suspicion, so that a patch that fails one question on purpose is not excused for it. Fisher's sum of -ln p
+    lets one extreme statistic raise the alarm by itself, as novelty does; an attack is unusual in all of them.
+    """
+    return np.asarray(np.sum([np.sqrt(2.0 * np.maximum(values, 0.0)) for values in surprises], axis=0), np.float64)
+
+
 def free_score(tails: Mapping[str, Tail], statistics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the summed surprise of what the first forward gives, (frames,)."""
-    free = [name for name in (*FREE, LABEL) if name in tails]
-    return np.asarray(np.sum([tails[name].surprise(statistics[name]) for name in free], axis=0), np.float64)
+    """Return the combined surprise of what the first forward gives, (frames,)."""
+    return combine([tails[name].surprise(statistics[name]) for name in (*FREE, LABEL) if name in tails])
 
 
 def total_score(
     tails: Mapping[str, Tail], statistics: Mapping[str, NDArray[np.float64]], looked: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return the detector's score, (frames,): the free surprise, and that of the second look where it was taken.
+    """Return the detector's score, (frames,): the free score, and that of the second look where it was taken.
 
     `looked` (frames,): which frames were looked at again; the others' second statistics are not read.
     """
-    score = free_score(tails, statistics)
-    for name in SECOND:
-        values = np.where(looked, statistics[name], 0.0)
-        score = score + np.where(looked, tails[name].surprise(values), 0.0)
-    return score
+    second = [tails[name].surprise(np.where(looked, statistics[name], 0.0)) * looked for name in SECOND]
+    return free_score(tails, statistics) + combine(second)
 
 
 def write_reference(reference: Reference, path: Path) -> None:

@@ -1,9 +1,8 @@
 """Benign tail probabilities: the common scale on which different statistics can be added.
 
 A statistic's value is turned into -ln p, p the share of benign frames that reach it: empirical below the benign 90%
-quantile, an exponential tail above it, so that values beyond all that was seen still differ. Sums of independent
--ln p are Fisher's combined test (Fisher, Statistical Methods for Research Workers, 1932); ours are not independent, so
-the sum's own threshold is chosen on benign frames too.
+quantile, an exponential tail above it, so that values beyond all that was seen still differ. How they are combined:
+`reference.combine`. They are not independent, so the combined score's own threshold is chosen on benign frames too.
 """
 
 from __future__ import annotations
@@ -49,15 +48,16 @@ def fit_tail(values: Values) -> Tail:
     return Tail(levels, max(scale, 1e-3 * spread, _LEAST_SCALE))
 
 
-def upper_quantile(scores: Values, share: float, start: float = 0.95) -> float:
+def upper_quantile(scores: Values, share: float) -> float:
     """Return the value that a `share` of all benign frames exceeds, beyond what few frames show.
 
-    Empirical while at least five of `scores` (frames,) lie above it, else an exponential tail over the `start`
-    quantile.
+    Empirical while at least five of `scores` (frames,) lie above it; else an exponential tail over the highest quantile
+    that a dozen frames exceed (peaks over a threshold: Pickands, 1975, with shape 0), at least the 90% quantile.
     """
     if share * len(scores) >= 5:
         return float(np.quantile(scores, 1.0 - share))
-    low = float(np.quantile(scores, start))
+    above = min(0.1, max(12 / len(scores), share))
+    low = float(np.quantile(scores, 1.0 - above))
     beyond = scores[scores > low] - low
     scale = float(beyond.mean()) if len(beyond) else _LEAST_SCALE
-    return low + max(scale, _LEAST_SCALE) * float(np.log((1.0 - start) / share))
+    return low + max(scale, _LEAST_SCALE) * float(np.log(above / share))

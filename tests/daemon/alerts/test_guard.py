@@ -40,7 +40,7 @@ def publisher() -> Iterator[Publisher]:
         yield it
 
 
-class Witness:
+class HonestSubscriber:
     """A subscriber beside the attack: how long nothing came, at the longest."""
 
     def __init__(self, publisher: Publisher) -> None:
@@ -66,9 +66,9 @@ class Witness:
 
 
 @contextmanager
-def witness(publisher: Publisher) -> Iterator[None]:
+def honest_subscriber(publisher: Publisher) -> Iterator[None]:
     """Fail where a subscriber was without a heartbeat for longer than others may notice."""
-    beside = Witness(publisher)
+    beside = HonestSubscriber(publisher)
     try:
         yield
     finally:
@@ -101,7 +101,10 @@ time.sleep(60)
 @pytest.mark.parametrize("size", [8, 100, 1000])
 def test_twenty_thousand_subscriptions_silence_nobody_and_are_cut_off(publisher: Publisher, size: int) -> None:
     before_mb = resident_mb()
-    with witness(publisher), subprocess.Popen([sys.executable, "-c", FLOOD, publisher.endpoint, str(size)]) as attacker:
+    with (
+        honest_subscriber(publisher),
+        subprocess.Popen([sys.executable, "-c", FLOOD, publisher.endpoint, str(size)]) as attacker,
+    ):
         until_floods(publisher)
         time.sleep(1.0)
         attacker.kill()
@@ -133,7 +136,7 @@ def test_a_listed_client_with_keys_silences_nobody_either(tmp_path: Path) -> Non
 
 
 def test_thousands_of_silent_connections_take_neither_descriptors_nor_places(publisher: Publisher) -> None:
-    with ExitStack() as crowd, witness(publisher):
+    with ExitStack() as crowd, honest_subscriber(publisher):
         descriptors = len(list(Path("/proc/self/fd").iterdir()))
         host, port = parse_endpoint(publisher.endpoint).host, int(parse_endpoint(publisher.endpoint).port)
         for number in range(2000):

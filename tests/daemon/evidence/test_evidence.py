@@ -293,7 +293,7 @@ def put(evidence: Evidence, event_id: str, size: int) -> None:
     (evidence.folder.of(event_id) / "frame.jpg").write_bytes(bytes(size))
 
 
-def test_beyond_the_bytes_the_oldest_pictures_go_first_and_records_stay(folder: Path) -> None:
+def test_beyond_the_bytes_pictures_of_repeats_go_first_and_records_stay(folder: Path) -> None:
     evidence = Evidence(settings(folder, max_mb=2.0, keep_days=36_500), wall_ns=lambda: 100)
     for number in range(5):
         save(evidence, f"e{number}", AlertState.RAISED, AlertState.CLEARED, at_ns=number)

@@ -8,7 +8,7 @@ import tomllib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taintwatch.config.lines import line_numbers, line_of
+from taintwatch.config.line_map import line_numbers, line_of
 
 _NAMES = st.text(alphabet="ab\"\\.'# =é[]", min_size=1, max_size=5)
 _PADDING = st.sampled_from(["", "# [x]\n", "\n\n", '# """\n'])

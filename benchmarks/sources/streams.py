@@ -1,0 +1,179 @@
+"""Streams: MJPEG in its dialects, snapshots, HLS and other formats over HTTP, UDP, RTSP, and cameras that refuse."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks.soaking.cameras import RtspCamera
+from benchmarks.sources.case import Case, Maker
+from benchmarks.sources.servers import DIALECTS, Serve, http_server, mjpeg, protected, snapshots
+from tests.clips import attack_clip
+from tests.ports import free_port
+
+__all__ = ["stream_cases"]
+
+_UNTIL = ("--max-frames", "30")
+_TIGHT = ("--vote-k", "3", "--vote-n", "5")
+
+
+def _served(serve: Callable[[], Serve], path: str = "/", user: str = "") -> Maker:
+    @contextmanager
+    def make(folder: Path) -> Iterator[str]:
+        with http_server(serve(), path, user) as url:
+            yield url
+
+    return make
+
+
+def _http_cases() -> list[Case]:
+    cases = [
+        Case(f"MJPEG, {name}", "MJPEG", _served(functools.partial(mjpeg, dialect), "/video.mjpg"), None, 1,
+             bad=8 if "cut" in name else 0, options=_UNTIL)
+        for name, dialect in DIALECTS.items()
+    ]  # fmt: skip
+    book, secret = DIALECTS["by the book"], "admin:p%2Fa%23s%40s@"
+    cases.append(Case("MJPEG, chunked", "MJPEG", _chunked, None, 1, options=_UNTIL))
+    for scheme in ("basic", "MD5", "SHA-256"):
+        serve = functools.partial(protected, mjpeg(book), scheme)
+        cases.append(Case(f"MJPEG, password ({scheme})", "MJPEG", _served(serve, "/", secret), None, 1, options=_UNTIL))
+    fast = (*_UNTIL, "--snapshot-interval", "0.1")
+    once = functools.partial(mjpeg, book, limit=1)
+    with_etag, cut = functools.partial(snapshots, etag=True), functools.partial(snapshots, cut=True)
+    few, six = ("--max-frames", "5", "--snapshot-interval", "0.1"), ("--max-frames", "6")
+    cases += [
+        Case("MJPEG, one picture a connection", "MJPEG", _served(once), None, 1, options=six, slow=True),
+        Case("snapshots", "snapshot", _served(snapshots), None, 1, options=fast),
+        Case("snapshots with ETag", "snapshot", _served(with_etag), None, 1, options=fast),
+        Case("every third snapshot cut to a third", "snapshot", _served(cut), None, 1, bad=8, options=fast,
+             says="cut short"),
+        Case("every other snapshot of 16,000 x 16,000", "snapshot", _huge, None, 0, bad=3, options=few,
+             says="more than the 64 million", slow=True),
+    ]  # fmt: skip
+    return cases
+
+
+@contextmanager
+def _chunked(folder: Path) -> Iterator[str]:
+    serve = mjpeg(DIALECTS["by the book"], chunked=True)
+    with http_server(serve, "/", protocol="HTTP/1.1") as url:
+        yield url
+
+
+@contextmanager
+def _huge(folder: Path) -> Iterator[str]:
+    big, small = (
+        bytes(cv2.imencode(".jpg", np.full((side, side, 3), 90, np.uint8))[1].tobytes()) for side in (16_000, 480)
+    )
+    with http_server(snapshots(data=lambda number: (big, small)[number % 2])) as url:
+        yield url
+
+
+def _file_over_http(name: str, *options: str) -> Maker:
+    @contextmanager
+    def make(folder: Path) -> Iterator[str]:
+        attack_clip(folder / "clip.mkv")
+        words = ["ffmpeg", "-v", "error", "-y", "-i", str(folder / "clip.mkv"), *options, str(folder / name)]
+        subprocess.run(words, check=True)
+        handler = functools.partial(_QuietFiles, directory=str(folder))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/{name}"
+        server.shutdown()
+
+    return make
+
+
+class _QuietFiles(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        pass
+
+
+def _sent(protocol: str) -> Maker:
+    """ffmpeg sends the clip at its own speed, again and again, as MPEG-TS."""
+
+    @contextmanager
+    def make(folder: Path) -> Iterator[str]:
+        attack_clip(folder / "clip.mkv")
+        url = f"{protocol}://127.0.0.1:{free_port()}"
+        target = f"{url}?listen" if protocol == "tcp" else f"{url}?pkt_size=1316"
+        words = [
+            "ffmpeg",
+            "-v",
+            "error",
+            "-re",
+            "-stream_loop",
+            "-1",
+            "-i",
+            str(folder / "clip.mkv"),
+            "-c:v",
+            "libx264",
+        ]
+        words += ["-g", "10", "-preset", "ultrafast", "-tune", "zerolatency", "-f", "mpegts", target]
+        with subprocess.Popen(words, stdin=subprocess.DEVNULL) as sender:
+            time.sleep(1.0)
+            yield url
+            sender.kill()
+
+    return make
+
+
+@contextmanager
+def _rtsp(folder: Path) -> Iterator[str]:
+    camera = RtspCamera()
+    camera.start()
+    try:
+        yield camera.url
+    finally:
+        camera.kill()
+
+
+def _transport_cases() -> list[Case]:
+    live = ("-c:v", "libx264", "-preset", "veryfast", "-g", "10")
+    most = ("--max-frames", "60")
+    hls = ("-hls_time", "2", "-hls_list_size", "0", "-f", "hls")
+    return [
+        Case("HLS", "transport", _file_over_http("a.m3u8", *live, *hls), None, 1, options=most),
+        Case("MPEG-TS over HTTP", "transport", _file_over_http("a.ts", *live), None, 0, options=("--max-frames", "3")),
+        Case("FLV over HTTP", "transport", _file_over_http("a.flv", *live), None, 0, options=("--max-frames", "3")),
+        Case("MPEG-TS over UDP", "transport", _sent("udp"), None, 1, options=("--max-frames", "80"), slow=True),
+        Case("MPEG-TS over TCP", "transport", _sent("tcp"), None, 1, options=("--max-frames", "80"), slow=True),
+        Case("RTSP over TCP", "transport", _rtsp, None, 0, options=("--max-frames", "10"), slow=True),
+    ]
+
+
+def _refused_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return str(listener.getsockname()[1])
+
+
+def _said(name: str, url: str, says: str, *, exit_status: int = 2) -> Case:
+    @contextmanager
+    def make(folder: Path) -> Iterator[str]:
+        yield url
+
+    return Case(name, "mistake", make, None, 0, says=says, exit=exit_status)
+
+
+def stream_cases() -> list[Case]:
+    """Return every case of a stream."""
+    mistakes = [
+        _said("a raw / in the password", "rtsp://admin:pa/ss@camera.lan/live", "percent-encode it"),
+        _said("a raw # in the password", "rtsp://admin:pa#ss@camera.lan/live", "percent-encode it"),
+        _said("a raw ? in the password", "http://admin:pa?ss@camera.lan/live", "percent-encode it"),
+        _said("a raw % in the password", "http://admin:pa%ss@camera.lan/live", "raw %; write it as %25"),
+        _said("rtps://", "rtps://camera.lan/live", "scheme 'rtps' cannot be read: use http, https"),
+        _said("no host", "rtsp:///live", "names no host"),
+        _said("port 70000", "rtsp://camera.lan:70000/live", "there is no port 70000"),
+    ]
+    return [*_http_cases(), *_transport_cases(), *mistakes]
