@@ -6,13 +6,15 @@ JOBS ?= 2
 CORE := .venv/.installed-core
 FULL := .venv/.installed-full
 
-.PHONY: help demo test pytest lint format types bench clean distclean
+.PHONY: help demo test pytest docs wheel-test lint format types bench clean distclean
 
 help:
 	@echo "make demo       set up, then show an attack being detected (needs no camera, printer or GPU)"
 	@echo "make test       set up with the tools, then lint, types and all tests"
 	@echo "make lint       ruff: check and format"
 	@echo "make types      mypy, strict"
+	@echo "make docs       build the documentation into build/site, strictly"
+	@echo "make wheel-test run the README's and the tutorial's lines from the built wheel, in a fresh environment"
 	@echo "make bench      time the classifier and the full check on this machine"
 	@echo "make format     let ruff mend what it can"
 	@echo "make clean      remove caches and built things; make distclean removes .venv too"
@@ -38,6 +40,14 @@ pytest: $(FULL)
 lint: $(FULL)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+
+docs: $(CORE)
+	@$(PY) -m pip install --disable-pip-version-check --quiet --editable '.[docs]'
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+	@echo "docs: build/site/index.html"
+
+wheel-test:
+	@sh .ci/wheel-test
 
 format: $(FULL)
 	@$(PY) -m ruff check --fix .
