@@ -25,13 +25,16 @@ from taintwatch_calibration.gate import calibrate_gate
 from taintwatch_calibration.thresholds import calibrate
 from taintwatch_models import bundled
 from taintwatch_models.calibration_file import Calibration, TightCalibration, read_calibration, write_calibration
+from taintwatch_models.detection.general import general_pictures
+from taintwatch_models.detection.learning import learn
+from taintwatch_models.detection.reference import Reference, write_reference
 from taintwatch_models.errors import CalibrationError, UsageError
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.model_source import describe
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile, write_radar
 
-__all__ = ["ANOMALY_SHARE", "TIGHT", "benign_frames", "command"]
+__all__ = ["ANOMALY_SHARE", "TIGHT", "benign_frames", "bundled_reference", "command"]
 
 TIGHT = TightCalibration(saliency_threshold=0.6, fill="average", swing_weight=0.0, concentration_weight=0.0)
 """How `tight` looks at signs: chosen with `benchmarks.sign_attacks --tune` on other patches and pictures than those
@@ -40,6 +43,8 @@ ANOMALY_SHARE = 10.0
 """Chosen on the bundled model's tuning patches, where 4 to 11 made hardly any difference."""
 _SCENES = 600
 _FRAMES_OF_A_TRACK = 6
+_LEARNT = 1500
+"""Frames that the reference of `combined` is learnt from."""
 _GATED = 0.12
 """Share of benign frames that the gate, where it is switched on, has checked."""
 
@@ -117,8 +122,16 @@ def make_bundle(run: Path, data: Path, scenes: Path, out: Path, target_fpr: floa
     target = out / "signs.calibration.json"
     calibration = with_kept_tables(calibration, target)
     write_radar(radar, out / "signs.radar.onnx")
+    write_reference(bundled_reference(radar, frames), out / "signs.reference.npz")
     write_calibration(calibration, target)
     return radar, calibration
+
+
+def bundled_reference(radar: RadarFile, frames: BenignFrames, seed: int = 0) -> Reference:
+    """Learn what the detector `combined` knows of benign signs, from some of the frames."""
+    chosen = np.random.default_rng(seed).permutation(len(frames.pixels))[:_LEARNT]
+    general = general_pictures(radar.info.preprocessing)
+    return learn(radar, frames.pixels[chosen], general, threads=1, description=frames.description)
 
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)

@@ -114,7 +114,7 @@ _WORDS = {
     "anomaly_surprise": "layers as anomalous as in",
     "evidence_surprise": "features as anomalous as in",
     "concentration_surprise": "evidence as concentrated as in",
-    "label_surprise": "as unlike its label as",
+    "label_mahalanobis_surprise": "as unlike its label as",
     "necessity_surprise": "as necessary as in",
     "sufficiency_surprise": "as sufficient elsewhere as in",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,11 @@ FREE = ("anomaly", "evidence", "concentration")
 """Statistics of the first forward."""
 SECOND = ("necessity", "sufficiency")
 """Statistics that need further forwards."""
-LABEL = "label"
+LABEL = "label_mahalanobis"
 """Free too, but only where the model's graph gives it: Mahalanobis distances for the predicted label, learnt from many
 pictures of each label. A traffic sign is itself a local, necessary and sufficient thing; there it carries much."""
+_LABEL_WEIGHT = 5.0
+"""Where a model has the label's statistic it counts as much as the five others together."""
 _FORMAT = "taintwatch-reference/1"
 _MOST_BYTES = 256 * 2**20
 
@@ -75,20 +77,24 @@ class Reference:
     about: Provenance
 
 
-def combine(surprises: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the sum of sqrt(2 * surprise) over the statistics: (frames,).
+def combine(surprises: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the weighted sum of sqrt(2 * surprise) over the statistics: (frames,).
 
     Stouffer's method (Stouffer et al., The American Soldier, 1949) on one-sided scores: sqrt(-2 ln p) is the normal
     deviate of a small p, up to lower orders, and what is usual in one respect (p near 1) counts as nothing instead of
     against suspicion, so that a patch that fails one question on purpose is not excused for it. Fisher's sum of -ln p
     lets one extreme statistic raise the alarm by itself, as novelty does; an attack is unusual in all of them.
     """
-    return np.asarray(np.sum([np.sqrt(2.0 * np.maximum(values, 0.0)) for values in surprises], axis=0), np.float64)
+    parts = [
+        (_LABEL_WEIGHT if name == LABEL else 1.0) * np.sqrt(2.0 * np.maximum(values, 0.0))
+        for name, values in surprises.items()
+    ]
+    return np.asarray(np.sum(parts, axis=0), np.float64)
 
 
 def free_score(tails: Mapping[str, Tail], statistics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
     """Return the combined surprise of what the first forward gives, (frames,)."""
-    return combine([tails[name].surprise(statistics[name]) for name in (*FREE, LABEL) if name in tails])
+    return combine({name: tails[name].surprise(statistics[name]) for name in (*FREE, LABEL) if name in tails})
 
 
 def total_score(
@@ -98,7 +104,7 @@ def total_score(
 
     `looked` (frames,): which frames were looked at again; the others' second statistics are not read.
     """
-    second = [tails[name].surprise(np.where(looked, statistics[name], 0.0)) * looked for name in SECOND]
+    second = {name: tails[name].surprise(np.where(looked, statistics[name], 0.0)) * looked for name in SECOND}
     return free_score(tails, statistics) + combine(second)
 
 
