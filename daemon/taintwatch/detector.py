@@ -94,7 +94,7 @@ class Detector:
         model: str | Path | None = None,
         *,
         detector: str | None = None,
-        target_fpr: float = 0.001,
+        target_fpr: float | None = None,
         reference: str | Path | None = None,
         calibration: str | Path | None = None,
         preprocessing: str | Path | None = None,
@@ -106,7 +106,8 @@ class Detector:
 
         `model`: an ONNX file, plain or prepared, or `torchvision:NAME`; None: the bundled recogniser of traffic signs.
         `detector`: `combined`, `tight`, `paper`, `cmag` or `joint`; None: `combined` where the model was learnt, else
-        `tight`. `target_fpr`: of `combined`, 0.001 or 0.02 a frame. `reference` (what was learnt), `calibration`,
+        `tight`. `target_fpr`: of `combined`, 0.001 or 0.02 a frame; None: 0.001, of the
+        bundled model 0.02. `reference` (what was learnt), `calibration`,
         `preprocessing`, `labels`: None takes the files beside the model. `threads`: of one inference; 0 leaves it to
         ONNX Runtime. Raises `ModelError`, `CalibrationError`, `DeviceError`, `ConfigError`.
         """

@@ -14,7 +14,7 @@ from taintwatch_models.detection.detector import COMBINED, CombinedDetector
 from taintwatch_models.detection.reference import Reference, read_reference
 from taintwatch_models.detectors import make_detectors, require_anomaly
 from taintwatch_models.errors import ConfigError
-from taintwatch_models.model_files import ModelFiles, ModelSettings, resolve_files
+from taintwatch_models.model_files import ModelFiles, ModelSettings, chosen_fpr, resolve_files
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Detector
 
@@ -63,7 +63,7 @@ def load_model(settings: ModelSettings, reference: Reference | None = None) -> L
     info = file.info
     combined = None
     if reference is not None:
-        combined = CombinedDetector(reference, settings.target_fpr, info.labels, info.preprocessing)
+        combined = CombinedDetector(reference, chosen_fpr(settings), info.labels, info.preprocessing)
     detectors = make_detectors(settings.variants, calibration, info.labels, info.preprocessing, cmag, combined)
     for warning in warnings:
         _log.warning(warning)
@@ -129,7 +129,7 @@ def _learnt(settings: ModelSettings, file: RadarFile, reference: Reference) -> C
         model_hash=reference.model_hash,
         model_name=file.info.name,
         created=about.created,
-        target_fpr=settings.target_fpr,
+        target_fpr=chosen_fpr(settings),
         benign=about.site,
         benign_frames=about.site_frames,
     )

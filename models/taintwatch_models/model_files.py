@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from taintwatch_models.bundled import bundled_path
+from taintwatch_models.detection.operating_points import HIGH_FPR, LOW_FPR
 from taintwatch_models.errors import ModelError
 from taintwatch_models.model_source import ModelSource, describe, file_hash, read_source
 from taintwatch_models.onnx_session import SessionSettings
@@ -17,6 +18,7 @@ __all__ = [
     "ModelFiles",
     "ModelSettings",
     "calibration_path",
+    "chosen_fpr",
     "cmag_path",
     "default_detectors",
     "is_torch",
@@ -43,8 +45,8 @@ class ModelSettings:
     """CMAG's reconstructors; None: those beside the model, `<model>.cmag.onnx`."""
     reference: str | None = None
     """What `combined` knows of benign pictures; None: the one beside the model, `<model>.reference.npz`."""
-    target_fpr: float = 0.001
-    """Per frame: which of the reference's thresholds `combined` judges by."""
+    target_fpr: float | None = None
+    """Per frame: which of the reference's thresholds `combined` judges by; None: 0.001, of the bundled model 0.02."""
     session: SessionSettings = field(default_factory=SessionSettings)
     variants: tuple[str, ...] = ("tight",)
     fill: str | None = None
@@ -120,6 +122,17 @@ def _reference(settings: ModelSettings) -> Path:
         return reference_path(settings)
     except ModelError:
         return Path("signs.reference.npz")
+
+
+def chosen_fpr(settings: ModelSettings) -> float:
+    """Return the target false-positive rate per frame whose threshold counts.
+
+    Few frames of an attack exceed the bundled model's threshold for 0.001: a sign is itself a local thing. Of its
+    benign frames 0.3% exceed that for 0.02, which novel frames decide.
+    """
+    if settings.target_fpr is not None:
+        return settings.target_fpr
+    return HIGH_FPR if settings.path is None else LOW_FPR
 
 
 def default_detectors(settings: ModelSettings) -> tuple[str, ...]:

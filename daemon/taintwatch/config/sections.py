@@ -79,8 +79,10 @@ class DetectSection(Section):
         "three; cmag: reconstruction; joint: tight and cmag at one false-positive rate; face: a face camera "
         "(docs/faces.md).",
     )
-    target_fpr: Annotated[float, Field(gt=0, le=0.5)] = Field(
-        default=0.001, description="False-positive rate per frame whose threshold combined judges by: 0.001 or 0.02."
+    target_fpr: Annotated[float, Field(gt=0, le=0.5)] | None = Field(
+        default=None,
+        description="False-positive rate per frame whose threshold combined judges by: 0.001 or 0.02; none: 0.001, of "
+        "the bundled model 0.02.",
     )
     fill: Text | None = Field(
         default=None, description="mean, noise, fresh-noise, blur, inpaint or a picture; none: as calibrated."
