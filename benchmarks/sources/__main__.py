@@ -33,13 +33,13 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def _row(outcome: Outcome) -> list[str]:
-    expected = "live" if outcome.frames_expected is None else str(outcome.frames_expected)
+    expected = "" if outcome.frames_expected is None else str(outcome.frames_expected)
     colour = "" if outcome.colour is None else f"{outcome.colour:.1f}"
-    said = outcome.said.split("; ")[0].replace("|", "\\|").replace("taintwatch: ", "")
+    said = outcome.said.split("; ")[0].replace("|", "\\|")
     alerts = f"{outcome.alerts} of {outcome.alerts_expected}"
     name = f"`{outcome.name}`" if outcome.kind in ("container", "name") else outcome.name
     counts = (str(outcome.judged), str(outcome.bad), str(outcome.skipped))
-    return [name.replace("|", "\\|"), outcome.kind, expected, *counts, alerts, colour, said[:160]]
+    return [name.replace("|", "\\|"), outcome.kind, expected, *counts, alerts, colour, said]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -35,8 +35,8 @@ class Case:
     frames: int | None
     """Pictures that the input holds; None: not counted (a live input, which is ended by `--max-frames`)."""
     alerts: int
-    bad: int = 0
-    """Of `frames`, those that are damaged."""
+    bad: int | None = 0
+    """Of `frames`, those that are damaged; None: some, nobody knows how many."""
     says: str | None = None
     """A regular expression that what is printed beside the result must match."""
     options: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class Outcome:
     problems: tuple[str, ...]
 
 
-def file_case(name: str, kind: str, make: Callable[[Path], Path], frames: int, alerts: int, **more: Any) -> Case:
+def file_case(name: str, kind: str, make: Callable[[Path], Path], frames: int | None, alerts: int, **more: Any) -> Case:
     """Return a case of a file or folder, which lies there for good."""
 
     @contextmanager
@@ -85,10 +85,10 @@ def judge(case: Case, folder: Path) -> Outcome:
         done = CliRunner().invoke(cli, words, catch_exceptions=True)
         colour = _colour(Path(source), case.reference) if case.colour else None
     summary = _summary(done.stdout)
-    printed = [line for line in done.output.splitlines() if not line.startswith("{")]
-    said = "; ".join(line.split(" WARNING ")[-1].replace(str(folder) + "/", "") for line in printed)
+    printed = [line.split(" WARNING ")[-1] for line in done.output.splitlines() if not line.startswith("{")]
     if done.exception is not None and not isinstance(done.exception, SystemExit):
-        said += f"{type(done.exception).__name__}: {done.exception}".replace(str(folder) + "/", "")
+        printed.insert(0, str(done.exception))  # what `main` prints, before what was logged on the way
+    said = "; ".join(printed).replace(f"{folder}/", "").replace("camera camera: ", "")
     outcome = Outcome(
         case.name, case.kind, case.frames, summary["frames"], summary["bad_frames"], summary["skipped"],
         case.alerts, summary["alerts"], _status(done), colour, said, (),
@@ -114,12 +114,14 @@ def _summary(printed: str) -> dict[str, Any]:
 def _problems(case: Case, outcome: Outcome) -> Iterator[str]:
     if outcome.exit != case.exit:
         yield f"exit {outcome.exit}, not {case.exit}"
-    if case.frames is not None and outcome.judged + outcome.bad + outcome.skipped < case.frames:
-        yield f"{case.frames - outcome.judged - outcome.bad - outcome.skipped} frames neither judged nor counted"
-    if case.frames is not None and outcome.judged + outcome.skipped != case.frames - case.bad:
-        yield f"{outcome.judged} judged and {outcome.skipped} skipped, not {case.frames - case.bad}"
-    if outcome.bad < case.bad:
-        yield f"{outcome.bad} bad frames, not {case.bad}"
+    counted = outcome.judged + outcome.bad + outcome.skipped
+    if case.frames is not None and case.exit == 0:
+        if counted < case.frames:
+            yield f"{case.frames - counted} frames neither judged nor counted"
+        if case.bad is not None and outcome.judged + outcome.skipped != case.frames - case.bad:
+            yield f"{outcome.judged} judged and {outcome.skipped} skipped, not {case.frames - case.bad}"
+    if case.exit == 0 and outcome.bad < (1 if case.bad is None else case.bad):
+        yield f"{outcome.bad} bad frames, not {case.bad or 'some'}"
     if (outcome.alerts != case.alerts) if case.frames is not None else (outcome.alerts < case.alerts):
         yield f"{outcome.alerts} alerts, not {case.alerts}"
     if case.says is not None and not re.search(case.says, outcome.said):

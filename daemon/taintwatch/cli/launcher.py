@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from taintwatch.alerts.outbox import new_instance_id
@@ -17,6 +17,7 @@ from taintwatch.deadlines import Deadlines
 from taintwatch.footage.footage_run import FootageRun, footage_of
 from taintwatch.logs import failed_threads_to_log, set_up_logging
 from taintwatch.monitoring import Monitoring
+from taintwatch.native_output import native_lines_to_log
 from taintwatch.pipeline import Step
 from taintwatch.preflight import refuse_mistakes
 from taintwatch.process import MemoryTrimmer, dump_threads_on_abort, reload_on_hangup, stop_on_signals
@@ -51,6 +52,11 @@ def run_config(
     # JSON lines are for a collector, which wants the course of things; people see that on the progress line.
     level = logging.DEBUG if debug else logging.INFO if log_json else logging.WARNING
     set_up_logging(as_json=log_json, level=level)
+    with native_lines_to_log() if log_json else nullcontext():
+        return _run(config, as_json=as_json, quiet=quiet, read_again=read_again)
+
+
+def _run(config: Config, *, as_json: bool, quiet: bool, read_again: Callable[[], Config] | None) -> Summary:
     dump_threads_on_abort()
     refuse_mistakes(config)
     if files := footage_of(config):
