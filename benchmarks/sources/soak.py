@@ -155,7 +155,7 @@ def _rounds(scene: Scene, began_s: float, ended_s: float) -> list[int]:
 
 
 def _report(scene: Scene, lines: list[dict[str, Any]]) -> dict[str, Any]:
-    statuses = next((line["cameras"] for line in reversed(lines) if line["kind"] == "status"), [])
+    statuses: list[dict[str, Any]] = next((line["cameras"] for line in reversed(lines) if line["kind"] == "status"), [])
     cameras = {
         status["camera"]: {"reconnects": status["reconnects"], "frames": status["frames"]} for status in statuses
     }
