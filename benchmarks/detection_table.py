@@ -34,7 +34,6 @@ from taintwatch_calibration.rates import area_under_roc, operating_point
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.graph.split import find_split
 from taintwatch_models.model_source import describe
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.preprocessing import read_labels
@@ -127,7 +126,7 @@ def main() -> None:
     calibrate, held, test_images = np.array_split(rest, 3)
     print(f"{info.name}: {np.mean(said == truth):.1%} right; {len(crafting)} photographs to craft on, "
           f"{len(calibrate)} to calibrate, {len(held)} held out, {len(test_images)} to attack", flush=True)  # fmt: skip
-    model = TorchGraph(prepared.plain, find_split(prepared.plain))
+    model = TorchGraph(prepared.plain, prepared.split)
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
     recipes = {
         "single size 0.35": ((0.35,), options.seed),

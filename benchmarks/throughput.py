@@ -29,7 +29,6 @@ from taintwatch_calibration.machine import machine
 from taintwatch_models.cmag.file import read_cmag
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.graph.split import find_split
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings, cmag_path
 from taintwatch_models.model_source import describe
@@ -53,7 +52,7 @@ def official(model: Path, rounds: int) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     prepared = prepare(model, describe(model, None, None))
-    graph = TorchGraph(prepared.plain, find_split(prepared.plain))
+    graph = TorchGraph(prepared.plain, prepared.split)
     pictures = check_inputs(prepared.radar.info.preprocessing, 32)
     ours = OnnxRadar(prepared.radar, ("paper",), session=SessionSettings(threads=1, device="cpu"))
     rows = np.flatnonzero(ours(pictures)["paper_mask"].any(axis=(1, 2)))

@@ -145,7 +145,7 @@ def around_ms(radar: RadarFile, video: Path, count: int) -> dict[str, Any]:
             marks.append(time.perf_counter())
             outputs = run(inputs)
             forwarded = time.perf_counter()
-            prediction = prediction_of(frame, outputs, 0, info.labels, 0.0)
+            prediction = prediction_of(frame, outputs, 0, info, 0.0)
             if isinstance(prediction, Rejected):
                 raise SystemExit(f"the model rejects a plain frame: {prediction.reason}")
             verdicts = tuple(detector(prediction) for detector in detectors)

@@ -200,7 +200,7 @@ class RadarClassifier:
             outputs = self._radar(self._inputs(np.stack(pixels)))
             latency_ms = (self._clock() - start) * 1e3 / len(rows)
             for index, row in enumerate(rows):
-                result = prediction_of(frames[row], outputs, index, self._card.labels, latency_ms)
+                result = prediction_of(frames[row], outputs, index, self._radar.info, latency_ms)
                 if isinstance(result, Prediction) and result.features is not None:
                     result = replace(result, pixels=read_only(pixels[index]))
                 results[row] = result
@@ -208,20 +208,21 @@ class RadarClassifier:
 
 
 def prediction_of(
-    frame: Frame, outputs: RadarOutputs, index: int, labels: Sequence[str], latency_ms: float
+    frame: Frame, outputs: RadarOutputs, index: int, info: RadarInfo, latency_ms: float
 ) -> Prediction | Rejected:
     """Take one row of a radar's outputs. Logits that are not finite reject the frame."""
     logits = outputs["logits"][index]
     if not np.isfinite(logits).all():
         return Rejected(frame, "the model's logits are not finite for this frame")
     label = int(outputs["label"][index])
-    confidence = float(1.0 / np.exp(logits - logits[label]).sum())
+    others = np.exp(logits - logits[label]).sum() if not info.multi_label else 1 + np.exp(-logits[label])
+    confidence = float(1.0 / others)
     features = outputs.get("features")
     return Prediction(
         frame=frame,
         logits=read_only(logits),
         label=label,
-        label_name=labels[label],
+        label_name=info.labels[label],
         confidence=confidence,
         latency_ms=latency_ms,
         radar=_statistics(outputs, index),

@@ -51,6 +51,8 @@ class RadarInfo:
     cells: tuple[int, int]
     convolution: str
     head: str
+    multi_label: bool = False
+    """Each label stands for itself: the model closes with a sigmoid for each."""
     notes: tuple[str, ...] = ()
 
 

@@ -10,18 +10,23 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import onnx
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from onnx import helper
 from torch import Tensor
 
 from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.errors import InferenceError
 from taintwatch_models.fills import Fill, make_fill
+from taintwatch_models.graph.plain_model import PlainModel
+from taintwatch_models.graph.split import Split
+from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarInfo
 from taintwatch_models.torch_graph import TorchGraph
 
-__all__ = ["GraphSplit", "SplitModel", "TorchRadar"]
+__all__ = ["GraphSplit", "SessionSplit", "SplitModel", "TorchRadar"]
 
 TEMPERATURE = 2.0
 
@@ -43,6 +48,32 @@ class GraphSplit:
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         maps = self._graph.maps(inputs).detach().requires_grad_(torch.is_grad_enabled())
         return self._graph.head(maps), maps
+
+
+class SessionSplit:
+    """An ONNX classifier as a `SplitModel`: its body by ONNX Runtime, its head by Torch in float64."""
+
+    def __init__(self, model: PlainModel, split: Split, head: TorchGraph) -> None:
+        """Raises `ModelError` where the body cannot be loaded."""
+        wanted = [split.maps, *split.side]
+        body = onnx.ModelProto()
+        body.CopyFrom(model.proto)
+        del body.graph.node[:]
+        body.graph.node.extend(split.body)
+        del body.graph.output[:]
+        body.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in wanted)
+        used = {name for node in split.body for name in node.input} | set(wanted)
+        weights = [tensor for tensor in body.graph.initializer if tensor.name in used]
+        del body.graph.initializer[:]
+        body.graph.initializer.extend(weights)
+        self._session, _ = open_session(body.SerializeToString(), SessionSettings(device="cpu"))
+        self._input, self._wanted, self._head = model.input, wanted, head
+
+    def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        found = self._session.run(self._wanted, {self._input: inputs.numpy()})
+        maps, *side = (torch.from_numpy(np.asarray(value)).double() for value in found)
+        maps.requires_grad_(torch.is_grad_enabled())
+        return self._head.head(maps, dict(zip(self._wanted[1:], side, strict=True))), maps
 
 
 class TorchRadar:
@@ -80,7 +111,8 @@ class TorchRadar:
         logits, maps = self._model(x)
         label = int(logits.argmax())
         outputs: dict[str, Any] = {"logits": logits, "label": np.array([label]), "features": maps}
-        loss = F.log_softmax(logits.double() / TEMPERATURE, dim=1)[0, label]
+        own = logits.double()[0, label]
+        loss = own if self.info.multi_label else F.log_softmax(logits.double() / TEMPERATURE, dim=1)[0, label]
         gradient = torch.autograd.grad(loss, maps, retain_graph=True)[0]
         cellwise = F.relu((gradient.double() * maps.double()).sum(1))  # (1, h, w)
         outputs["saliency_concentration"] = cellwise.amax() / cellwise.mean().clamp_min(1e-300)
@@ -93,13 +125,13 @@ class TorchRadar:
     def _tight(self, x: Tensor, logits: Tensor, label: int, cellwise: Tensor) -> dict[str, Any]:
         mask = self._mask(cellwise, self._calibration.tight.saliency_threshold)
         after = self._logits(self._filled(x, mask, "tight"))
-        margin = _margin(after, label)
+        margin = self._margin(after, label)
         return {
             "tight_mask": mask[None],
             "tight_label": after.argmax(1),
             "tight_rank": (after > after[:, label : label + 1]).sum(1),
             "tight_margin": margin,
-            "tight_swing": margin - _margin(logits.detach(), label),
+            "tight_swing": margin - self._margin(logits.detach(), label),
         }
 
     def _paper(self, x: Tensor, logits: Tensor, maps: Tensor, label: int, gradient: Tensor) -> dict[str, Any]:
@@ -131,15 +163,16 @@ class TorchRadar:
             raise InferenceError("the fill 'inpaint' is worked out by the ONNX graph; choose another for Torch")
         return torch.where(mask, torch.from_numpy(pattern).to(x.device), x)
 
+    def _margin(self, logits: Tensor, label: int) -> Tensor:
+        if self.info.multi_label:
+            return -logits[:, label]
+        others = logits.clone()
+        others[:, label] = float("-inf")
+        return others.amax(1) - logits[:, label]
+
     def _logits(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             return self._model(x)[0]
-
-
-def _margin(logits: Tensor, label: int) -> Tensor:
-    others = logits.clone()
-    others[:, label] = float("-inf")
-    return others.amax(1) - logits[:, label]
 
 
 def _array(value: Any) -> NDArray[Any]:

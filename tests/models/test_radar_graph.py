@@ -12,7 +12,6 @@ import torch
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.graph.prepare import Prepared, prepare
 from taintwatch_models.graph.resampling import bilinear_matrix
-from taintwatch_models.graph.split import find_split
 from taintwatch_models.model_source import read_source
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
@@ -32,7 +31,7 @@ def prepared(kind: str, folder: Path) -> Prepared:
 def test_masks_and_statistics_agree_with_autograd_on_every_head(kind: str, tmp_path: Path) -> None:
     found = prepared(kind, tmp_path)
     ours = OnnxRadar(found.radar, BOTH, session=SessionSettings(threads=1))(INPUTS)
-    split = GraphSplit(TorchGraph(found.plain, find_split(found.plain)))
+    split = GraphSplit(TorchGraph(found.plain, found.split))
     expected = TorchRadar(split, found.radar.info, BOTH)(INPUTS)
     with torch.no_grad():
         logits = heads.make(kind)(torch.from_numpy(INPUTS)).numpy()

@@ -78,7 +78,7 @@ def prepare_command(
         return
     table = Table(show_header=False, box=None)
     table.add_row("last maps", f"{info.channels} x {info.cells[0]} x {info.cells[1]}, '{info.maps}'")
-    table.add_row("last convolution", f"'{info.convolution}'")
+    table.add_row("layer", f"'{info.convolution}'")
     table.add_row("head", info.head)
     table.add_row("classes", str(info.classes))
     table.add_row("preprocessing", _declared(info.declared, info.preprocessing.size))

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.anomaly import ANOMALY, gives_anomaly
 from taintwatch_models.graph.builder import GraphBuilder
-from taintwatch_models.graph.head_context import Cotangent
+from taintwatch_models.graph.cotangent import Cotangent
 from taintwatch_models.graph.plain_model import PlainModel
 from taintwatch_models.graph.split import Split, classifier_of
 from taintwatch_models.graph.transforms import keep_outputs
@@ -51,7 +51,7 @@ def _margin(b: GraphBuilder, model: PlainModel, split: Split) -> str:
     deep = sum(node.op_type in ("Gemm", "MatMul", "Conv") for node in split.head) > 1
     count = min(LABELS_DEEP if deep else LABELS, model.classes)
     largest, labels = b.add_many("TopK", model.logits, b.constant([count]), outputs=2, axis=1)  # (B, K) each
-    gradient = HeadTranspose(model, split, b)(Cotangent(labels, one_hot=True))
+    gradient = HeadTranspose(model, split, b)(Cotangent(b.add("Transpose", labels, perm=[1, 0]), one_hot=True))
     lost = b.add(
         "MatMul", _by_cell(b, gradient, split), b.constant(windows(split.height, split.width))
     )  # (B, K, windows)
@@ -78,11 +78,11 @@ def windows(height: int, width: int) -> NDArray[np.float32]:
 def _by_cell(b: GraphBuilder, gradient: Cotangent, split: Split) -> str:
     """How much each cell adds to each label's logit: (B, K, h * w)."""
     cells = split.height * split.width
-    if gradient.uniform:
-        weights = b.reshape(gradient.name, [0, 0, split.channels])
+    if gradient.spread:
+        weights = b.add("Transpose", b.reshape(gradient.name, [0, 0, split.channels]), perm=[1, 0, 2])
         return b.add("MatMul", weights, b.reshape(split.maps, [0, split.channels, cells]))
-    product = b.add("Mul", gradient.name, b.unsqueeze(split.maps, 1))  # (B, K, channels, h, w)
-    return b.reshape(b.reduce("ReduceSum", product, [2], keepdims=False), [0, 0, cells])
+    product = b.reduce("ReduceSum", b.add("Mul", gradient.name, split.maps), [2], keepdims=False)  # (K, B, h, w)
+    return b.reshape(b.add("Transpose", product, perm=[1, 0, 2, 3]), [0, 0, cells])
 
 
 def _joined(radar: RadarFile, plain: PlainModel, b: GraphBuilder) -> onnx.ModelProto:

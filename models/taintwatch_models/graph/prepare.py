@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
@@ -13,7 +14,7 @@ from taintwatch_models.errors import ModelError
 from taintwatch_models.fills import mean_fill, noise_fill
 from taintwatch_models.graph.plain_model import PlainModel, plain_model
 from taintwatch_models.graph.radar import build_radar
-from taintwatch_models.graph.split import find_split
+from taintwatch_models.graph.split import Split, find_split
 from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.model_source import ModelSource, read_source
 from taintwatch_models.preprocessing import ModelDescription, Preprocessing
@@ -21,6 +22,8 @@ from taintwatch_models.radar_file import RadarFile, RadarInfo, attach, named_lab
 
 __all__ = ["Prepared", "default_preprocessing", "logits_difference", "prepare", "prepare_source"]
 
+_NUMPY = {"tensor(float16)": np.float16, "tensor(double)": np.float64, "tensor(uint8)": np.uint8,
+          "tensor(int8)": np.int8, "tensor(int32)": np.int32, "tensor(int64)": np.int64}  # fmt: skip
 PARITY = 1e-3
 """Largest accepted difference of logits, relative to their largest magnitude: folding reorders float32 sums."""
 
@@ -31,11 +34,14 @@ class Prepared:
 
     radar: RadarFile
     plain: PlainModel
+    split: Split
 
 
-def default_preprocessing(size: tuple[int, int]) -> Preprocessing:
-    """Return what is assumed where nothing is declared: RGB in [-1, 1], centre crop."""
-    return Preprocessing(size=size, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+def default_preprocessing(plain: PlainModel) -> Preprocessing:
+    """Return what is assumed where nothing is declared: RGB in [-1, 1], or 0..255 where whole numbers are taken."""
+    if plain.input_form.whole:
+        return Preprocessing(size=plain.input_size, scale=1.0)
+    return Preprocessing(size=plain.input_size, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 def prepare(path: Path, description: ModelDescription | None, *, output: str | None = None) -> Prepared:
@@ -43,17 +49,27 @@ def prepare(path: Path, description: ModelDescription | None, *, output: str | N
     return prepare_source(read_source(path), description, output=output)
 
 
-def prepare_source(source: ModelSource, description: ModelDescription | None, *, output: str | None = None) -> Prepared:
-    """Prepare a classifier. `output` names the logits where it has several outputs.
+def prepare_source(
+    source: ModelSource,
+    description: ModelDescription | None,
+    *,
+    output: str | None = None,
+    size: tuple[int, int] | None = None,
+) -> Prepared:
+    """Prepare a classifier.
 
-    Raises `ModelError`: see `plain_model`, `find_split` and `HeadTranspose`; also where the declared size or labels do
-    not fit the model, or the prepared graph's logits differ from it.
+    `output` names the logits where it has several outputs; `size` (height, width) is that of its pictures where neither
+    it nor its description says so. Raises `ModelError`: see `plain_model`, `find_split` and `HeadTranspose`; also where
+    the declared size or labels do not fit the model, or the prepared graph's logits differ from it.
     """
     where = source.where
-    plain = plain_model(source, output=output)
     description = description or ModelDescription(None)
     declared = description.preprocessing is not None
-    preprocessing = description.preprocessing or default_preprocessing(plain.input_size)
+    known = description.preprocessing
+    plain = plain_model(
+        source, output=output, size=known.size if known else size, order=known.order if known else "rgb"
+    )
+    preprocessing = known or default_preprocessing(plain)
     if preprocessing.size != plain.input_size:
         raise ModelError(
             f"{where}: takes images of {plain.input_size[0]} x {plain.input_size[1]} (height x width), but its "
@@ -63,7 +79,7 @@ def prepare_source(source: ModelSource, description: ModelDescription | None, *,
     if description.background is not None and description.background not in labels:
         raise ModelError(f"{where}: the background '{description.background}' is not one of its labels")
     try:
-        split = find_split(plain)
+        plain, split = find_split(plain)
         fills = {"tight": mean_fill(preprocessing), "paper": noise_fill(preprocessing, np.random.default_rng(0))}
         proto = build_radar(plain, split, fills)
     except ModelError as error:
@@ -80,39 +96,49 @@ def prepare_source(source: ModelSource, description: ModelDescription | None, *,
         maps=split.maps,
         channels=split.channels,
         cells=(split.height, split.width),
-        convolution=split.convolution,
+        convolution=split.layer,
         head=split.head_ops,
+        multi_label=plain.output_form.multi_label,
         notes=plain.notes,
     )
-    prepared = Prepared(attach(proto, info), plain)
+    prepared = Prepared(attach(proto, info), plain, split)
     inputs = noise_fill(preprocessing, np.random.default_rng(1), 2)
-    difference = logits_difference(source, prepared, inputs)
+    try:
+        difference = logits_difference(source, prepared, inputs)
+    except Exception as error:  # the runtime raises its own kinds
+        raise ModelError(f"{where}: ONNX Runtime cannot run the model ({str(error).strip().splitlines()[0]})") from None
     if np.isnan(difference):
         raise ModelError(f"{where}: gives logits that are not numbers (NaN) on a plain image; its weights are damaged")
-    if difference > PARITY:
+    if difference > _tolerance(plain):
         raise ModelError(
             f"{where}: the prepared graph's logits differ by {difference:.2g} of their range; please report"
         )
     return prepared
 
 
+def _tolerance(plain: PlainModel) -> float:
+    """Half precision rounds to a thousandth, integer steps to a hundredth of the range or so."""
+    if any(node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") for node in plain.nodes):
+        return 0.1
+    return 0.02 if any("weights, computed in float32" in note for note in plain.notes) else PARITY
+
+
 def logits_difference(source: ModelSource, prepared: Prepared, inputs: NDArray[np.float32]) -> float:
-    """Return the largest difference between the user's model and the radar graph, relative to the largest logit."""
+    """Return the largest difference between the user's model and the radar graph, relative to the largest output."""
+    users = _session(source.proto)
+    ours = _session(keep_outputs(prepared.radar.proto, ["logits"]))
+    given, form = users.get_inputs()[0], prepared.plain.output_form
+    kind = _NUMPY.get(given.type, np.float32)
+    copies = given.shape[0] if isinstance(given.shape[0], int) else 1
+    rows = [prepared.plain.input_form.convert(row[None], np.dtype(kind)) for row in inputs]
+    expected = np.concatenate([users.run([form.name], {given.name: np.repeat(row, copies, 0)})[0][:1] for row in rows])
+    # As one batch: a batch written down somewhere shows here.
+    actual = form.apply(ours.run(None, {prepared.plain.input: inputs})[0])
+    expected = expected.reshape(actual.shape).astype(np.float64)
+    return float(np.abs(actual - expected).max() / np.maximum(np.abs(expected).max(), 1e-12))
+
+
+def _session(proto: onnx.ModelProto) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    graphs = (source.proto.SerializeToString(), keep_outputs(prepared.radar.proto, ["logits"]).SerializeToString())
-    users, ours = (ort.InferenceSession(g, options, providers=["CPUExecutionProvider"]) for g in graphs)
-    softmax_left_out = any("closing" in note for note in prepared.plain.notes)
-    name, size = users.get_inputs()[0].name, users.get_inputs()[0].shape[0]
-    outputs = [o.name for o in users.get_outputs()]
-    wanted = prepared.plain.logits if prepared.plain.logits in outputs else outputs[0]
-    copies = size if isinstance(size, int) else 1
-    expected = np.concatenate([users.run([wanted], {name: np.repeat(row[None], copies, 0)})[0][:1] for row in inputs])
-    actual = ours.run(None, {prepared.plain.input: inputs})[
-        0
-    ]  # as one batch: a batch written down somewhere shows here
-    if softmax_left_out:
-        shifted = np.exp(actual - actual.max(axis=1, keepdims=True))
-        actual = shifted / shifted.sum(axis=1, keepdims=True)
-        expected = np.exp(expected) if expected.min() < 0 else expected
-    return float(np.abs(actual - expected).max() / np.maximum(np.abs(expected).max(), 1e-12))
+    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])

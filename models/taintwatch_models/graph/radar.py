@@ -21,7 +21,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from taintwatch_models.graph.builder import GraphBuilder
-from taintwatch_models.graph.head_context import Cotangent
+from taintwatch_models.graph.cotangent import Cotangent
 from taintwatch_models.graph.plain_model import PlainModel
 from taintwatch_models.graph.resampling import inpaint, resize
 from taintwatch_models.graph.split import Split
@@ -85,17 +85,20 @@ class RadarWriter:
         and (onehot - q) does not underflow to nothing when the classifier is very sure, as the product does.
         """
         b = self.b
+        if self.model.output_form.multi_label:  # other labels are no rivals
+            return Cotangent(b.unsqueeze(b.cast(chosen), 0))
         scaled = b.add("Div", first.logits, "temperature")
         others = b.add("Softmax", b.add("Where", chosen, b.constant(_OFF), scaled), axis=-1)
-        return Cotangent(b.unsqueeze(b.add("Sub", b.cast(chosen), others), 1))  # (B, 1, classes)
+        return Cotangent(b.unsqueeze(b.add("Sub", b.cast(chosen), others), 0))  # (1, B, classes)
 
     def pooled_map(self, gradient: Cotangent, maps: str, *, suppressed: bool = False) -> str:
         """ReLU(sum_k mean(dl/dA_k) A_k), or of its negative: (B, K, h, w)."""
         b, split = self.b, self.split
-        if gradient.uniform:
+        if gradient.spread:
             weights = b.reshape(gradient.name, [0, 0, split.channels])
         else:
             weights = b.reduce("ReduceMean", gradient.name, [3, 4], keepdims=False)
+        weights = b.add("Transpose", weights, perm=[1, 0, 2])  # (B, K, channels)
         cells = b.reshape(maps, [0, split.channels, split.height * split.width])
         product = b.add("MatMul", weights, cells)  # (B, K, h * w)
         if suppressed:
@@ -104,10 +107,11 @@ class RadarWriter:
 
     def cellwise_map(self, gradient: Cotangent, maps: str) -> str:
         """ReLU(sum_k dl/dA_k * A_k) cell by cell, never pooled first: (B, K, h, w)."""
-        if gradient.uniform:
+        if gradient.spread:
             return self.pooled_map(gradient, maps)
-        product = self.b.add("Mul", gradient.name, self.b.unsqueeze(maps, 1))  # (B, K, channels, h, w)
-        return self.b.add("Relu", self.b.reduce("ReduceSum", product, [2], keepdims=False))
+        b = self.b
+        product = b.reduce("ReduceSum", b.add("Mul", gradient.name, maps), [2], keepdims=False)  # (K, B, h, w)
+        return b.add("Relu", b.add("Transpose", product, perm=[1, 0, 2, 3]))
 
     def mask(self, region: str, threshold: str) -> str:
         """Resize (B, K, h, w), threshold at a share of each maximum, intersect over K: (B, 1, H, W) bool.
@@ -147,8 +151,10 @@ class RadarWriter:
         return self.b.add("GatherElements", logits, label, axis=1)  # (B, 1)
 
     def margin(self, logits: str, label: str, chosen: str) -> str:
-        """Largest other logit minus the label's: (B, 1)."""
+        """Largest other logit minus the label's, (B, 1); of labels that stand for themselves, 0 minus it."""
         b = self.b
+        if self.model.output_form.multi_label:
+            return b.add("Neg", self.at_label(logits, label))
         others = b.add("Where", chosen, b.constant(_OFF), logits)
         return b.add("Sub", b.reduce("ReduceMax", others, [1], keepdims=True), self.at_label(logits, label))
 
@@ -176,7 +182,8 @@ class RadarWriter:
         second = self.forward(self.fill(value, self.mask(region, "paper_saliency_threshold"), "paper"))
         rise = b.add("Sub", second.logits, first.logits)
         suppressed = b.add_many("TopK", rise, "paper_labels", outputs=2, axis=1)[1]  # (B, K)
-        gradient = self.head(Cotangent(suppressed, one_hot=True))
+        labels = b.add("Transpose", suppressed, perm=[1, 0])
+        gradient = self.head(Cotangent(labels, one_hot=True))
         hole = self.mask(self.pooled_map(gradient, first.maps, suppressed=True), "paper_saliency_threshold")
         filled = self.fill(value, hole, "paper")
         third = self.forward(filled)
@@ -200,9 +207,9 @@ class RadarWriter:
         first = self.forward(value)
         label = b.add("ArgMax", first.logits, axis=1, keepdims=1)  # (B, 1)
         chosen = self.chosen(label)
-        gradient = self.head(self.seed(first, chosen))  # (B, 1, channels, h, w) or 1 x 1 cells
+        gradient = self.head(self.seed(first, chosen))  # (1, B, channels, h, w) or 1 x 1 cells
         pooled = self.pooled_map(gradient, first.maps)
-        cellwise = pooled if gradient.uniform else self.cellwise_map(gradient, first.maps)
+        cellwise = pooled if gradient.spread else self.cellwise_map(gradient, first.maps)
         outputs = {
             "logits": first.logits,
             "features": first.maps,

@@ -1,12 +1,18 @@
-"""Where a classifier is split: its last convolutional maps, and the head behind them."""
+"""Where a classifier is split: its last maps, and the head behind them.
+
+Whatever the maps' layout was, they become (B, C, h, w) by nodes that are written into the graph.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx
+from onnx import helper, numpy_helper
 
-from taintwatch_models.errors import ModelError
+from taintwatch_models.graph.grid import Grid, GridFinder, depending_on_input
 from taintwatch_models.graph.plain_model import PlainModel, plain_model
 from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.model_source import ModelSource
@@ -14,30 +20,25 @@ from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["Split", "classifier_of", "find_split"]
 
-_POINTWISE_NAMES = """
-Add BatchNormalization Cast Clip Concat Div Dropout Elu Erf Gelu HardSigmoid HardSwish Identity LeakyRelu Mish Mul PRelu
-Relu Selu Sigmoid Softplus Sub Tanh
-"""
-POINTWISE = frozenset(_POINTWISE_NAMES.split())
-"""Ops that leave a cell of a map where it is: the maps may be taken behind them."""
-
 _MOST_OPS = 16  # of a head, in messages
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A classifier in two parts, joined by one value: the last convolutional maps."""
+    """A classifier in two parts, joined by the last maps (and, behind a class token's norm, by `side` values)."""
 
     maps: str
     channels: int
     height: int
     width: int
-    convolution: str
-    """Name of the last convolution's output."""
+    layer: str
+    """Name of the value, in the user's graph, that the maps are."""
     body: tuple[onnx.NodeProto, ...]
-    """From the input to the maps, in topological order."""
+    """From the input to the maps and the side values, in topological order."""
     head: tuple[onnx.NodeProto, ...]
-    """From the maps to the logits."""
+    """From the maps and the side values to the logits."""
+    side: tuple[str, ...] = ()
+    """Other values that the head reads: no gradient leads through them."""
 
     @property
     def head_ops(self) -> str:
@@ -45,81 +46,111 @@ class Split:
         return " > ".join(names if len(names) <= _MOST_OPS else [*names[:_MOST_OPS], f"{len(names) - _MOST_OPS} more"])
 
 
-def find_split(model: PlainModel) -> Split:
-    """Find the last maps that all paths to the logits go through.
+def find_split(model: PlainModel, maps: str | None = None) -> tuple[PlainModel, Split]:
+    """Find the last maps; return the model with them as (B, C, h, w), and the split.
 
-    The last convolution is the last one with more than one output cell; a closing 1x1 convolution that itself gives
-    the logits' channels (SqueezeNet) belongs to the head. From there the split moves on behind pointwise ops (batch
-    norm, activation, residual addition). Raises `ModelError` where there is no convolution or no such value.
+    `maps` names maps of that form that were found before. Raises `ModelError` where no such value is.
     """
-    nodes = model.nodes
-    convolutions = [i for i, node in enumerate(nodes) if node.op_type == "Conv" and _cells(model, node.output[0]) > 1]
-    if not convolutions:
-        raise ModelError("the model has no convolution with a map of more than one cell; TaintRadar needs one")
-    if len(convolutions) > 1 and _is_classifier(model, nodes[convolutions[-1]], nodes[convolutions[-1] + 1 :]):
-        convolutions.pop()
-    last = convolutions[-1]
-    position = _last_single_value(model, nodes, last)
-    if position is None:
-        raise ModelError(
-            f"the last convolution '{nodes[last].output[0]}' is not on the only way to the logits (a skip connection "
-            "goes around it)"
-        )
-    maps = nodes[position].output[0]
-    _, channels, height, width = (int(d or 0) for d in model.shapes[maps])
-    head = _needed(nodes[position + 1 :], model.logits)
-    return Split(maps, channels, height, width, nodes[last].output[0], _needed(nodes[: position + 1], maps), head)
+    finder = GridFinder(model)
+    if maps is not None and maps in model.shapes:
+        _, channels, height, width = (int(size or 0) for size in model.shapes[maps])
+        return model, _split(model, maps, maps, (channels, height, width))
+    grid = finder.last_grid()
+    if finder.reads_one_token(grid):
+        grid = finder.before_attention(grid)
+    if grid.layout == "channels first":
+        return model, _split(model, grid.value, grid.value, (grid.channels, grid.height, grid.width))
+    model, name = _as_maps(model, grid)
+    return model, _split(model, name, grid.value, (grid.channels, grid.height, grid.width))
 
 
 def classifier_of(radar: RadarFile) -> tuple[PlainModel, Split]:
     """Return the classifier within a prepared model, split where the radar graph has its maps. Raises `ModelError`."""
     info = radar.info
     plain = plain_model(ModelSource(info.name, keep_outputs(radar.proto, ["logits"]), info.source_sha256, info.name))
-    return plain, find_split(plain)
+    return find_split(plain, info.maps)
 
 
-def _cells(model: PlainModel, name: str) -> int:
-    shape = model.shapes.get(name, ())
-    return (shape[2] or 0) * (shape[3] or 0) if len(shape) == 4 else 0
+def _as_maps(model: PlainModel, grid: Grid) -> tuple[PlainModel, str]:
+    """Write (B, C, h, w) maps behind a value with another layout, and that value again from them."""
+    value, maps = grid.value, f"{grid.value}/maps"
+    cells = grid.height * grid.width
+    stored: dict[str, np.ndarray] = {}
+    shapes: dict[str, tuple[int | None, ...]] = {}
+    nodes: list[onnx.NodeProto] = []
+
+    def add(op: str, inputs: Sequence[str], output: str, shape: tuple[int | None, ...], **attrs: object) -> str:
+        nodes.append(helper.make_node(op, list(inputs), [output], name=output, **attrs))
+        shapes[output] = shape
+        return output
+
+    def constant(hint: str, numbers: list[int]) -> str:
+        stored[f"{value}/{hint}"] = np.array(numbers, np.int64)
+        return f"{value}/{hint}"
+
+    planes: tuple[int | None, ...] = (None, grid.channels, grid.height, grid.width)
+    if grid.layout == "channels last":
+        add("Transpose", [value], maps, planes, perm=[0, 3, 1, 2])
+        again = add("Transpose", [maps], f"{value}/again", model.shapes[value], perm=[0, 2, 3, 1])
+    else:
+        patches, one = value, (None, cells, grid.channels)
+        if grid.extra:
+            bounds = [constant("start", [grid.extra]), constant("end", [grid.extra + cells]), constant("axis", [1])]
+            patches = add("Slice", [value, *bounds], f"{value}/patches", one)
+        turned = add("Transpose", [patches], f"{value}/turned", (None, grid.channels, cells), perm=[0, 2, 1])
+        add("Reshape", [turned, constant("planes", [0, grid.channels, grid.height, grid.width])], maps, planes)
+        flat = [maps, constant("flat", [0, grid.channels, cells])]
+        back = add("Reshape", flat, f"{value}/flattened", (None, grid.channels, cells))
+        again = add("Transpose", [back], f"{value}/again", one, perm=[0, 2, 1])
+        if grid.extra:
+            bounds = [constant("zero", [0]), constant("start", [grid.extra]), constant("axis", [1])]
+            first = add("Slice", [value, *bounds], f"{value}/first", (None, grid.extra, grid.channels))
+            again = add("Concat", [first, again], f"{value}/whole", model.shapes[value], axis=1)
+    return _with(model, value, again, nodes, stored, shapes), maps
 
 
-def _is_classifier(model: PlainModel, node: onnx.NodeProto, after: list[onnx.NodeProto]) -> bool:
-    weights = model.shapes.get(node.input[1], ())
-    pointwise_kernel = len(weights) == 4 and weights[0] == model.classes and weights[2:] == (1, 1)
-    return pointwise_kernel and not any(n.op_type in ("Conv", "Gemm", "MatMul") for n in after)
+def _with(
+    model: PlainModel, value: str, again: str, nodes: list[onnx.NodeProto], stored: dict[str, np.ndarray],
+    shapes: dict[str, tuple[int | None, ...]],
+) -> PlainModel:  # fmt: skip
+    """Insert nodes behind a value and let all that read it read `again`."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    del proto.graph.node[:]
+    for node in model.nodes:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [again if name == value else name for name in node.input]
+        proto.graph.node.append(copy)
+        if value in node.output:
+            proto.graph.node.extend(nodes)
+    proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in stored.items())
+    constants, known = dict(model.constants) | stored, dict(model.shapes) | shapes
+    return replace(model, proto=proto, constants=constants, shapes=known)
 
 
-def _last_single_value(model: PlainModel, nodes: list[onnx.NodeProto], last: int) -> int | None:
-    """Return the index of the node whose output is the only live value, as late as pointwise ops lead."""
-    best = None
-    cells = _cells(model, nodes[last].output[0])
-    depends = _depending_on_input(model, nodes)
-    for position in range(last, len(nodes)):
-        node = nodes[position]
-        if position > last and (node.op_type not in POINTWISE or _cells(model, node.output[0]) != cells):
-            break
-        made = {name for n in nodes[: position + 1] for name in n.output} | {model.input}
-        used = {name for n in nodes[position + 1 :] for name in n.input} | {model.logits}
-        live = made & used & depends
-        if live == {node.output[0]} and _cells(model, node.output[0]) == cells:
-            best = position
-    return best
-
-
-def _depending_on_input(model: PlainModel, nodes: list[onnx.NodeProto]) -> set[str]:
-    depends = {model.input}
+def _split(model: PlainModel, maps: str, layer: str, sizes: tuple[int, int, int]) -> Split:
+    """Divide the nodes: the head is what depends on the maps, the body all that the rest needs."""
+    nodes = model.nodes
+    active, behind = {maps}, []
     for node in nodes:
-        if depends.intersection(node.input):
-            depends.update(node.output)
-    return depends
+        if active.intersection(node.input):
+            active.update(node.output)
+            behind.append(node)
+    head = _needed(behind, [model.logits])
+    depends = depending_on_input(model)
+    made = {name for node in head for name in node.output}
+    read = {name for node in head for name in node.input} - made - {maps}
+    rest = [node for node in nodes if not made.intersection(node.output)]
+    body, side = _needed(rest, [maps, *read]), sorted(read & depends)
+    return Split(maps, *sizes, layer, tuple(body), tuple(head), tuple(side))
 
 
-def _needed(nodes: list[onnx.NodeProto], output: str) -> tuple[onnx.NodeProto, ...]:
-    """Keep what leads to `output`."""
-    wanted = {output}
-    kept: list[onnx.NodeProto] = []
+def _needed(nodes: list[onnx.NodeProto], outputs: Sequence[str]) -> list[onnx.NodeProto]:
+    """Keep what leads to these values."""
+    wanted, kept = set(outputs), []
     for node in reversed(nodes):
         if wanted.intersection(node.output):
             wanted.update(node.input)
             kept.append(node)
-    return tuple(reversed(kept))
+    return list(reversed(kept))

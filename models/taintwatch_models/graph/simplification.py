@@ -1,0 +1,138 @@
+"""A graph made regular: opset 17 or later, constants and batch norms folded, a dynamic batch, no stray padding."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import helper, numpy_helper, shape_inference, version_converter
+
+from taintwatch_models.errors import ModelError
+from taintwatch_models.graph.batch import free_batch
+from taintwatch_models.graph.builder import attributes
+
+__all__ = ["fold_regular", "inferred", "merge_pads", "opset_of", "raise_opset", "shapes_of"]
+
+MINIMUM_OPSET = 17
+_LEAST_IR = 8
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Return the version of the standard ops."""
+    return next((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+
+
+def raise_opset(model: onnx.ModelProto, where: str, notes: list[str]) -> onnx.ModelProto:
+    """Convert to opset 17 at least; weights are no inputs any more. Raises `ModelError`."""
+    stored = {t.name for t in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in stored]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    model.ir_version = max(model.ir_version, _LEAST_IR)
+    opset = opset_of(model)
+    if opset >= MINIMUM_OPSET:
+        return model
+    try:
+        model = version_converter.convert_version(model, MINIMUM_OPSET)
+    except Exception:
+        raise ModelError(
+            f"{where}: uses opset {opset} and cannot be converted to {MINIMUM_OPSET}; export it again with "
+            f"opset_version={MINIMUM_OPSET}"
+        ) from None
+    notes.append(f"opset {opset} converted to {MINIMUM_OPSET}")
+    return model
+
+
+def fold_regular(model: onnx.ModelProto, name: str, where: str, notes: list[str]) -> onnx.ModelProto:
+    """Fold constants, with a dynamic batch in the end.
+
+    An exporter that was told of a dynamic batch may compute shapes at run time (ShuffleNet's channel shuffle); nothing
+    can be known of the values behind them. With a batch of 1 these fold to constants, which are then freed again.
+    """
+    batch = next(v for v in model.graph.input if v.name == name).type.tensor_type.shape.dim[0]
+    fixed = int(batch.dim_value)
+    if not fixed:
+        folded = _fold(model, where)
+        if not any(node.op_type in ("Shape", "Size") for node in folded.graph.node):
+            return folded
+        batch.dim_value = 1
+        for output in model.graph.output:
+            output.type.tensor_type.ClearField("shape")
+        del model.graph.value_info[:]
+        notes.append("shapes computed at run time were folded for a batch of 1")
+    folded = _fold(model, where)
+    changed = free_batch(folded, name, shapes_of(inferred(folded)))
+    if fixed:
+        notes.append(f"fixed batch of {fixed} made dynamic ({changed} reshapes changed)")
+    return folded
+
+
+def shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
+    """Return the inferred shape of every value; None stands for what is not a number."""
+    values = [*model.graph.value_info, *model.graph.input, *model.graph.output]
+    shapes: dict[str, tuple[int | None, ...]] = {}
+    for value in values:
+        if value.type.tensor_type.HasField("shape"):
+            dims = value.type.tensor_type.shape.dim
+            shapes[value.name] = tuple(int(d.dim_value) if d.HasField("dim_value") else None for d in dims)
+    for tensor in model.graph.initializer:
+        shapes[tensor.name] = tuple(tensor.dims)
+    return shapes
+
+
+def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with the shapes of its values."""
+    return shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
+
+
+def _fold(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """Fold constants and batch norms with ONNX Runtime's own basic optimisations (standard ONNX ops only)."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "folded.onnx"
+        options.optimized_model_filepath = str(target)
+        try:
+            ort.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"],
+                disabled_optimizers=["MatMulAddFusion"],  # it flattens tokens into rows
+            )  # fmt: skip
+        except Exception as error:
+            first = str(error).strip().splitlines()[0]
+            raise ModelError(f"{where}: ONNX Runtime cannot load the model ({first})") from None
+        folded = onnx.load(str(target))
+    keep = [o for o in folded.opset_import if o.domain in ("", "ai.onnx")]
+    del folded.opset_import[:]
+    folded.opset_import.extend(keep)
+    return folded
+
+
+def merge_pads(model: onnx.ModelProto) -> None:
+    """Merge zero padding into the convolution behind it (TensorFlow's asymmetric `same`): saves a copy of the map."""
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    for pad in [node for node in model.graph.node if node.op_type == "Pad"]:
+        after = users.get(pad.output[0], [])
+        amounts = constants.get(pad.input[1])
+        value = constants.get(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else np.zeros(1)
+        zero = value is not None and not np.any(value) and attributes(pad).get("mode", b"constant") == b"constant"
+        if not zero or amounts is None or amounts.size != 8 or len(after) != 1 or after[0].op_type != "Conv":
+            continue
+        if np.any(amounts < 0) or np.any(amounts[[0, 1, 4, 5]]) or any(len(i) > 0 for i in pad.input[3:]):
+            continue
+        conv, known = after[0], attributes(after[0])
+        if known.get("auto_pad", b"NOTSET") != b"NOTSET":
+            continue
+        pads = np.array(known.get("pads", [0] * 4)) + amounts[[2, 3, 6, 7]]
+        kept = [a for a in conv.attribute if a.name != "pads"]
+        del conv.attribute[:]
+        conv.attribute.extend([*kept, helper.make_attribute("pads", [int(p) for p in pads])])
+        conv.input[0] = pad.input[0]
+        model.graph.node.remove(pad)
