@@ -25,7 +25,7 @@ def _axes(c: HeadContext, node: onnx.NodeProto) -> list[int]:
     return sorted(axis % rank for axis in (range(rank) if axes is None else axes))
 
 
-def _kept(c: HeadContext, node: onnx.NodeProto, value: str, axes: list[int], *, cotangent: bool) -> str:
+def _keepdims(c: HeadContext, node: onnx.NodeProto, value: str, axes: list[int], *, cotangent: bool) -> str:
     """Give a reduction's output, or its cotangent, size 1 along the reduced axes."""
     if node.op_type.startswith("Global") or attributes(node).get("keepdims", 1):
         return value
@@ -38,7 +38,7 @@ def _total(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> dict[str, Cota
     g = c.dense(g)
     if g.spread:
         g = Cotangent(c.full(g, node.output[0]))
-    name = _kept(c, node, g.name, axes, cotangent=True)
+    name = _keepdims(c, node, g.name, axes, cotangent=True)
     if node.op_type != "ReduceSum":
         count = int(np.prod([c.size(x, axis) for axis in axes]))
         name = c.b.add("Mul", name, c.b.constant(1.0 / count))
@@ -48,8 +48,8 @@ def _total(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> dict[str, Cota
 def _reduced(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> tuple[list[int], Cotangent, str]:
     axes = _axes(c, node)
     value = c.full(g, node.output[0])
-    wide = Cotangent(_kept(c, node, value, axes, cotangent=True), frozenset(axes))
-    return axes, wide, _kept(c, node, node.output[0], axes, cotangent=False)
+    wide = Cotangent(_keepdims(c, node, value, axes, cotangent=True), frozenset(axes))
+    return axes, wide, _keepdims(c, node, node.output[0], axes, cotangent=False)
 
 
 def _largest(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> dict[str, Cotangent]:
