@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -17,12 +19,21 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from taintwatch.pipeline import Step
+from taintwatch.runtime import DetectionStack
+from taintwatch.subjects.expander import WholeFrame
 from taintwatch.web.live import LiveState
+from taintwatch.web.server import WebServer
+from taintwatch_models.calibration_file import Calibration
+from taintwatch_models.loading import LoadedModel
+from taintwatch_models.preprocessing import Preprocessing
+from taintwatch_models.records import Frame, WindowStatistics, read_only
+from tests.fakes import FakeClassifier, FakeDetector, a_prediction, a_verdict
 from tests.ports import free_port
 from tests.system.browser import MISSING, PATIENCE_S, chromium, errors_of, until
 from tests.system.program import start
 from tests.tiny_model import footage, write_model
-from tests.web_scene import TOKEN, a_status, a_step, serving, web_config
+from tests.web_scene import TOKEN, a_status, a_step, detection, serving, web_config
 
 pytestmark = [
     pytest.mark.skipif(MISSING, reason="Chromium and its driver are not installed (chromium, chromium-driver)"),
@@ -263,3 +274,89 @@ def test_a_stranger_is_asked_for_the_token_and_then_let_in(browser: webdriver.Ch
         browser.get("about:blank")
     refusals = [error for error in errors_of(browser) if "401" not in error]
     assert refusals == []
+
+
+# The middle of the magenta patch as drawn in the picture, and of what the overlay draws over it, on the screen.
+CENTRES = """
+const [image, over] = document.querySelectorAll('.picture canvas');
+const middle = (canvas, wanted) => {
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  let x = 0, y = 0, count = 0;
+  for (let index = 0; index < data.length; index += 4) {
+    if (wanted(data[index], data[index + 1], data[index + 2], data[index + 3])) {
+      x += (index / 4) % canvas.width; y += Math.floor(index / 4 / canvas.width); count += 1;
+    }
+  }
+  const place = canvas.getBoundingClientRect();
+  const across = place.width / canvas.width, down = place.height / canvas.height;
+  return count && [place.left + (x / count) * across, place.top + (y / count) * down];
+};
+return [
+  middle(image, (r, g, b) => r > 180 && b > 180 && g < 80),
+  middle(over, (r, g, b, a) => a > 20 && r > 180 && g > 150 && b < 120),
+];
+"""
+LAYOUTS = [(1280, 1000), (1900, 700), (820, 1100), (390, 844)]
+
+
+SIZES = [(48, 64), (54, 96), (96, 54), (40, 120)]
+INPUT = 32
+
+
+def a_patched_step(size: tuple[int, int], suspicious: bool = True) -> Step:
+    """A frame with a magenta patch, and a verdict of `combined` whose window lies on it."""
+    height, width = size
+    image = np.full((height, width, 3), 90, np.uint8)
+    image[height // 2 : height * 7 // 8, width // 8 : width // 2] = (255, 0, 255)
+    frame = Frame("door", 0, read_only(image), 1, 1)
+    window = WindowStatistics((INPUT // 2, INPUT // 8, INPUT * 3 // 8, INPUT * 3 // 8), 9.0, True, None, {})
+    prediction = replace(a_prediction(frame, 1), window=window)
+    (subject,) = WholeFrame()(frame).subjects
+    return Step(frame, prediction, (a_verdict(prediction, suspicious),), subject_frame=subject)
+
+
+def a_detection() -> DetectionStack:
+    model = LoadedModel(FakeClassifier(), (FakeDetector(),), Calibration(), Preprocessing((INPUT, INPUT), "stretch"))
+    return replace(detection(), model=model)
+
+
+@contextmanager
+def shown(browser: webdriver.Chrome, step: Step, *, layout: tuple[int, int]) -> Iterator[None]:
+    """Show one step on a page of this size."""
+    live, config = LiveState(), web_config(width=960)
+    browser.set_window_size(*layout)
+    try:
+        with WebServer(lambda: config, a_detection, live) as server:
+            live.observe(step)
+            live.progress(a_status())
+            look(browser, "http://{}:{}/".format(*server.address))
+            yield
+    finally:
+        browser.set_window_size(1280, 1000)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout[0]}x{layout[1]}")
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[1]}x{size[0]}")
+def test_the_overlay_lies_where_the_patch_is_in_every_layout_and_aspect_ratio(
+    browser: webdriver.Chrome, size: tuple[int, int], layout: tuple[int, int]
+) -> None:
+    with shown(browser, a_patched_step(size), layout=layout):
+        picture, drawn = browser.execute_script(CENTRES)
+        pixel = browser.execute_script("return document.querySelector('.picture canvas').clientWidth") / size[1]
+        assert drawn == pytest.approx(picture, abs=2 * pixel)
+
+
+def test_the_region_of_a_benign_frame_is_a_line_and_not_filled_like_an_alarm(browser: webdriver.Chrome) -> None:
+    covered = """
+    const over = document.querySelector('.picture canvas.over');
+    const data = over.getContext('2d').getImageData(0, 0, over.width, over.height).data;
+    let count = 0;
+    for (let index = 0; index < data.length; index += 4) count += data[index + 3] > 20 && data[index + 2] < 120;
+    return count / (data.length / 4);
+    """
+    shares = []
+    for suspicious in (True, False):
+        with shown(browser, a_patched_step((96, 128), suspicious), layout=(1280, 1000)):
+            shares.append(browser.execute_script(covered))
+    assert shares[0] > 0.13  # the window: three eighths of either side
+    assert 0 < shares[1] < 0.6 * shares[0]

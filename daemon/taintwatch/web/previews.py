@@ -127,12 +127,23 @@ def _description(step: Step, detection: DetectionStack) -> dict[str, Any]:
         "intersection": [],
         "after": None,
     }
-    if radar is None or model is None:
+    if model is None:
         return told
-    told["critical"] = _polygons(radar.tight_mask, model.preprocessing, step)
-    told["intersection"] = _polygons(radar.paper_mask, model.preprocessing, step)
+    told["seen"] = _polygons(np.ones(model.preprocessing.size, np.bool_), model.preprocessing, step)
+    told["critical"] = _polygons(_critical(outcome, model.preprocessing), model.preprocessing, step)
+    told["intersection"] = _polygons(None if radar is None else radar.paper_mask, model.preprocessing, step)
     told["after"] = _after(outcome, detection.classifier.card.labels)
     return told
+
+
+def _critical(outcome: Prediction, preprocessing: Preprocessing) -> NDArray[np.bool_] | None:
+    """Return the region that the label rests on, of the input: `tight`'s mask, or the window of `combined`."""
+    if outcome.window is None:
+        return None if outcome.radar is None else outcome.radar.tight_mask
+    top, left, height, width = outcome.window.box
+    mask = np.zeros(preprocessing.size, np.bool_)
+    mask[top : top + height, left : left + width] = True
+    return mask
 
 
 def _top(prediction: Prediction, labels: tuple[str, ...]) -> list[tuple[str, float]]:
@@ -146,7 +157,11 @@ def _top(prediction: Prediction, labels: tuple[str, ...]) -> list[tuple[str, flo
 
 def _after(prediction: Prediction, labels: tuple[str, ...]) -> dict[str, Any] | None:
     """Return what the classifier says once the region is filled."""
-    radar = prediction.radar
+    radar, window = prediction.radar, prediction.window
+    if window is not None and window.filled_label is not None:
+        filled = window.filled_label
+        name = labels[filled] if filled < len(labels) else str(filled)
+        return {"label": name, "changed": filled != prediction.label, "rank": None, "margin": None}
     if radar is None:
         return None
     tight = radar.tight_label is not None

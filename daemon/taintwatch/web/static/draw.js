@@ -1,8 +1,9 @@
 // What is drawn over a picture and beside it.
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-export function polygons(context, shapes, colour, scale, dashed) {
-  const width = Math.max(2, context.canvas.width / 320);
+// `alarming`: filled and bold; else a thin line, so that a benign frame's region is not taken for an alarm.
+export function polygons(context, shapes, colour, scale, dashed, alarming) {
+  const width = alarming ? Math.max(2, context.canvas.width / 320) : Math.max(1, context.canvas.width / 640);
   for (const [stroke, extra] of [["rgb(0 0 0 / .75)", 3], [colour, 0]]) {
     context.strokeStyle = stroke;
     context.lineWidth = width + extra;
@@ -12,7 +13,7 @@ export function polygons(context, shapes, colour, scale, dashed) {
       shape.forEach(([x, y], index) => (index ? context.lineTo(x * scale, y * scale) : context.moveTo(x * scale, y * scale)));
       context.closePath();
       context.stroke();
-      if (!extra) {
+      if (!extra && alarming) {
         context.globalAlpha = 0.16;
         context.fillStyle = colour;
         context.fill();
@@ -27,8 +28,10 @@ export function overlay(canvas, told, wanted) {
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, canvas.width, canvas.height);
   const scale = canvas.width / told.width;
-  if (wanted.critical) polygons(context, told.critical || [], style("--critical"), scale, false);
-  if (wanted.intersection) polygons(context, told.intersection || [], style("--intersection"), scale, true);
+  const alarming = Boolean(told.suspicious);
+  if (wanted.seen) polygons(context, told.seen || [], style("--panel"), scale, true, false);
+  if (wanted.critical) polygons(context, told.critical || [], style("--critical"), scale, false, alarming);
+  if (wanted.intersection) polygons(context, told.intersection || [], style("--intersection"), scale, true, alarming);
 }
 
 // The statistic of each detector, divided by nothing: score and threshold on one axis, newest on the right.

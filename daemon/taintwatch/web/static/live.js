@@ -4,7 +4,7 @@ import { chart, overlay } from "./draw.js";
 
 const MOST = 300; // points in the chart
 const SWITCHES = [
-  ["critical", "Critical region"], ["intersection", "Intersection"], ["chart", "Statistic"], ["vote", "Vote window"],
+  ["critical", "Critical region"], ["seen", "What the classifier sees"], ["intersection", "Intersection"], ["chart", "Statistic"], ["vote", "Vote window"],
   ["labels", "Labels"], ["reconstruction", "CMAG reconstruction"],
 ];
 
@@ -12,7 +12,7 @@ export class Live {
   constructor(about, changed) {
     this.about = about;
     this.panels = new Map();
-    this.wanted = { critical: true, intersection: true, chart: true, vote: true, labels: true, reconstruction: false, ...remembered("overlays", {}) };
+    this.wanted = { critical: true, seen: true, intersection: true, chart: true, vote: true, labels: true, reconstruction: false, ...remembered("overlays", {}) };
     this.open = new Set();
     for (const [key, text] of SWITCHES) {
       if (key === "reconstruction" && !about.cmag) continue;
@@ -63,6 +63,7 @@ class Panel {
     this.over = make("canvas", { className: "over", width: 640, height: 480, "aria-hidden": "true" });
     this.rebuilt = make("img", { className: "rebuilt", alt: "What the classifier believes it sees (CMAG)", hidden: true });
     this.state = make("span", { className: "pill" }, "connecting");
+    this.note = make("p", { className: "camera-note", hidden: true });
     this.before = make("ol");
     this.after = make("ol");
     this.chart = make("canvas", { className: "chart", role: "img", "aria-label": "Statistic against its threshold over time" });
@@ -70,7 +71,7 @@ class Panel {
     this.figures = make("dl", { className: "figures" });
     this.labels = make("div", { className: "labels" }, make("div", {}, make("h3", {}, "Seen"), this.before), make("div", {}, make("h3", {}, "After the fill"), this.after));
     this.root = make("article", { className: "camera", "aria-labelledby": title },
-      make("div", { className: "camera-head" }, make("h2", { id: title }, name), this.state),
+      make("div", { className: "camera-head" }, make("h2", { id: title }, name), this.state), this.note,
       make("div", { className: "body" }, make("div", { className: "picture" }, this.image, this.over, this.rebuilt),
         make("div", { className: "below" }, this.labels, this.chart, this.vote, this.figures)));
     this.root.dataset.camera = name;
@@ -122,7 +123,7 @@ class Panel {
     this.before.replaceChildren(...(told.top || []).map(([name, share]) => row(name, percent(share))));
     if (told.rejected) this.before.replaceChildren(row(told.rejected, ""));
     const after = told.after;
-    this.after.replaceChildren(after ? row(after.label, after.changed ? `was ${ordinal(after.rank)}` : "unchanged") : row("\u2013", ""));
+    this.after.replaceChildren(after ? row(after.label, after.changed ? (after.rank === null ? "changed" : `was ${ordinal(after.rank)}`) : "unchanged") : row("\u2013", ""));
   }
 
   window(vote) {
@@ -160,6 +161,12 @@ class Panel {
     const [text, kind] = this.alert ? ["attack", "bad"] : [state, state === "running" ? "good" : "warn"];
     this.state.className = `pill ${kind}`;
     this.state.textContent = text;
+    const notes = [];
+    if (this.camera?.reason && state !== "running") notes.push(this.camera.reason);
+    if (this.camera?.arming === "learning") notes.push(`Being learnt: ${percent(this.camera.learnt_share ?? 0)} of its frames are taken. Keep attacks away; until it is armed, general pictures are what it is judged by.`);
+    if (this.camera?.arming === "arming") notes.push("About to be armed: what was learnt is being fitted.");
+    this.note.textContent = notes.join(" ");
+    this.note.hidden = !notes.length;
     this.state.title = this.camera?.reason ?? "";
   }
 }
