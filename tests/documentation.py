@@ -1,0 +1,99 @@
+"""Run the code blocks of a page of the documentation, in order, as a reader would.
+
+`python -m tests.documentation README.md docs/tutorial.md` runs them with the `taintwatch` and `python` that PATH finds
+first: `make wheel-test` does so in a fresh environment made from the built wheel. A block is left out where the line
+before it says `<!-- not run: WHY -->`, and must end with another status where it says `<!-- exits with 1 -->`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+
+from tests.tiny_model import footage, write_model, write_video
+
+__all__ = ["Block", "blocks", "prepare", "run"]
+
+PAGES = ("README.md", "docs/tutorial.md", "docs/python.md", "docs/adapters.md")
+FENCE = re.compile(
+    r"(?:<!-- (?P<note>[^>]+) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+INSTALLS = re.compile(r"^(pip install|python3 -m venv|\. \S+/activate|make )")  # the environment is there already
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One fenced block."""
+
+    language: str
+    """`python`, or empty: lines of the shell."""
+    code: str
+    status: int
+    """What it must exit with."""
+
+
+def blocks(page: Path) -> tuple[Block, ...]:
+    """Return the blocks of a page that are to be run; its lines of Python are one session, run where they begin."""
+    found: list[Block] = []
+    for match in FENCE.finditer(page.read_text()):
+        note = match["note"] or ""
+        if note.startswith("not run:") or match["language"] not in ("", "sh", "python"):
+            continue
+        status = int(note.removeprefix("exits with ")) if note.startswith("exits with ") else 0
+        code = "".join(line for line in match["code"].splitlines(keepends=True) if not INSTALLS.match(line))
+        languages = [block.language for block in found]
+        if match["language"] == "python" and "python" in languages:
+            session = languages.index("python")
+            found[session] = replace(found[session], code=found[session].code + code, status=status)
+        elif code.strip():
+            found.append(Block(match["language"], code, status))
+    return tuple(found)
+
+
+def prepare(folder: Path) -> None:
+    """Put what the pages speak of into `folder`: a model, a photograph, folders of them, a video."""
+    write_model(folder / "model.onnx")
+    benign, attacked = footage(2, [1])
+    for name in ("photos", "benign"):
+        (folder / name).mkdir()
+    cv2.imwrite(str(folder / "photo.png"), attacked)
+    cv2.imwrite(str(folder / "photos" / "benign.png"), benign)
+    cv2.imwrite(str(folder / "photos" / "attacked.png"), attacked)
+    for index in range(110):
+        picture = footage(1, size=(48 + index % 7, 64 + index % 5))[0] // (1 + index % 3) + index % 50
+        cv2.imwrite(str(folder / "benign" / f"{index:03}.png"), picture)
+    write_video(folder / "video.mp4", footage(60, range(20, 40)))
+
+
+def run(block: Block, folder: Path) -> None:
+    """Run a block in `folder`. Raises `AssertionError` with what it printed where it ends as it should not."""
+    command = ["python", "-c", block.code] if block.language == "python" else ["bash", "-e", "-c", block.code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode != block.status:
+        printed = done.stdout[-2000:] + done.stderr[-2000:]
+        raise AssertionError(f"exit status {done.returncode}, not {block.status}:\n{block.code}\n{printed}")
+
+
+def main(pages: list[str]) -> None:
+    """Run the pages, each in a folder of its own."""
+    for page in pages or PAGES:
+        with tempfile.TemporaryDirectory() as name:
+            prepare(Path(name))
+            for block in blocks(Path(page)):
+                begin = time.monotonic()
+                run(block, Path(name))
+                first = block.code.strip().splitlines()[0]
+                print(f"{page}: {time.monotonic() - begin:5.1f} s  {first}", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    os.environ.pop("PYTHONPATH", None)  # what is installed is to be tried, not the checkout
+    main(sys.argv[1:])

@@ -1,0 +1,48 @@
+"""The code blocks of README, tutorial and the Python pages do what they say."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.documentation import PAGES, Block, blocks, prepare, run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if page == "docs/adapters.md":
+        pytest.importorskip("foolbox")
+        pytest.importorskip("supervision")
+    prepare(tmp_path)
+    found = blocks(ROOT / page)
+    assert found
+    for block in found:
+        run(block, tmp_path)
+
+
+def test_a_block_that_ends_wrongly_is_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="exit status 3, not 0"):
+        run(Block("", "exit 3\n", 0), tmp_path)
+    run(Block("", "exit 3\n", 3), tmp_path)
+
+
+def test_marked_blocks_are_left_out_and_installing_is_too(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- not run: needs a camera -->\n```\nrun camera\n```\n\n```\npip install x\necho hello\n```\n\n"
+        "```toml\n[a]\n```\n\n<!-- exits with 1 -->\n```python\nraise SystemExit(1)\n```\n"
+    )
+    assert blocks(page) == (Block("", "echo hello\n", 0), Block("python", "raise SystemExit(1)\n", 1))
+
+
+def test_the_front_page_is_short_and_says_where_it_fails() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 90
+    assert "misses" in text
+    assert "docs/results.md#where-it-fails" in text
