@@ -1,118 +1,233 @@
-"""Measure detection on the reference models: `python -m benchmarks.detection --help`."""
+"""Measure the default detector on all networks: `python -m benchmarks.detection --help`."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
-from rich.console import Console
-from torch import Tensor
+from numpy.typing import NDArray
 
-from benchmarks.detection.reference import TRANSFERS, reference_names, reference_subject
+from benchmarks import zoo
+from benchmarks.detection.attacks import Shown, shown_patches, transferred_patches
+from benchmarks.detection.footage import read_clips
+from benchmarks.detection.measure import (
+    Counts,
+    cached,
+    measure_adaptive,
+    measure_detection,
+    measure_footage,
+    measure_presentations,
+)
+from benchmarks.detection.networks import Network, load_network, network_names
+from benchmarks.detection.scorers import CombinedScorer, PeerScorer, Scorer, TightScorer
+from benchmarks.detection.summary import merged_attacks, page, summary_of
+from benchmarks.makers.library import Patch, patches_of
 from benchmarks.peers import PEERS
 from benchmarks.scripts import run_script
-from taintwatch_calibration.bench.evaluation import Evaluation, EvaluationOptions
-from taintwatch_calibration.bench.plans import AttackPlan
-from taintwatch_calibration.bench.run import Outputs, check_rates, require_drawing, run_bench
-from taintwatch_calibration.bench.subjects import Subject
+from taintwatch_calibration.machine import machine
+from taintwatch_calibration.results import write_json, write_text
 from taintwatch_calibration.torch_tuning import keep_freed_memory
-from taintwatch_models.bundled import bundled_path
-from taintwatch_models.cmag.file import read_cmag
+from taintwatch_models import detection
 from taintwatch_models.errors import UsageError
 
-__all__ = ["command", "peers_named"]
+__all__ = ["command"]
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_TRANSFERRED = "patch 0.35"
+_TRANSFERRED = ("adam", "ours")
+_DEFAULT_RATE = 0.001
+_PARTS = ("detection", "footage", "presentations", "adaptive")
 
 
 @click.command()
 @click.option("--data", required=True, type=_FOLDER, help="The measuring data.")
-@click.option("--reference", multiple=True, help="Only these reference models; default: all.")
-@click.option("--peer", "peers", multiple=True, help="Detector of the literature to compare with, or 'all'.")
-@click.option("--peers-on", multiple=True, help="Only on these models; default: all. They cost more than all the rest.")
-@click.option("--fpr", "target_fpr", multiple=True, type=float, default=(0.01, 0.02, 0.06), show_default=True,
-              help="Target false-positive rates per frame.")  # fmt: skip
-@click.option("--iterations", default=120, show_default=True, type=click.IntRange(1), help="Steps for each patch.")
-@click.option("--batch", default=12, show_default=True, type=click.IntRange(1), help="Pictures in each step.")
-@click.option("--peer-pictures", default=60, show_default=True, type=click.IntRange(20),
-              help="Successes of each attack that peers judge, and a fifth of the benign pictures.")  # fmt: skip
-@click.option("--peer-forwards", default=100, show_default=True, help="Time, but do not run, peers that need more.")
-@click.option("--seed", default=0, show_default=True, help="Of everything: splits, attacks, places.")
+@click.option("--network", "names", multiple=True, help="Measure only these networks; default: all.")
+@click.option("--beside", multiple=True, help="Measure another detector too: tight, or one of the literature.")
+@click.option("--part", "parts", multiple=True, type=click.Choice(_PARTS), default=_PARTS, help="Measure only these.")
+@click.option("--quick", is_flag=True, help="Measure a tenth of everything.")
+@click.option("--device", default="cpu", show_default=True, help="Where adaptive attackers craft.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads of an inference.")
 @click.option("--work", default="build/bench", show_default=True, type=_FOLDER, help="Cache of what is made.")
-@click.option("--json", "document", type=_FILE, help="Write all cells here.")
-@click.option("--markdown", type=_FILE, help="Write tables of it here.")
-@click.option("--html", "page", type=_FILE, help="HTML report; default: WORK/detection.html.")
+@click.option("--json", "document", type=_FILE, help="Write the summary and all cells here.")
+@click.option("--markdown", type=_FILE, help="Write the page here.")
 def command(
     data: Path,
-    reference: tuple[str, ...],
-    peers: tuple[str, ...],
-    peers_on: tuple[str, ...],
-    target_fpr: tuple[float, ...],
-    iterations: int,
-    batch: int,
-    peer_pictures: int,
-    peer_forwards: int,
-    seed: int,
+    names: tuple[str, ...],
+    beside: tuple[str, ...],
+    parts: tuple[str, ...],
+    quick: bool,
+    device: str,
+    threads: int,
     work: Path,
     document: Path | None,
     markdown: Path | None,
-    page: Path | None,
 ) -> None:
-    """Attack the reference models in every way that the bench knows, and score every detector on what succeeds."""
-    check_rates(target_fpr)
-    unknown = [name for name in reference if name not in reference_names()]
+    """Measure detection: attacks of several makers, false alarms, novelty, presentations, adaptive attackers.
+
+    What is trained, crafted or measured is stored in --work and not done again, unless the detector has changed.
+    """
+    unknown = [name for name in names if name not in network_names()]
     if unknown:
-        raise UsageError(f"there is no reference model '{unknown[0]}'; there are {', '.join(reference_names())}")
-    factories = peers_named(peers)
-    require_drawing()
-    torch.set_num_threads(1)
+        raise UsageError(f"there is no network '{unknown[0]}'; there are {', '.join(network_names())}")
+    missing = [name for name in beside if name not in PEERS and name != "tight"]
+    if missing:
+        raise UsageError(f"there is no detector '{missing[0]}' to compare with; there are tight, {', '.join(PEERS)}")
+    torch.set_num_threads(threads)
     keep_freed_memory()
-    started, console = time.monotonic(), Console(stderr=True)
-    options = EvaluationOptions(
-        target_fpr, iterations, batch, peer_most=peer_pictures, peer_forwards=peer_forwards, seed=seed
-    )
-    made: dict[str, Evaluation] = {}
-
-    def evaluation(name: str) -> Evaluation:
-        def report(what: str) -> None:
-            console.print(f"[dim]{time.monotonic() - started:6.0f} s[/] {name}: {what}", highlight=False)
-
-        if name not in made:
-            subject: Subject = reference_subject(name, data, work, seed=seed, report=console.print)
-            cmag = read_cmag(bundled_path("signs.cmag.onnx")) if name == "bundled" else None
-            used = factories if not peers_on or name in peers_on else {}
-            made[name] = Evaluation(subject, options, work, peers=used, cmag=cmag, progress=report)
-        return made[name]
-
-    def transfer(each: Evaluation, plan: AttackPlan) -> Tensor | None:
-        name = TRANSFERS.get(each.subject.name)
-        if name is None:
-            return None
-        other = evaluation(name)
-        return other.maker.values(next(p for p in other.plans if p.name == _TRANSFERRED))
-
-    def models() -> Iterator[Evaluation]:
-        yield from map(partial(evaluation), reference or reference_names())
-
-    outputs = Outputs(page or work / "detection.html", document, markdown)
-    run_bench(models(), options, outputs, console, transfer)
-    click.echo(f"written to {outputs}")
+    counts = Counts(70, 20, 30, 10, 60, 20) if quick else Counts()
+    run = _Run(data, work, counts, device, threads, time.monotonic())
+    networks, others = [], []
+    for name in names or network_names():
+        networks.append(run.measure(name, parts))
+        others += [run.beside(name, other) for other in beside]
+    result: dict[str, Any] = {**machine(), "counts": dict(zip(Counts.__slots__, astuple(counts), strict=True))}
+    result |= {"attacks": merged_attacks(networks), "networks": networks, "others": others}
+    result = {"summary": summary_of(result), **result}
+    slim = {**result, "networks": [_without_attacks(each) for each in networks], "others": []}
+    if document is not None:
+        write_json(document, slim | {"others": [_without_attacks(each) for each in others]})
+    if markdown is not None:
+        write_text(markdown, page(result, f"python -m benchmarks.detection {' '.join(sys.argv[1:])}"))
+    for key, value in result["summary"].items():
+        click.echo(f"{key}: {value}")
 
 
-def peers_named(names: tuple[str, ...]) -> dict[str, Callable[..., Any]]:
-    """Return the makers of the named peers; 'all': of every one. Raises `UsageError` for an unknown one."""
-    unknown = [name for name in names if name not in PEERS and name != "all"]
-    if unknown:
-        raise UsageError(f"there is no peer '{unknown[0]}'; there are {', '.join(PEERS)}")
-    return {name: make for name, make in PEERS.items() if name in names or "all" in names}
+def _without_attacks(network: dict[str, Any]) -> dict[str, Any]:
+    """The document holds the attacks once, merged over the patches of a maker."""
+    return {**network, "cells": [cell for cell in network["cells"] if cell["kind"] != "attack"]}
+
+
+class _Run:
+    """One run: where things are, and how much is measured."""
+
+    def __init__(self, data: Path, work: Path, counts: Counts, device: str, threads: int, started: float) -> None:
+        self._data, self._work, self._counts, self._device, self._threads = data, work, counts, device, threads
+        self._started = started
+        self._code = _code_of(Path(str(detection.__file__)).parent)
+
+    def measure(self, name: str, parts: tuple[str, ...]) -> dict[str, Any]:
+        """Return everything that is measured of a network."""
+        network = self._load(name)
+        scorer = CombinedScorer(network.radar, threads=self._threads)
+        thresholds: dict[float, float] = {}
+
+        def fitted() -> CombinedScorer:
+            if not thresholds:
+                from taintwatch_models.detection.general import general_pictures
+
+                thresholds.update(scorer.fit(general_pictures(network.radar.info.preprocessing), network.site))
+            return scorer
+
+        record: dict[str, Any] = self._cached(network, "combined", lambda: self._detection(network, scorer))
+        if "footage" in parts:
+            found = self._cached(network, "footage", lambda: self._footage(network))
+            record["cells"] = [*record["cells"], *found]
+        if "presentations" in parts:
+            pictures = network.held_out[: self._counts.presentations]
+            record["presentations"] = self._cached(
+                network, "presentations", lambda: measure_presentations(network, fitted(), pictures, _DEFAULT_RATE)
+            )
+        if "adaptive" in parts:
+            record["adaptive"] = self._cached(
+                network, "adaptive",
+                lambda: measure_adaptive(
+                    network, fitted(), thresholds, self._crafting(network)[0], self._counts, self._device,
+                    self._reporter(name),
+                ),
+            )  # fmt: skip
+        return record
+
+    def beside(self, name: str, other: str) -> dict[str, Any]:
+        """Return what another detector makes of the same pictures and patches."""
+        network = self._load(name)
+        scorer: Scorer
+        if other == "tight":
+            scorer = TightScorer(network.radar, threads=self._threads)
+        else:
+            scorer = PeerScorer(other, PEERS[other], network.radar, threads=self._threads)
+        found: dict[str, Any] = self._cached(network, other, lambda: self._detection(network, scorer))
+        return found
+
+    def _load(self, name: str) -> Network:
+        return load_network(name, self._data, self._work, report=self._reporter(name))
+
+    def _detection(self, network: Network, scorer: Scorer) -> dict[str, Any]:
+        report = self._reporter(network.name)
+        return measure_detection(network, scorer, self._shown(network), self._data, self._counts, report)
+
+    def _footage(self, network: Network) -> list[dict[str, Any]]:
+        scorer = CombinedScorer(network.radar, threads=self._threads)
+        clips = read_clips(self._data, network.radar.info.preprocessing, self._counts.frames)
+        return measure_footage(network, scorer, clips, self._reporter(network.name))
+
+    def _shown(self, network: Network) -> list[Shown]:
+        own = list(shown_patches(network, self._patches(network)))
+        return own + list(transferred_patches(network, self._foreign(network)))
+
+    def _patches(self, network: Network) -> dict[str, Patch]:
+        report = self._reporter(network.name)
+        return patches_of(
+            network.name,
+            network.radar,
+            lambda: self._crafting(network),
+            network.targets,
+            self._work / "patches",
+            report,
+        )
+
+    def _foreign(self, network: Network) -> list[Patch]:
+        """The first patches of two makers of the next network of the same classes."""
+        names = [other for other in network_names() if _dataset(other) == network.dataset]
+        if len(names) < 2:
+            return []
+        other = self._load(names[(names.index(network.name) + 1) % len(names)])
+        found = self._patches(other)
+        return [next(p for p in found.values() if p.maker == maker) for maker in _TRANSFERRED]
+
+    def _crafting(self, network: Network) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Pictures to craft on that the network gets right: of its training, or of what the detector learns from."""
+        if network.dataset == "imagenet":
+            pixels = network.site
+            return pixels, network.labels_of(pixels)
+        pixels, labels, _ = zoo.training_pictures(
+            "signs_vgg" if network.dataset == "signs" else "objects_14", self._data
+        )
+        rows = np.random.default_rng(5).permutation(len(pixels))[:300]
+        right = rows[network.labels_of(pixels[rows]) == labels[rows]]
+        return pixels[right], labels[right]
+
+    def _cached(self, network: Network, what: str, make: Callable[[], Any]) -> Any:
+        identity = (network.radar.info.source_sha256, what, astuple(self._counts), self._code)
+        return cached(self._work / "cells" / f"{network.name}_{what}.json", identity, make)
+
+    def _reporter(self, name: str) -> Callable[[str], None]:
+        def report(line: str) -> None:
+            click.echo(f"{time.monotonic() - self._started:6.0f} s {name}: {line}", err=True)
+
+        return report
+
+
+def _dataset(name: str) -> str:
+    if name == "mobilenet_v2":
+        return "imagenet"
+    return "signs" if name == "bundled" or name.startswith("signs") else "objects"
+
+
+def _code_of(folder: Path) -> str:
+    """The detector's own source: a cell that an older one measured is measured again."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 if __name__ == "__main__":

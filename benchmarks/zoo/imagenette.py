@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["MEAN", "NETWORKS", "SIZE", "STD", "train_network"]
+__all__ = ["MEAN", "NETWORKS", "SIZE", "STD", "load_or_train", "train_network"]
 
 SIZE = 112
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -105,8 +106,8 @@ def train_network(
     """Train one of `NETWORKS` on pictures (N, 128, 128, 3) RGB; return it on the CPU, for evaluation.
 
     AdamW with one cycle, over `epochs` or, where these take longer, over `seconds`; random crops of 0.35 to 1 of the
-    area, flips, light, colour, erased rectangles; smoothed labels (for the ViT, which has no other prior, pictures mixed
-    by pairs). The averaged weights are returned.
+    area, flips, light, colour, erased rectangles; smoothed labels (for the ViT, which has no other prior, mixed ones
+    too). The averaged weights are returned.
     """
     torch.manual_seed(seed)
     network = NETWORKS[name](int(labels.max()) + 1).to(device)
@@ -201,3 +202,45 @@ def _erased(shown: Tensor, share: float = 0.3) -> Tensor:
     hidden = inside[0][:, None, :, None] & inside[1][:, None, None, :]
     hidden &= (torch.rand(count, device=device) < share)[:, None, None, None]
     return shown.masked_fill(hidden, 0.0)
+
+
+def load_or_train(name: str, data: Path, work: Path, *, report: Callable[[str], None] = print) -> Path:
+    """Return WORK/NAME.onnx, trained first (on a GPU where there is one) where it is not there yet.
+
+    Beside it: NAME.toml with labels and preprocessing. Raises `UsageError` for missing data.
+    """
+    from benchmarks.signs.export import preprocessing_toml, write_onnx
+    from benchmarks.zoo.pictures import read_objects
+    from taintwatch_calibration.results import write_text
+
+    path = work / f"{name}.onnx"
+    if path.is_file() and path.with_suffix(".toml").is_file():
+        return path
+    pixels, labels, names = read_objects(data, "train")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = train_network(name, pixels, labels, epochs=80, rate=_RATES.get(name, 2e-3), device=device, report=report)
+    _measure_norms(network, pixels[:1024])
+    work.mkdir(parents=True, exist_ok=True)
+    torch.backends.mha.set_fastpath_enabled(value=False)  # the exporter knows none of its fused operations
+    write_onnx(network, path, SIZE)
+    write_text(path.with_suffix(".toml"), preprocessing_toml(names, SIZE, MEAN, STD, None))
+    return path
+
+
+_RATES = {"squeezenet": 4e-4, "mobilenet_v3": 1e-3, "convnext": 1.5e-3, "vit": 8e-4}
+
+
+@torch.no_grad()
+def _measure_norms(network: nn.Module, pixels: NDArray[np.uint8]) -> None:
+    """Take the batch norms' means anew: torchvision's MobileNetV3 moves them too slowly for a short training."""
+    norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
+    for each in norms:
+        each.reset_running_stats()
+        each.momentum = None
+    network.train()
+    edge = (pixels.shape[1] - SIZE) // 2
+    shown = torch.from_numpy(pixels[:, edge : edge + SIZE, edge : edge + SIZE]).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    for batch in ((shown - mean) / std).split(128) if norms else ():
+        network(batch)
+    network.eval()

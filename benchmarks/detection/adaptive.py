@@ -1,0 +1,228 @@
+"""Attackers who know the default detector, its reference and its thresholds, and craft against all of it.
+
+The detector's statistics are made differentiable: the anomaly map, the distance of the evidence's features, the
+concentration of the evidence, the swing of the margin when the window is filled, and the log odds of the label on the
+detector's own hosts. Each is turned into its surprise on the benign scale, linear beyond the 90% quantile, and what
+their sum has above the threshold is added to the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.detection.networks import Network
+from taintwatch_calibration.craft.materials import differentiable
+from taintwatch_models.detection.anomaly import LayerCells
+from taintwatch_models.detection.reference import Reference
+from taintwatch_models.detection.windows import FILL_SHARE, PASTE_SHARE
+from taintwatch_models.torch_graph import TorchGraph
+
+__all__ = ["ATTACKERS", "Attacker", "craft_adaptive"]
+
+_GRID = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Attacker:
+    """What one attacker minimises, and where his patch lies."""
+
+    name: str
+    weight: float
+    """Of the detector's surprise above the threshold, in logits."""
+    scene: bool
+    """A patch for each picture at its one place, instead of one for all pictures and places."""
+    lead: float
+    """Logits by which the target shall lead: more makes the patch stronger and easier to see."""
+    size: float = 0.35
+
+
+ATTACKERS = (
+    Attacker("universal, all statistics", 1.0, scene=False, lead=2.0),
+    Attacker("one scene, all statistics", 1.0, scene=True, lead=1.0),
+    Attacker("one scene, barely wins", 3.0, scene=True, lead=0.2),
+)
+
+
+class _Knowledge:
+    """The detector's score of attacked pictures, differentiable."""
+
+    def __init__(self, model: TorchGraph, reference: Reference, fill: Tensor, hosts: Tensor) -> None:
+        self._model, self._reference, self._fill, self._hosts = model, reference, fill, hosts
+        self._layers = [self._tensors(layer, fill) for layer in reference.layers]
+        evidence = reference.evidence
+        self._evidence = [torch.from_numpy(np.array(value)).to(fill) for value in
+                          (evidence.projection, evidence.mean, evidence.whitening)]  # fmt: skip
+
+    @staticmethod
+    def _tensors(layer: LayerCells, like: Tensor) -> tuple[LayerCells, Tensor, Tensor, Tensor]:
+        channels = torch.from_numpy(np.array(layer.channels)).to(like.device)
+        return layer, channels, *(torch.from_numpy(np.array(v)).to(like) for v in (layer.mean, layer.whitening))
+
+    def logits_and_score(self, inputs: Tensor, target: int, corners: Tensor, side: int) -> tuple[Tensor, Tensor]:
+        """Return logits (B, classes) and the summed surprise (B,). `corners` (B, 2): where the patch lies, in pixels."""
+        values = self._model.between(inputs, [layer.value for layer, *_ in self._layers] + ["features"])
+        maps = values[-1]
+        logits = self._model.head(maps)
+        found = {
+            "anomaly": self._anomaly(values[:-1]),
+            **self._map_statistics(maps, corners, side, inputs.shape[-1], target),
+        }
+        found["necessity"] = self._necessity(inputs, logits, target, corners, side)
+        found["sufficiency"] = self._sufficiency(inputs, target, corners, side)
+        score = torch.zeros(len(inputs), device=inputs.device)
+        for name, value in found.items():
+            if name in self._reference.tails:
+                score = score + self._surprise(name, value)
+        return logits, score
+
+    def _surprise(self, name: str, value: Tensor) -> Tensor:
+        tail = self._reference.tails[name]
+        split, median = float(tail.levels[-1]), float(tail.levels[len(tail.levels) // 2])
+        above = F.relu(value - split) / tail.scale
+        below = ((value - median) / max(split - median, 1e-6)).clamp(0, 1) * 2.3
+        return above + below
+
+    def _anomaly(self, values: list[Tensor]) -> Tensor:
+        total = torch.zeros((), device=values[0].device)
+        for value, (layer, channels, mean, whitening) in zip(values, self._layers, strict=True):
+            if layer.tokens:
+                height, width = layer.cells
+                cells = value[:, layer.tokens - height * width :, channels].transpose(1, 2)
+                cells = cells.reshape(len(value), len(channels), height, width)
+            else:
+                cells = value[:, channels, :: layer.stride, :: layer.stride]
+            white = torch.einsum("bchw,cd->bdhw", cells - mean[:, None, None], whitening)
+            window = [max(1, round(FILL_SHARE * extent)) for extent in layer.side]
+            average = F.avg_pool2d((white * white).mean(1, keepdim=True), window, stride=1)
+            scaled = (average.clamp_min(1e-6).log() - layer.centre) / layer.spread
+            total = total + F.interpolate(scaled, (_GRID, _GRID), mode="bilinear", align_corners=False)
+        return (total / len(values)).flatten(1).amax(1)
+
+    def _map_statistics(self, maps: Tensor, corners: Tensor, side: int, size: int, target: int) -> dict[str, Tensor]:
+        projection, mean, whitening = self._evidence
+        height, width = maps.shape[2:]
+        rows = max(1, round(FILL_SHARE * height))
+        centres = (corners + side / 2) / size
+        features = []
+        for index, (y, x) in enumerate(centres.tolist()):
+            top, left = (int(np.clip(round(c * e - rows / 2), 0, e - rows)) for c, e in ((y, height), (x, width)))
+            features.append(maps[index, :, top : top + rows, left : left + rows].mean((1, 2)))
+        stacked = torch.stack(features)
+        rooted = stacked.sign() * (stacked.abs() + 1e-8).sqrt()
+        white = (rooted @ projection - mean) @ whitening
+        said = self._model.head(maps).log_softmax(1)[:, target].sum()
+        slope = torch.autograd.grad(said, maps, create_graph=True)[0]
+        saliency = F.relu((slope * maps).sum(1)).flatten(1) + 1e-12
+        concentration = (saliency.amax(1) / saliency.mean(1)).log()
+        return {"evidence": (white * white).mean(1).clamp_min(1e-9).log(), "concentration": concentration}
+
+    def _windows(self, inputs: Tensor, corners: Tensor, side: int, share: float) -> list[tuple[slice, slice]]:
+        size = inputs.shape[-1]
+        extent = round(share * size)
+        tops = (corners + side / 2 - extent / 2).round().clamp(0, size - extent).int().tolist()
+        return [(slice(top, top + extent), slice(left, left + extent)) for top, left in tops]
+
+    def _necessity(self, inputs: Tensor, logits: Tensor, target: int, corners: Tensor, side: int) -> Tensor:
+        filled = inputs.clone()
+        for row, (rows, columns) in enumerate(self._windows(inputs, corners, side, FILL_SHARE)):
+            filled[row, :, rows, columns] = self._fill
+        return _margin(self._model(filled), target) - _margin(logits, target)
+
+    def _sufficiency(self, inputs: Tensor, target: int, corners: Tensor, side: int) -> Tensor:
+        pasted = []
+        for row, (rows, columns) in enumerate(self._windows(inputs, corners, side, PASTE_SHARE)):
+            onto = self._hosts.clone()
+            onto[:, :, rows, columns] = inputs[row, :, rows, columns]
+            pasted.append(onto)
+        logits = self._model(torch.cat(pasted))
+        others = logits.clone()
+        others[:, target] = -torch.inf
+        return (logits[:, target] - others.logsumexp(1)).reshape(len(inputs), -1).mean(1)
+
+
+def _margin(logits: Tensor, target: int) -> Tensor:
+    """The largest other logit minus the target's."""
+    others = logits.clone()
+    others[:, target] = -torch.inf
+    return others.amax(1) - logits[:, target]
+
+
+def craft_adaptive(
+    network: Network, reference: Reference, attacker: Attacker, threshold: float, craft_on: NDArray[np.uint8],
+    *, steps: int = 200, batch: int = 8, scenes: int = 40, seed: int = 0, device: str = "cpu",
+    report: Callable[[str], None] = lambda line: None,
+) -> NDArray[np.uint8]:  # fmt: skip
+    """Return attacked test pictures (n, H, W, 3), one for each attempt.
+
+    `threshold`: the detector's, which the attacker keeps below. A universal patch is crafted on `craft_on` and shown on
+    the test pictures; one for a scene is crafted on and shown on its own picture, the first `scenes` of the test.
+    """
+    radar, target = network.radar, network.targets[0]
+    model, preprocessing = differentiable(radar, device), radar.info.preprocessing
+    mean, std = (torch.tensor(v, device=device).reshape(-1, 1, 1) for v in (preprocessing.mean, preprocessing.std))
+    scale = 255 / preprocessing.scale
+
+    def normalise(shown: Tensor) -> Tensor:
+        return (shown * scale - mean) / std
+
+    hosts = _planes(reference.hosts[:3], device)
+    fill = normalise(torch.tensor(preprocessing.mean_colour, device=device)[:, None, None] / 255)
+    knowledge = _Knowledge(model, reference, fill, normalise(hosts))
+    test = _planes(network.test[:scenes] if attacker.scene else network.test, device)
+    pool = test if attacker.scene else _planes(craft_on, device)
+    size = test.shape[-1]
+    side = round(attacker.size * size)
+    generator = torch.Generator().manual_seed(seed)
+    fixed = torch.randint(0, size - side + 1, (len(test), 2), generator=generator)
+    hidden = (0.1 * torch.randn(len(test) if attacker.scene else 1, 3, side, side, generator=generator)).to(device)
+    hidden.requires_grad_()
+    adam = torch.optim.Adam([hidden], 0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps, 0.005)
+    for step in range(steps):
+        rows = torch.randint(len(pool), (batch,), generator=generator)
+        corners = fixed[rows] if attacker.scene else torch.randint(0, size - side + 1, (batch, 2), generator=generator)
+        patches = torch.sigmoid(hidden[rows.to(device)] if attacker.scene else hidden.expand(batch, -1, -1, -1))
+        inputs = normalise(_laid(pool[rows.to(device)], patches, corners))
+        logits, score = knowledge.logits_and_score(inputs, target, corners, side)
+        fooled = F.relu(_margin(logits, target) + attacker.lead).mean()
+        patience = min(1.0, 2 * step / steps)  # first fool, then hide
+        loss = fooled + patience * attacker.weight * F.relu(score - 0.8 * threshold).mean()
+        (hidden.grad,) = torch.autograd.grad(loss, [hidden])
+        adam.step()
+        schedule.step()
+        if (step + 1) % 50 == 0:
+            wins = float((logits.argmax(1) == target).float().mean())
+            report(
+                f"{attacker.name}: step {step + 1}, fools {wins:.0%}, score {float(score.detach().mean()):.1f} of {threshold:.1f}"
+            )
+    with torch.no_grad():
+        corners = fixed if attacker.scene else torch.randint(0, size - side + 1, (len(test), 2), generator=generator)
+        patches = torch.sigmoid(hidden if attacker.scene else hidden.expand(len(test), -1, -1, -1))
+        shown = _laid(test, patches, corners)
+    return np.asarray((shown.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu())
+
+
+def _planes(pictures: NDArray[np.uint8], device: str) -> Tensor:
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float().to(device) / 255
+
+
+def _laid(pictures: Tensor, patches: Tensor, corners: Tensor) -> Tensor:
+    side = patches.shape[-1]
+    laid = pictures.clone()
+    for row, (top, left) in enumerate(corners.tolist()):
+        laid[row, :, top : top + side, left : left + side] = patches[row]
+    return laid
+
+
+def outcome(success: NDArray[np.bool_], scores: NDArray[np.float64], threshold: float) -> Mapping[str, float]:
+    """Return the attempts, the share that fools the network, and the share that does so unseen."""
+    unseen = success & (scores <= threshold)
+    return {"attempts": len(success), "fools": float(success.mean()), "unseen": float(unseen.mean())}

@@ -1,0 +1,167 @@
+"""One network, one detector: false alarms, novelty, patches of all makers, presentations, adaptive attackers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from benchmarks.detection.adaptive import ATTACKERS, craft_adaptive, outcome
+from benchmarks.detection.attacks import Shown
+from benchmarks.detection.networks import Network, read_folder
+from benchmarks.detection.novelty import STRENGTHS, degraded, posters, smaller_or_turned
+from benchmarks.detection.presentations import count_alerts
+from benchmarks.detection.scorers import RATES, CombinedScorer, Scorer
+from taintwatch_calibration.results import write_json
+from taintwatch_models.detection.detector import CombinedDetector
+from taintwatch_models.detection.general import general_pictures
+from taintwatch_models.detection.looks import CombinedRadar
+from taintwatch_models.onnx_classifier import RadarClassifier
+from taintwatch_models.onnx_session import SessionSettings
+
+__all__ = [
+    "Counts",
+    "cached",
+    "count",
+    "measure_adaptive",
+    "measure_detection",
+    "measure_footage",
+    "measure_presentations",
+]
+
+Record = dict[str, Any]
+Pictures = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much is measured: less for a quick look."""
+
+    held_out: int = 700
+    novel: int = 200
+    """Pictures of each kind of novelty."""
+    presentations: int = 300
+    successes: int = 100
+    """Of each patch at each size, at most, that are scored."""
+    frames: int = 300
+    """Of each half of a video."""
+    steps: int = 200
+    """Of an adaptive attacker."""
+
+
+def cached(path: Path, identity: Sequence[object], make: Callable[[], Any]) -> Any:
+    """Return what `make` returned when it was last called for this identity: from the file, else made and stored."""
+    key = hashlib.sha256(json.dumps([str(part) for part in identity]).encode()).hexdigest()[:16]
+    if path.is_file():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored.get("identity") == key:
+            return stored["record"]
+    record = make()
+    write_json(path, {"identity": key, "record": record})
+    return record
+
+
+def count(scores: NDArray[np.float64], thresholds: Mapping[float, float]) -> Record:
+    """Return how many scores lie above each threshold, with the 95% Clopper-Pearson interval of the share."""
+    record: Record = {"n": len(scores)}
+    for rate in RATES:
+        above = int((scores > thresholds[rate]).sum())
+        interval = stats.binomtest(above, len(scores)).proportion_ci(0.95, "exact") if len(scores) else None
+        record[f"{rate:g}"] = {
+            "count": above,
+            "share": above / len(scores) if len(scores) else None,
+            "interval": [round(float(interval.low), 5), round(float(interval.high), 5)] if interval else None,
+        }
+    return record
+
+
+def measure_detection(
+    network: Network, scorer: Scorer, shown: Iterable[Shown], data: Path, counts: Counts, report: Callable[[str], None]
+) -> Record:
+    """Fit the scorer on the site's and the bundled general pictures; return thresholds and cells, JSON-ready."""
+    preprocessing = network.radar.info.preprocessing
+    side, rng = preprocessing.size[0], np.random.default_rng(7)
+    report(f"{scorer.name}: learning")
+    thresholds = scorer.fit(general_pictures(preprocessing), network.site)
+    cells: list[Record] = []
+
+    def add(kind: str, name: str, pictures: Pictures, **more: Any) -> None:
+        report(f"{scorer.name}: {kind}: {name}")
+        cells.append({"kind": kind, "name": name, **more, **count(scorer.score(pictures), thresholds)})
+
+    benign = network.held_out[: counts.held_out]
+    add("benign", "held out", benign)
+    some = benign[: counts.novel]
+    photographs = read_folder(data / "general", side)
+    add("novelty", "posters", posters(some, photographs, rng))
+    for name, strength in STRENGTHS.items():
+        add("novelty", f"degraded, {name}", degraded(some, strength, rng))
+    add("novelty", "smaller or turned", smaller_or_turned(some, rng))
+    scenes = np.concatenate([read_folder(data / "coco", side), photographs[::4]])
+    add("novelty", "other scenes", scenes[: counts.novel])
+    for each in shown:
+        name = f"{each.patch}, {each.size:g}"
+        about = {"maker": each.maker, "size": each.size, "attempts": each.attempts, "successes": len(each.successes)}
+        add("attack", name, each.successes[: counts.successes], **about)
+    return {
+        "network": network.name, "dataset": network.dataset, "head": network.radar.info.head,
+        "accuracy": network.accuracy, "detector": scorer.name, "site": len(network.site),
+        "thresholds": {f"{rate:g}": value for rate, value in thresholds.items()}, "cells": cells,
+    }  # fmt: skip
+
+
+def measure_footage(
+    network: Network, scorer: Scorer, clips: Mapping[str, Pictures], report: Callable[[str], None]
+) -> list[Record]:
+    """Learn on the first half of each clip, in time; count the frames of the second half that are suspicious."""
+    cells = []
+    general = general_pictures(network.radar.info.preprocessing)
+    for name, frames in clips.items():
+        report(f"{scorer.name}: later footage: {name}")
+        half = len(frames) // 2
+        thresholds = scorer.fit(general, frames[:half], footage=True)
+        cells.append({"kind": "novelty", "name": f"later: {name}", **count(scorer.score(frames[half:]), thresholds)})
+    return cells
+
+
+def measure_presentations(network: Network, scorer: CombinedScorer, pictures: Pictures, rate: float) -> Record:
+    """Show benign pictures through the daemon's pipeline; `scorer` is fitted."""
+    radar, reference = network.radar, scorer.reference
+    if reference is None:
+        raise ValueError("the scorer was not fitted yet")
+    run = CombinedRadar(radar, reference, SessionSettings(device="cpu", threads=1))
+    detector = CombinedDetector(reference, rate, radar.info.labels, radar.info.preprocessing)
+    alerts, marked, frames = count_alerts(pictures, RadarClassifier(run), (detector,))
+    interval = stats.binomtest(alerts, len(pictures)).proportion_ci(0.95, "exact")
+    return {
+        "shown": len(pictures), "alerts": alerts, "with_a_suspicious_frame": marked, "suspicious_frames": frames,
+        "interval": [round(float(interval.low), 5), round(float(interval.high), 5)],
+    }  # fmt: skip
+
+
+def measure_adaptive(
+    network: Network, scorer: CombinedScorer, thresholds: Mapping[float, float], craft_on: Pictures, counts: Counts,
+    device: str, report: Callable[[str], None],
+) -> list[Record]:  # fmt: skip
+    """Craft each attacker's patches against the fitted detector; return what fools the network, and what does unseen."""
+    if scorer.reference is None:
+        raise ValueError("the scorer was not fitted yet")
+    records = []
+    for attacker in ATTACKERS:
+        pictures = craft_adaptive(
+            network, scorer.reference, attacker, thresholds[RATES[0]], craft_on,
+            steps=counts.steps * (4 if attacker.scene else 1), device=device, report=report,
+        )  # fmt: skip
+        success = network.labels_of(pictures) == network.targets[0]
+        scores = scorer.score(pictures)
+        found = {f"{rate:g}": outcome(success, scores, thresholds[rate]) for rate in RATES}
+        records.append({"attacker": attacker.name, "size": attacker.size, **found})
+        report(f"{attacker.name}: {found}")
+    return records

@@ -1,0 +1,85 @@
+"""Benign pictures held before a camera for two seconds each, through the real pipeline: how many raise an alert?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from taintwatch.alerts.incidents import AlertTracker
+from taintwatch.pipeline import watch
+from taintwatch.vote.voter import Voter
+from taintwatch_models.classifier import Classifier
+from taintwatch_models.records import Detector, Frame
+
+__all__ = ["FPS", "SECONDS", "Presentation", "count_alerts", "in_motion"]
+
+FPS, SECONDS = 10, 2.0
+_SHAKE, _ZOOM, _NOISE = 0.02, 0.02, 4.0
+"""Of the side, of the size, in grey levels."""
+
+
+class Presentation:
+    """One camera that sees one picture after the other, each as a new scene: what `watch` takes for cameras."""
+
+    def __init__(self, pictures: NDArray[np.uint8], seed: int) -> None:
+        """`pictures` (N, H, W, 3) RGB."""
+        self._pictures, self._seed, self._shown = pictures, seed, 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether all were shown."""
+        return self._shown >= len(self._pictures)
+
+    def next_batch(self, max_batch: int, wait_s: float) -> list[Frame]:
+        """Return the frames of the next picture, as a camera of its own: votes of two pictures do not mix."""
+        index = self._shown
+        self._shown += 1
+        frames = in_motion(self._pictures[index], np.random.default_rng([self._seed, index]))
+        step = round(1e9 / FPS)
+        return [
+            Frame(f"picture {index}", number, frame, captured_ns=number * step, wall_ns=number * step)
+            for number, frame in enumerate(frames)
+        ]
+
+
+def in_motion(picture: NDArray[np.uint8], rng: np.random.Generator) -> list[NDArray[np.uint8]]:
+    """Return two seconds of a picture (H, W, 3) RGB as a held camera sees it, in OpenCV's channel order."""
+    height, width = picture.shape[:2]
+    count = round(FPS * SECONDS)
+    drift = np.cumsum(rng.normal(0, _SHAKE / 3, (count, 2)), axis=0).clip(-3 * _SHAKE, 3 * _SHAKE)
+    zoom = 1 + np.cumsum(rng.normal(0, _ZOOM / 3, count)).clip(-3 * _ZOOM, 3 * _ZOOM)
+    light = 1 + np.cumsum(rng.normal(0, 0.01, count)).clip(-0.1, 0.1)
+    frames = []
+    for (dy, dx), scale, gain in zip(drift, zoom, light, strict=True):
+        move = cv2.getRotationMatrix2D((width / 2, height / 2), float(rng.normal(0, 0.7)), float(scale))
+        move[:, 2] += dx * width, dy * height
+        seen = cv2.warpAffine(picture, move, (width, height), borderMode=cv2.BORDER_REFLECT_101).astype(np.float32)
+        noisy = seen * gain + rng.normal(0, _NOISE, seen.shape)
+        frame = np.ascontiguousarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)[:, :, ::-1])
+        frame.setflags(write=False)
+        frames.append(frame)
+    return frames
+
+
+def count_alerts(
+    pictures: NDArray[np.uint8], classifier: Classifier, detectors: Sequence[Detector], seed: int = 0
+) -> tuple[int, int, int]:
+    """Return how many pictures raise an alert, how many have a suspicious frame, and how many frames are suspicious.
+
+    Classifier, detectors, vote and alerts are the daemon's own, with its default settings.
+    """
+    supply, alerts, marked, frames = Presentation(pictures, seed), set(), set(), 0
+    steps = watch(
+        supply, classifier, detectors, Voter(), AlertTracker(), max_batch=16, wait_s=0.0, stopping=lambda: False
+    )
+    for batch in steps:
+        for step in batch:
+            if any(verdict.suspicious for verdict in step.verdicts):
+                marked.add(step.frame.camera)
+                frames += 1
+            if step.alert is not None:
+                alerts.add(step.frame.camera)
+    return len(alerts), len(marked), frames

@@ -1,0 +1,241 @@
+"""What the cells of all networks say together, and the page that is written from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from scipy import stats
+
+from benchmarks.detection.scorers import RATES
+from taintwatch_calibration.results import markdown_table
+
+__all__ = ["LEAST", "merged_attacks", "page", "summary_of"]
+
+LEAST = 20
+"""Successes that a cell needs to count: of fewer, a share says little."""
+_DEFAULT = 0.001
+"""The target rate that the product judges by where nothing else is said."""
+
+Record = Mapping[str, Any]
+Cell = dict[str, Any]
+
+
+def merged_attacks(networks: Iterable[Record]) -> list[Cell]:
+    """Return one cell for each network, maker and size: the patches of a maker count together."""
+    found: dict[tuple[str, str, float], Cell] = {}
+    for each in networks:
+        for cell in each["cells"]:
+            if cell["kind"] != "attack":
+                continue
+            key = (each["network"], cell["maker"], cell["size"])
+            own = found.setdefault(
+                key,
+                {"network": key[0], "maker": key[1], "size": key[2], "attempts": 0, "successes": 0, "n": 0}
+                | {f"{rate:g}": 0 for rate in RATES},
+            )
+            for name in ("attempts", "successes", "n"):
+                own[name] += cell[name]
+            for rate in RATES:
+                own[f"{rate:g}"] += cell[f"{rate:g}"]["count"]
+    for cell in found.values():
+        for rate in RATES:
+            cell[f"tpr_{rate:g}"] = cell.pop(f"{rate:g}") / cell["n"] if cell["n"] else None
+    return list(found.values())
+
+
+def summary_of(document: Record) -> Cell:
+    """Return the summary: see docs/detection-bench.md for what each figure means."""
+    cells = [cell for cell in document["attacks"] if cell["n"] >= LEAST]
+    networks = document["networks"]
+    worst = min(cells, key=lambda cell: cell["tpr_0.02"], default=None)
+    stickers = [cell for cell in cells if cell["maker"] == "smooth"]
+    adaptive = [(row["0.02"]["unseen"], each["network"], row["attacker"]) for each in networks
+                for row in each.get("adaptive", [])]  # fmt: skip
+    shown = [each["presentations"] for each in networks if "presentations" in each]
+    return {
+        "tpr_worst_cell": worst and worst["tpr_0.02"],
+        "tpr_worst_cell_is": worst and f"{worst['network']}, {worst['maker']}, {worst['size']:g}",
+        "tpr_by_maker": {maker: _share(cells, maker, 0.02) for maker in _makers(cells)},
+        "tpr_at_0.1_percent": _share(cells, None, 0.001),
+        "tpr_at_0.1_percent_by_maker": {maker: _share(cells, maker, 0.001) for maker in _makers(cells)},
+        "models": len(networks),
+        "fpr_ok": sum(all(_holds(each, rate) for rate in RATES) for each in networks),
+        "fpr_ok_by_rate": {f"{rate:g}": sum(_holds(each, rate) for each in networks) for rate in RATES},
+        "novelty": {name: _novel(networks, prefix, _DEFAULT) for name, prefix in _NOVELTY.items()},
+        "novelty_at_2_percent": {name: _novel(networks, prefix, 0.02) for name, prefix in _NOVELTY.items()},
+        "presentations": {"shown": sum(s["shown"] for s in shown), "alerts": sum(s["alerts"] for s in shown)},
+        "adaptive_worst_unseen": max(adaptive)[0] if adaptive else None,
+        "adaptive_worst_is": ", ".join(max(adaptive)[1:]) if adaptive else None,
+        "stickers_worst": min((cell["tpr_0.02"] for cell in stickers), default=None),
+    }
+
+
+_NOVELTY = {
+    "degraded": "degraded", "posters": "posters", "later_footage": "later", "other_scenes": "other scenes",
+    "smaller_or_turned": "smaller or turned",
+}  # fmt: skip
+
+
+def _makers(cells: Sequence[Cell]) -> list[str]:
+    return list(dict.fromkeys(cell["maker"] for cell in cells))
+
+
+def _share(cells: Sequence[Cell], maker: str | None, rate: float) -> float | None:
+    own = [cell for cell in cells if maker is None or cell["maker"] == maker]
+    total = sum(cell["n"] for cell in own)
+    return round(sum(cell[f"tpr_{rate:g}"] * cell["n"] for cell in own) / total, 4) if total else None
+
+
+def _benign(network: Record) -> Record:
+    return next(cell for cell in network["cells"] if cell["kind"] == "benign")  # type: ignore[no-any-return]
+
+
+def _holds(network: Record, rate: float) -> bool:
+    low, high = _benign(network)[f"{rate:g}"]["interval"]
+    return bool(low <= rate <= high)
+
+
+def _novel(networks: Iterable[Record], prefix: str, rate: float) -> float | None:
+    own = [cell for each in networks for cell in each["cells"] if cell["kind"] == "novelty" and
+           cell["name"].startswith(prefix)]  # fmt: skip
+    total = sum(cell["n"] for cell in own)
+    return round(sum(cell[f"{rate:g}"]["count"] for cell in own) / total, 5) if total else None
+
+
+def page(document: Record, command: str) -> str:
+    """Return docs/detection-bench.md: every figure of it is of the document."""
+    networks, summary = document["networks"], document["summary"]
+    parts = [
+        f"""# How good detection is, measured side by side
+
+```
+{command}
+```
+
+writes this page and [results/detection.json](results/detection.json), from the same cells ({document["date"]}, {document["processor"]}). What is
+crafted and measured is stored in `--work`, so a run that was stopped goes on. `taintwatch bench detection` measures a model of your own.
+
+The detector is the product's default, `combined`, learnt as `taintwatch calibrate learn` does it: from {networks[0]["site"] if networks else 300} benign pictures of the site
+and the bundled general pictures, no attack. Pictures that it learns from, that false alarms are counted on and that patches are shown on are
+different ones. Patches of 0.25, 0.35 and 0.5 of the side lie anywhere, turned by up to 20 degrees; only those that fool the network are counted.
+`transferred` patches were made for another network; they count only where a grey square in their place leaves the label right.
+""",
+        "## In short\n\n" + _short(summary, networks),
+        "## Attacks seen\n\n" + _attacks(document["attacks"]),
+        "## False alarms\n\nThe held-out share with its 95% interval (Clopper-Pearson); the interval should hold the target.\n\n"
+        + _false_alarms(networks),
+        "## Novelty\n\nBenign and new, at the product's default target of 0.1% (at 2% in brackets).\n\n"
+        + _novelty(networks),
+        _presentations(networks),
+        _adaptive(networks),
+        _others(document),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _short(summary: Record, networks: Sequence[Record]) -> str:
+    novelty, shown = summary["novelty"], summary["presentations"]
+    by_maker = ", ".join(
+        f"{maker} {value:.1%}" for maker, value in summary["tpr_by_maker"].items() if value is not None
+    )
+    low = ", ".join(f"{m} {v:.1%}" for m, v in summary["tpr_at_0.1_percent_by_maker"].items() if v is not None)
+    rows = [
+        ["attacks seen at 2%, by maker", by_maker, "95%"],
+        ["worst cell at 2%", f"{summary['tpr_worst_cell']:.1%} ({summary['tpr_worst_cell_is']})", "90%"],
+        ["attacks seen at 0.1%", f"{summary['tpr_at_0.1_percent']:.1%}: {low}", "90%"],
+        ["networks whose false-alarm interval holds both targets", f"{summary['fpr_ok']} of {len(networks)}", "9 of 10"],
+        ["degraded frames suspicious", _percent(novelty["degraded"]), "at most 1%"],
+        ["posters suspicious", _percent(novelty["posters"]), "at most 2%"],
+        ["later footage suspicious", _percent(novelty["later_footage"]), "at most 0.5%"],
+        ["alerts on benign pictures held up for two seconds", f"{shown['alerts']} of {shown['shown']:,}", "1 in 1,000"],
+        ["attackers who know everything: fool and stay unseen at 2%, worst",
+         f"{_percent(summary['adaptive_worst_unseen'])} ({summary['adaptive_worst_is']})", "at most 10%"],
+        ["smooth patches seen at 2%, worst cell", _percent(summary["stickers_worst"]), "80%"],
+    ]  # fmt: skip
+    return markdown_table(["", "measured", "aim"], rows)
+
+
+def _attacks(cells: Sequence[Cell]) -> str:
+    rows = []
+    for cell in cells:
+        if cell["n"] < LEAST:
+            continue
+        low, high = stats.binomtest(round(cell["tpr_0.02"] * cell["n"]), cell["n"]).proportion_ci(0.95, "exact")
+        rows.append([
+            cell["network"], cell["maker"], f"{cell['size']:g}", f"{cell['successes']} of {cell['attempts']}",
+            f"{cell['tpr_0.02']:.1%} ({low:.0%} to {high:.0%})", f"{cell['tpr_0.001']:.1%}",
+        ])  # fmt: skip
+    few = sum(cell["n"] < LEAST for cell in cells)
+    heads = ["network", "maker", "size", "succeed", "seen at 2% (95%)", "seen at 0.1%"]
+    return markdown_table(heads, rows) + f"\n{few} cells with fewer than {LEAST} successes are left out.\n"
+
+
+def _false_alarms(networks: Sequence[Record]) -> str:
+    rows = []
+    for each in networks:
+        cell = _benign(each)
+        rows.append([each["network"], f"`{each['head']}`", f"{each['accuracy']:.0%}", str(cell["n"]),
+                     *(_counted(cell[f"{rate:g}"]) for rate in RATES)])  # fmt: skip
+    return markdown_table(["network", "head", "right", "frames", "at 2%", "at 0.1%"], rows)
+
+
+def _novelty(networks: Sequence[Record]) -> str:
+    names = list(dict.fromkeys(c["name"] for each in networks for c in each["cells"] if c["kind"] == "novelty"))
+    rows = []
+    for name in names:
+        row = [name]
+        for each in networks:
+            cell = next((c for c in each["cells"] if c["kind"] == "novelty" and c["name"] == name), None)
+            row.append(f"{_percent(cell['0.001']['share'])} ({_percent(cell['0.02']['share'])})" if cell else "")
+        rows.append(row)
+    return markdown_table(["", *(each["network"] for each in networks)], rows)
+
+
+def _presentations(networks: Sequence[Record]) -> str:
+    rows = [
+        [each["network"], str(p["shown"]), str(p["alerts"]), str(p["with_a_suspicious_frame"])]
+        for each in networks if (p := each.get("presentations"))
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    text = "Each picture is held up for two seconds at 10 frames/s, shaken and noisy, through the daemon's pipeline and vote.\n\n"
+    return "## Presentations\n\n" + text + markdown_table(["network", "shown", "alerts", "a suspicious frame"], rows)
+
+
+def _adaptive(networks: Sequence[Record]) -> str:
+    rows = [
+        [each["network"], row["attacker"], str(row["0.02"]["attempts"]), f"{row['0.02']['fools']:.1%}",
+         f"{row['0.02']['unseen']:.1%}", f"{row['0.001']['unseen']:.1%}"]
+        for each in networks for row in each.get("adaptive", [])
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    text = (
+        "They have the model, the reference and the threshold, and minimise all five statistics while they fool the\n"
+        "network (`benchmarks/detection/adaptive.py`); patches of 0.35 of the side.\n\n"
+    )
+    heads = ["network", "attacker", "attempts", "fools", "fools unseen at 2%", "at 0.1%"]
+    return "## Attackers who know everything\n\n" + text + markdown_table(heads, rows)
+
+
+def _others(document: Record) -> str:
+    rows = []
+    for each in document.get("others", []):
+        own = [cell for cell in merged_attacks([each]) if cell["n"] >= LEAST]
+        benign = _benign(each)
+        rows.append([each["network"], f"`{each['detector']}`", _percent(_share(own, None, 0.02)), _percent(_share(own, None, 0.001)),
+                     _counted(benign["0.02"]), _percent(_novel([each], "posters", 0.02))])  # fmt: skip
+    if not rows:
+        return ""
+    heads = ["network", "detector", "attacks seen at 2%", "at 0.1%", "false alarms at 2%", "posters at 2%"]
+    return "## Beside other detectors\n\nOn the same pictures and patches.\n\n" + markdown_table(heads, rows)
+
+
+def _counted(cell: Record) -> str:
+    low, high = cell["interval"]
+    return f"{_percent(cell['share'])} ({_percent(low)} to {_percent(high)})"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}" if value >= 0.01 or value == 0 else f"{value:.2%}"
