@@ -51,6 +51,7 @@ _PARTS = ("detection", "footage", "presentations", "adaptive")
 @click.option("--network", "names", multiple=True, help="Measure only these networks; default: all.")
 @click.option("--beside", multiple=True, help="Measure another detector too: tight, or one of the literature.")
 @click.option("--part", "parts", multiple=True, type=click.Choice(_PARTS), default=_PARTS, help="Measure only these.")
+@click.option("--stored-patches", is_flag=True, help="Craft no patch that is not there yet.")
 @click.option("--quick", is_flag=True, help="Measure a tenth of everything.")
 @click.option("--device", default="cpu", show_default=True, help="Where adaptive attackers craft.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads of an inference.")
@@ -62,6 +63,7 @@ def command(
     names: tuple[str, ...],
     beside: tuple[str, ...],
     parts: tuple[str, ...],
+    stored_patches: bool,
     quick: bool,
     device: str,
     threads: int,
@@ -82,11 +84,13 @@ def command(
     torch.set_num_threads(threads)
     keep_freed_memory()
     counts = Counts(70, 20, 30, 10, 60, 20) if quick else Counts()
-    run = _Run(data, work, counts, device, threads, time.monotonic())
+    run = _Run(data, work, counts, device, threads, craft=not stored_patches)
     networks, others = [], []
     for name in names or network_names():
         networks.append(run.measure(name, parts))
         others += [run.beside(name, other) for other in beside]
+    if "detection" not in parts:
+        return
     result: dict[str, Any] = {**machine(), "counts": dict(zip(Counts.__slots__, astuple(counts), strict=True))}
     result |= {"attacks": merged_attacks(networks), "networks": networks, "others": others}
     result = {"summary": summary_of(result), **result}
@@ -107,15 +111,16 @@ def _without_attacks(network: dict[str, Any]) -> dict[str, Any]:
 class _Run:
     """One run: where things are, and how much is measured."""
 
-    def __init__(self, data: Path, work: Path, counts: Counts, device: str, threads: int, started: float) -> None:
+    def __init__(self, data: Path, work: Path, counts: Counts, device: str, threads: int, *, craft: bool) -> None:
         self._data, self._work, self._counts, self._device, self._threads = data, work, counts, device, threads
-        self._started = started
+        self._started, self._craft = time.monotonic(), craft
         self._code = _code_of(Path(str(detection.__file__)).parent)
 
     def measure(self, name: str, parts: tuple[str, ...]) -> dict[str, Any]:
         """Return everything that is measured of a network."""
         network = self._load(name)
-        scorer = CombinedScorer(network.radar, threads=self._threads)
+        stored = self._work / "references" / f"{name}_{self._code}.npz"
+        scorer = CombinedScorer(network.radar, threads=self._threads, stored=stored)
         thresholds: dict[float, float] = {}
 
         def fitted() -> CombinedScorer:
@@ -125,7 +130,9 @@ class _Run:
                 thresholds.update(scorer.fit(general_pictures(network.radar.info.preprocessing), network.site))
             return scorer
 
-        record: dict[str, Any] = self._cached(network, "combined", lambda: self._detection(network, scorer))
+        record: dict[str, Any] = {"network": name, "cells": []}
+        if "detection" in parts:
+            record = self._cached(network, "combined", lambda: self._detection(network, scorer))
         if "footage" in parts:
             found = self._cached(network, "footage", lambda: self._footage(network))
             record["cells"] = [*record["cells"], *found]
@@ -138,7 +145,7 @@ class _Run:
             record["adaptive"] = self._cached(
                 network, "adaptive",
                 lambda: measure_adaptive(
-                    network, fitted(), thresholds, self._crafting(network)[0], self._counts, self._device,
+                    network, fitted(), thresholds, self._counts, self._device,
                     self._reporter(name),
                 ),
             )  # fmt: skip
@@ -180,6 +187,8 @@ class _Run:
             network.targets,
             self._work / "patches",
             report,
+            craft=self._craft,
+            device=self._device,
         )
 
     def _foreign(self, network: Network) -> list[Patch]:
@@ -189,7 +198,8 @@ class _Run:
             return []
         other = self._load(names[(names.index(network.name) + 1) % len(names)])
         found = self._patches(other)
-        return [next(p for p in found.values() if p.maker == maker) for maker in _TRANSFERRED]
+        first = {patch.maker: patch for patch in reversed(list(found.values()))}
+        return [first[maker] for maker in _TRANSFERRED if maker in first]
 
     def _crafting(self, network: Network) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Pictures to craft on that the network gets right: of its training, or of what the detector learns from."""

@@ -2,8 +2,8 @@
 
 The detector's statistics are made differentiable: the anomaly map, the distance of the evidence's features, the
 concentration of the evidence, the swing of the margin when the window is filled, and the log odds of the label on the
-detector's own hosts. Each is turned into its surprise on the benign scale, linear beyond the 90% quantile, and what
-their sum has above the threshold is added to the loss.
+detector's own hosts. Each is turned into its surprise on the benign scale, linear beyond the 90% quantile, combined as
+the detector combines them, and what that has above the threshold is added to the loss.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Knowledge:
         return layer, channels, *(torch.from_numpy(np.array(v)).to(like) for v in (layer.mean, layer.whitening))
 
     def logits_and_score(self, inputs: Tensor, target: int, corners: Tensor, side: int) -> tuple[Tensor, Tensor]:
-        """Return logits (B, classes) and the summed surprise (B,). `corners` (B, 2): where the patch lies, in pixels."""
+        """Return logits (B, classes) and the the detector's score (B,). `corners` (B, 2): where the patch lies, in pixels."""
         values = self._model.between(inputs, [layer.value for layer, *_ in self._layers] + ["features"])
         maps = values[-1]
         logits = self._model.head(maps)
@@ -79,7 +79,7 @@ class _Knowledge:
         score = torch.zeros(len(inputs), device=inputs.device)
         for name, value in found.items():
             if name in self._reference.tails:
-                score = score + self._surprise(name, value)
+                score = score + (2 * self._surprise(name, value) + 1e-3).sqrt()  # as the detector combines them
         return logits, score
 
     def _surprise(self, name: str, value: Tensor) -> Tensor:
@@ -155,14 +155,13 @@ def _margin(logits: Tensor, target: int) -> Tensor:
 
 
 def craft_adaptive(
-    network: Network, reference: Reference, attacker: Attacker, threshold: float, craft_on: NDArray[np.uint8],
-    *, steps: int = 200, batch: int = 8, scenes: int = 40, seed: int = 0, device: str = "cpu",
+    network: Network, reference: Reference, attacker: Attacker, threshold: float, *, steps: int = 200, batch: int = 8, scenes: int = 40, seed: int = 0, device: str = "cpu",
     report: Callable[[str], None] = lambda line: None,
 ) -> NDArray[np.uint8]:  # fmt: skip
     """Return attacked test pictures (n, H, W, 3), one for each attempt.
 
-    `threshold`: the detector's, which the attacker keeps below. A universal patch is crafted on `craft_on` and shown on
-    the test pictures; one for a scene is crafted on and shown on its own picture, the first `scenes` of the test.
+    `threshold`: the detector's, which the attacker keeps below. A universal patch is crafted on the site's own pictures
+    and shown on the test pictures; one for a scene is crafted on and shown on its own picture, the first `scenes` of the test.
     """
     radar, target = network.radar, network.targets[0]
     model, preprocessing = differentiable(radar, device), radar.info.preprocessing
@@ -176,7 +175,7 @@ def craft_adaptive(
     fill = normalise(torch.tensor(preprocessing.mean_colour, device=device)[:, None, None] / 255)
     knowledge = _Knowledge(model, reference, fill, normalise(hosts))
     test = _planes(network.test[:scenes] if attacker.scene else network.test, device)
-    pool = test if attacker.scene else _planes(craft_on, device)
+    pool = test if attacker.scene else _planes(network.site, device)
     size = test.shape[-1]
     side = round(attacker.size * size)
     generator = torch.Generator().manual_seed(seed)

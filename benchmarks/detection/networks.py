@@ -23,7 +23,7 @@ __all__ = ["Network", "load_network", "network_names", "read_folder"]
 
 SITE = 300
 """Pictures that a detector learns from."""
-TEST = 150
+TEST = 80
 """Pictures that patches are shown on: those that the network gets right."""
 _TARGETS = {"imagenet": (859, 954), "objects": (3, 7), "signs": (14, 1)}
 _SIGNS = ("bundled", "signs_vgg", "signs_vgg_occluded")

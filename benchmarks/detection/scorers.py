@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from taintwatch_calibration.rates import threshold_for
 from taintwatch_calibration.thresholds import calibrate, tight_scores_of
 from taintwatch_models.detection.learning import learn
 from taintwatch_models.detection.looks import CombinedRadar
-from taintwatch_models.detection.reference import Reference
+from taintwatch_models.detection.reference import Reference, read_reference, write_reference
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
@@ -47,16 +48,24 @@ class CombinedScorer:
 
     name = "combined"
 
-    def __init__(self, radar: RadarFile, *, threads: int = 1, seed: int = 0) -> None:
+    def __init__(self, radar: RadarFile, *, threads: int = 1, seed: int = 0, stored: Path | None = None) -> None:
+        """`stored`: where the reference of the site lies, or is written once it is learnt; footage is learnt anew."""
         self._radar, self._settings, self._seed = radar, SessionSettings(device="cpu", threads=threads), seed
+        self._stored = stored
         self.reference: Reference | None = None
         self._run: CombinedRadar | None = None
 
     def fit(self, general: Pictures, benign: Pictures, *, footage: bool = False) -> Mapping[float, float]:
         """See `Scorer.fit`. Raises `CalibrationError` for too few pictures."""
-        self.reference = learn(
-            self._radar, benign, general, footage=footage, seed=self._seed, threads=self._settings.threads
-        )
+        if self._stored is not None and not footage and self._stored.is_file():
+            self.reference = read_reference(self._stored, self._radar.info.source_sha256)
+        else:
+            self.reference = learn(
+                self._radar, benign, general, footage=footage, seed=self._seed, threads=self._settings.threads
+            )
+            if self._stored is not None and not footage:
+                self._stored.parent.mkdir(parents=True, exist_ok=True)
+                write_reference(self.reference, self._stored)
         self._run = CombinedRadar(self._radar, self.reference, self._settings)
         return {point.target_fpr: point.threshold for point in self.reference.points}
 

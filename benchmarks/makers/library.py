@@ -17,10 +17,11 @@ from benchmarks.makers.adam import make_patch
 from benchmarks.makers.onnx_torch import OnnxModule
 from taintwatch_calibration.craft.digital import art_classifier
 from taintwatch_calibration.craft.engine import Schedule, optimise
-from taintwatch_calibration.craft.materials import classifier_of, differentiable
+from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_calibration.craft.physical import Pattern, PhysicalObjective, Pictures, start_values
 from taintwatch_calibration.craft.placement import Placement
 from taintwatch_calibration.torch_tuning import denormals_flushed
+from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.storage import write_atomically
 
@@ -48,25 +49,26 @@ class Patch:
 
 def patches_of(
     name: str, radar: RadarFile, craft_on: Callable[[], tuple[RGB, NDArray[np.int64]]], targets: tuple[int, int],
-    folder: Path, report: Callable[[str], None],
+    folder: Path, report: Callable[[str], None], *, craft: bool = True,
+    device: str = "cpu",
 ) -> dict[str, Patch]:  # fmt: skip
     """Return the patches of a network by name, crafted first where FOLDER/NAME.npz does not hold them.
 
-    `craft_on` gives pictures (N, H, W, 3) RGB, that the network gets right, and their labels (N,).
+    `craft`: False takes those that are there alone. `craft_on` gives pictures (N, H, W, 3) RGB, that the network gets right, and their labels (N,).
     """
     path = folder / f"{name}.npz"
     found = _read(path, name)
     first, second = targets
     wanted: dict[str, Callable[[], RGB]] = {
-        f"adam_{first}": lambda: _adam(radar, craft_on(), first, 0.0, 1),
-        f"ours_{first}_0.35": lambda: _ours(radar, craft_on(), first, 0.35, 1),
-        f"art_{first}": lambda: _art(radar, craft_on(), first),
-        f"smooth_{first}": lambda: _adam(radar, craft_on(), first, _SMOOTHNESS, 3),
-        f"adam_{second}": lambda: _adam(radar, craft_on(), second, 0.0, 2),
-        f"ours_{second}_0.25": lambda: _ours(radar, craft_on(), second, 0.25, 2),
+        f"adam_{first}": lambda: _adam(radar, craft_on(), first, 0.0, 1, device),
+        f"ours_{first}_0.35": lambda: _ours(radar, craft_on(), first, 0.35, 1, device),
+        f"art_{first}": lambda: _art(radar, craft_on(), first, device),
+        f"smooth_{first}": lambda: _adam(radar, craft_on(), first, _SMOOTHNESS, 3, device),
+        f"adam_{second}": lambda: _adam(radar, craft_on(), second, 0.0, 2, device),
+        f"ours_{second}_0.25": lambda: _ours(radar, craft_on(), second, 0.25, 2, device),
     }
     for key, make in wanted.items():
-        if key not in found:
+        if key not in found and craft:
             report(f"crafting {key}")
             with denormals_flushed():
                 pixels = make()
@@ -99,38 +101,41 @@ def _others(material: tuple[RGB, NDArray[np.int64]], target: int) -> tuple[RGB, 
     return material[0][rows], material[1][rows]
 
 
-def _adam(radar: RadarFile, material: tuple[RGB, NDArray[np.int64]], target: int, smoothness: float, seed: int) -> RGB:
+def _adam(
+    radar: RadarFile, material: tuple[RGB, NDArray[np.int64]], target: int, smoothness: float, seed: int, device: str
+) -> RGB:
     preprocessing = radar.info.preprocessing
     mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     scale = 255 / preprocessing.scale
-    model = OnnxModule(classifier_of(radar)[0].proto)
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
+    model = OnnxModule(keep_outputs(radar.proto, ["logits"])).on(device)
     pictures, _ = _others(material, target)
     return make_patch(
-        model, pictures, lambda shown: (shown * scale - mean) / std, target,
+        lambda inputs: model(inputs.to(device)).cpu(), pictures, lambda shown: (shown * scale - mean) / std, target,
         steps=_STEPS, batch=_BATCH, seed=seed, smoothness=smoothness, size=_SIDE,
     )  # fmt: skip
 
 
-def _ours(radar: RadarFile, material: tuple[RGB, NDArray[np.int64]], target: int, size: float, seed: int) -> RGB:
+def _ours(
+    radar: RadarFile, material: tuple[RGB, NDArray[np.int64]], target: int, size: float, seed: int, device: str
+) -> RGB:
     pixels, labels = _others(material, target)
-    pictures = Pictures(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255, torch.from_numpy(labels))
-    masks = torch.ones(1, 1, _SIDE, _SIDE)
+    planes = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
+    pictures = Pictures(planes, torch.from_numpy(labels).to(device))
+    masks = torch.ones(1, 1, _SIDE, _SIDE, device=device)
     pattern = Pattern(target, Placement((None,), (size,)), batch=_BATCH)
-    objective = PhysicalObjective(differentiable(radar), pictures, radar.info.preprocessing, masks, pattern)
+    objective = PhysicalObjective(differentiable(radar, device), pictures, radar.info.preprocessing, masks, pattern)
     values = optimise(objective, start_values(masks), Schedule(iterations=_STEPS, seed=seed))
-    return np.asarray((values[0].permute(1, 2, 0).numpy() * 255).round(), np.uint8)
+    return np.asarray((values[0].permute(1, 2, 0).cpu().numpy() * 255).round(), np.uint8)
 
 
-def _art(radar: RadarFile, material: tuple[RGB, NDArray[np.int64]], target: int) -> RGB:
+def _art(radar: RadarFile, material: tuple[RGB, NDArray[np.int64]], target: int, device: str) -> RGB:
     pixels = _others(material, target)[0][:96]
     info = radar.info
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from art.attacks.evasion import AdversarialPatchPyTorch
 
-        wrapped = art_classifier(differentiable(radar), info.preprocessing, info.classes)
+        wrapped = art_classifier(differentiable(radar, device), info.preprocessing, info.classes, device)
         torch.manual_seed(0)
         np.random.seed(0)
         attack = AdversarialPatchPyTorch(

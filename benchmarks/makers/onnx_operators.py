@@ -186,7 +186,7 @@ def _slice(i: Inputs, a: Attributes) -> Tensor:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         # Python's slice reads negative ends and steps just as ONNX does; torch lacks the latter.
         taken = range(*slice(start, end, step).indices(x.shape[axis]))
-        x = x.index_select(axis, torch.tensor(list(taken), dtype=torch.int64))
+        x = x.index_select(axis, torch.tensor(list(taken), dtype=torch.int64, device=x.device))
     return x
 
 
@@ -257,7 +257,7 @@ OPERATORS: dict[str, Operator] = {
     "Dropout": lambda i, _: i[0],
     "Erf": lambda i, _: torch.erf(i[0]),
     "Exp": lambda i, _: torch.exp(i[0]),
-    "Expand": lambda i, _: i[0] * torch.ones(i[1].tolist(), dtype=i[0].dtype),
+    "Expand": lambda i, _: i[0] * torch.ones(i[1].tolist(), dtype=i[0].dtype, device=i[0].device),
     "Flatten": _flatten,
     "Gather": _gather,
     "Gelu": lambda i, a: F.gelu(i[0], approximate=a.get("approximate", "none")),

@@ -76,6 +76,13 @@ class OnnxModule(torch.nn.Module):
             else:
                 self._steps.append(step)
 
+    def on(self, device: str) -> OnnxModule:
+        """Move the weights; whole numbers (shapes, axes) stay where they are read."""
+        self._constants = {
+            name: value.to(device) if value.is_floating_point() else value for name, value in self._constants.items()
+        }
+        return self
+
     @staticmethod
     def _run(step: _Step, values: dict[str, Tensor]) -> None:
         operator, inputs, outputs, attributes = step
