@@ -35,7 +35,7 @@ from taintwatch_calibration.machine import machine
 from taintwatch_calibration.results import write_json, write_text
 from taintwatch_calibration.torch_tuning import keep_freed_memory
 from taintwatch_models import detection
-from taintwatch_models.errors import UsageError
+from taintwatch_models.errors import ModelError, UsageError
 
 __all__ = ["command"]
 
@@ -85,14 +85,21 @@ def command(
     keep_freed_memory()
     counts = Counts(70, 20, 30, 10, 60, 20) if quick else Counts()
     run = _Run(data, work, counts, device, threads, craft=not stored_patches)
-    networks, others = [], []
+    networks: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    refused: list[dict[str, str]] = []
     for name in names or network_names():
-        networks.append(run.measure(name, parts))
+        try:
+            networks.append(run.measure(name, parts))
+        except ModelError as error:
+            click.echo(f"{name} is left out: {error}", err=True)
+            refused.append({"network": name, "reason": str(error)})
+            continue
         others += [run.beside(name, other) for other in beside]
     if "detection" not in parts:
         return
     result: dict[str, Any] = {**machine(), "counts": dict(zip(Counts.__slots__, astuple(counts), strict=True))}
-    result |= {"attacks": merged_attacks(networks), "networks": networks, "others": others}
+    result |= {"attacks": merged_attacks(networks), "networks": networks, "others": others, "refused": refused}
     result = {"summary": summary_of(result), **result}
     slim = {**result, "networks": [_without_attacks(each) for each in networks], "others": []}
     if document is not None:
@@ -192,14 +199,18 @@ class _Run:
         )
 
     def _foreign(self, network: Network) -> list[Patch]:
-        """The first patches of two makers of the next network of the same classes."""
+        """The first patches of two makers of the next network of the same classes that the product can prepare."""
         names = [other for other in network_names() if _dataset(other) == network.dataset]
-        if len(names) < 2:
-            return []
-        other = self._load(names[(names.index(network.name) + 1) % len(names)])
-        found = self._patches(other)
-        first = {patch.maker: patch for patch in reversed(list(found.values()))}
-        return [first[maker] for maker in _TRANSFERRED if maker in first]
+        place = names.index(network.name)
+        for name in [*names[place + 1 :], *names[:place]]:
+            try:
+                found = self._patches(self._load(name))
+            except ModelError:
+                continue
+            first = {patch.maker: patch for patch in reversed(list(found.values()))}
+            if first:
+                return [first[maker] for maker in _TRANSFERRED if maker in first]
+        return []
 
     def _crafting(self, network: Network) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Pictures to craft on that the network gets right: of its training, or of what the detector learns from."""

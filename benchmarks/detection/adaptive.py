@@ -24,7 +24,7 @@ from taintwatch_models.detection.reference import Reference
 from taintwatch_models.detection.windows import FILL_SHARE, PASTE_SHARE
 from taintwatch_models.torch_graph import TorchGraph
 
-__all__ = ["ATTACKERS", "Attacker", "craft_adaptive"]
+__all__ = ["ATTACKERS", "Attacker", "craft_adaptive", "outcome"]
 
 _GRID = 14
 
@@ -66,14 +66,12 @@ class _Knowledge:
         return layer, channels, *(torch.from_numpy(np.array(v)).to(like) for v in (layer.mean, layer.whitening))
 
     def logits_and_score(self, inputs: Tensor, target: int, corners: Tensor, side: int) -> tuple[Tensor, Tensor]:
-        """Return logits (B, classes) and the the detector's score (B,). `corners` (B, 2): where the patch lies, in pixels."""
+        """Return logits (B, classes) and the detector's score (B,); `corners` (B, 2): the patch's, in pixels."""
         values = self._model.between(inputs, [layer.value for layer, *_ in self._layers] + ["features"])
         maps = values[-1]
         logits = self._model.head(maps)
-        found = {
-            "anomaly": self._anomaly(values[:-1]),
-            **self._map_statistics(maps, corners, side, inputs.shape[-1], target),
-        }
+        found = self._map_statistics(maps, corners, side, inputs.shape[-1], target)
+        found["anomaly"] = self._anomaly(values[:-1])
         found["necessity"] = self._necessity(inputs, logits, target, corners, side)
         found["sufficiency"] = self._sufficiency(inputs, target, corners, side)
         score = torch.zeros(len(inputs), device=inputs.device)
@@ -155,13 +153,22 @@ def _margin(logits: Tensor, target: int) -> Tensor:
 
 
 def craft_adaptive(
-    network: Network, reference: Reference, attacker: Attacker, threshold: float, *, steps: int = 200, batch: int = 8, scenes: int = 40, seed: int = 0, device: str = "cpu",
+    network: Network,
+    reference: Reference,
+    attacker: Attacker,
+    threshold: float,
+    *,
+    steps: int = 200,
+    batch: int = 8,
+    scenes: int = 40,
+    seed: int = 0,
+    device: str = "cpu",
     report: Callable[[str], None] = lambda line: None,
-) -> NDArray[np.uint8]:  # fmt: skip
+) -> NDArray[np.uint8]:
     """Return attacked test pictures (n, H, W, 3), one for each attempt.
 
     `threshold`: the detector's, which the attacker keeps below. A universal patch is crafted on the site's own pictures
-    and shown on the test pictures; one for a scene is crafted on and shown on its own picture, the first `scenes` of the test.
+    and shown on the test pictures; one for a scene is crafted for its own picture, of the first `scenes` of the test.
     """
     radar, target = network.radar, network.targets[0]
     model, preprocessing = differentiable(radar, device), radar.info.preprocessing
@@ -198,9 +205,8 @@ def craft_adaptive(
         schedule.step()
         if (step + 1) % 50 == 0:
             wins = float((logits.argmax(1) == target).float().mean())
-            report(
-                f"{attacker.name}: step {step + 1}, fools {wins:.0%}, score {float(score.detach().mean()):.1f} of {threshold:.1f}"
-            )
+            seen = float(score.detach().mean())
+            report(f"{attacker.name}: step {step + 1}, fools {wins:.0%}, score {seen:.1f} of {threshold:.1f}")
     with torch.no_grad():
         corners = fixed if attacker.scene else torch.randint(0, size - side + 1, (len(test), 2), generator=generator)
         patches = torch.sigmoid(hidden if attacker.scene else hidden.expand(len(test), -1, -1, -1))

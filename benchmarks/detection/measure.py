@@ -150,7 +150,7 @@ def measure_adaptive(
     network: Network, scorer: CombinedScorer, thresholds: Mapping[float, float], counts: Counts,
     device: str, report: Callable[[str], None],
 ) -> list[Record]:  # fmt: skip
-    """Craft each attacker's patches against the fitted detector; return what fools the network, and what does unseen."""
+    """Craft each attacker's patches against the fitted detector; return what fools the network, and what unseen."""
     if scorer.reference is None:
         raise ValueError("the scorer was not fitted yet")
     records = []

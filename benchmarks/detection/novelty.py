@@ -33,7 +33,7 @@ def _hang(picture: Pictures, photograph: Pictures, rng: np.random.Generator) -> 
     tall = side * rng.uniform(0.8, 1.25)
     sheet = cv2.copyMakeBorder(photograph, 6, 6, 6, 6, cv2.BORDER_CONSTANT, value=(235, 235, 230))
     left, top = rng.uniform(0, max(1.0, width - side)), rng.uniform(0, max(1.0, height - tall))
-    corners = np.array([(0, 0), (side, 0), (side, tall), (0, tall)]) + (left, top)
+    corners = np.array([(0, 0), (side, 0), (side, tall), (0, tall)]) + np.array([left, top])
     corners = corners + rng.uniform(-0.08, 0.08, (4, 2)) * side
     sheet_height, sheet_width = sheet.shape[:2]
     whole = np.array([(0, 0), (sheet_width, 0), (sheet_width, sheet_height), (0, sheet_height)], np.float32)

@@ -103,33 +103,41 @@ def _novel(networks: Iterable[Record], prefix: str, rate: float) -> float | None
     return round(sum(cell[f"{rate:g}"]["count"] for cell in own) / total, 5) if total else None
 
 
-def page(document: Record, command: str) -> str:
-    """Return docs/detection-bench.md: every figure of it is of the document."""
-    networks, summary = document["networks"], document["summary"]
-    parts = [
-        f"""# How good detection is, measured side by side
+_HEAD = """# How good detection is, measured side by side
 
 ```
 {command}
 ```
 
-writes this page and [results/detection.json](results/detection.json), from the same cells ({document["date"]}, {document["processor"]}). What is
-crafted and measured is stored in `--work`, so a run that was stopped goes on. `taintwatch bench detection` measures a model of your own.
+writes this page and [results/detection.json](results/detection.json), from the same cells ({date}, {processor}).
+What is crafted and measured is stored in `--work`, so a run that was stopped goes on. `taintwatch bench detection`
+measures a model of your own.
 
-The detector is the product's default, `combined`, learnt as `taintwatch calibrate learn` does it: from {networks[0]["site"] if networks else 300} benign pictures of the site
-and the bundled general pictures, no attack. Pictures that it learns from, that false alarms are counted on and that patches are shown on are
-different ones. Patches of 0.25, 0.35 and 0.5 of the side lie anywhere, turned by up to 20 degrees; only those that fool the network are counted.
-`transferred` patches were made for another network; they count only where a grey square in their place leaves the label right.
-""",
+The detector is the product's default, `combined`, learnt as `taintwatch calibrate learn` does it: from {site} benign
+pictures of the site (fewer where there are few) and the bundled general pictures, without any attack. The pictures
+that it learns from, those that false alarms are counted on and those that patches are shown on are different ones.
+Patches of 0.25, 0.35 and 0.5 of the side lie anywhere, turned by up to 20 degrees; only those that fool the network
+count. Makers: `ours`, the project's engine; `adam` and `smooth` (with a total-variation weight), an independent
+implementation in `benchmarks/makers`; `art`, the Adversarial Robustness Toolbox; `transferred`, patches that were made
+for another network, which count only where a grey square in their place leaves the label right.
+"""
+
+
+def page(document: Record, command: str) -> str:
+    """Return docs/detection-bench.md: every figure of it is of the document."""
+    networks, summary = document["networks"], document["summary"]
+    parts = [
+        _HEAD.format(command=command, site=networks[0]["site"], **{k: document[k] for k in ("date", "processor")}),
         "## In short\n\n" + _short(summary, networks),
         "## Attacks seen\n\n" + _attacks(document["attacks"]),
-        "## False alarms\n\nThe held-out share with its 95% interval (Clopper-Pearson); the interval should hold the target.\n\n"
-        + _false_alarms(networks),
+        "## False alarms\n\nThe share of held-out pictures with its 95% interval (Clopper-Pearson), which should\n"
+        "hold the target.\n\n" + _false_alarms(networks),
         "## Novelty\n\nBenign and new, at the product's default target of 0.1% (at 2% in brackets).\n\n"
         + _novelty(networks),
         _presentations(networks),
         _adaptive(networks),
         _others(document),
+        _refused(document),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -144,7 +152,7 @@ def _short(summary: Record, networks: Sequence[Record]) -> str:
         ["attacks seen at 2%, by maker", by_maker, "95%"],
         ["worst cell at 2%", f"{summary['tpr_worst_cell']:.1%} ({summary['tpr_worst_cell_is']})", "90%"],
         ["attacks seen at 0.1%", f"{summary['tpr_at_0.1_percent']:.1%}: {low}", "90%"],
-        ["networks whose false-alarm interval holds both targets", f"{summary['fpr_ok']} of {len(networks)}", "9 of 10"],
+        ["false-alarm interval holds both targets", f"{summary['fpr_ok']} of {len(networks)} networks", "9 of 10"],
         ["degraded frames suspicious", _percent(novelty["degraded"]), "at most 1%"],
         ["posters suspicious", _percent(novelty["posters"]), "at most 2%"],
         ["later footage suspicious", _percent(novelty["later_footage"]), "at most 0.5%"],
@@ -199,7 +207,10 @@ def _presentations(networks: Sequence[Record]) -> str:
     ]  # fmt: skip
     if not rows:
         return ""
-    text = "Each picture is held up for two seconds at 10 frames/s, shaken and noisy, through the daemon's pipeline and vote.\n\n"
+    text = (
+        "Each picture is held up for two seconds at 10 frames/s, shaken and noisy, before the daemon's pipeline and\n"
+        "vote with their default settings.\n\n"
+    )
     return "## Presentations\n\n" + text + markdown_table(["network", "shown", "alerts", "a suspicious frame"], rows)
 
 
@@ -224,12 +235,20 @@ def _others(document: Record) -> str:
     for each in document.get("others", []):
         own = [cell for cell in merged_attacks([each]) if cell["n"] >= LEAST]
         benign = _benign(each)
-        rows.append([each["network"], f"`{each['detector']}`", _percent(_share(own, None, 0.02)), _percent(_share(own, None, 0.001)),
-                     _counted(benign["0.02"]), _percent(_novel([each], "posters", 0.02))])  # fmt: skip
+        seen = [_percent(_share(own, None, rate)) for rate in RATES]
+        false = [_counted(benign["0.02"]), _percent(_novel([each], "posters", 0.02))]
+        rows.append([each["network"], f"`{each['detector']}`", *seen, *false])
     if not rows:
         return ""
     heads = ["network", "detector", "attacks seen at 2%", "at 0.1%", "false alarms at 2%", "posters at 2%"]
     return "## Beside other detectors\n\nOn the same pictures and patches.\n\n" + markdown_table(heads, rows)
+
+
+def _refused(document: Record) -> str:
+    rows = [[each["network"], each["reason"].rpartition("/")[2]] for each in document.get("refused", [])]
+    if not rows:
+        return ""
+    return "## Left out\n\nThe product cannot prepare these networks.\n\n" + markdown_table(["network", "why"], rows)
 
 
 def _counted(cell: Record) -> str:

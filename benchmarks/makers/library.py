@@ -54,7 +54,8 @@ def patches_of(
 ) -> dict[str, Patch]:  # fmt: skip
     """Return the patches of a network by name, crafted first where FOLDER/NAME.npz does not hold them.
 
-    `craft`: False takes those that are there alone. `craft_on` gives pictures (N, H, W, 3) RGB, that the network gets right, and their labels (N,).
+    `craft_on` gives pictures (N, H, W, 3) RGB that the network gets right, and their labels (N,). `craft`: False takes
+    those that are there alone; `device`: where they are crafted.
     """
     path = folder / f"{name}.npz"
     found = _read(path, name)

@@ -11,6 +11,8 @@ from taintwatch_models.storage import write_atomically
 
 __all__ = ["markdown_table", "write_json", "write_text"]
 
+_WIDTH = 160
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file; its folder is made where it is missing. Raises `OSError`."""
@@ -20,7 +22,21 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, document: Any) -> None:
     """Write a JSON document; its folder is made where it is missing. Raises `OSError`, `TypeError`."""
-    write_text(path, json.dumps(document, indent=1) + "\n")
+    write_text(path, _lines(document, "") + "\n")
+
+
+def _lines(value: Any, indent: str) -> str:
+    """Return JSON whose lists and objects stand on one line where they fit, so that a cell is a line."""
+    whole = json.dumps(value)
+    if len(indent) + len(whole) <= _WIDTH or not isinstance(value, dict | list) or not value:
+        return whole
+    inner = indent + " "
+    if isinstance(value, dict):
+        parts = [f"{inner}{json.dumps(str(key))}: {_lines(each, inner)}" for key, each in value.items()]
+    else:
+        parts = [f"{inner}{_lines(each, inner)}" for each in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return f"{opening}\n" + ",\n".join(parts) + f"\n{indent}{closing}"
 
 
 def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
