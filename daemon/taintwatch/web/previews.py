@@ -129,11 +129,18 @@ def _description(step: Step, detection: DetectionStack) -> dict[str, Any]:
     }
     if model is None:
         return told
-    told["seen"] = _polygons(np.ones(model.preprocessing.size, np.bool_), model.preprocessing, step)
+    told["seen"] = _seen(model.preprocessing, step)
     told["critical"] = _polygons(_critical(outcome, model.preprocessing), model.preprocessing, step)
     told["intersection"] = _polygons(None if radar is None else radar.paper_mask, model.preprocessing, step)
     told["after"] = _after(outcome, detection.classifier.card.labels)
     return told
+
+
+def _seen(preprocessing: Preprocessing, step: Step) -> list[list[tuple[int, int]]]:
+    """Return the part of a picture that the classifier sees; nothing where that is all of it."""
+    if step.subject_frame is None or (preprocessing.resize != "crop" and step.subject_frame.transform is None):
+        return []
+    return _polygons(np.ones(preprocessing.size, np.bool_), preprocessing, step)
 
 
 def _critical(outcome: Prediction, preprocessing: Preprocessing) -> NDArray[np.bool_] | None:
