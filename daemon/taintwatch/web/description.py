@@ -34,9 +34,9 @@ class Description:
             "model_hash": card.model_hash,
             "provider": card.provider,
             "cameras": [camera.name for camera in config.camera],
-            "detectors": list(config.detectors),
+            "detectors": [detector.name for detector in self._detection().detectors],
             "vote": config.vote.model_dump(mode="json", exclude_none=True) | _window(config),
-            "cmag": not {"cmag", "joint"}.isdisjoint(config.detectors),
+            "cmag": not {"cmag", "joint"}.isdisjoint(config.detect.detectors),
             "config_hash": config_hash(config),
         }
 
@@ -53,7 +53,7 @@ class Description:
         calibration = Calibration() if model is None else model.calibration
         now = {rate.detector: rate for rate in self._live.rates.now()}
         detectors = []
-        for name in self._config().detectors:
+        for name in (detector.name for detector in self._detection().detectors):
             target_fpr, then = _rates(calibration, name)
             rate = now.get(name)
             detectors.append(
