@@ -17,7 +17,9 @@ from taintwatch_models.graph.builder import attributes
 
 __all__ = ["batch_axes", "free_batch"]
 
-Shapes = Mapping[str, tuple[int | None, ...]]
+Shape = tuple[int | None, ...]
+Shapes = Mapping[str, Shape]
+_Place = tuple[int, int]  # the axis, and how many slower values within it lie before the batch
 _RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 _CONSTANTS = ("Shape", "Constant", "ConstantOfShape")
 
@@ -104,43 +106,51 @@ def _expanded(
 
 
 def batch_axes(model: onnx.ModelProto, name: str, shapes: Shapes) -> dict[str, int]:
-    """Return where the batch lies in every value that depends on the input `name`."""
-    axes = {name: 0}
+    """Return in which axis the batch lies of every value that depends on the input `name`."""
+    places = {name: (0, 1)}
     for node in model.graph.node:
-        source = next((i for i in node.input if i in axes), None)
+        source = next((i for i in node.input if i in places), None)
         if source is None or node.op_type in _CONSTANTS:
             continue
         for output in node.output:
-            if output in shapes:
-                axes[output] = _moved(node, axes, source, shapes, output)
-    return axes
+            if output in shapes and source in shapes:
+                places[output] = _moved(node, places[source], shapes[source], shapes[output], source)
+    return {value: axis for value, (axis, _) in places.items()}
 
 
-def _moved(node: onnx.NodeProto, axes: Mapping[str, int], source: str, shapes: Shapes, output: str) -> int:
-    axis, before, after = axes[source], shapes.get(source, ()), shapes[output]
+def _moved(node: onnx.NodeProto, place: _Place, before: Shape, after: Shape, source: str) -> _Place:
+    axis, slower = place
     a = attributes(node)
     if node.op_type == "Transpose":
-        return list(a.get("perm", range(len(before) - 1, -1, -1))).index(axis)
-    if node.op_type in _RESHAPES:
-        return _same_start(before, axis, after)
+        return list(a.get("perm", range(len(before) - 1, -1, -1))).index(axis), slower
+    reduces = node.op_type.startswith("Reduce") or node.op_type in ("ArgMax", "ArgMin")
+    if node.op_type in _RESHAPES or (reduces and len(after) < len(before)):
+        return _same_start(_product(before[:axis]) * slower, after)
     if node.op_type == "Gather" and source == node.input[0]:
         over = a.get("axis", 0) % len(before)
-        return axis + (len(after) - len(before)) if over < axis else axis
-    if node.op_type.startswith("Reduce") or node.op_type in ("ArgMax", "ArgMin"):
-        if len(after) == len(before):
-            return axis
-        return _same_start(before, axis, after)
+        return (axis + (len(after) - len(before)) if over < axis else axis), slower
     if len(after) > len(before) or node.op_type in ("MatMul", "Add", "Sub", "Mul", "Div", "Where", "Expand"):
-        return axis + len(after) - len(before)
-    return axis
+        return axis + len(after) - len(before), slower
+    return axis, slower
 
 
-def _same_start(before: tuple[int | None, ...], axis: int, after: tuple[int | None, ...]) -> int:
-    """The axis before which as many values lie as before the old one, row by row."""
-    wanted = int(np.prod([int(size or 1) for size in before[:axis]], initial=1))
-    seen = 1
-    for place, size in enumerate(after):
-        if seen == wanted:
-            return place
-        seen *= int(size or 1)
-    return min(axis, len(after) - 1)
+def _product(sizes: Shape) -> int:
+    return int(np.prod([int(size or 1) for size in sizes], initial=1))
+
+
+def _same_start(start: int, after: Shape) -> _Place:
+    """The axis that holds what comes behind so many values, and how many of those lie in that axis.
+
+    An axis of size 1 of its own is preferred, then the end of an axis (tokens times rows), then the beginning of one.
+    """
+    before = [_product(after[:axis]) for axis in range(len(after) + 1)]
+    for axis, size in enumerate(after):
+        if before[axis] == start and size == 1:
+            return axis, 1
+    for axis, size in enumerate(after):
+        if before[axis + 1] == start and start > 1:
+            return axis, int(size or 1)
+    for axis in range(len(after)):
+        if before[axis] == start:
+            return axis, 1
+    return 0, 1
