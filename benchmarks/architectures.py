@@ -53,7 +53,8 @@ _TORCHVISION = {
 _TIMM = {
     "resnet10t": 64, "seresnext26d_32x4d": 64, "ecaresnet26t": 64, "ghostnet_100": 64, "rexnet_100": 64,
     "mobilenetv4_conv_small": 64, "tf_efficientnetv2_b0": 64, "convnextv2_atto": 64, "poolformer_s12": 64,
-    "efficientformer_l1": 224, "fastvit_t8": 64, "mobilevit_xxs": 64, "edgenext_xx_small": 64, "vit_tiny_patch16_224": 224,
+    "efficientformer_l1": 224, "fastvit_t8": 64, "mobilevit_xxs": 64, "edgenext_xx_small": 64,
+    "vit_tiny_patch16_224": 224,
     "deit_tiny_distilled_patch16_224": 224, "beit_base_patch16_224": 224, "swin_tiny_patch4_window7_224": 224,
     "cait_xxs24_224": 224, "mixer_s32_224": 224, "resmlp_12_224": 224, "coat_lite_tiny": 224, "levit_128s": 224,
     "regnetz_b16": 64, "hrnet_w18_small": 64, "repvgg_a0": 64,

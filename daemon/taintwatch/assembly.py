@@ -208,6 +208,7 @@ def model_settings(config: Config) -> ModelSettings:
         path=model.path,
         preprocessing=model.preprocessing,
         labels=model.labels,
+        output=model.output,
         calibration=model.calibration,
         cmag=model.cmag,
         session=session,

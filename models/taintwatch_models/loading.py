@@ -50,7 +50,7 @@ def load_model(settings: ModelSettings, reference: Reference | None = None) -> L
     if not settings.variants:
         raise ConfigError("no detector is switched on; name at least one of combined, tight, paper")
     files = resolve_files(settings)
-    file = _prepared(files)
+    file = _prepared(files, settings)
     if COMBINED not in settings.variants:
         reference = None
     elif reference is None:
@@ -72,7 +72,7 @@ def load_model(settings: ModelSettings, reference: Reference | None = None) -> L
 
 def load_radar_file(settings: ModelSettings) -> RadarFile:
     """Return the prepared model that the settings name, preparing a plain one in memory. Raises `ModelError`."""
-    return _prepared(resolve_files(settings))
+    return _prepared(resolve_files(settings), settings)
 
 
 def radar_variants(detectors: Sequence[str]) -> tuple[str, ...]:
@@ -81,13 +81,13 @@ def radar_variants(detectors: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys("tight" if name == "joint" else name for name in others))
 
 
-def _prepared(files: ModelFiles) -> RadarFile:
+def _prepared(files: ModelFiles, settings: ModelSettings) -> RadarFile:
     from taintwatch_models.graph.prepare import prepare_source
     from taintwatch_models.radar_file import RadarFile
 
     if isinstance(files.model, RadarFile):
         return files.model
-    return prepare_source(files.model, files.description).radar
+    return prepare_source(files.model, files.description, output=settings.output, size=settings.size).radar
 
 
 def _calibration(

@@ -39,6 +39,10 @@ class ModelSettings:
     preprocessing: str | None = None
     """The TOML that describes the model; None: the one beside it, `<model>.toml`, where there is one."""
     labels: str | None = None
+    output: str | None = None
+    """Name of the logits, where the model has several outputs."""
+    size: tuple[int, int] | None = None
+    """(height, width) of the model's pictures, where neither it nor its TOML says so."""
     calibration: str | None = None
     """None: the one beside the model, `<model>.calibration.json`, where there is one."""
     cmag: str | None = None
@@ -82,7 +86,7 @@ def resolve_files(settings: ModelSettings) -> ModelFiles:
         model, description = read_torch(settings.path, settings.preprocessing, settings.labels)
     else:
         path = Path(settings.path)
-        model = _read_onnx(path, beside=not (settings.preprocessing or settings.labels))
+        model = _read_onnx(path, beside=not (settings.preprocessing or settings.labels or settings.output))
         if isinstance(model, ModelSource):
             description = describe(path, settings.preprocessing, settings.labels)
     named = settings.calibration is not None or settings.path is None

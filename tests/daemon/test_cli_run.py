@@ -17,6 +17,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "--model": ("m.onnx", "m.onnx"),
     "--preprocessing": ("p.toml", "p.toml"),
     "--labels": ("l.txt", "l.txt"),
+    "--output": ("logits", "logits"),
     "--calibration": ("c.json", "c.json"),
     "--device": ("cuda", "cuda"),
     "--require-device": ("", True),

@@ -34,11 +34,18 @@ def model_group() -> None:
 @click.option("--preprocessing", help="Read how pictures become input from this TOML.  [default: the one beside it]")
 @click.option("--labels", help="Read class names from this JSON list or text file.")
 @click.option("--output", help="Take the logits from this output, where the model has several.")
+@click.option("--size", metavar="HEIGHTxWIDTH", help="Take pictures of this size, where the model says none.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON in place of the table.")
 def prepare_command(
-    model: str, out: Path | None, preprocessing: str | None, labels: str | None, output: str | None, as_json: bool
+    model: str,
+    out: Path | None,
+    preprocessing: str | None,
+    labels: str | None,
+    output: str | None,
+    size: str | None,
+    as_json: bool,
 ) -> None:
-    """Cut MODEL at its last convolution, transpose its head and write one radar graph.
+    """Split MODEL at its last maps, transpose its head and write one radar graph.
 
     MODEL is an ONNX file, torchvision:NAME, torchvision:NAME@WEIGHTS.pth or a TorchScript file. The graph is checked
     against the model's own logits, and where torch is installed against autograd, on 32 inputs.
@@ -64,7 +71,7 @@ def prepare_command(
         target = out or folder / f"{source.name}.radar.onnx"
         if not target.parent.is_dir():
             raise UsageError(f"{target}: its folder does not exist; name another with --out")
-        prepared = prepare_source(source, description, output=output)
+        prepared = prepare_source(source, description, output=output, size=None if size is None else _pair(size))
         console.print(f"checking against the model on {PARITY_INPUTS} inputs ...")
         inputs = check_inputs(prepared.radar.info.preprocessing, PARITY_INPUTS)
         logits = logits_difference(source, prepared, inputs)
@@ -91,6 +98,13 @@ def prepare_command(
     table.add_row("gradients", said)
     table.add_row("written", f"{target} ({target.stat().st_size / 1e6:.1f} MB)")
     Console().print(table)
+
+
+def _pair(size: str) -> tuple[int, int]:
+    height, _, width = size.partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise UsageError(f"--size {size}: write HEIGHTxWIDTH, such as 224x224")
+    return int(height), int(width)
 
 
 def _declared(declared: bool, size: tuple[int, int]) -> str:
@@ -150,6 +164,4 @@ def _torchvision_names() -> list[str] | None:
         return None
     import torchvision
 
-    unsupported = ("vit", "swin", "maxvit", "convnext")  # attention or layer norm in the head
-    names = torchvision.models.list_models(module=torchvision.models)
-    return [name for name in names if not name.startswith(unsupported)]
+    return list(torchvision.models.list_models(module=torchvision.models))

@@ -31,6 +31,7 @@ OPTIONS: tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...] = (
         {"help": "Read from this TOML how frames become the model's input.", "default": "MODEL.toml"},
     ),
     ("--labels", ("model", "labels"), {"help": "Read class names from this .json, or .txt with one name a line."}),
+    ("--output", ("model", "output"), {"help": "Take the logits from this output, where the model has several."}),
     (
         "--calibration",
         ("model", "calibration"),

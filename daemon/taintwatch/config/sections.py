@@ -41,6 +41,7 @@ class ModelSection(Section):
         default=None, description="TOML that declares the model's input; MODEL.toml beside it."
     )
     labels: Text | None = Field(default=None, description="Class names: a .json list or a .txt with one name a line.")
+    output: Text | None = Field(default=None, description="Output that gives the logits, where there are several.")
     calibration: Text | None = Field(default=None, description="Thresholds made by `taintwatch calibrate thresholds`.")
     reference: Text | None = Field(
         default=None, description="What combined knows of benign pictures; MODEL.reference.npz."
