@@ -44,7 +44,7 @@ EXPORTERS = ("default", "dynamic", "legacy")
 """torch's call as it stands (dynamo, one example), dynamo with a dynamic batch, the exporter before it."""
 _ON_CPU = SessionSettings(device="cpu", threads=1)
 _TORCHVISION = {
-    "alexnet": 64, "vgg11": 64, "vgg11_bn": 64, "resnet18": 64, "resnext50_32x4d": 64, "wide_resnet50_2": 64,
+    "alexnet": 224, "vgg11": 224, "resnet18": 64, "resnext50_32x4d": 64, "wide_resnet50_2": 64,
     "densenet121": 64, "googlenet": 64, "inception_v3": 96, "mobilenet_v2": 64, "mobilenet_v3_small": 64,
     "mnasnet0_5": 64, "shufflenet_v2_x0_5": 64, "squeezenet1_1": 64, "efficientnet_b0": 64, "efficientnet_v2_s": 64,
     "regnet_x_400mf": 64, "regnet_y_400mf": 64, "convnext_tiny": 64, "vit_b_32": 96, "swin_t": 64, "swin_v2_t": 64,

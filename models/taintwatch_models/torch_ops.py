@@ -97,7 +97,7 @@ def _concat(v: list[Any], a: dict[str, Any]) -> Any:
 
 def _tensor(value: Any, like: Tensor) -> Tensor:
     return (
-        value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value), dtype=like.dtype, device=like.device)
+        value if isinstance(value, Tensor) else torch.as_tensor(np.array(value), dtype=like.dtype, device=like.device)
     )
 
 
@@ -145,7 +145,7 @@ def _split(v: list[Any], a: dict[str, Any]) -> tuple[Tensor, ...]:
 
 def _gather(v: list[Any], a: dict[str, Any]) -> Tensor:
     axis = a.get("axis", 0) % v[0].ndim
-    index = torch.as_tensor(np.asarray(v[1]), dtype=torch.int64, device=v[0].device) % v[0].shape[axis]
+    index = torch.as_tensor(np.array(v[1]), dtype=torch.int64, device=v[0].device) % v[0].shape[axis]
     result: Tensor = v[0].index_select(axis, index.reshape(-1))
     shaped: Tensor = result.reshape(*v[0].shape[:axis], *index.shape, *v[0].shape[axis + 1 :])
     return shaped

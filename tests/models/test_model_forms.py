@@ -1,0 +1,223 @@
+"""What people export in many forms is prepared as it is, and right: logits as the file's, masks as autograd's."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from torch import Tensor, nn
+
+from taintwatch_models.errors import ModelError
+from taintwatch_models.graph.prepare import Prepared, prepare, prepare_source
+from taintwatch_models.graph.verification import autograd_radar, check_inputs
+from taintwatch_models.model_source import file_hash, read_source
+from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
+from tests.models import heads
+
+KIND = "mean and linear"
+
+
+def right(found: Prepared) -> None:
+    """Compare masks and statistics with float64 autograd's."""
+    inputs = check_inputs(found.radar.info.preprocessing, 2)
+    ours = OnnxRadar(found.radar, ("tight",), session=SessionSettings(device="cpu", threads=1))(inputs)
+    expected = autograd_radar(found, ("tight",))(inputs)
+    np.testing.assert_allclose(ours["saliency_concentration"], expected["saliency_concentration"], rtol=1e-3)
+    assert (ours["tight_mask"] != expected["tight_mask"]).mean() <= 1e-3
+
+
+def exported(tmp_path: Path, model: nn.Module | None = None) -> Path:
+    return heads.export(model or heads.make(KIND), tmp_path / "m.onnx")
+
+
+class Closed(nn.Module):
+    """A network behind a closing function."""
+
+    def __init__(self, *closing: nn.Module, kind: str = KIND) -> None:
+        super().__init__()
+        self.network, self.closing = heads.make(kind), nn.Sequential(*closing)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.closing(self.network(x))  # type: ignore[no-any-return]
+
+
+def test_weights_beside_the_file_are_part_of_its_hash(tmp_path: Path) -> None:
+    proto = onnx.load(str(exported(tmp_path)))
+    path = tmp_path / "big.onnx"
+    onnx.save(proto, str(path), save_as_external_data=True, location="big.data", size_threshold=0)
+    before = file_hash(path)
+    weights = bytearray((tmp_path / "big.data").read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / "big.data").write_bytes(bytes(weights))
+    assert file_hash(path) != before
+    (tmp_path / "big.data").unlink()
+    with pytest.raises(ModelError, match=r"its weights are in big\.data, which is missing"):
+        read_source(path)
+
+
+def test_a_sigmoid_for_each_label_is_left_out_however_sure(tmp_path: Path) -> None:
+    model = Closed(nn.Sigmoid())
+    with torch.no_grad():
+        model.network[-1].weight.mul_(200)  # type: ignore[index, union-attr, operator]
+    found = prepare(exported(tmp_path, model.eval()), heads.DESCRIPTION)
+    assert found.radar.info.multi_label
+    inputs = check_inputs(found.radar.info.preprocessing, 4)
+    outputs = OnnxRadar(found.radar, ("tight",), session=SessionSettings(device="cpu"))(inputs)
+    assert np.abs(outputs["logits"]).max() > 50
+    assert outputs["tight_mask"].any(axis=(1, 2)).all()
+    right(found)
+
+
+def test_one_value_is_two_classes(tmp_path: Path) -> None:
+    model = nn.Sequential(*list(heads.make(KIND))[:-1], nn.Linear(24, 1), nn.Sigmoid()).eval()  # type: ignore[call-overload]
+    found = prepare(exported(tmp_path, model), heads.DESCRIPTION)
+    assert found.radar.info.classes == 2
+    assert not found.radar.info.multi_label
+    right(found)
+
+
+def test_a_softmax_that_is_clamped_is_left_out(tmp_path: Path) -> None:
+    found = prepare(exported(tmp_path, Closed(nn.Softmax(1), nn.Hardtanh(1e-6, 1.0)).eval()), heads.DESCRIPTION)
+    assert found.plain.output_form.activation == "Softmax"
+    right(found)
+
+
+def test_old_files_list_their_weights_as_inputs(tmp_path: Path) -> None:
+    proto = onnx.load(str(exported(tmp_path)))
+    for tensor in proto.graph.initializer:
+        proto.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    proto.ir_version = 3
+    found = prepare_source(
+        read_source(_saved(proto, tmp_path / "zoo.onnx")), heads.DESCRIPTION
+    )  # fmt: skip
+    assert found.split.body[-1].op_type == "Relu"
+    right(found)
+
+
+def _saved(proto: onnx.ModelProto, path: Path) -> Path:
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+def _behind(path: Path, node: str, given: onnx.ValueInfoProto, **attrs: object) -> onnx.ModelProto:
+    """Put one node between a new input and the old one."""
+    proto = onnx.load(str(path))
+    proto.graph.node.insert(0, helper.make_node(node, [given.name], ["input"], **attrs))
+    del proto.graph.input[:]
+    proto.graph.input.append(given)
+    return proto
+
+
+def test_channels_last_pictures_are_taken(tmp_path: Path) -> None:
+    given = helper.make_tensor_value_info("pictures", TensorProto.FLOAT, ["n", heads.SIZE, heads.SIZE, 3])
+    proto = _behind(exported(tmp_path), "Transpose", given, perm=[0, 3, 1, 2])
+    found = prepare(_saved(proto, tmp_path / "nhwc.onnx"), heads.DESCRIPTION)
+    assert found.plain.input_form.channels_last
+    right(found)
+
+
+def test_whole_numbers_and_an_input_named_pixels_are_taken(tmp_path: Path) -> None:
+    given = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", 3, heads.SIZE, heads.SIZE])
+    proto = _behind(exported(tmp_path), "Cast", given, to=TensorProto.FLOAT)
+    found = prepare(_saved(proto, tmp_path / "whole.onnx"), None)
+    assert found.radar.info.preprocessing.scale == 1.0
+    pixels = np.full((1, heads.SIZE, heads.SIZE, 3), 90, np.uint8)
+    session = SessionSettings(device="cpu", pixels=True)
+    assert np.isfinite(OnnxRadar(found.radar, ("tight",), session=session)(pixels)["logits"]).all()
+
+
+def test_grey_pictures_are_taken(tmp_path: Path) -> None:
+    model = heads.make(KIND)
+    model[0] = nn.Conv2d(1, 16, 3, 2, 1)  # type: ignore[index, operator]
+    path = tmp_path / "grey.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model.eval(), (torch.zeros(1, 1, heads.SIZE, heads.SIZE),), str(path), dynamo=False, opset_version=17
+        )
+    found = prepare(path, heads.DESCRIPTION)
+    assert found.plain.input_form.grey
+    right(found)
+
+
+def test_a_size_is_asked_for_where_there_is_none(tmp_path: Path) -> None:
+    proto = onnx.load(str(exported(tmp_path)))
+    for place in (2, 3):
+        proto.graph.input[0].type.tensor_type.shape.dim[place].dim_param = f"side{place}"
+    del proto.graph.value_info[:]
+    source = read_source(_saved(proto, tmp_path / "free.onnx"))
+    with pytest.raises(ModelError, match="--size HEIGHTxWIDTH"):
+        prepare_source(source, None)
+    assert prepare_source(source, None, size=(32, 32)).plain.input_size == (32, 32)
+    right(prepare_source(source, heads.DESCRIPTION))
+
+
+def test_half_precision_weights_are_taken(tmp_path: Path) -> None:
+    half = convert_float_to_float16(onnx.load(str(exported(tmp_path))), keep_io_types=True)
+    right(prepare(_saved(half, tmp_path / "half.onnx"), heads.DESCRIPTION))
+
+
+class Pictures(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self._rows = iter(check_inputs(heads.DESCRIPTION.preprocessing, 8))  # type: ignore[arg-type]
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        row = next(self._rows, None)
+        return None if row is None else {"input": row[None]}
+
+
+@pytest.mark.parametrize("form", [QuantFormat.QDQ, QuantFormat.QOperator])
+def test_integer_weights_are_taken(form: QuantFormat, tmp_path: Path) -> None:
+    path = tmp_path / "int8.onnx"
+    quantize_static(str(exported(tmp_path)), str(path), Pictures(), quant_format=form)
+    found = prepare(path, heads.DESCRIPTION)
+    inputs = check_inputs(found.radar.info.preprocessing, 2)
+    outputs = OnnxRadar(found.radar, ("tight",), session=SessionSettings(device="cpu"))(inputs)
+    assert outputs["tight_mask"].any()
+
+
+def test_a_batch_of_one_that_was_written_down_is_freed_without_allowing_zeros(tmp_path: Path) -> None:
+    proto = onnx.load(str(exported(tmp_path, heads.make("average pool and linear"))))
+    flatten = next(node for node in proto.graph.node if node.op_type == "Flatten")
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([1, 24 * 16], np.int64), "flat"))
+    flatten.CopyFrom(helper.make_node("Reshape", [flatten.input[0], "flat"], list(flatten.output), allowzero=1))
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    del proto.graph.value_info[:]
+    right(prepare(_saved(proto, tmp_path / "default.onnx"), heads.DESCRIPTION))
+
+
+class TinyVit(nn.Module):
+    """A class token, two blocks of attention, the class token's logits (ViT)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches = nn.Conv2d(3, 32, 8, 8)
+        self.token, self.places = nn.Parameter(torch.randn(1, 1, 32)), nn.Parameter(torch.randn(1, 17, 32))
+        layer = [nn.TransformerEncoderLayer(32, 4, 64, 0, "gelu", batch_first=True, norm_first=True) for _ in range(2)]
+        self.blocks, self.norm, self.head = nn.ModuleList(layer), nn.LayerNorm(32), nn.Linear(32, 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), tokens], 1) + self.places
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x)[:, 0])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_a_class_token_reads_the_patches_that_the_last_attention_reads(batch: bool, tmp_path: Path) -> None:
+    path = heads.export(TinyVit().eval(), tmp_path / "vit.onnx", batch=batch)
+    found = prepare(path, heads.DESCRIPTION)
+    assert (found.radar.info.channels, *found.radar.info.cells) == (32, 4, 4)
+    assert found.split.side
+    right(found)
