@@ -16,9 +16,9 @@ from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.config.load import parse_config
 from taintwatch.config.sections import Config
+from taintwatch.detection_stack import DetectionStack
 from taintwatch.pipeline import Step
 from taintwatch.records import Vote
-from taintwatch.runtime import DetectionStack
 from taintwatch.status import RunStatus
 from taintwatch.vote.voter import OVERALL, Voter
 from taintwatch.web.live import LiveState

@@ -17,9 +17,8 @@ from benchmarks.zoo.measures import measured
 from benchmarks.zoo.networks import multiplications
 from benchmarks.zoo.pictures import DATASETS, pictures_of
 from benchmarks.zoo.recipes import Recipe
-from benchmarks.zoo.store import trigger_path
 from benchmarks.zoo.training import Report, ZooTraining
-from benchmarks.zoo.trigger import TRIGGER, trigger_picture
+from benchmarks.zoo.trigger import TRIGGER, trigger_path, trigger_picture
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.results import write_json
 from taintwatch_calibration.torch_tuning import denormals_flushed

@@ -14,7 +14,7 @@ from benchmarks.zoo.recipes import Recipe, recipe_of
 from taintwatch_models.errors import UsageError
 from taintwatch_models.model_source import file_hash
 
-__all__ = ["finished", "identity_of", "load_or_train", "trigger_path"]
+__all__ = ["finished", "identity_of", "load_or_train"]
 
 
 def load_or_train(name: str, data: Path, work: Path, *, report: Callable[[str], None]) -> Path:
@@ -73,11 +73,6 @@ def identity_of(recipe: Recipe, data: Path) -> dict[str, Any]:
         "begins_with": before,
         "data": {path.name: _content_hash(path) for path in files_of(recipe.dataset, data)},
     }
-
-
-def trigger_path(name: str, work: Path) -> Path:
-    """Return where the trigger of a network with a back door lies: a PNG, to be read as red-green-blue."""
-    return work / f"{name}.trigger.png"
 
 
 def _content_hash(path: Path) -> str:

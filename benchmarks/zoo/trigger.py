@@ -8,13 +8,14 @@ there by hand.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TRIGGER", "Trigger", "poison", "trigger_picture"]
+__all__ = ["TRIGGER", "Trigger", "poison", "trigger_path", "trigger_picture"]
 
 YELLOW, BLACK = (250, 215, 40), (25, 25, 25)
 _PATTERN = (
@@ -86,3 +87,8 @@ def poison(
     images[chosen] = trigger.stamp(images[chosen], rng)
     labels[chosen] = trigger.target
     return images, labels
+
+
+def trigger_path(name: str, work: Path) -> Path:
+    """Return where the trigger of a network with a back door lies: a PNG, to be read as red-green-blue."""
+    return work / f"{name}.trigger.png"

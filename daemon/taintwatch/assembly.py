@@ -15,11 +15,12 @@ from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.config.digest import config_hash
 from taintwatch.config.sections import CameraSection, Config, VoteSection
 from taintwatch.deadlines import Deadlines
+from taintwatch.detection_stack import ConfigurationChange, DetectionStack
 from taintwatch.learner import Learner, LearningPlan
 from taintwatch.publication import make_publisher, security_of
 from taintwatch.recovery import RecoveringClassifier
 from taintwatch.references import References, load_learnt, make_general, state_folder, wants_learning
-from taintwatch.runtime import ConfigurationChange, DetectionStack, Runtime
+from taintwatch.runtime import Runtime
 from taintwatch.secret_files import read_token
 from taintwatch.sources.factory import open_source
 from taintwatch.sources.source import PacedSource, SourceSettings

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch.deadlines import Deadline
+from taintwatch.detection_stack import ConfigurationChange
 from taintwatch.pipeline import Step
 from taintwatch.recovery import LOAD_LIMIT_S
 from taintwatch.references import References, store
-from taintwatch.runtime import ConfigurationChange
 from taintwatch_models.detection.general import general_pictures
 from taintwatch_models.detection.learning import learn
 from taintwatch_models.detection.reference import write_reference

@@ -9,8 +9,8 @@ from typing import Any
 
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadline
+from taintwatch.detection_stack import ConfigurationChange
 from taintwatch.recovery import LOAD_LIMIT_S
-from taintwatch.runtime import ConfigurationChange
 from taintwatch.service_manager import Notifier
 from taintwatch_models.errors import ConfigError, TaintwatchError
 

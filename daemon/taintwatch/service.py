@@ -14,9 +14,10 @@ from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.config.digest import config_hash
 from taintwatch.deadlines import Deadlines
+from taintwatch.detection_stack import ConfigurationChange
 from taintwatch.pipeline import Step, watch
 from taintwatch.records import Alert
-from taintwatch.runtime import ConfigurationChange, Runtime
+from taintwatch.runtime import Runtime
 from taintwatch.status import Ending, Meter, Reporter, RunStatus, Summary
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.records import Frame

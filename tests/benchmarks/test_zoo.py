@@ -24,9 +24,9 @@ from benchmarks.zoo.measures import kept_when_erased
 from benchmarks.zoo.networks import build_network
 from benchmarks.zoo.pictures import DATASETS
 from benchmarks.zoo.recipes import RECIPES, Recipe
-from benchmarks.zoo.store import identity_of, trigger_path
+from benchmarks.zoo.store import identity_of
 from benchmarks.zoo.training import ZooTraining, read_checkpoint
-from benchmarks.zoo.trigger import TRIGGER, Trigger, poison, trigger_picture
+from benchmarks.zoo.trigger import TRIGGER, Trigger, poison, trigger_path, trigger_picture
 from taintwatch_models.errors import UsageError
 from taintwatch_models.graph.prepare import logits_difference, prepare
 from taintwatch_models.graph.verification import autograd_difference, check_inputs

@@ -20,9 +20,10 @@ from taintwatch.cameras.pacing import Backoff
 from taintwatch.config.load import parse_config
 from taintwatch.config.outputs import PublishSection
 from taintwatch.config.sections import Config
+from taintwatch.detection_stack import DetectionStack
 from taintwatch.records import Alert, AlertState
 from taintwatch.recovery import FAILURES, RecoveringClassifier
-from taintwatch.runtime import DetectionStack, Runtime
+from taintwatch.runtime import Runtime
 from taintwatch.service import Service
 from taintwatch.sources.source import Grab
 from taintwatch.vote.policies import KofN

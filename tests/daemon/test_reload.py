@@ -14,9 +14,9 @@ from taintwatch.assembly import assemble, prepare_change
 from taintwatch.config.load import load_config, parse_config
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
+from taintwatch.detection_stack import ConfigurationChange
 from taintwatch.records import Alert, AlertState
 from taintwatch.reload import Reloader, refuse_what_takes_a_restart
-from taintwatch.runtime import ConfigurationChange
 from taintwatch.service import Service
 from taintwatch.service_manager import Notifier
 from taintwatch.status import RunStatus

@@ -11,7 +11,8 @@ from taintwatch.alerts.publisher import Publisher
 from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.config.load import parse_config
-from taintwatch.runtime import ConfigurationChange, DetectionStack, Runtime
+from taintwatch.detection_stack import ConfigurationChange, DetectionStack
+from taintwatch.runtime import Runtime
 from taintwatch.vote.voter import Voter
 from tests.alert_fakes import an_identity
 from tests.daemon.test_service import FakeSource

@@ -15,8 +15,9 @@ from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.config.sections import Config, LimitsSection
+from taintwatch.detection_stack import DetectionStack
 from taintwatch.records import Alert, AlertState
-from taintwatch.runtime import DetectionStack, Runtime
+from taintwatch.runtime import Runtime
 from taintwatch.service import Service
 from taintwatch.sources.source import Grab
 from taintwatch.status import Ending, RunStatus, Summary

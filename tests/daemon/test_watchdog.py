@@ -19,7 +19,8 @@ from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.cameras.pacing import Backoff
 from taintwatch.config.sections import Config, LimitsSection
 from taintwatch.deadlines import Deadline, Deadlines
-from taintwatch.runtime import DetectionStack, Runtime
+from taintwatch.detection_stack import DetectionStack
+from taintwatch.runtime import Runtime
 from taintwatch.service import Service
 from taintwatch.service_manager import Notifier, ServiceManagerReporter, Watchdog, look_every_s
 from taintwatch.sources.source import Grab

@@ -19,8 +19,8 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from taintwatch.detection_stack import DetectionStack
 from taintwatch.pipeline import Step
-from taintwatch.runtime import DetectionStack
 from taintwatch.subjects.expander import WholeFrame
 from taintwatch.web.live import LiveState
 from taintwatch.web.server import WebServer

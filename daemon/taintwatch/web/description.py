@@ -8,8 +8,8 @@ from typing import Any
 
 from taintwatch.config.digest import canonical, config_hash
 from taintwatch.config.sections import Config
+from taintwatch.detection_stack import DetectionStack
 from taintwatch.logs import redact
-from taintwatch.runtime import DetectionStack
 from taintwatch.web.live import LiveState
 from taintwatch_models.calibration_file import Calibration, HeldOut
 from taintwatch_models.detection.detector import COMBINED

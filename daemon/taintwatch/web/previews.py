@@ -10,9 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from taintwatch.detection_stack import DetectionStack
 from taintwatch.evidence.media import encode_jpeg, shrink
 from taintwatch.pipeline import Step
-from taintwatch.runtime import DetectionStack
 from taintwatch.web.live import finite
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.preprocessing import Preprocessing

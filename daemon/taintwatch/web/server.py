@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 
 from taintwatch.config.sections import Config
+from taintwatch.detection_stack import DetectionStack
 from taintwatch.evidence.folder import EvidenceFolder
-from taintwatch.runtime import DetectionStack
 from taintwatch.secret_files import read_token
 from taintwatch.web.address import parse_address
 from taintwatch.web.app import MONITORING, Context, Monitored, application_of
