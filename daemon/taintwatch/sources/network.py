@@ -26,6 +26,7 @@ _COMMON = {
 }
 _IN_BURSTS = frozenset({"dash", "hls"})
 """Formats that come as files of some seconds each."""
+_CATCH_UP = 1.25  # times its own speed at which a stream in bursts makes up for a stall
 _LONGEST_WAIT_S = 1.0  # that one picture of a burst is held back: a jump in its times must not look like a hang
 
 
@@ -56,6 +57,8 @@ class StreamSource:
         self._paced = False
         self._start_s: float | None = None
         """When the picture at 0 s of a paced stream was due, by the clock."""
+        self._last_given = (0.0, 0.0)
+        """When the last picture of a paced stream was given, and its time in the stream."""
 
     def __repr__(self) -> str:
         return f"StreamSource({self.description!r})"
@@ -151,12 +154,15 @@ class StreamSource:
         raise SourceError(reason)
 
     def _wait_for(self, media_s: float) -> None:
-        now = self._clock()
-        due_s = now if self._start_s is None else self._start_s + media_s
-        due_s = min(max(due_s, now), now + _LONGEST_WAIT_S)
-        self._start_s = due_s - media_s
+        """Hold a picture of a burst back until its time; after a stall the pictures follow a little faster."""
+        now, (last_at_s, last_media_s) = self._clock(), self._last_given
+        interval_s = media_s - last_media_s
+        if self._start_s is None or not 0.0 <= interval_s <= _LONGEST_WAIT_S:
+            self._start_s, interval_s = now - media_s, 0.0  # the first one, or a jump in the times
+        due_s = max(self._start_s + media_s, last_at_s + interval_s / _CATCH_UP)
         if due_s > now:
-            self._sleep(due_s - now)
+            self._sleep(min(due_s - now, _LONGEST_WAIT_S))
+        self._last_given = (self._clock(), media_s)
 
     def _explained(self, error: SourceError, took_s: float) -> SourceError:
         """Return the error that says what a failure to open means, and what to do."""
