@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -35,8 +36,9 @@ def table(outcomes: Sequence[Outcome]) -> str:
 def _row(outcome: Outcome) -> list[str]:
     expected = "" if outcome.frames_expected is None else str(outcome.frames_expected)
     colour = "" if outcome.colour is None else f"{outcome.colour:.1f}"
-    said = outcome.said.split("; ")[0].replace("|", "\\|")
-    alerts = f"{outcome.alerts} of {outcome.alerts_expected}"
+    said = textwrap.shorten(outcome.said, 160, placeholder=" ...").replace("|", "\\|")
+    least = "" if outcome.frames_expected is not None else " or more"
+    alerts = f"{outcome.alerts} of {outcome.alerts_expected}{least}"
     name = f"`{outcome.name}`" if outcome.kind in ("container", "name") else outcome.name
     counts = (str(outcome.judged), str(outcome.bad), str(outcome.skipped))
     return [name.replace("|", "\\|"), outcome.kind, expected, *counts, alerts, colour, said]

@@ -88,7 +88,8 @@ def judge(case: Case, folder: Path) -> Outcome:
     printed = [line.split(" WARNING ")[-1] for line in done.output.splitlines() if not line.startswith("{")]
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         printed.insert(0, str(done.exception))  # what `main` prints, before what was logged on the way
-    said = "; ".join(printed).replace(f"{folder}/", "").replace("camera camera: ", "")
+    said = "; ".join(printed).replace(f"{folder}/", "").replace(str(folder), "FOLDER")
+    said = said.replace("camera camera: ", "")
     outcome = Outcome(
         case.name, case.kind, case.frames, summary["frames"], summary["bad_frames"], summary["skipped"],
         case.alerts, summary["alerts"], _status(done), colour, said, (),

@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # said once a connection, in our own words
 
 CHUNK = 1 << 16
+_TEXT = frozenset(b"\t\r\n") | frozenset(range(0x20, 0x7F))
 SNIFFED = 4096  # bytes of a body without a known type in which the first JPEG must begin
 
 
@@ -172,7 +173,7 @@ class HttpSource:
         return f"{where} cannot be read: the connection broke ({type(error).__name__})"
 
     def _looks_like_jpeg(self, response: requests.Response, kind: str) -> bool:
-        """Whether a body of no known type is a stream of JPEG pictures: the first must begin at once."""
+        """Whether a body of no known type is a stream of JPEG pictures: the first, behind nothing but text."""
         if kind.startswith(("video/", "audio/")) or "mpegurl" in kind or kind == "application/dash+xml":
             return False
         while len(self._reader.pending) < SNIFFED:
@@ -180,7 +181,8 @@ class HttpSource:
             if not data:
                 break
             self._reader.feed(data)
-            if b"\xff\xd8\xff" in self._reader.pending:
+            head, found, _ = self._reader.pending.partition(b"\xff\xd8\xff")
+            if found and all(byte in _TEXT for byte in head):
                 return True
         self._reader = JpegReader()
         return False
