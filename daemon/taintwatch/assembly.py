@@ -24,12 +24,11 @@ from taintwatch.runtime import Runtime
 from taintwatch.secret_files import read_token
 from taintwatch.sources.factory import open_source
 from taintwatch.sources.source import PacedSource, SourceSettings
-from taintwatch.subjects.wiring import make_expander, make_face_finder
+from taintwatch.subjects.wiring import load_subject_model, make_expander, make_face_finder
 from taintwatch.vote.policies import policy_from_settings
 from taintwatch.vote.voter import Hold, Voter
 from taintwatch_models.errors import UsageError
-from taintwatch_models.faces.loading import load_face_model
-from taintwatch_models.loading import LoadedModel, load_model, load_radar_file
+from taintwatch_models.loading import LoadedModel, load_radar_file
 from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_session import SessionSettings
 
@@ -111,9 +110,7 @@ def make_detection(
     """
     find = make_face_finder(config)
     settings = model_settings(config)
-    load: Callable[[ModelSettings], LoadedModel] = load_model
-    if find is not None:
-        load = partial(load_face_model, names=config.faces.names)
+    load: Callable[[ModelSettings], LoadedModel] = partial(load_subject_model, config)
     if learning and learnable_cameras(config):
         load = partial(_load_learnt, config)
     model = load(settings)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from taintwatch_models.objects.guard import Guarded
 
 __all__ = ["Detector", "Frame", "Prediction", "RadarStatistics", "Region", "Verdict", "WindowStatistics", "read_only"]
 
@@ -108,6 +111,8 @@ class Prediction:
     """(channels, h, w): the last convolutional maps, where a detector asked for them; read-only."""
     pixels: NDArray[np.uint8] | None = None
     """(input height, input width, 3), 0..255 in the model's channel order, where a detector asked for it; read-only."""
+    guarded: Guarded | None = None
+    """What a guarded object detector found, where that is the model."""
 
 
 @dataclass(frozen=True, slots=True)

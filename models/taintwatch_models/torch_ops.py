@@ -68,6 +68,13 @@ def _reshape(v: list[Any], a: dict[str, Any]) -> Tensor:
     return result
 
 
+def _resize(v: list[Any], a: dict[str, Any]) -> Tensor:
+    if a.get("mode", b"nearest") != b"nearest" or len(v) < 3 or v[2] is None:
+        raise ModelError("only a Resize to the nearest cell, by scales, can be run with Torch here")
+    scales = [float(scale) for scale in torch.as_tensor(v[2]).flatten()[2:]]
+    return F.interpolate(v[0], scale_factor=scales, mode="nearest")
+
+
 def _squeeze(v: list[Any], a: dict[str, Any]) -> Tensor:
     result: Tensor = v[0].squeeze(tuple(_axes(v, a)))
     return result
@@ -229,6 +236,7 @@ TORCH_OPS: dict[str, TorchOp] = {
     "ReduceMean": lambda v, a: v[0].mean(_axes(v, a), keepdim=bool(a.get("keepdims", 1))),
     "Relu": lambda v, a: F.relu(v[0]),
     "Reshape": _reshape,
+    "Resize": _resize,
     "Sigmoid": lambda v, a: torch.sigmoid(v[0]),
     "Squeeze": _squeeze,
     "Sub": lambda v, a: v[0] - v[1],

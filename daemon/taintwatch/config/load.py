@@ -28,7 +28,7 @@ PATHS = {
     "model": ("path", "preprocessing", "labels", "calibration"),
     "camera": ("source",),
     "detect": ("fill",),
-    "objects": ("model", "labels", "preprocessing"),
+    "objects": ("model", "labels", "preprocessing", "reference"),
     "metrics": ("token_file",),
     "publish.curve": ("key",),
     "web": ("token_file", "certificate", "private_key"),

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-DetectorName = Literal["combined", "tight", "paper", "cmag", "joint", "face"]
+DetectorName = Literal["combined", "tight", "paper", "cmag", "joint", "face", "objects"]
 
 
 class ModelSection(Section):
@@ -78,7 +78,7 @@ class DetectSection(Section):
         description="None named: combined where the model was learnt, else tight. combined: anomaly, necessity and "
         "sufficiency of the window that the label rests on; tight: two forwards; paper: TaintRadar as published, "
         "three; cmag: reconstruction; joint: tight and cmag at one false-positive rate; face: a face camera "
-        "(docs/faces.md).",
+        "(docs/faces.md); objects: an object detector itself (docs/objects.md).",
     )
     target_fpr: Annotated[float, Field(gt=0, le=0.5)] | None = Field(
         default=None,
@@ -249,6 +249,18 @@ class Config(Section):
             if name not in self.detectors:
                 judging = ", ".join(self.detectors)
                 raise ValueError(f"vote.detectors names {name!r}, which does not judge; detect.detectors has {judging}")
+        return self
+
+    @model_validator(mode="after")
+    def _guards_a_detector(self) -> Config:
+        if "objects" not in self.detect.detectors:
+            return self
+        if len(self.detect.detectors) > 1:
+            raise ValueError("detect.detectors: 'objects' judges boxes and the others a label; name it alone")
+        if self.objects.model is None:
+            raise ValueError("the detector 'objects' guards objects.model; name its file")
+        if self.gate.enabled:
+            raise ValueError("the detector 'objects' has a gate of its own; switch [gate] off")
         return self
 
     @model_validator(mode="after")

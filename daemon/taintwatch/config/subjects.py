@@ -62,12 +62,15 @@ class FacesSection(Section):
 
 
 class ObjectsSection(Section):
-    """An object detector in front of the classifier. Without a model, the frame or its regions are judged."""
+    """An object detector, in front of the classifier or guarded itself. Without a model, the frame is judged."""
 
     model: Text | None = Field(default=None, description="ONNX file of the detector (YOLOX, YOLOv5 to 11, DETR, SSD).")
     labels: Text | None = Field(default=None, description="Its class names: a .json list or a .txt.")
     preprocessing: Text | None = Field(default=None, description="TOML that declares its input; MODEL.toml beside it.")
     decoder: Text | None = Field(default=None, description="Layout of its outputs; none: what they look like.")
+    reference: Text | None = Field(
+        default=None, description="What `taintwatch calibrate objects` learnt, for the detector objects; beside MODEL."
+    )
     classes: Texts = Field(default=(), description="Classes that are judged; none named: all.")
     confidence: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.4, description="Least score of an object.")
     overlap: Annotated[float, Field(gt=0, lt=1)] = Field(

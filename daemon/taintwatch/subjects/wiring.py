@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from taintwatch.config.sections import Config
-from taintwatch.config.subjects import MaskSection, ObjectsSection, RegionSection
+from taintwatch.config.subjects import MaskSection, RegionSection
 from taintwatch.subjects.expander import Expander
 from taintwatch.subjects.faces import FaceExpander
 from taintwatch.subjects.objects import CropLimits, ObjectExpander
@@ -11,9 +13,13 @@ from taintwatch.subjects.regions import Masked, Outline, RegionExpander
 from taintwatch.subjects.tracking import BoxTracker
 from taintwatch_models.errors import ConfigError
 from taintwatch_models.faces.finder import FaceFinder, make_finder
+from taintwatch_models.faces.loading import load_face_model
+from taintwatch_models.loading import LoadedModel, load_model
+from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.objects.finder import FinderSettings, ObjectFinder
+from taintwatch_models.objects.guarded_model import load_guarded_model
 
-__all__ = ["make_expander", "make_face_finder"]
+__all__ = ["finder_settings", "guards_objects", "load_subject_model", "make_expander", "make_face_finder"]
 
 
 def make_expander(config: Config, find_faces: FaceFinder | None, size: int) -> Expander:
@@ -25,18 +31,25 @@ def make_expander(config: Config, find_faces: FaceFinder | None, size: int) -> E
     masks = {camera.name: tuple(_outline(mask) for mask in camera.mask) for camera in config.camera}
     if find_faces is not None:
         expander: Expander = FaceExpander(find_faces, size=size)
-    elif config.objects.model is not None:
-        expander = _object_expander(config.objects, config.objects.model, config, regions)
+    elif config.objects.model is not None and not guards_objects(config):
+        expander = _object_expander(config, regions)
     else:
         expander = RegionExpander(regions)
     return Masked(expander, masks)
 
 
-def _object_expander(
-    section: ObjectsSection, model: str, config: Config, regions: dict[str, tuple[Outline, ...]]
-) -> ObjectExpander:
-    settings = FinderSettings(
-        path=model,
+def guards_objects(config: Config) -> bool:
+    """Whether the object detector is what is judged, not what stands before a classifier."""
+    return "objects" in config.detect.detectors
+
+
+def finder_settings(config: Config) -> FinderSettings:
+    """Return which detector finds objects, and which. Raises `ConfigError` where none is named."""
+    section = config.objects
+    if section.model is None:
+        raise ConfigError("objects.model is missing: an ONNX object detector")
+    return FinderSettings(
+        path=section.model,
         labels=section.labels,
         preprocessing=section.preprocessing,
         decoder=section.decoder,
@@ -46,8 +59,12 @@ def _object_expander(
         device=config.model.device,
         threads=config.model.threads,
     )
+
+
+def _object_expander(config: Config, regions: dict[str, tuple[Outline, ...]]) -> ObjectExpander:
+    section = config.objects
     return ObjectExpander(
-        ObjectFinder(settings),
+        ObjectFinder(finder_settings(config)),
         limits=CropLimits(section.smallest, section.margin),
         tracker=BoxTracker(patience_s=section.patience_s, most=section.most),
         regions=regions,
@@ -59,6 +76,19 @@ def _outline(section: MaskSection) -> Outline:
     if section.box is not None:
         return Outline.of_box(section.box, name)
     return Outline(section.polygon or (), name)
+
+
+def load_subject_model(config: Config, settings: ModelSettings) -> LoadedModel:
+    """Load what judges the subjects: a classifier, a face model, or a guarded object detector.
+
+    Raises `ModelError`, `CalibrationError`, `DeviceError`, `ConfigError`.
+    """
+    if guards_objects(config):
+        finder = replace(finder_settings(config), device=settings.session.device)
+        return load_guarded_model(finder, config.objects.reference)
+    if "face" in config.detect.detectors:
+        return load_face_model(settings, names=config.faces.names)
+    return load_model(settings)
 
 
 def make_face_finder(config: Config) -> FaceFinder | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ _DECLARED: dict[str, dict[str, Any]] = {
     "torchvision": {"resize": "stretch"},
 }
 """What each kind of model is usually given; the TOML beside the model says otherwise where it differs."""
+
+Extension = Callable[[onnx.ModelProto], onnx.ModelProto]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,12 @@ class FinderSettings:
 class ObjectFinder:
     """Finds objects. Used by one thread only."""
 
-    def __init__(self, settings: FinderSettings, *, outputs: Sequence[str] = ()) -> None:
-        """`outputs`: names of further tensors of the graph that `run` gives. Raises `ModelError`, `DeviceError`."""
+    def __init__(self, settings: FinderSettings, *, extend: Extension | None = None) -> None:
+        """`extend` adds outputs to the graph, which `run` gives too. Raises `ModelError`, `DeviceError`."""
         path = Path(settings.path)
         proto = _read(path)
         names = [value.name for value in proto.graph.output]
-        add_outputs(proto, outputs)
+        proto = proto if extend is None else extend(proto)
         description = describe(path, settings.preprocessing, settings.labels)
         labels = None if description is None else description.labels
         if labels is None:
@@ -111,11 +113,13 @@ class ObjectFinder:
         except Exception as error:  # ONNX Runtime has a dozen exception types without a common base of their own
             raise InferenceError(f"the object detector failed: {error}") from error
 
-    def decode(self, outputs: dict[str, NDArray[Any]]) -> Decoded:
-        """Return what is sure enough and wanted in one picture's outputs, suppressed; pixels of the input."""
+    def decode(self, outputs: dict[str, NDArray[Any]], confidence: float | None = None) -> Decoded:
+        """Return what is wanted and sure enough in one picture's outputs, suppressed; pixels of the input.
+
+        `confidence`: least score, in place of the settings'.
+        """
         found = DECODERS[self.decoder]({name: outputs[name] for name in self._names}, self.preprocessing.size)
-        return select(
-            found, self._wanted, self._settings.confidence,
+        return select(found, self._wanted, self._settings.confidence if confidence is None else confidence,
             self._settings.overlap if self.decoder in NEEDS_NMS else None,
         )  # fmt: skip
 
@@ -144,17 +148,6 @@ def select(found: Decoded, wanted: frozenset[int], confidence: float, overlap: f
         order = np.sort(np.asarray(kept, np.int64).reshape(-1))
         boxes, scores, labels = boxes[order], scores[order], labels[order]
     return Decoded(boxes, scores, labels)
-
-
-def add_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> None:
-    """Let the graph give tensors on the way as outputs, too. Raises `ModelError` for one that it does not have."""
-    known = {value.name for value in proto.graph.output}
-    made = {name for node in proto.graph.node for name in node.output}
-    for name in names:
-        if name not in made:
-            raise ModelError(f"the object detector has no tensor '{name}'")
-        if name not in known:
-            proto.graph.output.append(onnx.ValueInfoProto(name=name))
 
 
 def _box(corners: NDArray[np.float32], place: Placement, size: tuple[int, ...]) -> tuple[float, float, float, float]:

@@ -1,0 +1,177 @@
+"""Attacks on object detectors: patches that hide an object or change its class, and DPatch in a corner.
+
+- Hiding (Thys et al., *Fooling automated surveillance cameras*, CVPR workshops 2019): worn on the object, it lowers the
+  object's score everywhere (objectness times class), with total variation and non-printability.
+- Class change: the same, and the wanted class is raised where the object's was.
+- DPatch (Liu et al., 2018): it lies in a corner, on nothing, and the detector finds the wanted class there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from taintwatch_calibration.craft.engine import Objective, Outcome, Schedule, Step, optimise
+from taintwatch_calibration.craft.losses import DEFAULT_PALETTE, non_printability, total_variation
+from taintwatch_calibration.craft.placement import PlacementBatch, apply_patch
+from taintwatch_models.errors import UsageError
+from taintwatch_models.objects.decoders import grid_cells
+from taintwatch_models.preprocessing import Preprocessing
+
+__all__ = ["ObjectAttack", "ObjectScenes", "class_scores", "craft_object_patch", "place_on"]
+
+_SEEN = 0.3  # an object with less score is not found
+_STRONGEST = 40  # cells of a picture that the loss looks at: as many as answer to one object
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectAttack:
+    """What a patch is to do to a detector."""
+
+    kind: Literal["hide", "change", "dpatch"]
+    label: int
+    """The class that is hidden or changed; of DPatch: the class that is to be found."""
+    wanted: int | None = None
+    """`change`: the class that it becomes."""
+    size: float = 0.5
+    """Side of the patch: as a share of the root of the object's area; of DPatch: of the picture's shorter side."""
+    side: int = 48
+    """Side of the pattern in its own pixels: finer detail would be lost on objects far away."""
+    smooth: float = 0.3
+    printable: float = 0.1
+    """Weights of total variation and non-printability."""
+    batch: int = 8
+
+    def __post_init__(self) -> None:
+        if (self.kind == "change") != (self.wanted is not None):
+            raise UsageError("a patch that changes the class needs the class that is wanted, and no other patch does")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectScenes:
+    """Pictures with an object each."""
+
+    pictures: Tensor
+    """(N, 3, H, W), RGB in [0, 1], at the scale of the detector's input."""
+    boxes: Tensor
+    """(N, 4): x, y, width and height of the object, in pixels of its picture."""
+
+
+def class_scores(outputs: dict[str, Tensor], decoder: str) -> Tensor:
+    """Return the scores (B, cells, classes) of a detector. Raises `UsageError` for a decoder without cells."""
+    rows = next(iter(outputs.values()))
+    if decoder in ("yolox", "yolov5"):
+        return rows[..., 4:5] * rows[..., 5:]
+    if decoder == "yolov8":
+        return rows[:, 4:].transpose(1, 2)
+    raise UsageError(f"attacks are crafted on detectors with a score for each cell (YOLO), not on '{decoder}'")
+
+
+def place_on(boxes: Tensor, size: float, shape: tuple[int, int], generator: torch.Generator | None) -> PlacementBatch:
+    """Return where patches lie on objects (B, 4) in pictures of (height, width): on the middle, a little off.
+
+    `generator`: draws place, size and turn; None: exactly on the middle.
+    """
+    count, (height, width) = len(boxes), shape
+
+    def spread(limit: float) -> Tensor:
+        if generator is None:
+            return torch.zeros(count)
+        return limit * (2 * torch.rand(count, generator=generator) - 1)
+
+    x, y = boxes[:, 0] + boxes[:, 2] * (0.5 + spread(0.08)), boxes[:, 1] + boxes[:, 3] * (0.45 + spread(0.08))
+    sides = size * (boxes[:, 2] * boxes[:, 3]).sqrt() * (1 + spread(0.15))
+    return PlacementBatch(2 * x / width - 1, 2 * y / height - 1, sides / min(height, width), spread(0.15))
+
+
+def craft_object_patch(
+    detector: nn.Module,
+    decoder: str,
+    preprocessing: Preprocessing,
+    scenes: ObjectScenes,
+    attack: ObjectAttack,
+    schedule: Schedule | None = None,
+    *,
+    report: Callable[[Step], None] | None = None,
+) -> Tensor:
+    """Craft one patch over all scenes; return it, (3, side, side), RGB in [0, 1]. Raises `UsageError`."""
+    schedule = schedule or Schedule(iterations=250, step=0.03, rule="adam")
+    objective = _objective(detector, decoder, preprocessing, scenes, attack)
+    shape = (3, attack.side, attack.side)
+    return optimise(objective, lambda generator: torch.rand(shape, generator=generator), schedule, report=report)
+
+
+def _objective(
+    detector: nn.Module, decoder: str, preprocessing: Preprocessing, scenes: ObjectScenes, attack: ObjectAttack
+) -> Objective:
+    palette = torch.tensor(DEFAULT_PALETTE)
+    mask = torch.ones(1, attack.side, attack.side)
+
+    def objective(patch: Tensor, generator: torch.Generator, progress: float) -> Outcome:
+        rows = torch.randperm(len(scenes.pictures), generator=generator)[: attack.batch]
+        pictures = scenes.pictures[rows]
+        shape = (pictures.shape[2], pictures.shape[3])
+        if attack.kind == "dpatch":
+            places = _corners(len(rows), attack.size, shape, generator)
+        else:
+            places = place_on(scenes.boxes[rows], attack.size, shape, generator)
+        gain = 0.8 + 0.4 * torch.rand(len(rows), generator=generator)
+        shown, _ = apply_patch(pictures, patch, mask, places, gain=gain)
+        shown = (shown + 0.02 * torch.randn(shown.shape, generator=generator)).clamp(0, 1)
+        scores = class_scores(detector(_inputs(shown, preprocessing)), decoder)
+        answering = None if attack.kind == "dpatch" else _answering(scenes.boxes[rows], shape, scores.shape[1])
+        loss, success = _loss(scores, attack, answering)
+        pattern = attack.smooth * total_variation(patch) + attack.printable * non_printability(patch, palette)
+        return Outcome(loss + pattern, success, shown)
+
+    return objective
+
+
+def _answering(boxes: Tensor, shape: tuple[int, int], cells: int) -> Tensor:
+    """Return which cells lie on the objects (B, 4), so that others of the class do not count: (B, cells)."""
+    grid = torch.from_numpy(grid_cells(shape))
+    if len(grid) != cells:  # several anchors a cell, in an order of the model's own: all of them count
+        return torch.ones(len(boxes), cells, dtype=torch.bool)
+    centre = (grid[:, :2] + 0.5) * grid[:, 2:]
+    low, high = boxes[:, None, :2], boxes[:, None, :2] + boxes[:, None, 2:]
+    return ((centre >= low) & (centre <= high)).all(2)
+
+
+def _loss(scores: Tensor, attack: ObjectAttack, answering: Tensor | None) -> tuple[Tensor, float]:
+    """Return what is minimised, and the share of successes; `scores` (B, cells, classes), `answering` (B, cells)."""
+    own = scores[..., attack.label]
+    if answering is not None:
+        own = own * answering.to(own)
+    if attack.kind == "dpatch":
+        strongest = own.topk(5, dim=1).values
+        return -strongest.clamp_min(1e-6).log().mean(), float((strongest[:, 0] > _SEEN).float().mean())
+    strongest = own.topk(_STRONGEST, dim=1).values
+    loss = -(1 - strongest).clamp_min(1e-6).log().mean(1).mean() + strongest[:, 0].mean()
+    gone = strongest[:, 0] < _SEEN
+    if attack.wanted is None:
+        return loss, float(gone.float().mean())
+    raised = (scores[..., attack.wanted] * answering.to(own)).topk(5, dim=1).values if answering is not None else own
+    loss = loss - 0.3 * raised.clamp_min(1e-6).log().mean()
+    return loss, float((gone & (raised[:, 0] > _SEEN)).float().mean())
+
+
+def _corners(count: int, size: float, shape: tuple[int, int], generator: torch.Generator) -> PlacementBatch:
+    """Return places in the upper left corner, a little off; sizes differ by a tenth."""
+    height, width = shape
+    sides = size * (0.9 + 0.2 * torch.rand(count, generator=generator))
+    off = 0.05 * torch.rand(2, count, generator=generator)
+    side = min(height, width)
+    x = (sides / 2 + off[0]) * side / width * 2 - 1
+    y = (sides / 2 + off[1]) * side / height * 2 - 1
+    return PlacementBatch(x, y, sides, torch.zeros(count))
+
+
+def _inputs(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Return (B, 3, H, W) RGB in [0, 1] as the detector's input values."""
+    pixels = pictures * 255 if preprocessing.order == "rgb" else pictures.flip(1) * 255
+    mean, std = (pictures.new_tensor(values).view(1, 3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    return (pixels / preprocessing.scale - mean) / std

@@ -1,0 +1,77 @@
+"""Patches against an object detector, crafted on one small enough for tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from taintwatch_calibration.craft.engine import Schedule
+from taintwatch_calibration.craft.object_attacks import ObjectAttack, ObjectScenes, craft_object_patch, place_on
+from taintwatch_models.errors import UsageError
+from taintwatch_models.objects.finder import FinderSettings, ObjectFinder
+from taintwatch_models.objects.torch_detector import TorchDetector
+from tests.object_scene import bright_squares, write_detector
+
+
+@pytest.fixture(scope="module")
+def finder(tmp_path_factory: pytest.TempPathFactory) -> ObjectFinder:
+    path = write_detector(tmp_path_factory.mktemp("craft") / "lamps.onnx")
+    return ObjectFinder(
+        FinderSettings(str(path), labels=str(path.with_suffix(".txt")), decoder="yolox", device="cpu", threads=1)
+    )
+
+
+def test_the_torch_detector_gives_what_the_runtime_gives_and_takes_batches(finder: ObjectFinder) -> None:
+    inputs = finder.preprocessing([bright_squares((16, 32))])
+    expected = finder.run(inputs)["output"]
+    given = TorchDetector(finder.proto)(torch.from_numpy(np.repeat(inputs, 3, axis=0)))["output"]
+    assert given.shape[0] == 3
+    assert given[2:].numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_op_that_is_not_known_is_named(finder: ObjectFinder) -> None:
+    proto = onnx.ModelProto()
+    proto.CopyFrom(finder.proto)
+    proto.graph.node[0].op_type = "Einsum"
+    with pytest.raises(Exception, match="the op Einsum"):
+        TorchDetector(proto)
+
+
+def scenes() -> ObjectScenes:
+    pictures = [bright_squares((x, 16), size=(64, 64)) for x in (8, 16)]
+    stacked = np.moveaxis(np.stack(pictures), -1, 1).astype(np.float32) / 255
+    return ObjectScenes(torch.from_numpy(stacked), torch.tensor([[8.0, 16, 32, 32], [16.0, 16, 32, 32]]))
+
+
+def test_a_hiding_patch_lowers_the_objects_score(finder: ObjectFinder) -> None:
+    seen: list[float] = []
+    attack = ObjectAttack("hide", 0, size=1.2, side=8, smooth=0.0, printable=0.0, batch=2)
+    patch = craft_object_patch(
+        TorchDetector(finder.proto), finder.decoder, finder.preprocessing, scenes(), attack,
+        Schedule(iterations=40, step=0.1, rule="adam"), report=lambda step: seen.append(step.loss),
+    )  # fmt: skip
+    assert seen[-1] < 0.6 * seen[0]
+    assert float(patch.mean()) < 0.3  # a lamp is hidden by what is dark
+
+
+def test_a_patch_in_a_corner_makes_the_detector_see_what_is_wanted(finder: ObjectFinder) -> None:
+    dark = ObjectScenes(torch.zeros(2, 3, 64, 64), torch.zeros(2, 4))
+    attack = ObjectAttack("dpatch", 0, size=0.5, side=8, smooth=0.0, printable=0.0, batch=2)
+    patch = craft_object_patch(
+        TorchDetector(finder.proto), finder.decoder, finder.preprocessing, dark, attack,
+        Schedule(iterations=40, step=0.1, rule="adam"),
+    )  # fmt: skip
+    assert float(patch.mean()) > 0.7  # a lamp is what is bright
+
+
+def test_patches_lie_on_the_middle_of_their_objects() -> None:
+    places = place_on(torch.tensor([[10.0, 20.0, 40.0, 40.0]]), 0.5, (100, 100), None)
+    assert float(places.x[0]) == pytest.approx(2 * 30 / 100 - 1)
+    assert float(places.size[0]) == pytest.approx(0.2)
+
+
+def test_a_change_of_class_needs_the_class_that_is_wanted() -> None:
+    with pytest.raises(UsageError, match="needs the class that is wanted"):
+        ObjectAttack("change", 0)
