@@ -300,9 +300,8 @@ def test_beyond_the_bytes_pictures_of_repeats_go_first_and_records_stay(folder: 
         put(evidence, f"e{number}", 600_000)
     evidence._retention.tidy()
     left = {media.event_id for media in evidence.folder.all_media()}
-    assert left < {"e2", "e3", "e4"} | left
     assert "e4" in left
-    assert "e0" not in left
+    assert "e1" not in left
     assert evidence.folder.bytes_used() <= 2_000_000
     assert len(AlertReader(evidence.folder.database).alerts()) == 5
     evidence.close()
