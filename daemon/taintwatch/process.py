@@ -6,17 +6,26 @@ import ctypes
 import faulthandler
 import io
 import logging
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 
-__all__ = ["MemoryTrimmer", "dump_threads_on_abort", "reload_on_hangup", "stop_on_signals", "trim_memory"]
+__all__ = [
+    "MemoryTrimmer",
+    "allow_descriptors",
+    "dump_threads_on_abort",
+    "reload_on_hangup",
+    "stop_on_signals",
+    "trim_memory",
+]
 
 _log = logging.getLogger(__name__)
 
 EVERY_S = 10.0
+DESCRIPTORS = 8192  # as the unit allows
 
 
 @contextmanager
@@ -59,6 +68,14 @@ def dump_threads_on_abort() -> None:
     """Leave every thread's traceback on standard error when the watchdog ends us (SIGABRT), or we crash."""
     with suppress(io.UnsupportedOperation, ValueError):  # standard error is no file: somebody catches it in memory
         faulthandler.enable()
+
+
+def allow_descriptors() -> None:
+    """Raise the soft limit of descriptors as far as the hard one allows, up to `DESCRIPTORS`: each viewer is some."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def trim_memory() -> bool:

@@ -44,6 +44,7 @@ def make_publisher(
             security=security,
             store=None if evidence is None else evidence.store,
             replay=None if replay is None else replay.endpoint,
+            seal=None if evidence is None else evidence.seal,
             deadline=deadlines.add("publisher"),
         )
         opened.pop_all()
@@ -79,6 +80,7 @@ def _evidence_settings(section: EvidenceSection) -> EvidenceSettings | None:
         max_mb=section.max_mb,
         min_free_mb=section.min_free_mb,
         power_safe=section.power_safe,
+        signing_key=None if section.signing_key is None else Path(section.signing_key),
     )
 
 

@@ -36,13 +36,14 @@ BIND_REASONS = {
     errno.EACCES: "permission is denied. Take a port above 1023 or another path",
     errno.ENOENT: "its folder does not exist. Create it or take another path",
 }
-MOST_CONNECTIONS = 256
+MOST_CONNECTIONS = 512
 SIGNATURE, GREETING = 10, 64  # bytes that every peer sends first; the rest waits for the other side's signature
 HANDSHAKE_S = 5.0
 HANDSHAKE_FRAMES = 2  # of a client, at most: HELLO and INITIATE of CURVE
 LARGEST_HANDSHAKE = 2048
 CLOSE_S = 0.5
-SERVED = 400  # bytes from the real socket: more than a handshake, so the peer was let in and something was published
+WELCOME = 170  # bytes of CURVE's answer to anybody; READY, which only those who are let in are sent, comes after
+READY = 20  # bytes, at least
 CHUNK = 65_536
 LONG, COMMAND = 2, 4  # flags of a frame
 SIOCGIFADDR = 0x8915
@@ -127,7 +128,8 @@ class Guard:
                 return
             received, inner = await asyncio.open_unix_connection(self._path)
             inner.write(signature)
-            await _first_of(_upstream(reader, inner, self._limits), _downstream(received, writer, connection))
+            stream = _Stream(connection)
+            await _first_of(_upstream(reader, inner, self._limits, stream), _downstream(received, writer, stream))
             writer.close()
             async with asyncio.timeout(CLOSE_S):
                 await writer.wait_closed()
@@ -149,8 +151,8 @@ class _Budget:
     def __init__(self, limits: UpstreamLimits, greeting: bytes) -> None:
         """`greeting`: what follows the signature."""
         self._limits = limits
-        self._encrypted = greeting.find(b"CURVE") == 12 - SIGNATURE
-        self._handshake = HANDSHAKE_FRAMES if self._encrypted else 1
+        self.encrypted = greeting.find(b"CURVE") == 12 - SIGNATURE
+        self._handshake = HANDSHAKE_FRAMES if self.encrypted else 1
         self._frames = float(limits.frames)
         self._bytes = self._heartbeats = 0
         self._at: float | None = None
@@ -180,18 +182,36 @@ class _Budget:
         return max(0.0, -self._frames / rate) if rate else 0.0
 
     def _is_heartbeat(self, flags: int, body: bytes) -> bool:
-        if self._encrypted:  # "\7MESSAGE", a nonce of 8, a tag of 16, flags, "\4PING", a time to live of 2
+        if self.encrypted:  # "\7MESSAGE", a nonce of 8, a tag of 16, flags, "\4PING", a time to live of 2
             return len(body) == 40
         return bool(flags & COMMAND) and body[:5] in (b"\4PING", b"\4PONG") and len(body) <= 23
 
 
-async def _upstream(reader: asyncio.StreamReader, inner: asyncio.StreamWriter, limits: UpstreamLimits) -> None:
+class _Stream:
+    """What both ways of one connection know of it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.handshake_bytes = GREETING + WELCOME + READY
+        """From the real socket, before the peer is let in."""
+
+    def sent(self, count: int) -> None:
+        """Keep the connection once its peer was let in, whoever else comes."""
+        if count >= self.handshake_bytes:
+            self._connection.hold()
+
+
+async def _upstream(
+    reader: asyncio.StreamReader, inner: asyncio.StreamWriter, limits: UpstreamLimits, stream: _Stream
+) -> None:
     async with asyncio.timeout(HANDSHAKE_S):
         greeting = await reader.readexactly(GREETING - SIGNATURE)
     if greeting[0] < 3:
         return  # older versions of the protocol know no encryption
     inner.write(greeting)
     budget = _Budget(limits, greeting)
+    if not budget.encrypted:
+        stream.handshake_bytes = GREETING + READY
     loop = asyncio.get_running_loop()
     while True:
         head = await reader.readexactly(1)
@@ -208,12 +228,11 @@ async def _upstream(reader: asyncio.StreamReader, inner: asyncio.StreamWriter, l
         await inner.drain()
 
 
-async def _downstream(received: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: Connection) -> None:
+async def _downstream(received: asyncio.StreamReader, writer: asyncio.StreamWriter, stream: _Stream) -> None:
     sent = 0
     while chunk := await received.read(CHUNK):
         sent += len(chunk)
-        if sent >= SERVED:
-            connection.hold()
+        stream.sent(sent)
         writer.write(chunk)
         await writer.drain()
 

@@ -160,6 +160,11 @@ class MessageWriter:
         """Let the messages from now on say this of their sender. Its site and instance must stay the same."""
         self._identity = identity
 
+    @property
+    def identity(self) -> Identity:
+        """What the messages say of their sender."""
+        return self._identity
+
     def topic(self, camera: str, kind: Kind) -> str:
         """Return the topic of a camera's messages of one kind."""
         return topic_of(self._identity.site, camera, kind)

@@ -18,7 +18,7 @@ from taintwatch.alerts.guard import Guard
 from taintwatch.alerts.messages import DEFAULT_ENDPOINT, Message
 from taintwatch.alerts.outbox import Identity, MessageWriter, NullStore, Outbox, OutgoingMessage, Store
 from taintwatch.alerts.security import LoopbackOnly, Security, bind_again
-from taintwatch.alerts.sender import Sender, bind
+from taintwatch.alerts.sender import Seal, Sender, bind
 from taintwatch.alerts.topics import check_name
 from taintwatch.cameras.camera_status import CameraStatus
 from taintwatch.deadlines import Deadline
@@ -61,7 +61,7 @@ class Publisher:
     `cameras`: their heartbeats are sent from the start (others join when they first publish); none at all gives one
     heartbeat for the daemon itself. `queue_limit`: messages that may wait for the thread. `high_water_mark`: messages
     that may wait for one slow subscriber; further ones are lost to that subscriber, and nobody waits. `replay`: the
-    endpoint that heartbeats announce for missed alerts (a `ReplayServer`'s). `context`:
+    endpoint that heartbeats announce for missed alerts (a `ReplayServer`'s). `seal` signs heartbeats. `context`:
     needed for inproc endpoints, which join sockets of one context only.
 
     Raises `PublishError` where `endpoint` is malformed, in use, or must not be used with this `security`;
@@ -80,6 +80,7 @@ class Publisher:
         security: Security | None = None,
         store: Store | None = None,
         replay: str | None = None,
+        seal: Seal | None = None,
         wall_ns: Callable[[], int] = time.time_ns,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         context: zmq.Context[Any] | None = None,
@@ -104,7 +105,7 @@ class Publisher:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._linger_ms = 0
         self._guard: Guard | None = None
-        self._sender = Sender(self._outbox, self._writer, names, heartbeat_s, time.monotonic(), replay)
+        self._sender = Sender(self._outbox, self._writer, names, heartbeat_s, time.monotonic(), replay, seal)
         bound: Future[str] = Future()
         self._thread = threading.Thread(
             target=self._run,

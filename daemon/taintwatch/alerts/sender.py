@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +16,14 @@ from taintwatch.alerts.security import Security, bind_socket
 from taintwatch.alerts.topics import DAEMON, Kind
 from taintwatch.records import Alert
 
-__all__ = ["Sender", "bind"]
+__all__ = ["Seal", "Sender", "bind"]
 
 LARGEST_UPSTREAM = 1024  # bytes; what a handshake needs: the guard allows far less for a subscription
 SUBSCRIPTIONS_AT_ONCE = 100  # then messages and heartbeats come first again
+
+
+Seal = Callable[[str, str, str, Heartbeat], Heartbeat]
+"""Signs a heartbeat of (site, camera, instance)."""
 
 
 class Sender:
@@ -32,7 +37,9 @@ class Sender:
         heartbeat_s: float,
         started_s: float,
         replay: str | None = None,
+        seal: Seal | None = None,
     ) -> None:
+        self._seal = seal
         self._outbox = outbox
         self._writer = writer
         self.cameras = cameras
@@ -89,6 +96,9 @@ class Sender:
         for camera in self._known_cameras(snapshot):
             if self._writer.topic(camera, Kind.HEARTBEAT).encode().startswith(prefixes):
                 heartbeat = self._heartbeat(camera, snapshot, now_s - self._started_s)
+                if self._seal is not None:
+                    identity = self._writer.identity
+                    heartbeat = self._seal(identity.site, camera, identity.instance, heartbeat)
                 socket.send_multipart(self._writer.write(camera, heartbeat).frames)
                 self.heartbeats += 1
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import zmq
 
-from taintwatch.alerts.bodies import Heartbeat
+from taintwatch.alerts.bodies import Heartbeat, sealed_text
 from taintwatch.alerts.endpoints import parse_endpoint
 from taintwatch.alerts.gaps import GapTracker, Missed, Restarted
 from taintwatch.alerts.link import Link, Refused
@@ -44,8 +44,9 @@ class Subscriber:
 
     Missed alerts are asked for where the daemon keeps them: they come marked `replayed`, after what came meanwhile, and
     `Missed` counts only what cannot be had. `replay`: where to ask, in place of what the daemon announces; "" never.
-    `security`: a `CurveClient` where the daemon wants keys. `context`: needed for inproc endpoints. Raises `UsageError`
-    for a malformed endpoint or prefix.
+    `authentic`: says of a text and its signature whether the daemon signed it; heartbeats that it did not are
+    `Malformed`. `security`: a `CurveClient` where the daemon wants keys. `context`: needed for inproc endpoints. Raises
+    `UsageError` for a malformed endpoint or prefix.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Subscriber:
         high_water_mark: int = 1000,
         security: Security | None = None,
         replay: str | None = None,
+        authentic: Callable[[str, str], bool] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         context: zmq.Context[Any] | None = None,
     ) -> None:
@@ -64,6 +66,8 @@ class Subscriber:
             _check(replay, prefixes)
         self.endpoint = endpoint
         self._replay = replay
+        self._authentic = authentic
+        self._uptimes: dict[tuple[str, str, str], float] = {}
         self._monotonic = monotonic
         self._prefixes = tuple(prefixes)
         self._alert_topics: dict[str, set[str]] = {}
@@ -135,6 +139,10 @@ class Subscriber:
             self._events.append(Malformed(str(error)))
             return
         if isinstance(message.body, Heartbeat):
+            if not self._is_ours(message.envelope, message.body):
+                sentence = f"A heartbeat of site {message.envelope.site} is old, or was not signed by the daemon's key."
+                self._events.append(Malformed(sentence))
+                return
             self._heed(message.envelope, message.body)
         notices, new = self._tracker.see(message)
         for notice in notices:
@@ -144,6 +152,18 @@ class Subscriber:
                 self._events.append(notice)
         if new:
             self._events.append(message)
+
+    def _is_ours(self, envelope: Envelope, heartbeat: Heartbeat) -> bool:
+        """Whether a heartbeat is signed, where that is asked for, and later than the one before."""
+        if self._authentic is None:
+            return True
+        sender = envelope.site, envelope.camera, envelope.instance
+        if heartbeat.uptime_s < self._uptimes.get(sender, 0.0):
+            return False
+        signed = self._authentic(sealed_text(*sender, heartbeat), heartbeat.signature or "")
+        if signed:
+            self._uptimes[sender] = heartbeat.uptime_s
+        return signed
 
     def _heed(self, envelope: Envelope, heartbeat: Heartbeat) -> None:
         topic = topic_of(envelope.site, envelope.camera, Kind.ALERT)

@@ -49,6 +49,36 @@ def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+@alerts_group.command(name="verify")
+@_place
+@click.option(
+    "--key", type=click.Path(path_type=Path), help="The daemon's public key.  [default: signing.pub in the folder]"
+)
+@click.option("--head", help="Look for this hash, which a heartbeat named: an older copy put back lacks it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def verify(folder: Path | None, config: Path | None, key: Path | None, head: str | None, as_json: bool) -> int:
+    """Verify that no stored alert was changed, removed or put back since the daemon wrote it.
+
+    Exit with status 1 where one was. Keep a copy of the public key elsewhere: whoever can write the folder can put
+    another there.
+    """
+    from dataclasses import asdict
+
+    from taintwatch.evidence.chain import read_public, verify_chain
+
+    place = _folder(folder, config)
+    found = verify_chain(place.database, read_public(key or place.root / "signing.pub"), head)
+    if as_json:
+        click.echo(json.dumps(asdict(found)))
+        return 1 if found.findings else 0
+    for finding in found.findings:
+        click.echo(finding)
+    unsigned = f", {found.unsigned} of them not signed yet" if found.unsigned else ""
+    click.echo(f"{found.records} records{unsigned}; {found.removed} removed by the daemon; head {found.head}")
+    click.echo("The chain is broken." if found.findings else "The chain holds.")
+    return 1 if found.findings else 0
+
+
 @alerts_group.command(name="list")
 @_place
 @_filters

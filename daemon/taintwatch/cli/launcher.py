@@ -20,7 +20,13 @@ from taintwatch.monitoring import Monitoring
 from taintwatch.native_output import native_lines_to_log
 from taintwatch.pipeline import Step
 from taintwatch.preflight import refuse_mistakes
-from taintwatch.process import MemoryTrimmer, dump_threads_on_abort, reload_on_hangup, stop_on_signals
+from taintwatch.process import (
+    MemoryTrimmer,
+    allow_descriptors,
+    dump_threads_on_abort,
+    reload_on_hangup,
+    stop_on_signals,
+)
 from taintwatch.publication import make_publisher, security_of
 from taintwatch.recovery import LOAD_LIMIT_S
 from taintwatch.reload import Reloader
@@ -58,6 +64,7 @@ def run_config(
 
 def _run(config: Config, *, as_json: bool, quiet: bool, read_again: Callable[[], Config] | None) -> Summary:
     dump_threads_on_abort()
+    allow_descriptors()
     refuse_mistakes(config)
     if files := footage_of(config):
         return _run_footage(config, files, as_json=as_json, quiet=quiet)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -45,6 +46,11 @@ STEP_S = 0.25
 @click.option("--key", type=click.Path(path_type=Path), help="Use this .key_secret file, where the daemon wants keys.")
 @click.option("--server-key", type=click.Path(path_type=Path), help="Trust this public .key file of the daemon.")
 @click.option(
+    "--signing-key",
+    type=click.Path(path_type=Path),
+    help="Report heartbeats that the daemon with this public key (signing.pub) did not sign.",
+)
+@click.option(
     "--replay", metavar="ENDPOINT", help='Ask there for missed alerts; "": never.  [default: as the daemon says]'
 )
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long.")
@@ -55,6 +61,7 @@ def watch(
     count: int | None,
     key: Path | None,
     server_key: Path | None,
+    signing_key: Path | None,
     replay: str | None,
     timeout_s: float | None,
 ) -> int:
@@ -67,7 +74,12 @@ def watch(
     """
     screen = _Screen(as_json, heartbeats="/heartbeat" in topic)
     security = _security(key, server_key)
-    with _interrupts() as interrupted, Subscriber(connect, (topic,), security=security, replay=replay) as subscriber:
+    with (
+        _interrupts() as interrupted,
+        Subscriber(
+            connect, (topic,), security=security, replay=replay, authentic=_authentic(signing_key)
+        ) as subscriber,
+    ):
         _follow(subscriber, screen, count, timeout_s, time.monotonic, interrupted)
     return 0
 
@@ -97,6 +109,14 @@ def _security(key: Path | None, server_key: Path | None) -> Security | None:
     from taintwatch.alerts.security import CurveClient
 
     return CurveClient(key, server_key)
+
+
+def _authentic(signing_key: Path | None) -> Callable[[str, str], bool] | None:
+    if signing_key is None:
+        return None
+    from taintwatch.evidence.chain import check_signature, read_public
+
+    return partial(check_signature, read_public(signing_key))
 
 
 def _follow(

@@ -65,6 +65,10 @@ class EvidenceSection(Section):
         default=False,
         description="Flush each alert to the disk before it is published, not within a second; costs the disk's time.",
     )
+    signing_key: Text | None = Field(
+        default=None,
+        description="File with the key that signs heartbeats and the chain of records; none: made in the folder.",
+    )
     replay: Text | None = Field(
         default=None, description="Endpoint that answers for missed alerts; none: the port after that of bind."
     )

@@ -15,12 +15,13 @@ __all__ = ["BUSY_MS", "connect", "connect_read_only", "flush", "is_damage", "set
 
 _log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 BUSY_MS = 200  # how long an alert may wait for another process that has the file locked
 LARGE_JOURNAL = 4_000_000  # bytes
 LARGEST_JOURNAL_PAGES = 20_000
 
 # `alerts` is what `records` add up to: one row for each event, so that it can be listed without reading them all.
+# `previous` and `hash` make a chain of the records; `forgotten` are those that were removed for their age or size.
 SCHEMA = f"""
 CREATE TABLE alerts (
     event_id TEXT PRIMARY KEY,
@@ -40,8 +41,12 @@ CREATE TABLE records (
     sequence INTEGER NOT NULL,
     event_id TEXT NOT NULL,
     json TEXT NOT NULL,
+    previous TEXT NOT NULL,
+    hash TEXT NOT NULL,
     UNIQUE (topic, instance, sequence)
 );
+CREATE TABLE forgotten (id INTEGER PRIMARY KEY, previous TEXT NOT NULL, hash TEXT NOT NULL, signature TEXT NOT NULL);
+CREATE TABLE heads (kind TEXT PRIMARY KEY, id INTEGER NOT NULL, hash TEXT NOT NULL, signature TEXT NOT NULL);
 CREATE INDEX records_by_event ON records (event_id);
 PRAGMA user_version = {VERSION};
 """
@@ -125,6 +130,8 @@ def _connect(path: Path, power_safe: bool, check: bool) -> sqlite3.Connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise ConfigError(f"{path} was written by a later version of Taintwatch. Install that, or give another.")
+        if 0 < version < VERSION:
+            raise ConfigError(f"{path} was written by an earlier version of Taintwatch. Move it away, or give another.")
         if version == 0:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of no effect once there is a table
         connection.execute("PRAGMA journal_mode = WAL")

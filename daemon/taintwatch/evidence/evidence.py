@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from taintwatch.alerts.bodies import Heartbeat, sealed_text
 from taintwatch.alerts.replay_server import ReplayServer
+from taintwatch.evidence.chain import Signer
 from taintwatch.evidence.folder import EvidenceFolder
 from taintwatch.evidence.reader import AlertReader
 from taintwatch.evidence.recorder import ClipSettings, Recorder, RecorderStats
@@ -41,6 +43,8 @@ class EvidenceSettings:
     min_free_mb: float = 500.0
     power_safe: bool = False
     """Flush each alert to the disk before it is published, not within a second."""
+    signing_key: Path | None = None
+    """The daemon's Ed25519 key; None: `signing.key` in the folder, made where it is not there."""
 
     def limits(self) -> Limits:
         """Return the limits in nanoseconds and bytes."""
@@ -83,7 +87,8 @@ class Evidence:
         self.folder.prepare()
         self._lock = self.folder.lock()
         try:
-            self.store = AlertStore(self.folder.database, power_safe=settings.power_safe)
+            self.signer = Signer.of(settings.signing_key or self.folder.root / "signing.key")
+            self.store = AlertStore(self.folder.database, power_safe=settings.power_safe, signer=self.signer)
             self.store.open()
             self._forget_unfinished()
             self._replay: ReplayServer | None = None
@@ -99,6 +104,12 @@ class Evidence:
         except BaseException:
             os.close(self._lock)
             raise
+
+    def seal(self, site: str, camera: str, instance: str, heartbeat: Heartbeat) -> Heartbeat:
+        """Return the heartbeat with the chain's head in it, signed: whoever has the public key knows it is ours."""
+        head = self.store.head
+        sealed = replace(heartbeat, records=head.id, head=head.hash)
+        return replace(sealed, signature=self.signer.sign(sealed_text(site, camera, instance, sealed)))
 
     def serve(self, replay: ReplayServer) -> None:
         """Close this server of missed alerts when everything is closed."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from taintwatch.alerts.messages import Message, as_json
+from taintwatch.evidence.chain import GENESIS, Head, Signer, link
 from taintwatch.evidence.database import connect, flush, is_damage, set_aside
 from taintwatch.records import Alert
 from taintwatch_models.errors import TaintwatchError
@@ -20,7 +21,18 @@ __all__ = ["AlertStore", "StoreError"]
 _log = logging.getLogger(__name__)
 
 BACKLOG = 1000  # records that wait in memory while the database cannot be written
-INSERT = "INSERT OR IGNORE INTO records (topic, instance, sequence, event_id, json) VALUES (?, ?, ?, ?, ?)"
+INSERT = """
+INSERT OR IGNORE INTO records (id, topic, instance, sequence, event_id, json, previous, hash)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+LAST = """
+SELECT id, hash FROM (
+    SELECT * FROM (SELECT id, hash FROM records ORDER BY id DESC LIMIT 1)
+    UNION ALL SELECT * FROM (SELECT id, hash FROM forgotten ORDER BY id DESC LIMIT 1)
+    UNION ALL SELECT id, hash FROM heads WHERE kind = 'start'
+) ORDER BY id DESC LIMIT 1
+"""
+SET_HEAD = "INSERT OR REPLACE INTO heads (kind, id, hash, signature) VALUES (?, ?, ?, ?)"
 UPSERT = """
 INSERT INTO alerts (event_id, site, camera, state, raised_wall_ns, wall_ns, label_name, score)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -41,8 +53,14 @@ class AlertStore:
     as in `connect`.
     """
 
-    def __init__(self, path: Path, *, power_safe: bool = False, backlog: int = BACKLOG) -> None:
+    def __init__(
+        self, path: Path, *, power_safe: bool = False, backlog: int = BACKLOG, signer: Signer | None = None
+    ) -> None:
+        """`signer`: signs the chain's head, and what is removed of it; None: the hashes alone."""
         self._path = path
+        self._signer = signer
+        self.head = Head(0, GENESIS)
+        """The last record that was stored. Replaced as a whole: any thread may read it."""
         self._power_safe = power_safe
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -104,10 +122,17 @@ class AlertStore:
             return
         saved = self.saved
         try:
+            self._sign_head()
             flush(self._path)
             self._flushed = saved
         except (sqlite3.Error, OSError) as error:
             _log.debug("%s was not flushed: %s", self._path, error)  # it is tried again
+
+    def _sign_head(self) -> None:
+        with self._lock:
+            if self._signer is not None and self.head.id > 0:
+                text = f"head|{self.head.id}|{self.head.hash}"
+                self._opened().execute(SET_HEAD, ("head", self.head.id, self.head.hash, self._signer.sign(text)))
 
     def forget(self, event_ids: Iterable[str]) -> None:
         """Remove all records of these alerts, unless one is open. Raises `StoreError`."""
@@ -117,15 +142,37 @@ class AlertStore:
                 connection = self._opened()
                 with _Transaction(connection):
                     closed = "(SELECT event_id FROM alerts WHERE event_id = ? AND state NOT IN ('raised', 'updated'))"
+                    for row in rows:
+                        self._mark_forgotten(connection, closed, row)
                     connection.executemany(f"DELETE FROM records WHERE event_id IN {closed}", rows)  # noqa: S608
+                    self._begin_later(connection)
                     connection.executemany(f"DELETE FROM alerts WHERE event_id IN {closed}", rows)  # noqa: S608
                 connection.execute("PRAGMA incremental_vacuum").fetchall()
             except (sqlite3.Error, OSError) as error:
                 raise self._failed(error) from error
 
+    def _mark_forgotten(self, connection: sqlite3.Connection, closed: str, row: tuple[str]) -> None:
+        """Leave of each record that is removed its place in the chain, signed."""
+        query = f"SELECT id, previous, hash FROM records WHERE event_id IN {closed}"  # noqa: S608 (a fixed text)
+        for number, previous, value in connection.execute(query, row).fetchall():
+            signature = "" if self._signer is None else self._signer.sign(f"forgotten|{number}|{value}")
+            connection.execute("INSERT INTO forgotten VALUES (?, ?, ?, ?)", (number, previous, value, signature))
+
+    def _begin_later(self, connection: sqlite3.Connection) -> None:
+        """Let go of the forgotten before the first record: one signed line says where the chain begins."""
+        first = connection.execute("SELECT coalesce(min(id), 9223372036854775807) FROM records").fetchone()[0]
+        last = connection.execute("SELECT id, hash FROM forgotten WHERE id < ? ORDER BY id DESC LIMIT 1", (first,))
+        if (found := last.fetchone()) is not None:
+            number, value = found
+            signature = "" if self._signer is None else self._signer.sign(f"start|{number}|{value}")
+            connection.execute(SET_HEAD, ("start", number, value, signature))
+            connection.execute("DELETE FROM forgotten WHERE id <= ?", (number,))
+
     def close(self) -> None:
         """Write what waits, if that can be done, and close. May be called again; a later `save` opens it anew."""
         self.retry()
+        with contextlib.suppress(sqlite3.Error, OSError):
+            self._sign_head()
         with self._lock:
             self.lost += len(self._backlog)
             self._backlog.clear()
@@ -154,8 +201,10 @@ class AlertStore:
     def _write_all(self) -> None:
         connection = self._opened()
         with _Transaction(connection):
+            head = _last(connection)
             for message in self._backlog:
-                _insert(connection, message)
+                head = _insert(connection, message, head)
+        self.head = head
 
     def _opened(self) -> sqlite3.Connection:
         """Return the connection: a new one where there is none, or where the file was removed under our feet."""
@@ -167,6 +216,7 @@ class AlertStore:
     def _open(self, *, check: bool) -> sqlite3.Connection:
         self._connection = connect(self._path, power_safe=self._power_safe, check=check)
         self._inode = _inode(self._path)
+        self.head = _last(self._connection)
         return self._connection
 
     def _failed(self, error: Exception) -> StoreError:
@@ -200,11 +250,20 @@ class _Transaction:
             self._connection.execute("ROLLBACK")
 
 
-def _insert(connection: sqlite3.Connection, message: Message) -> None:
+def _last(connection: sqlite3.Connection) -> Head:
+    row = connection.execute(LAST).fetchone()
+    return Head(0, GENESIS) if row is None else Head(row[0], row[1])
+
+
+def _insert(connection: sqlite3.Connection, message: Message, head: Head) -> Head:
+    """Store one record behind `head`; return the new head."""
     envelope, alert = message.envelope, message.body
     if isinstance(alert, Alert):
-        row = (message.topic, envelope.instance, envelope.sequence, alert.event_id, as_json(message))
-        connection.execute(INSERT, row)
+        json = as_json(message)
+        new = Head(head.id + 1, link(head.hash, message.topic, json))
+        row = (new.id, message.topic, envelope.instance, envelope.sequence, alert.event_id, json, head.hash, new.hash)
+        if connection.execute(INSERT, row).rowcount == 1:
+            head = new
         connection.execute(
             UPSERT,
             (
@@ -218,6 +277,7 @@ def _insert(connection: sqlite3.Connection, message: Message) -> None:
                 alert.score,
             ),
         )
+    return head
 
 
 def _passes(error: sqlite3.OperationalError) -> bool:

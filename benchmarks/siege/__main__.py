@@ -1,0 +1,183 @@
+"""Besiege the daemon with every known attack at once, while a scripted attack on a camera must be alerted.
+
+    python -m benchmarks.siege --minutes 10 [--json docs/results/siege.json]
+
+The daemon, its subscriber, its owner at the page and the attackers are processes and sockets of one machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.siege.attackers import Attackers, attack_repeatedly
+from benchmarks.siege.attacks import ATTACKS, INSIDE, Siege
+from benchmarks.siege.site import HugeCamera, SiegeSite
+from benchmarks.soaking.cameras import MjpegCamera
+from benchmarks.soaking.daemon import Daemon
+from benchmarks.soaking.subscriber_log import SubscriberLog
+
+__all__ = ["besiege", "main"]
+
+ATTACK_S = 10.0  # the scripted attack comes again after so long
+GAP_S, PAGE_S, MEMORY_MB = 3.0, 2.0, 1500.0  # what is promised
+
+
+class _Owner:
+    """The page's owner, and monitoring: each asks once a second and notes how long an answer took."""
+
+    def __init__(self, site: SiegeSite) -> None:
+        self._site = site
+        self.times: list[float] = []
+        self.failures: list[str] = []
+        self.unhealthy = 0
+
+    def run(self, ended: threading.Event) -> None:
+        while not ended.wait(1.0):
+            began = time.monotonic()
+            try:
+                self._site.ask("/api/about")
+                self.times.append(time.monotonic() - began)
+                self.unhealthy += not self._site.healthy()
+            except (OSError, ValueError) as error:
+                self.failures.append(str(error))
+
+
+def besiege(minutes: float, folder: Path, tell: Callable[[str], None] = print) -> dict[str, Any]:
+    """Besiege for so many minutes in `folder`; return what came of it, JSON-ready."""
+    with ExitStack() as stack:
+        mjpeg, huge = MjpegCamera(), HugeCamera()
+        stack.callback(mjpeg.close)
+        stack.callback(huge.close)
+        site = SiegeSite(folder, mjpeg, huge)
+        daemon = Daemon(folder, site.config, {})
+        stack.callback(daemon.close)
+        subscriber = stack.enter_context(SubscriberLog(site.endpoint))
+        daemon.start()
+        pid = daemon.pid
+        subscriber.wait(lambda seen: len(seen.alerts) >= 2 and seen.running("door"), 60.0)
+        pinned = site.pin()
+        tell(f"alert {pinned[:12]} is pinned; the siege begins")
+        subscriber.forget_silence()
+        began, before = time.monotonic(), len(daemon.alerts)
+        siege, owner, ended = Siege(site, daemon, mjpeg), _Owner(site), threading.Event()
+        counts = dict.fromkeys(ATTACKS, 0)
+        threads = [
+            threading.Thread(target=owner.run, args=(ended,)),
+            threading.Thread(target=_sample, args=(daemon, ended)),
+        ]
+        threads += [
+            threading.Thread(target=attack_repeatedly, args=(siege, name, counts, ended, tell)) for name in INSIDE
+        ]
+        attackers = Attackers(site, [name for name in ATTACKS if name not in INSIDE])
+        for thread in threads:
+            thread.start()
+        while time.monotonic() - began < minutes * 60.0 and _alive(daemon, pid):
+            time.sleep(0.5)
+        ended.set()
+        for thread in threads:
+            thread.join(120.0)
+        attackers.end(siege, counts)
+        gap_s, alive = subscriber.longest_silence_s, _alive(daemon, pid)
+        watched_s = time.monotonic() - began
+        intact = alive and site.is_intact(pinned)
+        door = {each["event_id"] for each in daemon.alerts[before:] if each["camera"] == "door"} if alive else set()
+        if alive:
+            daemon.stop()
+        subscriber.wait(lambda seen: False, 2.0)
+        came = {event for event, _, _ in subscriber.alerts}
+        return {
+            "minutes": round(watched_s / 60.0, 2),
+            "alerts": len(daemon.alerts) - before,
+            "door_alerts": len(door),
+            "door_attacks": int(watched_s / ATTACK_S),
+            "alerts_lost": sum(each["event_id"] not in came for each in daemon.alerts)
+            + max(0, int(watched_s / ATTACK_S) - 1 - len(door)),
+            "longest_heartbeat_gap_s": round(gap_s, 2),
+            "peak_memory_mb": round(max(each.resident_bytes for each in daemon.samples) / 1e6, 1),
+            "peak_descriptors": max(each.descriptors for each in daemon.samples),
+            "restarts": 0 if alive else 1,
+            "pinned_evidence_intact": intact,
+            "page_slowest_s": round(max(owner.times, default=float("inf")), 2),
+            "page_p95_s": round(sorted(owner.times)[int(len(owner.times) * 0.95)], 2) if owner.times else None,
+            "page_answers": len(owner.times),
+            "page_failures": len(owner.failures),
+            "health_failures": owner.unhealthy,
+            "attacks": [
+                {"attack": name, "times": counts[name], "effects": siege.failures.get(name, [])} for name in ATTACKS
+            ]
+            + [{"attack": "huge_pictures", "times": huge.sent, "effects": []}],
+            "machine": {"cpus": os.cpu_count(), "load": os.getloadavg()[0], "python": platform.python_version()},
+        }
+
+
+def _sample(daemon: Daemon, ended: threading.Event) -> None:
+    while not ended.wait(0.5):
+        try:
+            daemon.sample()
+        except (RuntimeError, OSError, psutil.Error):
+            continue
+
+
+def _alive(daemon: Daemon, pid: int) -> bool:
+    try:
+        return daemon.pid == pid
+    except RuntimeError:
+        return False
+
+
+def held(result: dict[str, Any]) -> dict[str, bool]:
+    """Return each promise and whether it held."""
+    return {
+        "no alert lost": result["alerts_lost"] == 0,
+        f"heartbeat gap at most {GAP_S:g} s": result["longest_heartbeat_gap_s"] <= GAP_S,
+        f"memory below {MEMORY_MB:g} MB": result["peak_memory_mb"] < MEMORY_MB,
+        "no restart": result["restarts"] == 0,
+        "pinned evidence intact": result["pinned_evidence_intact"],
+        f"page within {PAGE_S:g} s": result["page_slowest_s"] <= PAGE_S and result["page_failures"] == 0,
+        "no attack had an effect": not any(row["effects"] for row in result["attacks"]),
+    }
+
+
+def main() -> int:
+    """Besiege, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long [default: 10]")
+    parser.add_argument("--json", type=Path, default=Path("docs/results/siege.json"), help="where the JSON goes")
+    parser.add_argument("--keep", type=Path, help="an empty folder to work in, kept afterwards with the daemon's log")
+    given = parser.parse_args()
+    start = time.monotonic()
+
+    def tell(line: str) -> None:
+        print(f"{(time.monotonic() - start) / 60:5.1f} min  {line}", flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="taintwatch-siege-") as temporary:
+        folder = given.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        result = besiege(given.minutes, folder, tell)
+    for key, value in result.items():
+        if key != "attacks":
+            print(f"{key:26}{value}")
+    for row in result["attacks"]:
+        print(f"  {row['attack']:24}{row['times']:6}  {'; '.join(row['effects'][:3])}")
+    for promise, kept in held(result).items():
+        print(f"{'held' if kept else 'BROKEN':8}{promise}")
+    given.json.parent.mkdir(parents=True, exist_ok=True)
+    given.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0 if all(held(result).values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
