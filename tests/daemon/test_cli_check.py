@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -104,3 +107,26 @@ def test_a_folder_without_pictures_is_named(pictures: Path, tmp_path: Path, caps
     (tmp_path / "empty").mkdir()
     assert check(pictures, str(tmp_path / "empty")) == 2
     assert "holds no picture" in capsys.readouterr().err
+
+
+def test_no_colour_where_it_is_not_wanted(
+    pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("click.utils.should_strip_ansi", lambda stream, color: color is False)  # as on a terminal
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    check(pictures, str(pictures))
+    assert "\x1b[" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    check(pictures, str(pictures))
+    assert "\x1b[" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), [("taintwatch che", "plain,check"), ("taintwatch trial si", "plain,simulate")]
+)
+def test_the_shell_completes_commands(words: str, expected: str) -> None:
+    environment = {**os.environ, "_TAINTWATCH_COMPLETE": "bash_complete", "COMP_WORDS": words}
+    environment["COMP_CWORD"] = str(len(words.split()) - 1)
+    program = [sys.executable, "-c", "import sys; from taintwatch.cli.main import main; sys.exit(main())"]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert expected in done.stdout.splitlines()

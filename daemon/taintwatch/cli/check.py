@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ def check(
         if verdict is None:
             status = UNREADABLE
             continue
-        click.echo(printer(verdict))
+        click.echo(printer(verdict), color=False if os.environ.get("NO_COLOR") else None)
         if verdict.suspicious:
             status = status or SUSPICIOUS
             if overlays is not None:
