@@ -63,7 +63,8 @@ class _Knowledge:
     @staticmethod
     def _tensors(layer: LayerCells, like: Tensor) -> tuple[LayerCells, Tensor, Tensor, Tensor]:
         channels = torch.from_numpy(np.array(layer.channels)).to(like.device)
-        return layer, channels, *(torch.from_numpy(np.array(v)).to(like) for v in (layer.mean, layer.whitening))
+        mean, whitening = (torch.from_numpy(np.array(v)).to(like) for v in (layer.mean, layer.whitening))
+        return layer, channels, mean, whitening
 
     def logits_and_score(self, inputs: Tensor, target: int, corners: Tensor, side: int) -> tuple[Tensor, Tensor]:
         """Return logits (B, classes) and the detector's score (B,); `corners` (B, 2): the patch's, in pixels."""
@@ -142,7 +143,8 @@ class _Knowledge:
         logits = self._model(torch.cat(pasted))
         others = logits.clone()
         others[:, target] = -torch.inf
-        return (logits[:, target] - others.logsumexp(1)).reshape(len(inputs), -1).mean(1)
+        odds: Tensor = logits[:, target] - others.logsumexp(1)
+        return odds.reshape(len(inputs), -1).mean(1)
 
 
 def _margin(logits: Tensor, target: int) -> Tensor:

@@ -50,7 +50,7 @@ def degraded(pictures: Pictures, strength: float, rng: np.random.Generator) -> P
     ways = list(_WAYS.values())
     made = [ways[way](picture.astype(np.float32), strength, rng) for picture, way in
             zip(pictures, rng.integers(len(ways), size=len(pictures)), strict=True)]  # fmt: skip
-    return np.clip(np.rint(np.stack(made)), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(np.stack(made)), 0, 255), np.uint8)
 
 
 Way = Callable[[NDArray[np.float32], float, np.random.Generator], NDArray[np.floating]]
@@ -58,7 +58,7 @@ Way = Callable[[NDArray[np.float32], float, np.random.Generator], NDArray[np.flo
 
 def _gamma(picture: NDArray[np.float32], strength: float, rng: np.random.Generator) -> NDArray[np.floating]:
     power = np.exp(rng.choice([-1, 1]) * 0.8 * strength)
-    return 255 * (picture / 255) ** power
+    return np.asarray(255 * (picture / 255) ** power)
 
 
 def _shadow(picture: NDArray[np.float32], strength: float, rng: np.random.Generator) -> NDArray[np.floating]:
@@ -66,7 +66,7 @@ def _shadow(picture: NDArray[np.float32], strength: float, rng: np.random.Genera
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     edge = 1 / (1 + np.exp(-8 * (np.cos(angle) * x + np.sin(angle) * y - rng.uniform(-0.4, 0.4))))
-    return picture * (1 - 0.6 * strength * edge[..., None])
+    return np.asarray(picture * (1 - 0.6 * strength * edge[..., None]))
 
 
 def _fog(picture: NDArray[np.float32], strength: float, rng: np.random.Generator) -> NDArray[np.floating]:
@@ -94,7 +94,7 @@ def _motion(picture: NDArray[np.float32], strength: float, rng: np.random.Genera
 def _noise(picture: NDArray[np.float32], strength: float, rng: np.random.Generator) -> NDArray[np.floating]:
     """Shot noise and read noise."""
     spread = np.sqrt(picture * 1.5 * strength + (8 * strength) ** 2)
-    return picture + rng.normal(size=picture.shape) * spread
+    return np.asarray(picture + rng.normal(size=picture.shape) * spread)
 
 
 def _jpeg(picture: NDArray[np.float32], strength: float, rng: np.random.Generator) -> NDArray[np.floating]:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.rates import threshold_for
-from taintwatch_calibration.thresholds import calibrate, tight_scores_of
+from taintwatch_calibration.thresholds import calibrate
 from taintwatch_models.detection.learning import learn
 from taintwatch_models.detection.looks import CombinedRadar
 from taintwatch_models.detection.reference import Reference, read_reference, write_reference
+from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile

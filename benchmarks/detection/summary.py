@@ -88,7 +88,7 @@ def _share(cells: Sequence[Cell], maker: str | None, rate: float) -> float | Non
 
 
 def _benign(network: Record) -> Record:
-    return next(cell for cell in network["cells"] if cell["kind"] == "benign")  # type: ignore[no-any-return]
+    return next(cell for cell in network["cells"] if cell["kind"] == "benign")
 
 
 def _holds(network: Record, rate: float) -> bool:
@@ -158,7 +158,8 @@ def _short(summary: Record, networks: Sequence[Record]) -> str:
         ["later footage suspicious", _percent(novelty["later_footage"]), "at most 0.5%"],
         ["alerts on benign pictures held up for two seconds", f"{shown['alerts']} of {shown['shown']:,}", "1 in 1,000"],
         ["attackers who know everything: fool and stay unseen at 2%, worst",
-         f"{_percent(summary['adaptive_worst_unseen'])} ({summary['adaptive_worst_is']})", "at most 10%"],
+         f"{_percent(summary['adaptive_worst_unseen'])} ({summary['adaptive_worst_is'] or 'not measured'})",
+         "at most 10%"],
         ["smooth patches seen at 2%, worst cell", _percent(summary["stickers_worst"]), "80%"],
     ]  # fmt: skip
     return markdown_table(["", "measured", "aim"], rows)

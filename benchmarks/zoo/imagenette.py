@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,18 +29,20 @@ def _convnext(classes: int) -> nn.Module:
     from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 
     blocks = [CNBlockConfig(32, 64, 2), CNBlockConfig(64, 128, 2), CNBlockConfig(128, 256, 4)]
-    network = ConvNeXt([*blocks, CNBlockConfig(256, None, 2)], stochastic_depth_prob=0.1, num_classes=classes)
+    network: Any = ConvNeXt([*blocks, CNBlockConfig(256, None, 2)], stochastic_depth_prob=0.1, num_classes=classes)
     network.features[0][0] = nn.Conv2d(3, 32, 2, 2)  # half the stride: the last maps stay 7 x 7
-    return network
+    made: nn.Module = network
+    return made
 
 
 def _vit(classes: int) -> nn.Module:
     """After ViT (Dosovitskiy et al., 2021): 14 x 14 tokens of 8 pixels and a class token, one linear layer."""
     from torchvision.models import VisionTransformer
 
-    return VisionTransformer(
+    network: nn.Module = VisionTransformer(
         SIZE, 8, num_layers=6, num_heads=4, hidden_dim=192, mlp_dim=576, dropout=0.05, num_classes=classes
     )
+    return network
 
 
 def _vgg(classes: int) -> nn.Module:
@@ -59,25 +62,28 @@ def _densenet(classes: int) -> nn.Module:
     """After DenseNet (Huang et al., 2017): last maps 7 x 7, batch norm and ReLU, pooling, one linear layer."""
     from torchvision.models import DenseNet
 
-    network = DenseNet(growth_rate=16, block_config=(3, 4, 6, 4), num_init_features=32, num_classes=classes)
+    network: Any = DenseNet(growth_rate=16, block_config=(3, 4, 6, 4), num_init_features=32, num_classes=classes)
     network.features.conv0.stride = (1, 1)
-    return network
+    made: nn.Module = network
+    return made
 
 
 def _squeezenet(classes: int) -> nn.Module:
     """After SqueezeNet (Iandola et al., 2016): the classifier is a 1 x 1 convolution, pooled over its maps."""
     from torchvision.models import squeezenet1_1
 
-    return squeezenet1_1(num_classes=classes, dropout=0.2)
+    network: nn.Module = squeezenet1_1(num_classes=classes, dropout=0.2)
+    return network
 
 
 def _mobilenet_v3(classes: int) -> nn.Module:
     """After MobileNetV3 (Howard et al., 2019): squeeze and excitation, pooling, two linear layers with h-swish."""
     from torchvision.models import mobilenet_v3_small
 
-    network = mobilenet_v3_small(num_classes=classes, dropout=0.2)
+    network: Any = mobilenet_v3_small(num_classes=classes, dropout=0.2)
     network.features[0][0].stride = (1, 1)
-    return network
+    made: nn.Module = network
+    return made
 
 
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {
@@ -125,13 +131,13 @@ def train_network(
             group["lr"] = rate * _one_cycle(done + 0.5 / epochs)
         network.train()
         total = torch.zeros((), device=device)
-        for rows in torch.randperm(len(data), device=device)[: steps * batch].split(batch):
+        for rows in torch.randperm(len(data), device=device)[: steps * batch].split(batch):  # type: ignore[no-untyped-call]
             shown, soft = _varied(data[rows], wanted[rows], mixed=name == "vit")
             with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
                 said = network(shown)
             loss = F.cross_entropy(said.float(), soft, label_smoothing=0.1)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimiser.step()
             average.update_parameters(network)
@@ -148,7 +154,7 @@ class _MovingAverage:
     def __init__(self) -> None:
         self._count = 0
 
-    def __call__(self, averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+    def __call__(self, averaged: Any, current: Any, count: Tensor | int) -> None:
         self._count += 1
         if averaged[0].is_floating_point():
             torch._foreach_lerp_(averaged, current, max(0.003, 1 / (10 + self._count)))
@@ -241,6 +247,6 @@ def _measure_norms(network: nn.Module, pixels: NDArray[np.uint8]) -> None:
     edge = (pixels.shape[1] - SIZE) // 2
     shown = torch.from_numpy(pixels[:, edge : edge + SIZE, edge : edge + SIZE]).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
-    for batch in ((shown - mean) / std).split(128) if norms else ():
-        network(batch)
+    for start in range(0, len(shown) if norms else 0, 128):
+        network((shown[start : start + 128] - mean) / std)
     network.eval()
