@@ -57,7 +57,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(self.norm(_tokens(x))).chunk(3, dim=-1)
-        return torch.softmax(q @ k.transpose(1, 2) / 3, dim=-1) @ v
+        return torch.softmax(q @ k.transpose(1, 2) / 3, dim=-1) @ v  # type: ignore[no-any-return]
 
 
 class SqueezeExcite(nn.Module):

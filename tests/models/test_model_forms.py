@@ -66,7 +66,7 @@ def test_weights_beside_the_file_are_part_of_its_hash(tmp_path: Path) -> None:
 def test_a_sigmoid_for_each_label_is_left_out_however_sure(tmp_path: Path) -> None:
     model = Closed(nn.Sigmoid())
     with torch.no_grad():
-        model.network[-1].weight.mul_(200)  # type: ignore[index, union-attr, operator]
+        model.network[-1].weight.mul_(200)  # type: ignore[index]
     found = prepare(exported(tmp_path, model.eval()), heads.DESCRIPTION)
     assert found.radar.info.multi_label
     inputs = check_inputs(found.radar.info.preprocessing, 4)
@@ -136,7 +136,7 @@ def test_whole_numbers_and_an_input_named_pixels_are_taken(tmp_path: Path) -> No
 
 def test_grey_pictures_are_taken(tmp_path: Path) -> None:
     model = heads.make(KIND)
-    model[0] = nn.Conv2d(1, 16, 3, 2, 1)  # type: ignore[index, operator]
+    model[0] = nn.Conv2d(1, 16, 3, 2, 1)  # type: ignore[operator]
     path = tmp_path / "grey.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
