@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 BACKLOG = 4096  # that the kernel holds for us; connections that say nothing are not among them
 SILENT_S = 10  # the kernel lets a connection wait so long for its first byte before we hear of it
 UNSENT_MS = 20_000  # a connection whose peer takes nothing for so long is closed by the kernel
-PACE_S, CROWD_S = 0.001, 0.01  # between two connections, where they come faster than that
+BATCH, PACE_S = 64, 0.01  # connections, and the pause after so many
 ACCEPT_AGAIN_S = 0.1  # after the system refused: no descriptor, no memory
 
 
@@ -160,7 +160,7 @@ async def accept_for_ever(
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.debug("a connection from %s broke off: %s", connection.address, error)
 
-    last = 0.0
+    accepted = 0
     try:
         while True:
             try:
@@ -175,10 +175,11 @@ async def accept_for_ever(
                 serving[task] = client, connection
                 connection.end = partial(_cancel, task)
                 task.add_done_callback(ended)
-            # sock_accept does not wait where somebody waits already. Others have their turn, and a crowd, which costs
-            # us a share of the processor at most, is a queue that moves.
-            await asyncio.sleep(0 if loop.time() - last > CROWD_S else PACE_S)
-            last = loop.time()
+            # sock_accept does not wait where somebody waits already: others have their turn after each connection, and
+            # a pause after many, so that a crowd costs a share of the processor at most. (A pause after each would be
+            # far longer than it says on a busy machine.)
+            accepted += 1
+            await asyncio.sleep(0 if accepted % BATCH else PACE_S)
     finally:
         for waiting in serving:
             waiting.cancel()
