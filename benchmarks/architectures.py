@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -107,17 +108,13 @@ def networks() -> Iterator[Network]:
     for name, side in _TORCHVISION.items():
         settings = {"image_size": side} if name.startswith("vit") else {}
         settings |= {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
-        yield Network(
-            "torchvision", name, side,
-            lambda name=name, settings=settings: torchvision.models.get_model(
-                name, weights=None, num_classes=CLASSES, **settings
-            ),
-        )  # type: ignore[misc]  # fmt: skip
+        make = partial(torchvision.models.get_model, name, weights=None, num_classes=CLASSES, **settings)
+        yield Network("torchvision", name, side, make)
     if importlib.util.find_spec("timm") is not None:
         import timm
 
         for name, side in _TIMM.items():
-            yield Network("timm", name, side, lambda name=name: timm.create_model(name, num_classes=CLASSES))  # type: ignore[misc]
+            yield Network("timm", name, side, partial(timm.create_model, name, num_classes=CLASSES))
     if importlib.util.find_spec("transformers") is not None:
         yield from _hugging_face()
 
@@ -213,7 +210,7 @@ def tight_ratio(path: Path, prepared: Prepared, inputs: np.ndarray, rounds: int 
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     radar, name = OnnxRadar(prepared.radar, ("tight",), session=_ON_CPU), session.get_inputs()[0].name
-    calls = (lambda: session.run(None, {name: inputs}), lambda: radar(inputs))
+    calls: tuple[Callable[[], object], ...] = (lambda: session.run(None, {name: inputs}), lambda: radar(inputs))
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         for call, spent in zip(calls, times, strict=True):
