@@ -90,6 +90,7 @@ def _file_over_http(name: str, *options: str) -> Maker:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}/{name}"
         server.shutdown()
+        server.server_close()
 
     return make
 

@@ -17,9 +17,10 @@ __all__ = ["raised", "rises"]
 def raised(suspicious: NDArray[np.bool_], policy: Policy[Any]) -> NDArray[np.bool_]:
     """Return for each frame whether an alert stands after it, with the daemon's default hold and cool-down.
 
-    `suspicious`: (frames,), what the detector said of each. The same as `taintwatch.vote.voter.Voter` on frames without
-    a gap, several times as fast: where a frame that is not suspicious changes nothing, the next ones change nothing
-    either, up to the next suspicious one.
+    `suspicious`: (frames,), what the detector said of each: the streams hold no labels and no regions, so that all
+    suspicious frames count together. The same as `taintwatch.vote.voter.Voter` on frames without a gap, several times
+    as fast: where a frame that is not suspicious changes nothing, the next ones change nothing either, up to the next
+    suspicious one.
     """
     found, flags = np.zeros(len(suspicious), np.bool_), suspicious.tolist()
     until = [*np.flatnonzero(suspicious).tolist(), len(flags)]

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.zoo.pictures import files_of
 from benchmarks.zoo.recipes import Recipe, recipe_of
-from taintwatch_models.errors import UsageError
+from taintwatch_models.errors import ModelError, UsageError
 from taintwatch_models.model_source import file_hash
 
 __all__ = ["finished", "identity_of", "load_or_train"]
@@ -52,7 +52,7 @@ def finished(name: str, work: Path, identity: dict[str, Any]) -> bool:
     try:
         about = json.loads(metrics.read_text(encoding="utf-8"))
         same = about["identity"] == identity and about["sha256"] == file_hash(onnx)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, ModelError):
         same = False
     if not same:
         raise UsageError(

@@ -77,7 +77,7 @@ def test_two_bursts_are_two_alarms_and_one_that_flickers_is_one() -> None:
 )
 def test_a_replay_says_what_the_daemons_voter_says(runs: list[tuple[bool, int]], candidate: Candidate) -> None:
     suspicious = [value for value, count in runs for _ in range(count)]
-    voter, picture = Voter(candidate.policy), np.zeros((1, 1, 3), np.uint8)
+    voter, picture = Voter(candidate.policy, agree=False), np.zeros((1, 1, 3), np.uint8)
     said = []
     for index, one in enumerate(suspicious):
         verdict = Verdict("c", 0, "tight", one, 0.0, 1.0, 0, "", None, None, None, {})

@@ -12,9 +12,9 @@ from tests.tiny_model import write_model
 SCRIPT = """
 import sys
 from pathlib import Path
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.onnx_session import SessionSettings, open_session
 
-session, _ = open_session(Path(sys.argv[1]).read_bytes(), device="cpu")
+session, _ = open_session(Path(sys.argv[1]).read_bytes(), SessionSettings(device="cpu"))
 print(session.get_providers())
 """
 

@@ -21,7 +21,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [(("run",), 2), (("run", "--source", "none.mp4"), 2), (("run", "--modle", "x"), 2), (("config", "check", "t"), 78)],
 )
 def test_an_error_is_one_line_on_standard_error(arguments: tuple[str, ...], status: int, tmp_path: Path) -> None:
-    (tmp_path / "t").write_text("devise = 1")
+    (tmp_path / "t").write_text("devise = 1\n[[camera]]\nname = 'a'\nsource = '0'\n")
     done = taintwatch(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (status, "")
     assert done.stderr.startswith("taintwatch: ")

@@ -25,7 +25,9 @@ SUSPICIOUS, UNREADABLE = 1, 2
 @click.option("--model", help="Use this ONNX model, plain or prepared, or torchvision:NAME.  [default: bundled]")
 @click.option("--detector", help="Judge by combined, tight, paper, cmag or joint.  [default: combined where the model "
               "was learnt, else tight]")  # fmt: skip
-@click.option("--target-fpr", default=0.001, show_default=True, help="combined: use the threshold for this rate.")
+@click.option(
+    "--target-fpr", type=float, help="combined: use the threshold for this rate; default: 0.001, bundled model 0.02."
+)
 @click.option("--reference", help="combined: use what was learnt here.  [default: MODEL.reference.npz]")
 @click.option("--calibration", help="Use these thresholds.  [default: those beside the model]")
 @click.option("--preprocessing", help="Read the model's input from this TOML.  [default: MODEL.toml]")

@@ -17,7 +17,6 @@ __all__ = ["Agreement", "Sighting", "agreement_after_gap", "next_agreement", "si
 
 LEAST_OVERLAP = 0.2  # of the smaller of two regions; a region shakes from frame to frame, and so does a camera
 MOST_GROUPS = 8  # bounds the memory of a subject; a restless scene fills them, an attack keeps the one it has
-FORGOTTEN_LEVEL = 1e-6  # an exponential share never quite reaches 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +62,13 @@ def next_agreement(policy: Policy[Any], before: Agreement | None, sighting: Sigh
     groups = [_stepped(policy, group, sighting) for group in (() if before is None else before.groups)]
     if sighting is not None and not any(group.newest is sighting for group in groups):
         groups.append(_Group(sighting, policy(benign, True)))
-    return _agreement(policy(benign, False), groups)
+    return _agreement(policy, policy(benign, False), groups)
 
 
 def agreement_after_gap(policy: Policy[Any], standing: Agreement) -> Agreement:
     """Return the standing after a gap in the frames: decisions stay, evidence goes."""
     groups = [replace(group, standing=policy.after_gap(group.standing)) for group in standing.groups]
-    return _agreement(policy.after_gap(standing.benign), groups)
+    return _agreement(policy, policy.after_gap(standing.benign), groups)
 
 
 def _stepped(policy: Policy[Any], group: _Group, sighting: Sighting | None) -> _Group:
@@ -78,9 +77,9 @@ def _stepped(policy: Policy[Any], group: _Group, sighting: Sighting | None) -> _
     return replace(group, standing=policy(group.standing, False))
 
 
-def _agreement(benign: Standing, groups: Sequence[_Group]) -> Agreement:
+def _agreement(policy: Policy[Any], benign: Standing, groups: Sequence[_Group]) -> Agreement:
     """Join the groups; those that have nothing left to say go, and the weakest where there are too many."""
-    alive = [group for group in dict.fromkeys(groups) if group.standing.raised or _speaks(group.standing, benign)]
+    alive = [group for group in dict.fromkeys(groups) if _speaks(policy, group.standing, benign)]
     alive.sort(key=lambda group: (group.standing.raised, group.standing.level), reverse=True)
     kept = tuple(alive[:MOST_GROUPS])
     standings = [benign, *(group.standing for group in kept)]
@@ -89,8 +88,8 @@ def _agreement(benign: Standing, groups: Sequence[_Group]) -> Agreement:
     )
 
 
-def _speaks(standing: Standing, benign: Standing) -> bool:
-    return standing.level >= FORGOTTEN_LEVEL and standing != benign
+def _speaks(policy: Policy[Any], standing: Standing, benign: Standing) -> bool:
+    return standing.raised or (standing != benign and not policy.forgotten(standing))
 
 
 def _overlap(one: tuple[int, int, int, int] | None, other: tuple[int, int, int, int] | None) -> float:

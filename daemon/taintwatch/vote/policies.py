@@ -26,6 +26,9 @@ __all__ = [
 LONGEST_WINDOW = 1000  # bounds the memory of a camera; half a minute at 30 frames/s
 
 
+_FORGOTTEN_SHARE = 1e-6  # an exponential share never quite reaches 0
+
+
 @dataclass(frozen=True, slots=True)
 class WindowStanding(Standing):
     """The last frames' verdicts, oldest first; never more than n."""
@@ -61,6 +64,9 @@ class KofN(Policy[WindowStanding]):
         count = sum(window)
         raised = count > self.clear_at or len(window) < self.n if standing.raised else count >= self.k
         return WindowStanding(raised, min(1.0, count / self.k), window)
+
+    def forgotten(self, standing: WindowStanding) -> bool:
+        return not any(standing.window)
 
     def after_gap(self, standing: WindowStanding) -> WindowStanding:
         return WindowStanding(standing.raised)
@@ -104,6 +110,9 @@ class ExponentiallyWeighted(Policy[ShareStanding]):
         share = old * standing.share + (1 - old) * suspicious
         raised = share > self.clear_at if standing.raised else share >= self.raise_at
         return ShareStanding(raised, min(1.0, share / self.raise_at), share)
+
+    def forgotten(self, standing: ShareStanding) -> bool:
+        return standing.share < _FORGOTTEN_SHARE
 
     def after_gap(self, standing: ShareStanding) -> ShareStanding:
         # A raised alarm starts again at the least share that would have raised it; otherwise from nothing.

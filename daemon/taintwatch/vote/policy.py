@@ -45,6 +45,10 @@ class Policy(ABC, Generic[S]):
     def after_gap(self, standing: S) -> S:
         """Return the standing after a gap in the frames: the decision stays, the evidence gathered so far goes."""
 
+    def forgotten(self, standing: S) -> bool:
+        """Say whether a standing that is not raised holds nothing of its suspicious frames any more."""
+        return False
+
     def __and__(self, other: Policy[Any]) -> Both:
         return Both(self, other)
 
