@@ -53,6 +53,10 @@ class Pictures:
     deinterlacer: av.filter.Graph | None = None
     packets_read: int = 0
     at_end: bool = False
+    shape: tuple[int, int, int] | None = None
+    """Width, height and rotation of the frames that `matrix` was read from."""
+    matrix: bytes | None = None
+    """How the frames are to be turned and mirrored; None: not at all."""
 
     @property
     def start_s(self) -> float:
@@ -145,7 +149,12 @@ class Pictures:
         # One reformatter for all frames keeps its scaler; `frame.to_ndarray(format=...)` would build one per frame.
         width = _display_width(frame.width, self.stream)
         image = np.asarray(self.reformatter.reformat(frame, width, format="bgr24").to_ndarray(), dtype=np.uint8)
-        return _oriented(image, frame)
+        shape = (frame.width, frame.height, frame.rotation)
+        if shape != self.shape:
+            # `side_data` ties a frame to itself: read of each, hundreds of frames would wait for the garbage collector.
+            matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+            self.shape, self.matrix = shape, None if matrix is None else bytes(matrix)
+        return image if self.matrix is None else _oriented(image, self.matrix)
 
 
 def _display_width(width: int, stream: VideoStream) -> int | None:
@@ -154,12 +163,9 @@ def _display_width(width: int, stream: VideoStream) -> int | None:
     return None if not aspect or aspect == 1 else max(1, round(width * float(aspect)))
 
 
-def _oriented(image: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
+def _oriented(image: NDArray[np.uint8], matrix: bytes) -> NDArray[np.uint8]:
     """Turn and mirror a picture as its display matrix says: a phone held upright records sideways and says so."""
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return image
-    a, b, _, c, d = np.frombuffer(bytes(matrix)[:20], np.int32)  # (x, y) is shown at (a x + c y, b x + d y)
+    a, b, _, c, d = np.frombuffer(matrix[:20], np.int32)  # (x, y) is shown at (a x + c y, b x + d y)
     across, down = (a, d) if abs(int(a)) > abs(int(b)) else (c, b)
     turned = image if abs(int(a)) > abs(int(b)) else image.transpose(1, 0, 2)
     return np.ascontiguousarray(turned[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
