@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames, batches_of
+from taintwatch_models.detection.cells import CellSums
 from taintwatch_models.graph.anomaly import ANOMALY, Concentration, attach_anomaly, layer_values, maps_graph
 from taintwatch_models.graph.patch_mahalanobis import LEAST_DISTANCE, PatchLayer, PatchReference, PatchView
 from taintwatch_models.graph.transforms import keep_outputs
@@ -27,10 +28,6 @@ _WINDOW = 0.25
 """Side of what is averaged, as a share of the map's: 0.15 and 0.35 did worse."""
 _VIEWS = (1, 3)
 """Most anomalous layers whose mean is looked at; all of them are too."""
-_SHRINKAGE = 0.01
-_LEVEL = 1e-4
-"""Least mean variance of a layer's channels that is believed, as a share of their mean square: footage without noise
-would make everything anomalous."""
 _LEAST_SPREAD = 0.05
 """Of a distance's logarithm."""
 LEAST_SCALED = 0.5
@@ -46,29 +43,6 @@ class Located:
     reference: PatchReference
     scores: NDArray[np.float64]
     """(frames,)."""
-
-
-@dataclass(eq=False)
-class _Sums:
-    """Sums over cells: enough for a mean and a covariance, and two of them can be added."""
-
-    count: int
-    first: Array
-    second: Array
-
-    def add(self, cells: NDArray[np.float32]) -> None:
-        self.count += len(cells)
-        self.first += cells.sum(axis=0, dtype=np.float64)
-        self.second += (cells.T @ cells).astype(np.float64)
-
-    def reference(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the mean (c,) and the whitening (c, c)."""
-        mean = self.first / self.count
-        covariance = self.second / self.count - np.outer(mean, mean)
-        size = float(np.trace(self.second)) / self.count / len(covariance)
-        level = max(float(np.trace(covariance)) / len(covariance), _LEVEL * size, 1e-12)
-        covariance = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * level * np.eye(len(covariance))
-        return mean.astype(np.float32), np.linalg.cholesky(np.linalg.inv(covariance)).astype(np.float32)
 
 
 def fit_patches(
@@ -103,12 +77,12 @@ def fit_patches(
             yield start, {name: _cells(value, channels[name]) for name, value in zip(layers, maps, strict=True)}
             progress(before + start + len(inputs))
 
-    sums = {name: [_empty(len(chosen)) for _ in range(kinds)] for name, chosen in channels.items()}
+    sums = {name: [CellSums.empty(len(chosen)) for _ in range(kinds)] for name, chosen in channels.items()}
     for start, found in passes(0):
         for name, cells in found.items():
             for row, own in enumerate(cells, start):
                 sums[name][folds[row]].add(own.reshape(-1, own.shape[-1]))
-    others = {name: [_total(parts, fold).reference() for fold in range(kinds)] for name, parts in sums.items()}
+    others = {name: [_total(parts, fold).gaussian() for fold in range(kinds)] for name, parts in sums.items()}
     distances = np.empty((count, len(layers)))
     for start, found in passes(count):
         for column, (name, cells) in enumerate(found.items()):
@@ -119,7 +93,7 @@ def fit_patches(
     for column, (name, parts) in enumerate(sums.items()):
         centre, spread = scale_of(distances[:, column])
         scaled[:, column] = (distances[:, column] - centre) / spread
-        mean, whitening = _total(parts, None).reference()
+        mean, whitening = _total(parts, None).gaussian()
         made.append(PatchLayer(name, channels[name], mean, whitening, windows[name], centre, spread))
     ordered = -np.sort(-scaled, axis=1)
     views, scores = [], []
@@ -176,13 +150,8 @@ def _cells(maps: NDArray[np.float32], channels: NDArray[np.int64]) -> NDArray[np
     return np.ascontiguousarray(np.moveaxis(maps[:, channels], 1, -1), np.float32)
 
 
-def _empty(channels: int) -> _Sums:
-    return _Sums(0, np.zeros(channels), np.zeros((channels, channels)))
-
-
-def _total(parts: list[_Sums], left_out: int | None) -> _Sums:
-    used = [part for fold, part in enumerate(parts) if fold != left_out]
-    return _Sums(sum(part.count for part in used), *(sum(getattr(p, n) for p in used) for n in ("first", "second")))
+def _total(parts: list[CellSums], left_out: int | None) -> CellSums:
+    return CellSums.total([part for fold, part in enumerate(parts) if fold != left_out])
 
 
 def _log_distance(

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.detection.operating_points import HIGH_FPR, LOW_FPR
-from taintwatch_models.errors import ModelError
 from taintwatch_models.model_source import ModelSource, describe, file_hash, read_source
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import ModelDescription
@@ -90,7 +89,9 @@ def resolve_files(settings: ModelSettings) -> ModelFiles:
         if isinstance(model, ModelSource):
             description = describe(path, settings.preprocessing, settings.labels)
     named = settings.calibration is not None or settings.path is None
-    return ModelFiles(model, description, calibration_path(settings), cmag_path(settings), _reference(settings), named)
+    return ModelFiles(
+        model, description, calibration_path(settings), cmag_path(settings), reference_path(settings), named
+    )
 
 
 def _read_onnx(path: Path, *, beside: bool) -> RadarFile | ModelSource:
@@ -120,14 +121,6 @@ def reference_path(settings: ModelSettings) -> Path:
     return _beside(settings.path, "reference.npz") if settings.reference is None else Path(settings.reference)
 
 
-def _reference(settings: ModelSettings) -> Path:
-    """Where the reference is, were there one: the bundled model may come without."""
-    try:
-        return reference_path(settings)
-    except ModelError:
-        return Path("signs.reference.npz")
-
-
 def chosen_fpr(settings: ModelSettings) -> float:
     """Return the target false-positive rate per frame whose threshold counts.
 
@@ -141,7 +134,7 @@ def chosen_fpr(settings: ModelSettings) -> float:
 
 def default_detectors(settings: ModelSettings) -> tuple[str, ...]:
     """Return what judges where nothing else is said: `combined` where the model was learnt, else `tight`."""
-    learnt = settings.reference is not None or _reference(settings).is_file()
+    learnt = settings.reference is not None or reference_path(settings).is_file()
     return ("combined",) if learnt else ("tight",)
 
 
