@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,11 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.detection.anomaly import LayerCells
+from taintwatch_models.detection.archive import (
+    Archive,
+    finite,
+    layers_in,
+    layers_out,
+    number,
+    read_archive,
+    write_archive,
+)
 from taintwatch_models.detection.evidence import EvidenceFeatures
 from taintwatch_models.detection.operating_points import OperatingPoint
 from taintwatch_models.detection.tail import Tail
 from taintwatch_models.errors import CalibrationError
-from taintwatch_models.storage import write_atomically
 
 __all__ = [
     "FREE",
@@ -42,7 +47,6 @@ pictures of each label. A traffic sign is itself a local, necessary and sufficie
 _LABEL_WEIGHT = 5.0
 """Where a model has the label's statistic it counts as much as the five others together."""
 _FORMAT = "taintwatch-reference/1"
-_MOST_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +114,7 @@ def total_score(
 
 def write_reference(reference: Reference, path: Path) -> None:
     """Write a reference whole or not at all. Raises `CalibrationError`."""
-    arrays: dict[str, NDArray[Any]] = {"hosts": reference.hosts}
-    layers = []
-    for index, layer in enumerate(reference.layers):
-        arrays |= {f"layer{index}_{name}": getattr(layer, name) for name in ("channels", "mean", "whitening")}
-        layers.append({
-            "value": layer.value, "cells": layer.cells, "tokens": layer.tokens, "stride": layer.stride,
-            "centre": layer.centre, "spread": layer.spread,
-        })  # fmt: skip
+    layers, arrays = layers_out(reference.layers)
     arrays |= {f"evidence_{name}": getattr(reference.evidence, name) for name in ("projection", "mean", "whitening")}
     arrays |= {f"tail_{name}": tail.levels for name, tail in reference.tails.items()}
     head = {
@@ -129,30 +126,12 @@ def write_reference(reference: Reference, path: Path) -> None:
         "points": [asdict(point) for point in reference.points],
         "about": asdict(reference.about),
     }
-    arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    try:
-        write_atomically(path, buffer.getvalue())
-    except OSError as error:
-        raise CalibrationError(f"{path}: cannot be written ({error.strerror or error})") from None
+    write_archive(path, head, {"hosts": reference.hosts, **arrays})
 
 
 def read_reference(path: Path, model_hash: str | None = None) -> Reference:
     """Read a reference. Raises `CalibrationError`: unreadable, damaged, or of another model than `model_hash`."""
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise CalibrationError(f"{path}: larger than any reference is ({_MOST_BYTES >> 20} MB at most)")
-        with path.open("rb") as file:
-            if sum(part.file_size for part in zipfile.ZipFile(file).infolist()) > _MOST_BYTES:
-                raise ValueError("it unpacks to more than any reference does")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as stored:
-                reference = _build(stored)
-    except FileNotFoundError:
-        raise CalibrationError(f"{path}: no such reference; learn one with `taintwatch calibrate learn`") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise CalibrationError(f"{path}: not a readable reference ({type(error).__name__}: {error})") from None
+    reference = read_archive(path, _FORMAT, "taintwatch calibrate learn", _build)
     if model_hash is not None and reference.model_hash != model_hash:
         raise CalibrationError(
             f"{path}: belongs to another model (hash {reference.model_hash[:12]}; this one's is {model_hash[:12]}); "
@@ -161,55 +140,27 @@ def read_reference(path: Path, model_hash: str | None = None) -> Reference:
     return reference
 
 
-def _build(stored: Any) -> Reference:
-    head = json.loads(stored["head"].tobytes().decode())
-    if head["format"] != _FORMAT:
-        raise ValueError(f"its format is '{head['format']}', not '{_FORMAT}'")
-    layers = tuple(
-        LayerCells(
-            str(row["value"]), (int(row["cells"][0]), int(row["cells"][1])), int(row["tokens"]), int(row["stride"]),
-            _whole(stored[f"layer{index}_channels"]), _finite(stored[f"layer{index}_mean"]),
-            _finite(stored[f"layer{index}_whitening"]), _number(row["centre"]), _number(row["spread"]),
-        )
-        for index, row in enumerate(head["layers"])
-    )  # fmt: skip
-    features = EvidenceFeatures(*(_finite(stored[f"evidence_{name}"]) for name in ("projection", "mean", "whitening")))
+def _build(head: dict[str, Any], stored: Archive) -> Reference:
+    layers = layers_in(head["layers"], stored)
+    features = EvidenceFeatures(*(finite(stored[f"evidence_{name}"]) for name in ("projection", "mean", "whitening")))
     tails = {
-        name: Tail(_finite(stored[f"tail_{name}"]).astype(np.float64), _number(head["scales"][name]))
+        name: Tail(finite(stored[f"tail_{name}"]).astype(np.float64), number(head["scales"][name]))
         for name in (*FREE, *SECOND, *([LABEL] if LABEL in head["scales"] else []))
     }
     hosts = stored["hosts"]
     if hosts.dtype != np.uint8 or hosts.ndim != 4 or not len(hosts):
         raise ValueError("its hosts are no pictures")
-    if min([*(layer.spread for layer in layers), *(tail.scale for tail in tails.values())]) <= 0:
+    if min(tail.scale for tail in tails.values()) <= 0:
         raise ValueError("a scale is not above 0")
     points = tuple(_point(row) for row in head["points"])
     if not points:
         raise ValueError("it has no operating point")
     about = Provenance(**head["about"])
-    return Reference(str(head["model_hash"]), layers, features, hosts, tails, _number(head["gate"]), points, about)
+    return Reference(str(head["model_hash"]), layers, features, hosts, tails, number(head["gate"]), points, about)
 
 
 def _point(row: dict[str, Any]) -> OperatingPoint:
-    target, threshold, low, high = (_number(row[name]) for name in ("target_fpr", "threshold", "low", "high"))
+    target, threshold, low, high = (number(row[name]) for name in ("target_fpr", "threshold", "low", "high"))
     names = ("alarms", "frames", "novel_alarms", "novel_frames")
-    alarms, frames, novel_alarms, novel_frames = (int(_number(row[name])) for name in names)
+    alarms, frames, novel_alarms, novel_frames = (int(number(row[name])) for name in names)
     return OperatingPoint(target, threshold, low, high, alarms, frames, novel_alarms, novel_frames)
-
-
-def _whole(values: NDArray[Any]) -> NDArray[np.int64]:
-    if values.dtype.kind != "i":
-        raise ValueError("channels are no whole numbers")
-    return np.asarray(values, np.int64)
-
-
-def _finite(values: NDArray[Any]) -> NDArray[np.float32]:
-    if values.dtype.kind != "f" or not np.isfinite(values).all():
-        raise ValueError("a number is not finite")
-    return np.asarray(values, values.dtype)
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise ValueError(f"{value!r} is no finite number")
-    return float(value)

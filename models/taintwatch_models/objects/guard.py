@@ -9,8 +9,6 @@ Both are put on the scale of benign tail probabilities and added, as `detection`
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,15 @@ import onnx
 from numpy.typing import NDArray
 
 from taintwatch_models.detection.anomaly import LayerCells
+from taintwatch_models.detection.archive import (
+    Archive,
+    finite,
+    layers_in,
+    layers_out,
+    number,
+    read_archive,
+    write_archive,
+)
 from taintwatch_models.detection.novelty import paste_posters
 from taintwatch_models.detection.tail import Tail, fit_tail, upper_quantile
 from taintwatch_models.errors import CalibrationError
@@ -40,7 +47,6 @@ from taintwatch_models.objects.place_anomaly import (
     with_cells,
     with_distances,
 )
-from taintwatch_models.storage import write_atomically
 
 __all__ = ["GuardReference", "Guarded", "ObjectGuard", "learn_guard", "read_guard", "write_guard"]
 
@@ -236,49 +242,30 @@ class _Steps:
 
 def write_guard(reference: GuardReference, path: Path) -> None:
     """Write a reference whole or not at all. Raises `CalibrationError`."""
-    arrays: dict[str, NDArray[Any]] = {
+    layers, arrays = layers_out(reference.layers)
+    arrays |= {
         "centre": reference.scales.centre, "spread": reference.scales.spread,
         "anomaly": reference.anomaly.levels, "change": reference.change.levels,
     }  # fmt: skip
-    layers = []
-    for index, layer in enumerate(reference.layers):
-        arrays |= {f"layer{index}_{name}": getattr(layer, name) for name in ("channels", "mean", "whitening")}
-        layers.append({"value": layer.value, "cells": layer.cells, "stride": layer.stride})
     head = {
         "format": _FORMAT, "model_hash": reference.model_hash, "layers": layers, "gate": reference.gate,
         "threshold": reference.threshold, "target_fpr": reference.target_fpr,
         "anomaly_scale": reference.anomaly.scale, "change_scale": reference.change.scale,
     }  # fmt: skip
-    arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    try:
-        write_atomically(path, buffer.getvalue())
-    except OSError as error:
-        raise CalibrationError(f"{path}: cannot be written ({error.strerror or error})") from None
+    write_archive(path, head, arrays)
 
 
 def read_guard(path: Path) -> GuardReference:
     """Read a reference. Raises `CalibrationError`."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            head = json.loads(stored["head"].tobytes().decode())
-            if head["format"] != _FORMAT:
-                raise ValueError(f"its format is '{head['format']}', not '{_FORMAT}'")
-            layers = tuple(
-                LayerCells(
-                    str(row["value"]), (int(row["cells"][0]), int(row["cells"][1])), 0, int(row["stride"]),
-                    *(stored[f"layer{index}_{name}"] for name in ("channels", "mean", "whitening")),
-                )
-                for index, row in enumerate(head["layers"])
-            )  # fmt: skip
-            return GuardReference(
-                str(head["model_hash"]), layers, PlaceScales(stored["centre"], stored["spread"]),
-                Tail(stored["anomaly"], float(head["anomaly_scale"])),
-                Tail(stored["change"], float(head["change_scale"])),
-                float(head["gate"]), float(head["threshold"]), float(head["target_fpr"]),
-            )  # fmt: skip
-    except FileNotFoundError:
-        raise CalibrationError(f"{path}: no such reference; learn one with `taintwatch objects learn`") from None
-    except Exception as error:  # numpy's, zip's and JSON's own
-        raise CalibrationError(f"{path}: not a readable reference ({type(error).__name__}: {error})") from None
+    return read_archive(path, _FORMAT, "taintwatch calibrate objects", _build)
+
+
+def _build(head: dict[str, Any], stored: Archive) -> GuardReference:
+    scales = PlaceScales(finite(stored["centre"]), finite(stored["spread"]))
+    anomaly, change = (Tail(finite(stored[name]), number(head[f"{name}_scale"])) for name in ("anomaly", "change"))
+    if min(float(np.min(scales.spread)), anomaly.scale, change.scale) <= 0:
+        raise ValueError("a scale is not above 0")
+    return GuardReference(
+        str(head["model_hash"]), layers_in(head["layers"], stored), scales, anomaly, change,
+        number(head["gate"]), number(head["threshold"]), number(head["target_fpr"]),
+    )  # fmt: skip
