@@ -104,7 +104,7 @@ def _calibration(
     else:
         calibration = Calibration()
         warnings.append(
-            "not calibrated: thresholds are rough defaults, expect false alarms; run `taintwatch calibrate thresholds`"
+            "not calibrated: thresholds are rough defaults, expect false alarms; run `taintwatch calibrate learn`"
         )
     if settings.fill is not None and settings.fill != calibration.tight.fill:
         if calibration.calibrated:
