@@ -9,14 +9,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
-from benchmarks.votes.poisson import poisson_interval
 from benchmarks.votes.replay import raised, rises
 from benchmarks.votes.streams import Stream
 from benchmarks.votes.world import FPS
 from taintwatch.vote.policy import Policy
 
-__all__ = ["WITHIN", "AttackOutcome", "BenignOutcome", "attack_outcome", "benign_outcome", "fewer_a_day"]
+__all__ = [
+    "WITHIN",
+    "AttackOutcome",
+    "BenignOutcome",
+    "attack_outcome",
+    "benign_outcome",
+    "fewer_a_day",
+    "poisson_interval",
+]
 
 WITHIN = 10
 """Fooled frames within which an alarm is wanted."""
@@ -84,6 +92,12 @@ def benign_outcome(policy: Policy[Any], streams: Sequence[Stream], threshold: fl
     )  # fmt: skip
 
 
+def poisson_interval(count: int) -> tuple[float, float]:
+    """Return the exact 95% interval of the mean of a Poisson variable of which `count` were seen (Garwood, 1936)."""
+    low = stats.chi2.ppf(0.025, 2 * count) / 2 if count else 0.0
+    return float(low), float(stats.chi2.ppf(0.975, 2 * count + 2) / 2)
+
+
 def fewer_a_day(
     one: Policy[Any], other: Policy[Any], streams: Sequence[Stream], threshold: float
 ) -> tuple[float, tuple[float, float]]:
@@ -102,10 +116,16 @@ def _alarms(policy: Policy[Any], streams: Sequence[Stream], threshold: float) ->
 
 def _by_stream(counts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[float, float]:
     """95% percentile bootstrap of alarms a day over streams; the same draws for every policy."""
-    drawn = np.random.default_rng(0).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), _RESAMPLES)
-    a_day = (drawn @ counts) / (drawn @ lengths) * FPS * 86_400
-    low, high = np.percentile(a_day, [2.5, 97.5])
-    return float(low), float(high)
+
+    def a_day(counts: NDArray[np.int64], lengths: NDArray[np.int64], axis: int = -1) -> NDArray[np.float64]:
+        return np.asarray(counts.sum(axis) / lengths.sum(axis) * FPS * 86_400)
+
+    if len(counts) < 2:  # one stream, drawn again, is itself
+        return float(a_day(counts, lengths)), float(a_day(counts, lengths))
+    drawn = stats.bootstrap(
+        (counts, lengths), a_day, paired=True, n_resamples=_RESAMPLES, method="percentile", rng=np.random.default_rng(0)
+    )
+    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
 
 
 def attack_outcome(policy: Policy[Any], streams: Sequence[Stream], threshold: float) -> AttackOutcome:

@@ -8,21 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 __all__ = ["OperatingPoint", "area_under_roc", "operating_point", "roc", "threshold_for", "wilson_interval"]
 
-_Z95 = 1.959963984540054
 
-
-def wilson_interval(count: int, total: int, z: float = _Z95) -> tuple[float, float]:
+def wilson_interval(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the Wilson score interval of `count` of `total`, (0, 1) for none (Wilson, 1927)."""
     if total == 0:
         return 0.0, 1.0
-    share = count / total
-    centre = share + z * z / (2 * total)
-    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    interval = stats.binomtest(count, total).proportion_ci(confidence, "wilson")
+    return float(interval.low), float(interval.high)
 
 
 def threshold_for(benign: ArrayLike, target_fpr: float) -> float:
