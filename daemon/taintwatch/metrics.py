@@ -195,6 +195,9 @@ def _evidence(stats: EvidenceStats) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "taintwatch_evidence_removed", "Alerts removed for their age or size.", value=stats.removed
     )
+    yield CounterMetricFamily(
+        "taintwatch_audit_failures", "Entries of the audit log that could not be written.", value=stats.audit_failures
+    )
     if stats.holdings is not None:
         yield from _holdings(stats.holdings)
     if stats.recorder is not None:

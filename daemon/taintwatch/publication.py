@@ -33,6 +33,7 @@ def make_publisher(
         replay = None
         if evidence is not None:
             opened.callback(evidence.close)
+            security.report_to(evidence.audit)
             deadline = deadlines.add("replay")
             replay = _open_replay(config, evidence, security, lambda: deadline.arm(REPLAY_LIMIT_S))
             evidence.serve(replay)

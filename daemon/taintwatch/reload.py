@@ -7,9 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from taintwatch.config.digest import config_hash
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadline
 from taintwatch.detection_stack import ConfigurationChange
+from taintwatch.evidence.audit import AuditLog
+from taintwatch.logs import redact
 from taintwatch.recovery import LOAD_LIMIT_S
 from taintwatch.service_manager import Notifier
 from taintwatch_models.errors import ConfigError, TaintwatchError
@@ -66,13 +69,14 @@ class Reloader:
         prepare: Callable[[Config, Config], ConfigurationChange],
         notifier: Notifier,
         *,
+        audit: AuditLog | None = None,
         requested: threading.Event | None = None,
         deadline: Deadline | None = None,
     ) -> None:
         """`current` gives the configuration in use, `read` reads it anew; `prepare` loads what differs between them.
 
         `read` and `prepare` may raise `TaintwatchError`, and `prepare` may take long: they run in a thread of their
-        own. `requested` asks for a reload: a signal handler may set it.
+        own. `requested` asks for a reload: a signal handler may set it. `audit` is told what came of each.
         """
         self.refused: str | None = None
         """Why the last reload changed nothing; None where it was taken over, or nothing was asked."""
@@ -80,6 +84,7 @@ class Reloader:
         self._read = read
         self._prepare = prepare
         self._notifier = notifier
+        self._audit = audit or AuditLog(None)
         self._deadline = deadline or Deadline("reload")
         self._requested = requested or threading.Event()
         self._thread: threading.Thread | None = None
@@ -100,6 +105,7 @@ class Reloader:
     def done(self) -> None:
         """Say that the change was applied."""
         _log.info("reloaded")
+        self._audit.write("reload", "daemon", config_hash=config_hash(self._current()))
         self._notifier.ready("reloaded")
 
     def _take(self) -> ConfigurationChange | None:
@@ -109,6 +115,7 @@ class Reloader:
             return result
         self.refused = result or "reading it failed unexpectedly"
         _log.error("the new configuration is not used, the old one stays: %s", self.refused)
+        self._audit.write("reload_refused", "daemon", reason=redact(self.refused))
         self._notifier.ready(f"reload refused: {self.refused}")
         return None
 

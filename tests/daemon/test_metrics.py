@@ -106,7 +106,7 @@ def test_frames_verdicts_alerts_and_times_are_counted() -> None:
 def test_what_others_know_is_looked_at_when_asked() -> None:
     publisher = PublisherStats("tcp://x", 11, 2, 33, 4, 5, 6, True)
     recorder = RecorderStats(21, 22, 23, 24, 25, 26, 27, True)
-    evidence = EvidenceStats(7, 0, 8, 9, "disk full", 10, recorder, Holdings(31, 32, 33))
+    evidence = EvidenceStats(7, 0, 8, 9, "disk full", 6, 10, recorder, Holdings(31, 32, 33))
     audience = AudienceStats(41, 42, 43, 44, 45, 46)
     instruments = Instruments(lambda: Snapshot(publisher, evidence, ("camera door",), audience))
     camera = CameraStatus(
@@ -123,6 +123,7 @@ def test_what_others_know_is_looked_at_when_asked() -> None:
     assert found["taintwatch_store_failures_total", ()] == 5
     assert found["taintwatch_evidence_trouble", ()] == 1
     assert found["taintwatch_evidence_waiting", ()] == 8
+    assert found["taintwatch_audit_failures_total", ()] == 6
     assert found["taintwatch_workers_hanging", ()] == 1
     assert [found[f"taintwatch_evidence_{name}", ()] for name in ("alerts", "bytes", "free_bytes")] == [31, 32, 33]
     assert [found["taintwatch_evidence_written_total", (what,)] for what in ("pictures", "clip")] == [21, 22]
@@ -147,7 +148,7 @@ def test_every_metric_is_documented(repository: Path) -> None:
     text = (repository / "docs" / "metrics.md").read_text()
     publisher = PublisherStats("tcp://x", 0, 0, 0, 0, 0, 0, True)
     recorder = RecorderStats(0, 0, 0, 0, 0, 0, 0, True)
-    evidence = EvidenceStats(0, 0, 0, 0, None, 0, recorder, Holdings())
+    evidence = EvidenceStats(0, 0, 0, 0, None, 0, 0, recorder, Holdings())
     audience = AudienceStats(0, 0, 0, 0, 0, 0)
     instruments = Instruments(lambda: Snapshot(publisher, evidence, audience=audience))
     camera = CameraStatus("door", CameraState.RUNNING, "fake", frame_age_s=0.0)

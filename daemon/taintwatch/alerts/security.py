@@ -17,6 +17,7 @@ from zmq.auth.thread import ThreadAuthenticator
 from taintwatch.alerts.endpoints import Endpoint, parse_endpoint
 from taintwatch.alerts.guard import BIND_REASONS, Guard, UpstreamLimits
 from taintwatch.alerts.keys import AllowedClients, KeyPair, load_public, load_secret
+from taintwatch.evidence.audit import AuditLog
 from taintwatch_models.errors import PublishError
 
 __all__ = ["CurveClient", "CurveServer", "LoopbackOnly", "Security", "Unprotected", "bind_again", "bind_socket"]
@@ -31,6 +32,10 @@ class Security(Protocol):
 
     def revision(self) -> int:
         """Return a number that grows when connections made so far must not go on: the socket must be made anew."""
+        ...
+
+    def report_to(self, audit: AuditLog) -> None:
+        """Write to this log from now on who was allowed and revoked."""
         ...
 
     def release(self, context: zmq.Context[Any]) -> None:
@@ -58,6 +63,9 @@ class LoopbackOnly:
         """Return 0: nothing changes."""
         return 0
 
+    def report_to(self, audit: AuditLog) -> None:
+        """Do nothing: there is no list."""
+
     def release(self, context: zmq.Context[Any]) -> None:
         """Do nothing."""
 
@@ -71,6 +79,9 @@ class Unprotected:
     def revision(self) -> int:
         """Return 0: nothing changes."""
         return 0
+
+    def report_to(self, audit: AuditLog) -> None:
+        """Do nothing: there is no list."""
 
     def release(self, context: zmq.Context[Any]) -> None:
         """Do nothing."""
@@ -95,7 +106,9 @@ class CurveServer:
         self._clients = clients
         self._lock = threading.Lock()
         self._handlers: weakref.WeakKeyDictionary[zmq.Context[Any], ThreadAuthenticator] = weakref.WeakKeyDictionary()
-        self._known = frozenset(clients.keys())
+        self._listed = dict(clients.keys())
+        self._known = frozenset(self._listed)
+        self._audit = AuditLog(None)
         self._revision = 0
         self.refused = 0
         """Connections refused because of their key."""
@@ -121,13 +134,26 @@ class CurveServer:
 
     def revision(self) -> int:
         """Look at the list again; return a number that has grown if somebody was taken off since the last look."""
-        now = frozenset(self._clients.keys())
+        listed = dict(self._clients.keys())
+        now = frozenset(listed)
         with self._lock:
+            self._report(listed)
             if self._known - now:
                 self._revision += 1
                 _log.info("%d clients were revoked; connections are made anew", len(self._known - now))
             self._known = now
             return self._revision
+
+    def report_to(self, audit: AuditLog) -> None:
+        """Write to this log from now on which keys come onto the list, and which are taken off."""
+        self._audit = audit
+
+    def _report(self, listed: dict[str, str]) -> None:
+        before, self._listed = self._listed, listed
+        for key in sorted(listed.keys() - before.keys()):
+            self._audit.write("client_allowed", "daemon", client=listed[key], key=key)
+        for key in sorted(before.keys() - listed.keys()):
+            self._audit.write("client_revoked", "daemon", client=before[key], key=key)
 
     def release(self, context: zmq.Context[Any]) -> None:
         """Stop the ZAP handler of this context."""
@@ -178,6 +204,9 @@ class CurveClient:
     def revision(self) -> int:
         """Return 0: a client does not end its own connections."""
         return 0
+
+    def report_to(self, audit: AuditLog) -> None:
+        """Do nothing: there is no list."""
 
     def release(self, context: zmq.Context[Any]) -> None:
         """Do nothing."""

@@ -79,6 +79,29 @@ def verify(folder: Path | None, config: Path | None, key: Path | None, head: str
     return 1 if found.findings else 0
 
 
+@alerts_group.command(name="audit")
+@_place
+@click.option(
+    "--key", type=click.Path(path_type=Path), help="The daemon's public key.  [default: signing.pub in the folder]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+def audit(folder: Path | None, config: Path | None, key: Path | None, as_json: bool) -> int:
+    """Show who logged in, what people said of alerts, and which keys and configurations changed, oldest first.
+
+    Exit with status 1 where a line was changed or removed since it was written.
+    """
+    from taintwatch.evidence.audit import entry_line, read_audit
+    from taintwatch.evidence.chain import read_public
+
+    place = _folder(folder, config)
+    report = read_audit(place.root / "audit.jsonl", read_public(key or place.root / "signing.pub"))
+    for entry in report.entries:
+        click.echo(json.dumps(entry) if as_json else entry_line(entry))
+    for finding in report.findings:
+        click.echo(finding, err=True)
+    return 1 if report.findings else 0
+
+
 @alerts_group.command(name="list")
 @_place
 @_filters

@@ -87,6 +87,7 @@ def _run(config: Config, *, as_json: bool, quiet: bool, read_again: Callable[[],
             read_again or (lambda: config),
             lambda old, new: prepare_change(old, new, runtime.identity, deadlines),
             notifier,
+            audit=None if runtime.evidence is None else runtime.evidence.audit,
             requested=hangups,
             deadline=deadlines.add("reload"),
         )

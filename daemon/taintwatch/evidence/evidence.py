@@ -11,6 +11,7 @@ from pathlib import Path
 
 from taintwatch.alerts.bodies import Heartbeat, sealed_text
 from taintwatch.alerts.replay_server import ReplayServer
+from taintwatch.evidence.audit import AuditLog
 from taintwatch.evidence.chain import Signer
 from taintwatch.evidence.folder import EvidenceFolder
 from taintwatch.evidence.reader import AlertReader
@@ -64,6 +65,8 @@ class EvidenceStats:
     """Records that were published but never reached the database."""
     trouble: str | None
     """Why the database cannot be written now."""
+    audit_failures: int
+    """Entries of the audit log that could not be written."""
     removed: int
     """Alerts removed, wholly or their pictures, to stay within the limits."""
     recorder: RecorderStats | None
@@ -88,6 +91,8 @@ class Evidence:
         self._lock = self.folder.lock()
         try:
             self.signer = Signer.of(settings.signing_key or self.folder.root / "signing.key")
+            self.audit = AuditLog.of(self.folder.root, settings.signing_key)
+            """Who did what; anybody in the daemon may write to it."""
             self.store = AlertStore(self.folder.database, power_safe=settings.power_safe, signer=self.signer)
             self.store.open()
             self._forget_unfinished()
@@ -101,6 +106,7 @@ class Evidence:
             clips = settings.clips if settings.images else ClipSettings(0, 0)
             self._images = settings.images
             self._recorder = Recorder(self.folder, self._retention, clips, tick=self._look_after, clock=clock)
+            self.audit.write("started", "daemon", pid=os.getpid())
         except BaseException:
             os.close(self._lock)
             raise
@@ -143,6 +149,7 @@ class Evidence:
             waiting=store.waiting,
             lost=store.lost,
             trouble=store.trouble,
+            audit_failures=self.audit.failures,
             removed=self._retention.removed,
             recorder=self._recorder.stats() if self._images else None,
             holdings=self._retention.holdings,
@@ -157,6 +164,7 @@ class Evidence:
         if not self._recorder.close(timeout_s):
             _log.warning("not every picture or clip could be written within %.1f s", timeout_s)
         self.store.close()
+        self.audit.write("stopped", "daemon", pid=os.getpid())
         os.close(self._lock)
         self._lock = -1
 

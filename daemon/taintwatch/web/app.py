@@ -22,8 +22,9 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from taintwatch.config.outputs import WebSection
+from taintwatch.evidence.audit import Action, AuditLog
 from taintwatch.evidence.reader import Filter
-from taintwatch.web.authentication import COOKIE, SESSION_S, Sessions, login_page
+from taintwatch.web.authentication import COOKIE, SESSION_S, Sessions, login_page, visitor_of
 from taintwatch.web.description import Description
 from taintwatch.web.repository import AlertRepository, Exports
 from taintwatch.web.stream import Audience
@@ -54,6 +55,7 @@ class Context:
     audience: Audience
     sessions: Sessions
     web: WebSection
+    audit: AuditLog
 
 
 class Monitored(Protocol):
@@ -162,6 +164,11 @@ def _answer(make: Callable[[Request], Any]) -> Call:
     return answer
 
 
+def _visitor(request: Request) -> str:
+    """Return how the log calls whoever asks."""
+    return visitor_of(None if request.client is None else request.client.host)
+
+
 def _event(request: Request) -> str:
     event_id = str(request.path_params["event_id"])
     if not EVENT_ID.fullmatch(event_id):
@@ -181,10 +188,10 @@ async def _login(context: Context, request: Request) -> Response:
     given = parse_qs((await _body(request)).decode("utf-8", "replace")).get("token", [""])[0]
     if not context.sessions.needed:
         return RedirectResponse("/", 303)
-    address = request.client.host if request.client is not None else ""
     if not context.sessions.fits(given.strip()):
-        await asyncio.sleep(context.sessions.failed(address))
+        await asyncio.sleep(context.sessions.failed(_visitor(request)))
         return login_page(401, "That is not the token.")
+    await run_in_threadpool(context.audit.write, "login", _visitor(request))
     answer = RedirectResponse("/", 303)
     secure = request.url.scheme == "https"
     answer.set_cookie(
@@ -215,6 +222,8 @@ async def _acknowledge(context: Context, request: Request) -> Response:
         raise UsageError("acknowledged must be true or false.")
     event_id = _event(request)
     annotation = await run_in_threadpool(context.repository.acknowledge, event_id, time.time_ns() if wanted else None)
+    action: Action = "acknowledged" if wanted else "acknowledgement_undone"
+    await run_in_threadpool(context.audit.write, action, _visitor(request), event_id=event_id)
     return JSONResponse(asdict(annotation))
 
 
@@ -222,7 +231,10 @@ async def _note(context: Context, request: Request) -> Response:
     text = (await _json(request)).get("note")
     if not isinstance(text, str):
         raise UsageError("note must be a text.")
-    return JSONResponse(asdict(await run_in_threadpool(context.repository.note, _event(request), text)))
+    event_id = _event(request)
+    annotation = await run_in_threadpool(context.repository.note, event_id, text)
+    await run_in_threadpool(context.audit.write, "note", _visitor(request), event_id=event_id, text=text)
+    return JSONResponse(asdict(annotation))
 
 
 async def _evidence(context: Context, request: Request) -> Response:

@@ -17,9 +17,18 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from taintwatch.evidence.audit import AuditLog
 from taintwatch.web.address import host_of, is_known_host
 
-__all__ = ["COOKIE", "CSRF_HEADER", "AuthenticationMiddleware", "BearerMiddleware", "Sessions", "login_page"]
+__all__ = [
+    "COOKIE",
+    "CSRF_HEADER",
+    "AuthenticationMiddleware",
+    "BearerMiddleware",
+    "Sessions",
+    "login_page",
+    "visitor_of",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -50,8 +59,11 @@ HEADERS = {
 class Sessions:
     """The token and what it opens: sessions, held in memory only. Used by the page's event loop alone."""
 
-    def __init__(self, token: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`token` None: whoever reaches the page may see it (loopback)."""
+    def __init__(
+        self, token: str | None, *, audit: AuditLog | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`token` None: whoever reaches the page may see it (loopback). `audit` is told of each wrong token."""
+        self._audit = audit or AuditLog(None)
         self._token = None if token is None else token.encode()
         self._clock = clock
         self._sessions: OrderedDict[str, float] = OrderedDict()
@@ -69,17 +81,19 @@ class Sessions:
         """Whether this is the token; takes the same time whatever is given."""
         return self._token is not None and hmac.compare_digest(_digest(given.encode()), _digest(self._token))
 
-    def failed(self, address: str) -> float:
+    def failed(self, visitor: str) -> float:
         """Note a wrong token; return for how many seconds the answer has to wait, by how many came from there of late.
 
-        Only wrong ones wait: whoever has the token is not slowed by somebody who guesses beside him.
+        `visitor`: who gave it, as `visitor_of` says. Only wrong ones wait: whoever has the token is not slowed by
+        somebody who guesses beside him.
         """
-        failures, until = self._failures.pop(address, (0, 0.0))
+        failures, until = self._failures.pop(visitor, (0, 0.0))
         failures = 1 if self._clock() >= until else failures + 1
-        self._failures[address] = failures, self._clock() + FORGET_S
+        self._failures[visitor] = failures, self._clock() + FORGET_S
         while len(self._failures) > ADDRESSES:
             self._failures.popitem(last=False)
-        _log.warning("a wrong token was given from %s (%d attempts of late)", address, failures)
+        _log.warning("a wrong token was given from %s (%d attempts of late)", visitor, failures)
+        self._audit.write("login_failed", visitor, attempts=failures)
         return min(LONGEST_DELAY_S, SHORTEST_DELAY_S * 2.0 ** min(failures, 20))
 
     def open_session(self) -> str:
@@ -117,7 +131,7 @@ class AuthenticationMiddleware:
             return
         refusal = self._refusal(scope)
         if refusal is not None and refusal.status_code == 401 and bearer_of(Headers(scope=scope)) is not None:
-            await asyncio.sleep(self._sessions.failed(scope["client"][0] if scope["client"] else ""))
+            await asyncio.sleep(self._sessions.failed(visitor_of(scope["client"][0] if scope["client"] else None)))
 
         async def send_protected(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -171,6 +185,11 @@ class BearerMiddleware:
             return PlainTextResponse(f"there are {', '.join(self._paths)}\n", 404)
         scope["state"]["connection"].hold()
         return None
+
+
+def visitor_of(address: str | None) -> str:
+    """Return how the log and the audit log call whoever asks from this address."""
+    return f"page {address or 'unknown'}"
 
 
 def bearer_of(headers: Headers) -> str | None:

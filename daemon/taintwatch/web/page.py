@@ -38,9 +38,10 @@ class Page:
         from taintwatch.web.live import LiveState
         from taintwatch.web.server import WebServer
 
-        live = LiveState()
+        live, runtime = LiveState(), self._runtime
+        audit = None if runtime.evidence is None else runtime.evidence.audit
         server = stack.enter_context(
-            WebServer(lambda: self._runtime.config, lambda: self._runtime.detection, live, self._monitoring)
+            WebServer(lambda: runtime.config, lambda: runtime.detection, live, self._monitoring, audit=audit)
         )
         if self._wanted:
             self._live, self._server, self.address = live, server, server.address

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from taintwatch.config.sections import Config
 from taintwatch.detection_stack import DetectionStack
+from taintwatch.evidence.audit import AuditLog
 from taintwatch.evidence.folder import EvidenceFolder
 from taintwatch.secret_files import read_token
 from taintwatch.web.address import parse_address
@@ -41,9 +42,14 @@ class WebServer:
         live: LiveState,
         monitored: Monitored | None = None,
         *,
+        audit: AuditLog | None = None,
         stuck_s: float | None = None,
     ) -> None:
-        """`config`, `detection`: those in use when asked. `monitored` None: no metrics. Raises `ConfigError`."""
+        """`config`, `detection`: those in use when asked. `monitored` None: no metrics. Raises `ConfigError`.
+
+        `audit`: what people do is written to it; None: to the ordinary log.
+        """
+        audit = audit or AuditLog(None)
         web, metrics = config().web, config().metrics
         self._worker = ThreadPoolExecutor(1, "web-pictures")
         previews = Previews(live.newest, detection, web.width)
@@ -52,7 +58,7 @@ class WebServer:
             live, previews, self._worker, fps=web.fps, most=web.viewers, stopping=self._is_stopping, **extra
         )
         folder = config().evidence.folder if config().publish.enabled else None
-        sessions = Sessions(_token("web", web.token_file))
+        sessions = Sessions(_token("web", web.token_file), audit=audit)
         context = Context(
             AlertRepository(live, None if folder is None else EvidenceFolder(Path(folder))),
             Description(config, detection, live),
@@ -60,6 +66,7 @@ class WebServer:
             self._audience,
             sessions,
             web,
+            audit,
         )
         application = application_of(context, monitored)
         listeners = []

@@ -20,6 +20,7 @@ import pytest
 
 from taintwatch.alerts.outbox import MessageWriter
 from taintwatch.evidence.annotations import LONGEST_NOTE, Annotation, Annotations
+from taintwatch.evidence.audit import AuditLog, read_audit
 from taintwatch.evidence.folder import EvidenceFolder, write_private
 from taintwatch.evidence.reader import Filter
 from taintwatch.evidence.store import AlertStore
@@ -61,6 +62,19 @@ def server(folder: EvidenceFolder) -> Iterator[WebServer]:
 def write(server: WebServer, path: str, told: Any) -> Answer:
     csrf = ask(server, "/api/about").json()["csrf"]
     return ask(server, path, "POST", json.dumps(told).encode(), X_Taintwatch_CSRF=csrf)
+
+
+def test_what_people_say_of_alerts_stands_in_the_audit_log(folder: EvidenceFolder) -> None:
+    log = AuditLog.of(folder.root)
+    with serving(web_config(f'[evidence]\nfolder = "{folder.root}"'), audit=log) as server:
+        for wanted in (True, False):
+            write(server, "/api/alerts/event0/acknowledge", {"acknowledged": wanted})
+        write(server, "/api/alerts/event0/note", {"note": "a poster"})
+        write(server, "/api/alerts/nothing/note", {"note": "refused"})
+    entries = read_audit(folder.root / "audit.jsonl", None).entries
+    assert [entry["action"] for entry in entries] == ["acknowledged", "acknowledgement_undone", "note"]
+    assert {(entry["who"], entry["event_id"]) for entry in entries} == {("page 127.0.0.1", "event0")}
+    assert entries[-1]["text"] == "a poster"
 
 
 def ids(server: WebServer, query: str = "") -> list[str]:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
+from taintwatch.evidence.audit import AuditLog, read_audit
 from taintwatch.secret_files import read_token
 from taintwatch.web.address import is_known_host, parse_address
 from taintwatch.web.authentication import COOKIE, CSRF_HEADER, SESSION_S, Sessions
@@ -57,6 +58,18 @@ def wait_for_hanging_up(client: socket.socket) -> None:
     with contextlib.suppress(ConnectionError):
         while client.recv(4096):
             pass
+
+
+def test_log_ins_right_and_wrong_stand_in_the_audit_log(token_file: Path, tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.jsonl")
+    with serving(web_config(token_file=str(token_file)), audit=log) as server:
+        ask(server, "/login", "POST", b"token=wrong")
+        ask(server, "/api/about", authorization="Bearer wrong")
+        cookie_of(server)
+    entries = read_audit(tmp_path / "audit.jsonl", None).entries
+    assert [entry["action"] for entry in entries] == ["login_failed", "login_failed", "login"]
+    assert {entry["who"] for entry in entries} == {"page 127.0.0.1"}
+    assert TOKEN not in (tmp_path / "audit.jsonl").read_text()
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
