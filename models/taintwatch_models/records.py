@@ -90,6 +90,8 @@ class WindowStatistics:
     """The label once the window is filled; None: not filled."""
     values: Mapping[str, float]
     """The statistics by name; those of a second look that was not taken are missing."""
+    surprises: Mapping[str, float]
+    """How unusual each of them is: -ln of the share of benign frames that reach it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

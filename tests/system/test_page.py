@@ -309,7 +309,7 @@ def a_patched_step(size: tuple[int, int], suspicious: bool = True) -> Step:
     image = np.full((height, width, 3), 90, np.uint8)
     image[height // 2 : height * 7 // 8, width // 8 : width // 2] = (255, 0, 255)
     frame = Frame("door", 0, read_only(image), 1, 1)
-    window = WindowStatistics((INPUT // 2, INPUT // 8, INPUT * 3 // 8, INPUT * 3 // 8), 9.0, True, None, {})
+    window = WindowStatistics((INPUT // 2, INPUT // 8, INPUT * 3 // 8, INPUT * 3 // 8), 9.0, True, None, {}, {})
     prediction = replace(a_prediction(frame, 1), window=window)
     (subject,) = WholeFrame()(frame).subjects
     return Step(frame, prediction, (a_verdict(prediction, suspicious),), subject_frame=subject)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["CellSums", "cells_graph", "choose_layers", "log_averages", "read_cells", "with_gaussian"]
+__all__ = ["CellSums", "cell_names", "choose_layers", "log_averages", "with_cells", "with_gaussian"]
 
 _MOST_LAYERS = 10
 _MOST_CHANNELS = 64
@@ -137,30 +137,18 @@ def _cell_shape(shape: tuple[int, ...], batch: int) -> tuple[tuple[int, int], in
     return (cells, channels, tokens) if fits else None
 
 
-def cells_graph(radar: RadarFile, layers: Sequence[LayerCells]) -> onnx.ModelProto:
-    """Return a graph that gives `cells0`, `cells1`, ...: each layer's chosen channels, (B, c, h', w')."""
-    b = GraphBuilder(radar.proto.opset_import[0].version, "taintwatch/cells")
-    names = [f"cells{index}" for index in range(len(layers))]
+def cell_names(layers: Sequence[LayerCells]) -> list[str]:
+    """Names of the outputs that `with_cells` adds: one for each layer."""
+    return [f"cells{index}" for index in range(len(layers))]
+
+
+def with_cells(proto: onnx.ModelProto, layers: Sequence[LayerCells]) -> onnx.ModelProto:
+    """Return the graph with each layer's chosen channels as further outputs, (B, c, h', w')."""
+    b = GraphBuilder(proto.opset_import[0].version, "taintwatch/cells")
+    names = cell_names(layers)
     for name, layer in zip(names, layers, strict=True):
         b.nodes.append(onnx.helper.make_node("Identity", [as_maps(b, layer)], [name]))
-    graph = with_outputs(radar.proto, b, {name: ["batch", None, None, None] for name in names})
-    return keep_outputs(graph, names)
-
-
-def read_cells(
-    radar: RadarFile,
-    layers: Sequence[LayerCells],
-    pictures: NDArray[np.uint8],
-    *,
-    settings: SessionSettings | None = None,
-    batch: int = 16,
-) -> Iterator[tuple[int, list[NDArray[np.float32]]]]:
-    """Yield where each batch of (N, H, W, 3) pictures starts, and each layer's cells of it, (B, h', w', c)."""
-    session, _ = open_session(cells_graph(radar, layers).SerializeToString(), settings or SessionSettings(device="cpu"))
-    for start in range(0, len(pictures), batch):
-        inputs = radar.info.preprocessing.normalise(pictures[start : start + batch])
-        maps = session.run(None, {radar.info.input: inputs})
-        yield start, [np.ascontiguousarray(np.moveaxis(value, 1, -1), np.float32) for value in maps]
+    return with_outputs(proto, b, {name: ["batch", None, None, None] for name in names})
 
 
 def log_averages(cells: NDArray[np.float32], layer: LayerCells) -> NDArray[np.float32]:

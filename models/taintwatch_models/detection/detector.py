@@ -26,6 +26,7 @@ def window_statistics(outputs: Mapping[str, NDArray[Any]], index: int) -> Window
         return None
     raw = {name: outputs.get(f"combined_{name}") for name in (*FREE, LABEL, *SECOND)}
     values = {name: float(value[index]) for name, value in raw.items() if value is not None}
+    surprises = {name: float(outputs[key][index]) for name in values if (key := f"combined_{name}_surprise") in outputs}
     filled = int(outputs["combined_label"][index])
     top, left, height, width = (int(part) for part in outputs["combined_box"][index])
     return WindowStatistics(
@@ -34,6 +35,7 @@ def window_statistics(outputs: Mapping[str, NDArray[Any]], index: int) -> Window
         looked_twice=bool(outputs["combined_looked"][index]),
         filled_label=None if filled < 0 else filled,
         values={name: value for name, value in values.items() if not math.isnan(value)},
+        surprises={name: value for name, value in surprises.items() if not math.isnan(value)},
     )
 
 
@@ -55,7 +57,7 @@ class CombinedDetector:
             known = ", ".join(f"{rate:g}" for rate in points)
             raise ConfigError(f"the reference has no threshold for a target FPR of {target_fpr:g}; it has {known}")
         self.point = points[target_fpr]
-        self._tails, self._labels, self._preprocessing = reference.tails, labels, preprocessing
+        self._labels, self._preprocessing = labels, preprocessing
 
     def __call__(self, prediction: Prediction) -> Verdict:
         window = prediction.window
@@ -83,14 +85,8 @@ class CombinedDetector:
             recovered_label=recovered,
             recovered_name=None if recovered is None else self._labels[recovered],
             region=region,
-            statistics={**window.values, **self._surprises(window)},
+            statistics={**window.values, **{f"{name}_surprise": value for name, value in window.surprises.items()}},
         )
-
-    def _surprises(self, window: WindowStatistics) -> dict[str, float]:
-        return {
-            f"{name}_surprise": float(self._tails[name].surprise(np.array([value]))[0])
-            for name, value in window.values.items() if name in self._tails
-        }  # fmt: skip
 
 
 def explain(verdict: Verdict) -> str:

@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 
 from taintwatch_models.detection.windows import Boxes
 
-__all__ = ["Model", "label_margin", "log_odds", "margin_swing", "transplant"]
+__all__ = ["HOSTS_EACH", "Model", "label_margin", "log_odds", "margin_swing", "transplant"]
 
 Model = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Inputs (B, 3, H, W) in, logits (B, classes) out."""
+
+HOSTS_EACH = 8
+"""Pictures that a window is pasted onto."""
 
 Scores = NDArray[np.float64]
 
@@ -60,7 +63,7 @@ def margin_swing(
 
 def transplant(
     model: Model, inputs: NDArray[np.float32], boxes: Boxes, labels: NDArray[np.int64],
-    hosts: NDArray[np.float32], host_labels: NDArray[np.int64], count: int = 8,
+    hosts: NDArray[np.float32], host_labels: NDArray[np.int64], count: int = HOSTS_EACH,
 ) -> Scores:  # fmt: skip
     """Paste each box of (B, 3, H, W) inputs onto `count` hosts; return the mean log odds of its label there: (B,).
 

@@ -6,18 +6,21 @@ import datetime
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.detection.anomaly import LayerCells, read_map
-from taintwatch_models.detection.cells import CellSums, choose_layers, log_averages, read_cells, with_gaussian
+from taintwatch_models.detection.cells import CellSums, choose_layers, with_gaussian
 from taintwatch_models.detection.evidence import EvidenceFeatures
 from taintwatch_models.detection.general import RENDERED
-from taintwatch_models.detection.looks import CombinedRadar, FirstLook, Looked, SecondLook
+from taintwatch_models.detection.intervention import HOSTS_EACH
+from taintwatch_models.detection.looks import CombinedRadar, Looked, SecondLook
 from taintwatch_models.detection.novelty import degrade, paste_posters
+from taintwatch_models.detection.observer import Observer, Recalled, cell_sums, raw_maps
 from taintwatch_models.detection.operating_points import operating_points
-from taintwatch_models.detection.reference import FREE, LABEL, SECOND, Provenance, Reference, free_score, total_score
+from taintwatch_models.detection.reference import FREE, LABEL, SECOND, Provenance, Reference, combine, surprises_of
 from taintwatch_models.detection.tail import Tail, fit_tail
 from taintwatch_models.detection.windows import evidence_windows
 from taintwatch_models.errors import CalibrationError
@@ -34,6 +37,7 @@ _GATE = 0.85
 """Benign quantile of the free score above which a frame gets the second look."""
 _HOSTS = 16
 _FEATURES = 64
+_SECOND_BATCH = 8
 
 Array = NDArray[np.float64]
 Pictures = NDArray[np.uint8]
@@ -76,41 +80,51 @@ def learn(
     later, site = site[kept:], site[:kept]
     rng = np.random.default_rng([seed, *_secret(site)])
     chosen = _calibration_frames(site, general, footage, rng)
-    steps = _Steps(progress, len(general) + len(site) + 2 * len(chosen.pictures) + len(later))
     settings = SessionSettings(device="cpu", threads=threads)
-
     layers = choose_layers(radar, radar.info.preprocessing.normalise(general[:2]), [seed, *_secret(site)])
-    sums = _layer_sums(radar, layers, general, np.zeros(len(general), np.intp), settings, steps)[0]
-    own = _layer_sums(radar, layers, site, chosen.folds[: len(site)], settings, steps)
+    steps = _Steps(progress)
+    observer = Observer(radar, layers, settings, steps.add)
+    again = 0 if observer.keeps(len(site)) else len(site)
+    steps.total = len(general) + again + _forwards(len(chosen.pictures)) + _forwards(len(later))
+
+    (sums,), around = cell_sums(observer(general), layers, np.zeros(len(general), np.intp))
+    frames = Recalled(observer, site)
+    own, _ = cell_sums(frames, layers, chosen.folds[: len(site)])
     folds = range(len(own))
     partial = [_gaussians(layers, [sums, *(own[other] for other in folds if other != fold)]) for fold in folds]
     layers = _gaussians(layers, [sums, *own])
 
-    raw = _raw_maps(radar, partial, chosen, settings, steps)  # (frames, layers, 14, 14)
+    made = observer(chosen.pictures[len(site) :], first=len(site))
+    raw, looked = raw_maps(chain(frames, made), partial, chosen.folds)  # (frames, layers, 14, 14)
+    del frames  # its cells are large
     clean = raw[~chosen.novel].astype(np.float64)
     scales = [(float(clean[:, row].mean()), float(max(clean[:, row].std(), 1e-3))) for row in range(len(layers))]
     layers = tuple(replace(layer, centre=c, spread=s) for layer, (c, s) in zip(layers, scales, strict=True))
     centre, spread = (np.array(values, np.float32)[None, :, None, None] for values in zip(*scales, strict=True))
     maps = ((raw - centre) / spread).mean(axis=1)
 
-    first = FirstLook(radar, (), settings)
-    looked = _look(first, radar, chosen.pictures, steps)
-    around = _look(first, radar, general, _Steps(lambda done, total: None, len(general)))
     statistics = {**looked.statistics, "anomaly": _read(maps, looked, radar)}
     evidence, statistics["evidence"] = _evidence(looked.features, around.features, chosen.folds, rng)
     tails: dict[str, Tail] = {name: fit_tail(statistics[name]) for name in (*FREE, LABEL) if name in statistics}
-    gate = float(np.quantile(free_score(tails, statistics), _GATE))
-    deserving = free_score(tails, statistics) > gate
+    free = combine(surprises_of(tails, statistics))
+    gate = float(np.quantile(free, _GATE))
+    deserving = free > gate
     hosts = general[:: max(1, len(general) // _HOSTS)][:_HOSTS]
-    second = _second(SecondLook(radar, hosts, settings), radar, chosen.pictures, looked, deserving)
-    statistics |= second
-    tails |= {name: fit_tail(statistics[name][deserving]) for name in SECOND}
+    second = _second(SecondLook(radar, hosts, settings), radar, chosen.pictures[deserving], looked, deserving, steps)
+    tails |= {name: fit_tail(values) for name, values in second.items()}
     about = Provenance(description, len(site) + len(later), footage, general_description, len(general), _now())
     reference = Reference(radar.info.source_sha256, layers, evidence, hosts, tails, gate, (), about)
-    scores = total_score(tails, statistics, deserving)
+    scores = free.copy()
+    scores[deserving] += combine(surprises_of(tails, second))
     later_scores = _score_later(radar, reference, later, settings, steps)
     points = operating_points(scores, chosen.novel, chosen.folds, later_scores if footage else None, rng)
+    steps.end()
     return replace(reference, points=points)
+
+
+def _forwards(frames: int) -> int:
+    """Forwards of so many frames, those of the second look included."""
+    return frames + round((1 - _GATE) * frames) * (1 + HOSTS_EACH)
 
 
 def _now() -> str:
@@ -118,14 +132,19 @@ def _now() -> str:
 
 
 class _Steps:
-    """Counts forwards, and says so."""
+    """Counts forwards, and says so. How many there are to be is known but for how often later frames deserve two."""
 
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
+    def __init__(self, progress: Progress) -> None:
+        self.total = 0
+        self._progress, self._done = progress, 0
 
     def add(self, count: int) -> None:
         self._done += count
-        self._progress(min(self._done, self._total), self._total)
+        self._progress(min(self._done, self.total), self.total)
+
+    def end(self) -> None:
+        """Say that all is done."""
+        self._progress(self.total, self.total)
 
 
 def _secret(site: Pictures) -> list[int]:
@@ -147,62 +166,10 @@ def _calibration_frames(site: Pictures, general: Pictures, footage: bool, rng: n
     return _Calibration(pictures, np.concatenate([folds, folds[one], folds[other]]).astype(np.intp), novel)
 
 
-def _layer_sums(
-    radar: RadarFile,
-    layers: Sequence[LayerCells],
-    pictures: Pictures,
-    folds: NDArray[np.intp],
-    settings: SessionSettings,
-    steps: _Steps,
-) -> list[list[CellSums]]:
-    """Return each fold's sums of each layer."""
-    sums = [[CellSums.empty(len(layer.channels)) for layer in layers] for _ in range(int(folds.max()) + 1)]
-    for start, cells in read_cells(radar, layers, pictures, settings=settings):
-        for row in range(len(cells[0])):
-            for part, own in zip(sums[folds[start + row]], cells, strict=True):
-                part.add(own[row].reshape(-1, own.shape[-1]))
-        steps.add(len(cells[0]))
-    return sums
-
-
 def _gaussians(layers: Sequence[LayerCells], parts: Sequence[Sequence[CellSums]]) -> tuple[LayerCells, ...]:
     """Return the layers with what the parts, each with sums of all layers, say together."""
     return tuple(
         with_gaussian(layer, CellSums.total(sums)) for layer, sums in zip(layers, zip(*parts, strict=True), strict=True)
-    )
-
-
-def _raw_maps(
-    radar: RadarFile,
-    partial: Sequence[Sequence[LayerCells]],
-    chosen: _Calibration,
-    settings: SessionSettings,
-    steps: _Steps,
-) -> NDArray[np.float32]:
-    """Return each frame's unscaled maps by the reference of the other folds: (frames, layers, 14, 14)."""
-    found = np.empty((len(chosen.pictures), len(partial[0]), 14, 14), np.float32)
-    for start, cells in read_cells(radar, partial[0], chosen.pictures, settings=settings):
-        folds = chosen.folds[start : start + len(cells[0])]
-        for fold in np.unique(folds):
-            rows = np.flatnonzero(folds == fold)
-            for index, (own, layer) in enumerate(zip(cells, partial[fold], strict=True)):
-                found[start + rows, index] = log_averages(own[rows], layer)
-        steps.add(len(folds))
-    return found
-
-
-def _look(first: FirstLook, radar: RadarFile, pictures: Pictures, steps: _Steps, batch: int = 16) -> Looked:
-    """Take the first look at all pictures, without what is still to be learnt."""
-    found = []
-    for start in range(0, len(pictures), batch):
-        found.append(first(radar.info.preprocessing.normalise(pictures[start : start + batch])))
-        steps.add(len(found[-1].labels))
-    return Looked(
-        np.concatenate([part.logits for part in found]),
-        np.concatenate([part.labels for part in found]),
-        np.concatenate([part.features for part in found]),
-        np.concatenate([part.places for part in found]),
-        {name: np.concatenate([part.statistics[name] for part in found]) for name in found[0].statistics},
     )
 
 
@@ -240,19 +207,24 @@ def _fit_features(features: NDArray[np.float32], projection: NDArray[np.float32]
 
 
 def _second(
-    second: SecondLook, radar: RadarFile, pictures: Pictures, looked: Looked, deserving: NDArray[np.bool_]
+    second: SecondLook,
+    radar: RadarFile,
+    pictures: Pictures,
+    looked: Looked,
+    deserving: NDArray[np.bool_],
+    steps: _Steps,
 ) -> dict[str, Array]:
-    """Take the second look at the frames that deserve it; NaN for the others."""
-    found = {name: np.full(len(pictures), np.nan) for name in SECOND}
-    for rows in np.array_split(np.flatnonzero(deserving), max(1, int(deserving.sum()) // 8)):
-        if not len(rows):
-            continue
-        inputs = radar.info.preprocessing.normalise(pictures[rows])
+    """Take the second look at those `pictures` of all that were looked at that deserve it, (deserving,) each."""
+    parts: dict[str, list[Array]] = {name: [] for name in SECOND}
+    for start in range(0, len(pictures), _SECOND_BATCH):
+        rows = np.flatnonzero(deserving)[start : start + _SECOND_BATCH]
+        inputs = radar.info.preprocessing.normalise(pictures[start : start + _SECOND_BATCH])
         part = Looked(looked.logits[rows], looked.labels[rows], looked.features[rows], looked.places[rows], {})
         values, _ = second(inputs, part, np.arange(len(rows)))
         for name in SECOND:
-            found[name][rows] = values[name]
-    return found
+            parts[name].append(values[name])
+        steps.add(len(rows) * (1 + HOSTS_EACH))
+    return {name: np.concatenate(found) for name, found in parts.items()}
 
 
 def _score_later(
@@ -262,6 +234,7 @@ def _score_later(
         return np.empty(0)
     run, found = CombinedRadar(radar, reference, settings), []
     for start in range(0, len(later), batch):
-        found.append(run(radar.info.preprocessing.normalise(later[start : start + batch]))["combined_score"])
-        steps.add(len(found[-1]))
+        outputs = run(radar.info.preprocessing.normalise(later[start : start + batch]))
+        found.append(outputs["combined_score"])
+        steps.add(len(found[-1]) + int(outputs["combined_looked"].sum()) * (1 + HOSTS_EACH))
     return np.concatenate(found)

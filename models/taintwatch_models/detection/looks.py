@@ -11,9 +11,10 @@ import onnx
 from numpy.typing import NDArray
 
 from taintwatch_models.detection.anomaly import ANOMALY_MAP, LayerCells, read_map, with_anomaly_map, with_outputs
+from taintwatch_models.detection.cells import cell_names, with_cells
 from taintwatch_models.detection.evidence import EvidenceFeatures, concentration, window_features
 from taintwatch_models.detection.intervention import margin_swing, transplant
-from taintwatch_models.detection.reference import LABEL, Reference, free_score, total_score
+from taintwatch_models.detection.reference import LABEL, SECOND, Reference, combine, surprises_of
 from taintwatch_models.detection.windows import FILL_SHARE, PASTE_SHARE, Boxes, boxes_at, evidence_windows
 from taintwatch_models.errors import InferenceError
 from taintwatch_models.fills import mean_fill
@@ -23,7 +24,16 @@ from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["CombinedRadar", "FirstLook", "SecondLook", "first_graph"]
+__all__ = [
+    "CombinedRadar",
+    "FirstLook",
+    "Looked",
+    "SecondLook",
+    "first_graph",
+    "learning_graph",
+    "looked_from",
+    "run_session",
+]
 
 SALIENCY = "saliency_map"
 Outputs = Mapping[str, NDArray[Any]]
@@ -31,15 +41,25 @@ Outputs = Mapping[str, NDArray[Any]]
 
 def first_graph(radar: RadarFile, layers: Sequence[LayerCells]) -> onnx.ModelProto:
     """Return the first look's graph: `logits`, `label`, `features`, `saliency_map` (B, h, w), and the anomaly map."""
-    b = GraphBuilder(radar.proto.opset_import[0].version, "taintwatch/saliency")
-    saliency = b.squeeze(region_map(radar.proto), 1)
-    b.nodes.append(onnx.helper.make_node("Identity", [saliency], [SALIENCY], name=SALIENCY))
-    graph = with_outputs(radar.proto, b, {SALIENCY: ["batch", None, None]})
-    wanted = ["logits", "label", "features", SALIENCY, *([ANOMALY] if gives_anomaly(radar) else [])]
+    graph, wanted = _with_saliency(radar)
     if layers:
         graph = with_anomaly_map(graph, layers)
         wanted.append(ANOMALY_MAP)
     return keep_outputs(graph, wanted)
+
+
+def learning_graph(radar: RadarFile, layers: Sequence[LayerCells]) -> onnx.ModelProto:
+    """Return the same with the cells of `with_cells` in place of the anomaly map, which is still to be learnt."""
+    graph, wanted = _with_saliency(radar)
+    return keep_outputs(with_cells(graph, layers), [*wanted, *cell_names(layers)])
+
+
+def _with_saliency(radar: RadarFile) -> tuple[onnx.ModelProto, list[str]]:
+    b = GraphBuilder(radar.proto.opset_import[0].version, "taintwatch/saliency")
+    saliency = b.squeeze(region_map(radar.proto), 1)
+    b.nodes.append(onnx.helper.make_node("Identity", [saliency], [SALIENCY], name=SALIENCY))
+    graph = with_outputs(radar.proto, b, {SALIENCY: ["batch", None, None]})
+    return graph, ["logits", "label", "features", SALIENCY, *([ANOMALY] if gives_anomaly(radar) else [])]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,22 +88,26 @@ class FirstLook:
 
     def __call__(self, inputs: NDArray[np.float32], evidence: EvidenceFeatures | None = None) -> Looked:
         """Look at (B, 3, H, W) inputs. Without `evidence` that statistic is left out."""
-        found = _run(self._session, self._names, {self.info.input: inputs}, self.provider)
-        outputs = dict(zip(self._names, found, strict=True))
-        saliency = outputs[SALIENCY]
-        corners, height, width = evidence_windows(saliency)
-        cells = saliency.shape[1:]
-        features = window_features(outputs["features"], corners, height, width)
-        statistics = {"concentration": concentration(saliency)}
-        if ANOMALY_MAP in outputs:
-            places = (cells[0] - height + 1, cells[1] - width + 1)
-            statistics["anomaly"] = read_map(outputs[ANOMALY_MAP], corners, places)
-        if ANOMALY in outputs:
-            statistics[LABEL] = outputs[ANOMALY].astype(np.float64)
-        if evidence is not None:
-            statistics["evidence"] = evidence.distances(features)
-        centres = (corners + np.array([height, width]) / 2) / np.array(cells)
-        return Looked(outputs["logits"], outputs["label"], features, centres, statistics)
+        found = run_session(self._session, self._names, {self.info.input: inputs}, self.provider)
+        return looked_from(dict(zip(self._names, found, strict=True)), evidence)
+
+
+def looked_from(outputs: Outputs, evidence: EvidenceFeatures | None = None) -> Looked:
+    """Return what the outputs of `first_graph` say. Without `evidence` that statistic is left out."""
+    saliency = outputs[SALIENCY]
+    corners, height, width = evidence_windows(saliency)
+    cells = saliency.shape[1:]
+    features = window_features(outputs["features"], corners, height, width)
+    statistics = {"concentration": concentration(saliency)}
+    if ANOMALY_MAP in outputs:
+        places = (cells[0] - height + 1, cells[1] - width + 1)
+        statistics["anomaly"] = read_map(outputs[ANOMALY_MAP], corners, places)
+    if ANOMALY in outputs:
+        statistics[LABEL] = outputs[ANOMALY].astype(np.float64)
+    if evidence is not None:
+        statistics["evidence"] = evidence.distances(features)
+    centres = (corners + np.array([height, width]) / 2) / np.array(cells)
+    return Looked(outputs["logits"], outputs["label"], features, centres, statistics)
 
 
 class SecondLook:
@@ -101,7 +125,9 @@ class SecondLook:
 
     def logits(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits (B, classes) of inputs (B, 3, H, W)."""
-        found: NDArray[np.float32] = _run(self._session, ["logits"], {self._info.input: inputs}, self._provider)[0]
+        found: NDArray[np.float32] = run_session(self._session, ["logits"], {self._info.input: inputs}, self._provider)[
+            0
+        ]
         return found
 
     def __call__(
@@ -143,30 +169,36 @@ class CombinedRadar:
 
         Gives `logits`, `label`, `combined_score`, `combined_free`, `combined_looked` (whether the second look was
         taken), `combined_box` (B, 4: top, left, height, width), `combined_label` (after the fill; -1: not filled) and
-        each statistic as `combined_NAME`; those of a second look that was not taken are NaN.
+        each statistic as `combined_NAME` with its surprise as `combined_NAME_surprise`; those of a second look that was
+        not taken are NaN.
         """
         looked = self._first(inputs, self._reference.evidence)
-        free = free_score(self._reference.tails, looked.statistics)
+        surprises = surprises_of(self._reference.tails, looked.statistics)
+        free = combine(surprises)
         deserving = ~(free <= self._reference.gate)  # a score that is not a number is looked at
-        statistics = dict(looked.statistics)
-        statistics |= {name: np.full(len(free), np.nan) for name in ("necessity", "sufficiency")}
+        statistics, score = dict(looked.statistics), free.copy()
+        for values in (statistics, surprises):
+            values |= {name: np.full(len(free), np.nan) for name in SECOND}
         filled = np.full(len(free), -1, np.int64)
         rows = np.flatnonzero(deserving)
         if len(rows):
             found, filled[rows] = self._second(inputs, looked, rows)
-            for name, values in found.items():
-                statistics[name][rows] = values
+            second = surprises_of(self._reference.tails, found)
+            score[rows] += combine(second)
+            for name in SECOND:
+                statistics[name][rows], surprises[name][rows] = found[name], second[name]
         boxes: Boxes = boxes_at(looked.places, FILL_SHARE, (inputs.shape[2], inputs.shape[3]))
         return {
             **({} if self._beside is None else self._beside(inputs)),
             "logits": looked.logits,
             "label": looked.labels,
-            "combined_score": total_score(self._reference.tails, statistics, deserving),
+            "combined_score": score,
             "combined_free": free,
             "combined_looked": deserving,
             "combined_box": boxes,
             "combined_label": filled,
             **{f"combined_{name}": values for name, values in statistics.items()},
+            **{f"combined_{name}_surprise": values for name, values in surprises.items()},
         }
 
     def warm_up(self, batch: int) -> None:
@@ -178,7 +210,8 @@ class CombinedRadar:
             self._beside(zeros)
 
 
-def _run(session: Any, names: Sequence[str], feeds: dict[str, Any], provider: str) -> list[NDArray[Any]]:
+def run_session(session: Any, names: Sequence[str], feeds: dict[str, Any], provider: str) -> list[NDArray[Any]]:
+    """Run a session. Raises `InferenceError` where the runtime fails."""
     try:
         found: list[NDArray[Any]] = session.run(list(names), feeds)
     except Exception as error:  # the runtime raises its own kinds, one for each provider

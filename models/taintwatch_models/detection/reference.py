@@ -31,9 +31,9 @@ __all__ = [
     "SECOND",
     "Provenance",
     "Reference",
-    "free_score",
+    "combine",
     "read_reference",
-    "total_score",
+    "surprises_of",
     "write_reference",
 ]
 
@@ -96,20 +96,11 @@ def combine(surprises: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]
     return np.asarray(np.sum(parts, axis=0), np.float64)
 
 
-def free_score(tails: Mapping[str, Tail], statistics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the combined surprise of what the first forward gives, (frames,)."""
-    return combine({name: tails[name].surprise(statistics[name]) for name in (*FREE, LABEL) if name in tails})
-
-
-def total_score(
-    tails: Mapping[str, Tail], statistics: Mapping[str, NDArray[np.float64]], looked: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Return the detector's score, (frames,): the free score, and that of the second look where it was taken.
-
-    `looked` (frames,): which frames were looked at again; the others' second statistics are not read.
-    """
-    second = {name: tails[name].surprise(np.where(looked, statistics[name], 0.0)) * looked for name in SECOND}
-    return free_score(tails, statistics) + combine(second)
+def surprises_of(
+    tails: Mapping[str, Tail], statistics: Mapping[str, NDArray[np.float64]]
+) -> dict[str, NDArray[np.float64]]:
+    """Return the surprise of each statistic that has a tail, (frames,) each."""
+    return {name: tails[name].surprise(values) for name, values in statistics.items() if name in tails}
 
 
 def write_reference(reference: Reference, path: Path) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from taintwatch_models.detection.anomaly import ANOMALY_MAP
-from taintwatch_models.detection.cells import log_averages, read_cells
+from taintwatch_models.detection.cells import log_averages
 from taintwatch_models.detection.general import general_pictures
 from taintwatch_models.detection.learning import learn
 from taintwatch_models.detection.looks import CombinedRadar, first_graph
+from taintwatch_models.detection.observer import Observer
 from taintwatch_models.detection.reference import Reference, read_reference, write_reference
 from taintwatch_models.errors import CalibrationError, UsageError
 from taintwatch_models.loading import load_radar_file
@@ -56,7 +57,7 @@ def test_the_graphs_anomaly_map_is_what_numpy_works_out(
     session, _ = open_session(first_graph(radar, layers).SerializeToString(), SessionSettings(device="cpu"))
     inputs = radar.info.preprocessing.normalise(pictures[:8])
     given = session.run([ANOMALY_MAP], {radar.info.input: inputs})[0]
-    cells = next(read_cells(radar, layers, pictures[:8]))[1]
+    cells = next(Observer(radar, layers, SessionSettings(device="cpu"), lambda count: None)(pictures[:8])).cells
     maps = [(log_averages(own, layer) - layer.centre) / layer.spread for own, layer in zip(cells, layers, strict=True)]
     assert given == pytest.approx(np.mean(maps, axis=0), abs=2e-3)
 
