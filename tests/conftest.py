@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.postgres_server import MISSING, PostgresServer, postgres_server
+
 # How fast a busy machine is says nothing about the code.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
@@ -62,3 +64,12 @@ def shared_data() -> Path:
 def repository() -> Path:
     """The root of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that runs; a test that takes it is skipped where the programs are missing."""
+    if MISSING is not None:
+        pytest.skip(MISSING)
+    with postgres_server() as server:
+        yield server

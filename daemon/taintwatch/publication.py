@@ -15,6 +15,7 @@ from taintwatch.config.outputs import EvidenceSection
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
 from taintwatch.evidence.evidence import Evidence, EvidenceSettings
+from taintwatch.evidence.folder import EvidenceFolder
 from taintwatch.evidence.reader import AlertReader
 from taintwatch.evidence.recorder import ClipSettings
 from taintwatch_models.errors import ConfigError
@@ -64,17 +65,18 @@ def security_of(config: Config) -> Security:
 
 def _open_evidence(config: Config) -> Evidence | None:
     """Open the evidence folder; None where alerts are not to be kept. Raises `ConfigError`."""
-    settings = _evidence_settings(config.evidence)
+    settings = _evidence_settings(config.evidence, config.site)
     return None if settings is None else Evidence(settings)
 
 
-def _evidence_settings(section: EvidenceSection) -> EvidenceSettings | None:
+def _evidence_settings(section: EvidenceSection, site: str) -> EvidenceSettings | None:
     """Return what is to be kept; None: nothing."""
     if section.folder is None:
         return None
     clips = ClipSettings(section.clip_before_s, section.clip_after_s, section.clip_fps, section.clip_width)
     return EvidenceSettings(
         folder=Path(section.folder),
+        place=EvidenceFolder.of_section(section, site),
         images=section.images,
         clips=clips,
         keep_days=section.keep_days,
@@ -88,7 +90,7 @@ def _evidence_settings(section: EvidenceSection) -> EvidenceSettings | None:
 def _open_replay(config: Config, evidence: Evidence, security: Security, alive: Callable[[], None]) -> ReplayServer:
     """Bind the socket that answers for missed alerts. Raises `PublishError`, `ConfigError`."""
     endpoint = config.evidence.replay or replay_beside(config.publish.bind)
-    return ReplayServer(AlertReader(evidence.folder.database), endpoint, security=security, alive=alive)
+    return ReplayServer(AlertReader(evidence.folder.history), endpoint, security=security, alive=alive)
 
 
 def replay_beside(bind: str) -> str:

@@ -39,7 +39,7 @@ def main(folder: str, publish: str, replay: str, quiet: str = "") -> None:
     instance = new_instance_id()
     settings = EvidenceSettings(Path(folder), clips=ClipSettings(0.1, 0.1, 50, 64), min_free_mb=0)
     evidence = Evidence(settings)
-    server = ReplayServer(AlertReader(evidence.folder.database), replay)
+    server = ReplayServer(AlertReader(evidence.folder.history), replay)
     evidence.serve(server)
     publisher = Publisher(
         an_identity(instance), publish, cameras=["door"], heartbeat_s=0.05, store=evidence.store, replay=server.endpoint

@@ -54,9 +54,12 @@ def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--key", type=click.Path(path_type=Path), help="The daemon's public key.  [default: signing.pub in the folder]"
 )
+@click.option("--daemon", help="Verify this daemon's chain alone, in a history of several.")
 @click.option("--head", help="Look for this hash, which a heartbeat named: an older copy put back lacks it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def verify(folder: Path | None, config: Path | None, key: Path | None, head: str | None, as_json: bool) -> int:
+def verify(
+    folder: Path | None, config: Path | None, key: Path | None, daemon: str | None, head: str | None, as_json: bool
+) -> int:
     """Verify that no stored alert was changed, removed or put back since the daemon wrote it.
 
     Exit with status 1 where one was. Keep a copy of the public key elsewhere: whoever can write the folder can put
@@ -67,7 +70,7 @@ def verify(folder: Path | None, config: Path | None, key: Path | None, head: str
     from taintwatch.evidence.chain import read_public, verify_chain
 
     place = _folder(folder, config)
-    found = verify_chain(place.database, read_public(key or place.root / "signing.pub"), head)
+    found = verify_chain(place.history, read_public(key or place.root / "signing.pub"), head, daemon)
     if as_json:
         click.echo(json.dumps(asdict(found)))
         return 1 if found.findings else 0
@@ -112,7 +115,7 @@ def list_alerts(folder: Path | None, config: Path | None, as_json: bool, **filte
     from taintwatch.evidence.reader import AlertReader
 
     place = _folder(folder, config)
-    for kept in AlertReader(place.database).alerts(_filter(**filters)):
+    for kept in AlertReader(place.history).alerts(_filter(**filters)):
         media = place.media_of(kept.event_id)
         click.echo(json.dumps(as_object(kept, media), ensure_ascii=False) if as_json else one_line(kept, media))
 
@@ -127,7 +130,7 @@ def show(event_id: str, folder: Path | None, config: Path | None, as_json: bool)
     from taintwatch.evidence.reader import AlertReader
 
     place = _folder(folder, config)
-    reader = AlertReader(place.database)
+    reader = AlertReader(place.history)
     kept = reader.find(event_id)
     media, records = place.media_of(kept.event_id), reader.records(kept.event_id)
     if as_json:
@@ -151,7 +154,7 @@ def export(target: Path, event_ids: tuple[str, ...], folder: Path | None, config
     from taintwatch.evidence.reader import AlertReader
 
     place = _folder(folder, config)
-    reader = AlertReader(place.database)
+    reader = AlertReader(place.history)
     wanted = [reader.find(each) for each in event_ids] if event_ids else reader.alerts(_filter(**filters))
     export_alerts(place, wanted, target)
     click.echo(f"{_count(wanted)} to {target}")
@@ -177,7 +180,7 @@ def prune(folder: Path | None, config: Path | None, keep_days: float | None, max
         max_bytes=1 << 62 if max_mb is None else round(max_mb * MEGABYTE),
         min_free_bytes=0,
     )
-    store = AlertStore(place.database)
+    store = AlertStore(place.history, daemon=place.daemon)
     try:
         retention = RetentionJob(place, store, limits)
         removal = retention.tidy() if yes else retention.plan()
@@ -216,14 +219,15 @@ def _folder(folder: Path | None, config: Path | None) -> EvidenceFolder:
 
     if (folder is None) == (config is None):
         raise UsageError("Say where the alerts are kept: --folder FOLDER or --config FILE.")
+    named = None
     if config is not None:
         from taintwatch.config.load import load_config
 
-        named = load_config(config).evidence.folder
+        loaded = load_config(config)
+        named = EvidenceFolder.of_section(loaded.evidence, loaded.site)
         if named is None:
             raise UsageError(f"{config} keeps no alerts: its [evidence] names no folder.")
-        folder = Path(named)
-    place = EvidenceFolder(folder or Path())
-    if not place.database.is_file():
-        raise UsageError(f"No alerts are kept in {place.root}: there is no {place.database.name}.")
+    place = named or EvidenceFolder(folder or Path())
+    if not place.history.is_there():
+        raise UsageError(f"No alerts are kept in {place.root}: there is no {Path(place.history.name).name}.")
     return place

@@ -29,6 +29,7 @@ PATHS = {
     "camera": ("source",),
     "detect": ("fill",),
     "objects": ("model", "labels", "preprocessing", "reference"),
+    "evidence": ("database_password_file",),
     "metrics": ("token_file",),
     "publish.curve": ("key",),
     "web": ("token_file", "certificate", "private_key"),
@@ -36,12 +37,13 @@ PATHS = {
 """Keys that may name a file."""
 FOLDERS = {
     "publish.curve": ("clients",),
-    "evidence": ("folder",),
+    "evidence": ("folder", "media"),
     "web": ("trials",),
     "footage": ("done",),
     "learn": ("folder",),
+    "fleet": ("status_file",),
 }
-"""Keys that name a folder, there already or not."""
+"""Keys that name a folder, there already or not; a URL stays as it is."""
 
 
 def load_config(path: Path | None, flags: Mapping[KeyPath, tuple[str, Any]] | None = None) -> Config:
@@ -255,7 +257,7 @@ def _root_paths(values: dict[str, Any], folder: Path) -> None:
     for table, keys in FOLDERS.items():
         for section in _tables(values, table):
             named = {key: section[key] for key in keys if isinstance(section.get(key), str) and section[key]}
-            section.update({key: str(folder / name) for key, name in named.items()})
+            section.update({key: str(folder / name) for key, name in named.items() if "://" not in name})
 
 
 def _tables(values: dict[str, Any], dotted: str) -> list[dict[str, Any]]:

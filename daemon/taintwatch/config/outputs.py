@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from taintwatch.config.fields import Seconds, Section, Text, Texts
+from taintwatch.config.fields import Name, Seconds, Section, Text, Texts
 
 __all__ = ["CurveSection", "EvidenceSection", "MetricsSection", "PublishSection", "WebSection"]
 
@@ -69,9 +70,46 @@ class EvidenceSection(Section):
         default=None,
         description="File with the key that signs heartbeats and the chain of records; none: made in the folder.",
     )
+    database: Text | None = Field(
+        default=None,
+        description="postgresql://user@host/name: the history of several daemons, without a password; none: SQLite's "
+        "file in the folder. Needs taintwatch[fleet].",
+    )
+    database_password_file: Text | None = Field(
+        default=None, description="File with its password; only its owner may read it. None: PGPASSFILE, ~/.pgpass."
+    )
+    daemon: Name | None = Field(
+        default=None, description="Under which name this daemon writes to the database, and no other; none: the site."
+    )
+    media: Text | None = Field(
+        default=None,
+        description="Where pictures and clips go: a folder that daemons share, or s3://bucket/...; none: the folder.",
+    )
     replay: Text | None = Field(
         default=None, description="Endpoint that answers for missed alerts; none: the port after that of bind."
     )
+
+    @field_validator("database")
+    @classmethod
+    def _address_without_password(cls, address: str | None) -> str | None:
+        if address is None:
+            return None
+        parts = urlsplit(address)
+        if parts.scheme not in ("postgresql", "postgres"):
+            raise ValueError("give an address like postgresql://user@host/name")
+        if parts.password is not None or "password=" in parts.query:
+            raise ValueError("a password must not stand in the address; give database_password_file, or PGPASSFILE")
+        return address.replace("postgres://", "postgresql://", 1)
+
+    @model_validator(mode="after")
+    def _belongs_to_a_database(self) -> EvidenceSection:
+        if self.database is None:
+            given = next((key for key in ("database_password_file", "daemon") if getattr(self, key) is not None), None)
+            if given is not None:
+                raise ValueError(f"'{given}' belongs to a database; give [evidence] database, or leave it out")
+        elif self.folder is None:
+            raise ValueError("'folder' is missing; beside a database it keeps the daemon's signing key")
+        return self
 
 
 class MetricsSection(Section):

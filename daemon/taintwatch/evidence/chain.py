@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json as json_format
 import os
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +17,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from taintwatch.evidence.database import connect_read_only
+from taintwatch.evidence.history import LOCAL, History, Row, Session
+from taintwatch.evidence.sqlite_history import history_of
 from taintwatch.secret_files import read_secret
-from taintwatch_models.errors import ConfigError, TaintwatchError, UsageError
+from taintwatch_models.errors import ConfigError, UsageError
 from taintwatch_models.storage import write_atomically
 
 __all__ = ["GENESIS", "Head", "Signer", "Verification", "check_signature", "link", "read_public", "verify_chain"]
@@ -105,30 +105,52 @@ def link(previous: str, topic: str, json: str) -> str:
     return hashlib.sha256(f"{previous}\n{topic}\n{json}".encode()).hexdigest()
 
 
-def verify_chain(database: Path, public: str | None, expected_head: str | None = None) -> Verification:
-    """Walk the chain from its first record to its last. Raises `TaintwatchError` where it cannot be read.
+def verify_chain(
+    history: History | Path, public: str | None, expected_head: str | None = None, daemon: str | None = None
+) -> Verification:
+    """Walk the chains from their first record to their last. Raises `TaintwatchError` where they cannot be read.
 
-    `public`: the daemon's public key; None: only the hashes are looked at. `expected_head`: a hash that a heartbeat
-    named, which must be in the chain: what was put back from an older copy lacks it.
+    `public`: the daemons' public key; None: only the hashes are looked at. `expected_head`: a hash that a heartbeat
+    named, which must be in a chain: what was put back from an older copy lacks it. `daemon`: whose chain; None: all
+    that there are, and findings then begin with the daemon's name.
     """
-    if not database.is_file():
-        raise UsageError(f"There is no {database}. Give the daemon's evidence folder with --folder.")
-    try:
-        with closing(connect_read_only(database)) as connection:
-            return _Walk(connection, public).result(expected_head)
-    except sqlite3.Error as error:
-        raise TaintwatchError(f"{database} cannot be read: {error}.") from error
+    with history_of(history).read() as session:
+        names = [daemon] if daemon is not None else [row["daemon"] for row in session.rows(DAEMONS)]
+        walks = [_Walk(session, name, public) for name in names or [LOCAL]]
+        found = [walk.result() for walk in walks]
+        seen = any(walk.has_seen(expected_head) for walk in walks)
+    findings = [
+        f"{name}: {finding}" if len(names) > 1 else finding
+        for name, each in zip(names or [LOCAL], found, strict=True)
+        for finding in each.findings
+    ]
+    if expected_head is not None and not seen:
+        findings.append("The head that was expected is not in the chain: an older copy was put back.")
+    return Verification(
+        sum(each.records for each in found),
+        sum(each.removed for each in found),
+        sum(each.unsigned for each in found),
+        " ".join(each.head for each in found),
+        tuple(findings),
+    )
+
+
+DAEMONS = "SELECT daemon FROM records UNION SELECT daemon FROM heads ORDER BY daemon"
 
 
 class _Walk:
-    def __init__(self, connection: sqlite3.Connection, public: str | None) -> None:
-        self._connection = connection
+    def __init__(self, session: Session, daemon: str, public: str | None) -> None:
+        self._session = session
+        self._daemon = {"daemon": daemon}
         self._public = public
         self._findings: list[str] = []
         self._seen: dict[str, int] = {}
         self._records = self._removed = 0
 
-    def result(self, expected_head: str | None) -> Verification:
+    def has_seen(self, head: str | None) -> bool:
+        return head in self._seen
+
+    def result(self) -> Verification:
         last = self._start()
         for row in self._rows():
             last = self._step(row, last)
@@ -138,15 +160,13 @@ class _Walk:
                 self._findings.append(f"Records {last.id + 1} to {head.id} are gone: a signed head names them.")
             elif self._seen.get(head.hash) != head.id and head.id > 0:
                 self._findings.append(f"Record {head.id} is another one than the signed head names.")
-        if expected_head is not None and expected_head not in self._seen:
-            self._findings.append("The head that was expected is not in the chain: an older copy was put back.")
         self._compare_summaries()
         unsigned = last.id - (0 if head is None else min(head.id, last.id))
         return Verification(self._records, self._removed, unsigned, last.hash, tuple(self._findings))
 
     def _start(self) -> Head:
         """Return what the first row must follow: nothing, or the last of those that the daemon let go altogether."""
-        row = self._connection.execute("SELECT id, hash, signature FROM heads WHERE kind = 'start'").fetchone()
+        row = self._head("start")
         if row is None:
             return Head(0, GENESIS)
         if not self._signed(f"start|{row['id']}|{row['hash']}", row["signature"]):
@@ -154,14 +174,19 @@ class _Walk:
         self._seen[row["hash"]] = row["id"]
         return Head(row["id"], row["hash"])
 
-    def _rows(self) -> Iterator[sqlite3.Row]:
-        query = """
-        SELECT id, previous, hash, topic, json, NULL AS signature FROM records
-        UNION ALL SELECT id, previous, hash, NULL, NULL, signature FROM forgotten ORDER BY id
-        """
-        yield from self._connection.execute(query)
+    def _head(self, kind: str) -> Row | None:
+        query = "SELECT id, hash, signature FROM heads WHERE daemon = :daemon AND kind = :kind"
+        rows = self._session.rows(query, {**self._daemon, "kind": kind})
+        return rows[0] if rows else None
 
-    def _step(self, row: sqlite3.Row, last: Head) -> Head:
+    def _rows(self) -> Iterator[Row]:
+        query = """
+        SELECT id, previous, hash, topic, json, NULL AS signature FROM records WHERE daemon = :daemon
+        UNION ALL SELECT id, previous, hash, NULL, NULL, signature FROM forgotten WHERE daemon = :daemon ORDER BY id
+        """
+        yield from self._session.each(query, self._daemon)
+
+    def _step(self, row: Row, last: Head) -> Head:
         number = row["id"]
         if number > last.id + 1:
             self._findings.append(f"Records {last.id + 1} to {number - 1} were removed, and not by the daemon.")
@@ -181,7 +206,7 @@ class _Walk:
         return Head(number, row["hash"])
 
     def _signed_head(self) -> Head | None:
-        row = self._connection.execute("SELECT id, hash, signature FROM heads WHERE kind = 'head'").fetchone()
+        row = self._head("head")
         if row is None:
             if self._records and self._public is not None:
                 self._findings.append("No head is signed: it was taken away.")
@@ -197,14 +222,16 @@ class _Walk:
     def _compare_summaries(self) -> None:
         """The list shows a summary of each alert's last record: they must agree."""
         query = """
-        SELECT a.event_id FROM alerts a JOIN records r
-            ON r.id = (SELECT max(id) FROM records WHERE event_id = a.event_id)
-        WHERE a.state != json_extract(r.json, '$.body.state')
-            OR a.label_name != json_extract(r.json, '$.body.label_name')
-            OR a.camera != json_extract(r.json, '$.body.camera')
+        SELECT a.event_id, a.state, a.label_name, a.camera, r.json FROM alerts a JOIN records r
+            ON r.daemon = a.daemon
+            AND r.id = (SELECT max(id) FROM records WHERE daemon = a.daemon AND event_id = a.event_id)
+        WHERE a.daemon = :daemon
         """
-        for row in self._connection.execute(query):
-            self._findings.append(f"The summary of alert {row['event_id']} says otherwise than its records.")
+        for row in self._session.each(query, self._daemon):
+            body = json_format.loads(row["json"]).get("body", {})
+            label = str(body.get("label_name")).replace("\0", "\ufffd")
+            if (row["state"], row["label_name"], row["camera"]) != (body.get("state"), label, body.get("camera")):
+                self._findings.append(f"The summary of alert {row['event_id']} says otherwise than its records.")
 
 
 def _make(path: Path) -> None:

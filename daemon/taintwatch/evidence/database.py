@@ -11,20 +11,23 @@ from pathlib import Path
 
 from taintwatch_models.errors import ConfigError
 
-__all__ = ["BUSY_MS", "connect", "connect_read_only", "flush", "is_damage", "set_aside"]
+__all__ = ["connect", "connect_read_only", "flush", "is_damage", "set_aside"]
 
 _log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 BUSY_MS = 200  # how long an alert may wait for another process that has the file locked
 LARGE_JOURNAL = 4_000_000  # bytes
 LARGEST_JOURNAL_PAGES = 20_000
 
 # `alerts` is what `records` add up to: one row for each event, so that it can be listed without reading them all.
 # `previous` and `hash` make a chain of the records; `forgotten` are those that were removed for their age or size.
+# `deliveries`: the last record that each sink has. `daemon` is one name throughout: the file is one daemon's own, and
+# PostgreSQL (`migrations`) has the same tables for several. The trigger keeps annotations from outliving their alerts.
 SCHEMA = f"""
 CREATE TABLE alerts (
     event_id TEXT PRIMARY KEY,
+    daemon TEXT NOT NULL,
     site TEXT NOT NULL,
     camera TEXT NOT NULL,
     state TEXT NOT NULL,
@@ -34,8 +37,10 @@ CREATE TABLE alerts (
     score REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX alerts_by_time ON alerts (raised_wall_ns);
+CREATE INDEX alerts_by_camera ON alerts (site, camera, raised_wall_ns);
 CREATE TABLE records (
-    id INTEGER PRIMARY KEY,
+    daemon TEXT NOT NULL,
+    id INTEGER NOT NULL,
     topic TEXT NOT NULL,
     instance TEXT NOT NULL,
     sequence INTEGER NOT NULL,
@@ -43,13 +48,41 @@ CREATE TABLE records (
     json TEXT NOT NULL,
     previous TEXT NOT NULL,
     hash TEXT NOT NULL,
+    PRIMARY KEY (daemon, id),
     UNIQUE (topic, instance, sequence)
 );
-CREATE TABLE forgotten (id INTEGER PRIMARY KEY, previous TEXT NOT NULL, hash TEXT NOT NULL, signature TEXT NOT NULL);
-CREATE TABLE heads (kind TEXT PRIMARY KEY, id INTEGER NOT NULL, hash TEXT NOT NULL, signature TEXT NOT NULL);
 CREATE INDEX records_by_event ON records (event_id);
+CREATE TABLE forgotten (
+    daemon TEXT NOT NULL,
+    id INTEGER NOT NULL,
+    previous TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    signature TEXT NOT NULL,
+    PRIMARY KEY (daemon, id)
+) WITHOUT ROWID;
+CREATE TABLE heads (
+    daemon TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    id INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    signature TEXT NOT NULL,
+    PRIMARY KEY (daemon, kind)
+) WITHOUT ROWID;
+CREATE TABLE annotations (
+    event_id TEXT PRIMARY KEY,
+    acknowledged_wall_ns INTEGER,
+    note TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+CREATE TRIGGER forget_annotations AFTER DELETE ON alerts
+    BEGIN DELETE FROM annotations WHERE event_id = old.event_id; END;
+CREATE TABLE deliveries (
+    daemon TEXT NOT NULL,
+    sink TEXT NOT NULL,
+    id INTEGER NOT NULL,
+    PRIMARY KEY (daemon, sink)
+) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
-"""
+"""  # noqa: S608 (of constants)
 
 
 def connect(path: Path, *, power_safe: bool, check: bool = False) -> sqlite3.Connection:

@@ -46,6 +46,8 @@ class EvidenceSettings:
     """Flush each alert to the disk before it is published, not within a second."""
     signing_key: Path | None = None
     """The daemon's Ed25519 key; None: `signing.key` in the folder, made where it is not there."""
+    place: EvidenceFolder | None = None
+    """The same folder, where its history or its pictures are elsewhere."""
 
     def limits(self) -> Limits:
         """Return the limits in nanoseconds and bytes."""
@@ -86,14 +88,14 @@ class Evidence:
         wall_ns: Callable[[], int] = time.time_ns,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.folder = EvidenceFolder(settings.folder)
+        self.folder = settings.place or EvidenceFolder(settings.folder, power_safe=settings.power_safe)
         self.folder.prepare()
         self._lock = self.folder.lock()
         try:
             self.signer = Signer.of(settings.signing_key or self.folder.root / "signing.key")
             self.audit = AuditLog.of(self.folder.root, settings.signing_key)
             """Who did what; anybody in the daemon may write to it."""
-            self.store = AlertStore(self.folder.database, power_safe=settings.power_safe, signer=self.signer)
+            self.store = AlertStore(self.folder.history, daemon=self.folder.daemon, signer=self.signer)
             self.store.open()
             self._forget_unfinished()
             self._replay: ReplayServer | None = None
@@ -132,7 +134,7 @@ class Evidence:
         They are to be published (and so stored) before anything else.
         """
         try:
-            left = AlertReader(self.folder.database).left_open()
+            left = AlertReader(self.folder.history).left_open(self.folder.daemon)
         except TaintwatchError as error:
             _log.error("alerts that were left open are not known: %s", error)
             return ()
@@ -187,6 +189,6 @@ class Evidence:
 
     def _forget_unfinished(self) -> None:
         try:
-            self.folder.remove_unfinished()
+            self.folder.media.remove_unfinished()
         except OSError as error:
             _log.warning("unfinished files of %s cannot be removed: %s", self.folder.root, error)

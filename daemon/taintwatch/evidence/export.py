@@ -17,7 +17,8 @@ from typing import Any
 
 from taintwatch.alerts.lines import pretty_line
 from taintwatch.alerts.messages import Message, as_json
-from taintwatch.evidence.folder import EvidenceFolder, Media
+from taintwatch.evidence.folder import EvidenceFolder
+from taintwatch.evidence.media_store import Media
 from taintwatch.evidence.reader import AlertReader, StoredAlert
 from taintwatch.printable import printable
 from taintwatch_models.errors import UsageError
@@ -63,21 +64,23 @@ def _write_zip(folder: EvidenceFolder, wanted: Sequence[StoredAlert], made: Path
 
 
 def _files(folder: EvidenceFolder, wanted: Sequence[StoredAlert]) -> Iterator[tuple[str, Path]]:
-    for kept in wanted:
-        media = folder.media_of(kept.event_id)
-        for path in () if media is None else media.files:
-            if not path.is_file():
-                continue  # the daemon has just removed it, to make room
-            yield f"{kept.event_id}/{path.name}", path
+    with tempfile.TemporaryDirectory(prefix="taintwatch-media-") as scratch:
+        for kept in wanted:
+            media = folder.media_of(kept.event_id)
+            for file in () if media is None else media.files:
+                path = folder.media.local(kept.event_id, file.name, Path(scratch))
+                if path is None:
+                    continue  # the daemon has just removed it, to make room
+                yield f"{kept.event_id}/{file.name}", path
 
 
 def _summary(folder: EvidenceFolder, wanted: Sequence[StoredAlert]) -> str:
-    reader = AlertReader(folder.database)
+    reader = AlertReader(folder.history)
     objects = []
     for kept in wanted:
         media = folder.media_of(kept.event_id)
         shown = as_object(kept, media, reader.records(kept.event_id))
-        shown["files"] = [f"{kept.event_id}/{path.name}" for path in (() if media is None else media.files)]
+        shown["files"] = [f"{kept.event_id}/{file.name}" for file in (() if media is None else media.files)]
         objects.append(shown)
     return json.dumps(objects, ensure_ascii=False, indent=1) + "\n"
 
@@ -112,7 +115,7 @@ def _moment_ns(text: str, now_ns: int) -> int:
 
 def one_line(kept: StoredAlert, media: Media | None) -> str:
     """Return one alert on one line: id, time, camera, state, label, score, duration, and what files there are."""
-    files = "" if media is None else "  " + " ".join(path.stem for path in media.files)
+    files = "" if media is None else "  " + " ".join(file.stem for file in media.files)
     lasted = max(0, kept.wall_ns - kept.raised_wall_ns) / 1e9
     return (
         f"{kept.event_id[:12]}  {_time(kept.raised_wall_ns)}  {kept.camera}  {kept.state:<11}  "
@@ -123,7 +126,7 @@ def one_line(kept: StoredAlert, media: Media | None) -> str:
 def as_object(kept: StoredAlert, media: Media | None, records: Sequence[Message] | None = None) -> dict[str, Any]:
     """Return one alert as a JSON-ready object; with its records, as they were published, where they are given."""
     summary: dict[str, Any] = asdict(kept)
-    summary["files"] = [] if media is None else [str(path) for path in media.files]
+    summary["files"] = [] if media is None else [file.address for file in media.files]
     if records is not None:
         summary["published"] = [json.loads(as_json(record)) for record in records]
     return summary
@@ -134,8 +137,8 @@ def record_lines(kept: StoredAlert, media: Media | None, records: Sequence[Messa
     yield f"{kept.event_id}  {kept.site}/{kept.camera}  {kept.state}  raised {_time(kept.raised_wall_ns)}"
     for record in records:
         yield f"  {pretty_line(record).plain}"
-    for path in () if media is None else media.files:
-        yield f"  {path}  ({path.stat().st_size} bytes)"
+    for file in () if media is None else media.files:
+        yield f"  {file.address}  ({file.bytes} bytes)"
 
 
 def _time(wall_ns: int) -> str:

@@ -1,47 +1,68 @@
-"""The evidence folder: where things lie in it, who may read it, and that only one daemon writes to it."""
+"""The evidence of one daemon: its folder, which only it writes to, and where its history and its pictures are."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import re
-import shutil
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from taintwatch.evidence.history import LOCAL, History
+from taintwatch.evidence.media_store import LocalMedia, Media, MediaStore, media_store_of, write_private
+from taintwatch.evidence.sqlite_history import SqliteHistory
 from taintwatch_models.errors import ConfigError
 
-__all__ = ["CLIP", "FRAME", "OVERLAY", "PART", "EvidenceFolder", "Media", "write_private"]
+if TYPE_CHECKING:
+    from taintwatch.config.outputs import EvidenceSection
+
+__all__ = ["CLIP", "FRAME", "OVERLAY", "EvidenceFolder"]
 
 FRAME = "frame.jpg"
 OVERLAY = "overlay.jpg"
 CLIP = "clip.mp4"
-EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-PART = ".part"
-
-
-@dataclass(frozen=True, slots=True)
-class Media:
-    """The pictures and the clip of one alert."""
-
-    event_id: str
-    folder: Path
-    files: tuple[Path, ...]
-    """Sorted by name."""
-    bytes: int
-    changed_ns: int
-    """When something was last put there: `time.time_ns()`."""
 
 
 class EvidenceFolder:
-    """One folder: `alerts.db` (SQLite), `media/EVENT_ID/{frame.jpg,overlay.jpg,clip.mp4}` and `lock`."""
+    """One folder: `alerts.db` (SQLite), `media/EVENT_ID/{frame.jpg,overlay.jpg,clip.mp4}`, `lock`, `signing.key`.
 
-    def __init__(self, root: Path) -> None:
+    The first two may be elsewhere: a history in PostgreSQL, pictures in a store of several daemons.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        history: History | None = None,
+        media: MediaStore | None = None,
+        daemon: str = LOCAL,
+        power_safe: bool = False,
+    ) -> None:
+        """`daemon`: under which name this one writes to the history. `power_safe`: of SQLite, as in `connect`."""
         self.root = root
-        self.database = root / "alerts.db"
-        self.media = root / "media"
+        self.history: History = history or SqliteHistory(root / "alerts.db", power_safe=power_safe)
+        self.media: MediaStore = media or LocalMedia(root / "media")
+        self.daemon = daemon
+
+    @classmethod
+    def of_section(cls, section: EvidenceSection, site: str) -> EvidenceFolder | None:
+        """Return what a configuration says; None where nothing is kept. Raises `ConfigError`."""
+        if section.folder is None:
+            return None
+        history: History | None = None
+        if section.database is not None:
+            from taintwatch.evidence.postgres_history import PostgresHistory
+
+            file = section.database_password_file
+            history = PostgresHistory(section.database, password_file=None if file is None else Path(file))
+        return cls(
+            Path(section.folder),
+            history=history,
+            media=None if section.media is None else media_store_of(section.media),
+            daemon=LOCAL if history is None else section.daemon or site,
+            power_safe=section.power_safe,
+        )
 
     def prepare(self) -> None:
         """Make the folder, 0700, where it is not there. Raises `ConfigError` where it cannot be used or is not private.
@@ -57,11 +78,14 @@ class EvidenceFolder:
                         f"The evidence folder {self.root} can be read by other users. Run: chmod 700 {self.root}"
                     )
                 self.root.chmod(0o700)
-            self.media.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise ConfigError(
                 f"The evidence folder {self.root} cannot be used: {error.strerror}. Give [evidence] folder another one."
             ) from error
+        try:
+            self.media.prepare()
+        except OSError as error:
+            raise ConfigError(f"[evidence] media cannot be used: {error.strerror or error}.") from error
 
     def lock(self) -> int:
         """Take the folder for this process until the returned descriptor is closed, or the process ends in any way.
@@ -81,67 +105,26 @@ class EvidenceFolder:
             ) from error
         return descriptor
 
-    def of(self, event_id: str) -> Path:
-        """Return the folder of an alert's pictures. Raises `ValueError` where the id cannot name one."""
-        if EVENT_ID.fullmatch(event_id) is None:
-            raise ValueError(f"{event_id!r} cannot name a folder")
-        return self.media / event_id
-
     def media_of(self, event_id: str) -> Media | None:
         """Return what there is of an alert, if anything."""
-        try:
-            return _look(self.of(event_id))
-        except (OSError, ValueError):
-            return None
+        return self.media.media_of(event_id)
 
-    def all_media(self) -> Iterator[Media]:
-        """Yield what there is of every alert."""
-        try:
-            folders = sorted(self.media.iterdir())
-        except OSError:
-            return
-        for folder in folders:
-            media = self.media_of(folder.name)
-            if media is not None:
-                yield media
+    def all_media(self, known: Iterable[str] = ()) -> Iterator[Media]:
+        """Yield what there is of every alert; in a place that daemons share, of these `known` ones."""
+        return self.media.all(known)
+
+    def put(self, event_id: str, name: str, content: bytes) -> None:
+        """Keep a picture, whole or not at all. Raises `OSError`, `ValueError`."""
+        self.media.put(event_id, name, lambda path: write_private(path, content))
+
+    def put_made(self, event_id: str, name: str, make: Callable[[Path], object]) -> None:
+        """Keep what `make` writes to the path that it is given. Raises `OSError`, `ValueError`."""
+        self.media.put(event_id, name, make)
 
     def remove_media(self, event_id: str) -> None:
         """Remove an alert's pictures. Raises `OSError`."""
-        try:
-            shutil.rmtree(self.of(event_id))
-        except FileNotFoundError:
-            return
+        self.media.remove(event_id)
 
-    def remove_unfinished(self) -> None:
-        """Remove what a killed process was writing."""
-        for path in self.media.glob(f"*/*{PART}"):
-            path.unlink(missing_ok=True)
-
-    def bytes_used(self) -> int:
-        """Return the bytes of the database and of all media, without a damaged database that was set aside."""
-        parts = [self.database.with_name(self.database.name + part) for part in ("", "-wal", "-shm")]
-        database = sum(part.stat().st_size for part in parts if part.is_file())
-        return database + sum(media.bytes for media in self.all_media())
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file 0600, in a folder 0700, whole or not at all. Raises `OSError`.
-
-    It is not flushed to disk: what a power cut takes is a picture, never the alert itself.
-    """
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    temporary = path.with_name(path.name + PART)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _look(folder: Path) -> Media:
-    files = tuple(sorted(path for path in folder.iterdir() if path.suffix != PART))
-    statuses = [path.stat() for path in files]
-    return Media(folder.name, folder, files, sum(status.st_size for status in statuses), folder.stat().st_mtime_ns)
+    def bytes_used(self, known: Iterable[str] = ()) -> int:
+        """Return the bytes of the history on this disk and of all media, as `all_media` counts them."""
+        return self.history.bytes_used() + sum(media.bytes for media in self.all_media(known))

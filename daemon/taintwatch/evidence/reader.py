@@ -1,37 +1,47 @@
-"""Reading the database: lists of alerts, one alert's records, and the messages that somebody missed."""
+"""Reading the history: lists of alerts, one alert's records, and the messages that somebody missed."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from taintwatch.alerts.messages import Message, MessageError, decode
-from taintwatch.evidence.database import connect_read_only
+from taintwatch.evidence.history import History, Row, one_of
+from taintwatch.evidence.sqlite_history import history_of
 from taintwatch_models.errors import TaintwatchError, UsageError
 
 __all__ = ["MOST", "AlertReader", "Filter", "StoredAlert"]
 
 MOST = 10_000_000
+AT_ONCE = 500  # ids in one query
 SUMMARY = """
-SELECT *,
+SELECT a.event_id, a.daemon, a.site, a.camera, a.state, a.raised_wall_ns, a.wall_ns, a.label_name, a.score,
     (SELECT count(*) FROM records r WHERE r.event_id = a.event_id) AS records,
-    (SELECT sum(length(json)) FROM records r WHERE r.event_id = a.event_id) AS record_bytes
+    (SELECT coalesce(sum(length(json)), 0) FROM records r WHERE r.event_id = a.event_id) AS record_bytes
 FROM alerts a
 """
 LEFT_OPEN = """
-SELECT topic, json FROM records WHERE id IN (
-    SELECT max(r.id) FROM records r JOIN alerts a ON a.event_id = r.event_id
-    WHERE a.state IN ('raised', 'updated') GROUP BY r.event_id
-) ORDER BY id
+SELECT r.topic, r.json FROM records r JOIN alerts a ON a.event_id = r.event_id AND a.daemon = r.daemon
+WHERE a.state IN ('raised', 'updated') AND (:daemon = '' OR a.daemon = :daemon)
+    AND r.id = (SELECT max(id) FROM records WHERE daemon = a.daemon AND event_id = a.event_id)
+ORDER BY r.daemon, r.id
+"""
+LATEST = """
+SELECT r.topic, r.json FROM records r JOIN alerts a ON a.event_id = r.event_id AND a.daemon = r.daemon
+WHERE r.id = (SELECT max(id) FROM records WHERE daemon = a.daemon AND event_id = a.event_id) AND a.
+"""
+PUBLISHED = """
+SELECT json FROM records WHERE topic = :topic AND instance = :instance AND sequence BETWEEN :first AND :last
+ORDER BY sequence LIMIT :limit
 """
 
-# Records are numbered in the order in which they were written, over all starts.
+# A daemon numbers its records in the order in which they were written, over all starts.
 SINCE = """
 SELECT json FROM records
 WHERE topic = :topic AND instance != :before
+    AND daemon = (SELECT min(daemon) FROM records WHERE topic = :topic AND instance = :instance)
     AND id > coalesce(
         (SELECT max(id) FROM records WHERE topic = :topic AND instance = :instance AND sequence < :first),
         (SELECT min(id) - 1 FROM records WHERE topic = :topic AND instance = :instance)
@@ -46,9 +56,11 @@ ORDER BY id LIMIT :limit
 
 @dataclass(frozen=True, slots=True)
 class StoredAlert:
-    """One alert as the database sums it up. JSON-ready."""
+    """One alert as the history sums it up. JSON-ready."""
 
     event_id: str
+    daemon: str
+    """Whose chain its records are in."""
     site: str
     camera: str
     state: str
@@ -80,46 +92,53 @@ class Filter:
     """`open`, `cleared` or `interrupted`."""
     limit: int = MOST
     """At most so many, the latest."""
+    site: str | None = None
+    daemon: str | None = None
+    """Whose records; in a history of several daemons."""
 
-    def where(self) -> tuple[str, list[object]]:
+    def where(self) -> tuple[str, dict[str, object]]:
         """Return an SQL condition and its values."""
-        conditions = ["1"]
-        values: list[object] = []
-        for condition, value in (
-            ("camera = ?", self.camera),
-            ("raised_wall_ns >= ?", self.since_ns),
-            ("raised_wall_ns < ?", self.until_ns),
+        conditions = ["1 = 1"]
+        values: dict[str, object] = {}
+        for name, condition, value in (
+            ("daemon", "daemon = :daemon", self.daemon),
+            ("site", "site = :site", self.site),
+            ("camera", "camera = :camera", self.camera),
+            ("since", "raised_wall_ns >= :since", self.since_ns),
+            ("until", "raised_wall_ns < :until", self.until_ns),
         ):
             if value is not None:
                 conditions.append(condition)
-                values.append(value)
+                values[name] = value
         if self.state == "open":
             conditions.append("state IN ('raised', 'updated')")
         elif self.state is not None:
-            conditions.append("state = ?")
-            values.append(self.state)
+            conditions.append("state = :state")
+            values["state"] = self.state
         return " AND ".join(conditions), values
 
 
 class AlertReader:
-    """Reads beside a running daemon without disturbing it. Each call opens the file anew; any thread may call."""
+    """Reads beside a running daemon without disturbing it. Any thread may call."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, history: History | Path) -> None:
+        self._history = history_of(history)
 
     def alerts(self, wanted: Filter | None = None) -> list[StoredAlert]:
-        """Return what is kept, oldest first. Raises `TaintwatchError` where the database cannot be read."""
+        """Return what is kept, oldest first. Raises `TaintwatchError` where the history cannot be read."""
         wanted = wanted or Filter()
         where, values = wanted.where()
         # The conditions are fixed texts of `Filter`; values are bound.
-        query = f"{SUMMARY} WHERE {where} ORDER BY raised_wall_ns DESC, event_id DESC LIMIT ?"
-        with self._reading() as connection:
-            rows = connection.execute(query, [*values, wanted.limit]).fetchall()
-        return [StoredAlert(**dict(row) | {"record_bytes": row["record_bytes"] or 0}) for row in reversed(rows)]
+        query = f"{SUMMARY} WHERE {where} ORDER BY raised_wall_ns DESC, event_id DESC LIMIT :limit"
+        with self._history.read() as session:
+            rows = session.rows(query, {**values, "limit": wanted.limit})
+        return [StoredAlert(**row) for row in reversed(rows)]
 
     def find(self, start: str) -> StoredAlert:
         """Return the one alert whose id starts so. Raises `UsageError` where there is none, or more than one."""
-        found = [alert for alert in self.alerts() if alert.event_id.startswith(start)] if start else []
+        query = f"{SUMMARY} WHERE :length > 0 AND substr(a.event_id, 1, :length) = :start"
+        with self._history.read() as session:
+            found = [StoredAlert(**row) for row in session.rows(query, {"length": len(start), "start": start})]
         if len(found) != 1:
             many = f"{len(found)} alerts have ids that start" if found else "No alert has an id that starts"
             raise UsageError(f"{many} with '{start}'. `taintwatch alerts list` shows them.")
@@ -127,26 +146,38 @@ class AlertReader:
 
     def records(self, event_id: str) -> list[Message]:
         """Return all records of an alert, in the order of publication. Raises `TaintwatchError`."""
-        query = "SELECT topic, json FROM records WHERE event_id = ? ORDER BY id"
-        with self._reading() as connection:
-            return [_message(row) for row in connection.execute(query, (event_id,))]
+        query = "SELECT topic, json FROM records WHERE event_id = :event_id ORDER BY daemon, id"
+        with self._history.read() as session:
+            return [_message(row) for row in session.rows(query, {"event_id": event_id})]
 
-    def left_open(self) -> list[Message]:
-        """Return the last record of each alert that has not ended. Raises `TaintwatchError`."""
-        with self._reading() as connection:
-            return [_message(row) for row in connection.execute(LEFT_OPEN)]
+    def latest(self, event_ids: Sequence[str]) -> dict[str, Message]:
+        """Return the last record of each of these alerts; a damaged one is left out. Raises `TaintwatchError`."""
+        found = {}
+        with self._history.read() as session:
+            for start in range(0, len(event_ids), AT_ONCE):
+                condition, values = one_of("event_id", list(event_ids[start : start + AT_ONCE]))
+                for row in session.rows(LATEST.rstrip() + condition, values):
+                    with suppress(TaintwatchError):
+                        message = _message(row)
+                        found[str(message.envelope.event_id)] = message
+        return found
+
+    def left_open(self, daemon: str = "") -> list[Message]:
+        """Return the last record of each alert that has not ended; of one daemon, where it is named.
+
+        Raises `TaintwatchError`.
+        """
+        with self._history.read() as session:
+            return [_message(row) for row in session.rows(LEFT_OPEN, {"daemon": daemon})]
 
     def published(self, topic: str, instance: str, first: int, last: int, limit: int) -> list[str]:
         """Return the JSON of what one start of the daemon published on a topic, at most `limit`, in order.
 
         `first` and `last`: sequences, inclusive. Raises `TaintwatchError`.
         """
-        query = (
-            "SELECT json FROM records WHERE topic = ? AND instance = ? AND sequence BETWEEN ? AND ?"
-            " ORDER BY sequence LIMIT ?"
-        )
-        with self._reading() as connection:
-            return [row["json"] for row in connection.execute(query, (topic, instance, first, last, limit))]
+        values = {"topic": topic, "instance": instance, "first": first, "last": last, "limit": limit}
+        with self._history.read() as session:
+            return [row["json"] for row in session.rows(PUBLISHED, values)]
 
     def published_since(self, topic: str, instance: str, first: int, before: str, limit: int) -> list[str]:
         """Return the JSON of what a start published on a topic from the sequence `first` on, and later ones did.
@@ -155,22 +186,12 @@ class AlertReader:
         then nobody knows what was later. At most `limit`, in order. Raises `TaintwatchError`.
         """
         values = {"topic": topic, "instance": instance, "first": first, "before": before, "limit": limit}
-        with self._reading() as connection:
-            return [row["json"] for row in connection.execute(SINCE, values)]
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        if not self._path.is_file():
-            raise UsageError(f"There is no {self._path}. Give the daemon's evidence folder with --folder.")
-        try:
-            with closing(connect_read_only(self._path)) as connection:
-                yield connection
-        except sqlite3.Error as error:
-            raise TaintwatchError(f"{self._path} cannot be read: {error}.") from error
+        with self._history.read() as session:
+            return [row["json"] for row in session.rows(SINCE, values)]
 
 
-def _message(row: sqlite3.Row) -> Message:
+def _message(row: Row) -> Message:
     try:
         return decode([row["topic"].encode(), row["json"].encode()])
     except MessageError as error:
-        raise TaintwatchError(f"A record of the database is damaged: {error}") from error
+        raise TaintwatchError(f"A record of the history is damaged: {error}") from error

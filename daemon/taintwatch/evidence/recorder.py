@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from taintwatch.evidence.folder import CLIP, FRAME, OVERLAY, EvidenceFolder, write_private
+from taintwatch.evidence.folder import CLIP, FRAME, OVERLAY, EvidenceFolder
 from taintwatch.evidence.media import ClipBuffer, PictureError, encode_jpeg, overlay, write_clip
 from taintwatch.evidence.retention import RetentionJob
 from taintwatch.records import Alert, AlertState, Moment, elapsed_ns, moment_of
@@ -214,22 +214,20 @@ class Recorder:
             self._finish(clip)
 
     def _write_pictures(self, frame: Frame, alert: Alert) -> None:
-        folder = self._folder.of(alert.event_id)
         pictures = {FRAME: encode_jpeg(frame.image), OVERLAY: encode_jpeg(overlay(frame.image, alert))}
         if not self._retention.has_room(sum(map(len, pictures.values()))):
             self._without_room += 1
             return
         for name, jpeg in pictures.items():
-            write_private(folder / name, jpeg)
+            self._folder.put(alert.event_id, name, jpeg)
         self._pictures += 1
 
     def _finish(self, clip: ClipBuffer) -> None:
         if clip.event_id is None:
             return
-        path = self._folder.of(clip.event_id) / CLIP
-        pictures = clip.end()
+        event_id, pictures = clip.event_id, clip.end()
         if not self._retention.has_room(sum(len(picture.jpeg) for picture in pictures)):
             self._without_room += 1
             return
-        write_clip(path, pictures)
+        self._folder.put_made(event_id, CLIP, lambda path: write_clip(path, pictures))
         self._clips += 1

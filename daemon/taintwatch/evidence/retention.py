@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -11,8 +10,9 @@ from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 
 from taintwatch.evidence.annotations import Annotation, Annotations
-from taintwatch.evidence.folder import EvidenceFolder, Media
-from taintwatch.evidence.reader import AlertReader, StoredAlert
+from taintwatch.evidence.folder import EvidenceFolder
+from taintwatch.evidence.media_store import Media
+from taintwatch.evidence.reader import AlertReader, Filter, StoredAlert
 from taintwatch.evidence.store import AlertStore
 from taintwatch_models.errors import TaintwatchError
 
@@ -197,7 +197,8 @@ class RetentionJob:
         self._store = store
         self._limits = limits
         self._busy = busy
-        self._free_bytes = free_bytes or (lambda: shutil.disk_usage(folder.root).free)
+        self._free_bytes = free_bytes or folder.media.free_bytes
+        self._known: frozenset[str] = frozenset()
         self._wall_ns = wall_ns
         self._told_full = False
         self.removed = 0
@@ -207,11 +208,15 @@ class RetentionJob:
 
     def plan(self) -> Removal:
         """Return what is beyond the limits now. Raises `TaintwatchError` or `OSError` where it cannot be read."""
-        kept = AlertReader(self._folder.database).alerts() if self._folder.database.is_file() else []
-        annotations = Annotations(self._folder.database).of(alert.event_id for alert in kept)
+        history, own = self._folder.history, Filter(daemon=self._folder.daemon)
+        kept = AlertReader(history).alerts(own) if history.is_there() else []
+        self._known = frozenset(alert.event_id for alert in kept)
+        annotations = Annotations(history).of(self._known)
         pinned = frozenset(key for key, each in annotations.items() if each != Annotation())
-        items = items_of(kept, self._folder.all_media(), self._busy(), pinned)
-        held = self.holdings = Holdings(len(items), self._folder.bytes_used(), self._free_bytes())
+        media = tuple(self._folder.all_media(self._known))
+        items = items_of(kept, media, self._busy(), pinned)
+        size = history.bytes_used() + sum(each.bytes for each in media)
+        held = self.holdings = Holdings(len(items), size, self._free_bytes())
         return plan_removal(
             items, self._limits, now_ns=self._wall_ns(), used_bytes=held.bytes, free_bytes=held.free_bytes
         )
@@ -257,7 +262,7 @@ class RetentionJob:
     def _look_again(self, fewer: int) -> None:
         """Note what is held after a removal."""
         before = self.holdings or Holdings()
-        self.holdings = Holdings(before.alerts - fewer, self._folder.bytes_used(), self._free_bytes())
+        self.holdings = Holdings(before.alerts - fewer, self._folder.bytes_used(self._known), self._free_bytes())
 
     def _fits(self, needed_bytes: int) -> bool:
         free_bytes = self._free_bytes()

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
@@ -26,7 +28,7 @@ from taintwatch.evidence.audit import Action, AuditLog
 from taintwatch.evidence.reader import Filter
 from taintwatch.web.authentication import COOKIE, SESSION_S, Sessions, login_page, visitor_of
 from taintwatch.web.description import Description
-from taintwatch.web.repository import AlertRepository, Exports
+from taintwatch.web.repository import AlertRepository, Exports, Passing
 from taintwatch.web.stream import Audience
 from taintwatch.web.trials import POLICY, Trials
 from taintwatch_models.errors import TaintwatchError, UsageError
@@ -238,10 +240,17 @@ async def _note(context: Context, request: Request) -> Response:
 
 
 async def _evidence(context: Context, request: Request) -> Response:
-    path = context.repository.file(_event(request), request.path_params["kind"])
+    scratch = Path(tempfile.mkdtemp(prefix="taintwatch-media-"))
+
+    def ended() -> None:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+    kind = request.path_params["kind"]
+    path = await run_in_threadpool(context.repository.file, _event(request), kind, scratch)
     if path is None:
+        ended()
         return _nothing()
-    return FileResponse(path, media_type="video/mp4" if path.suffix == ".mp4" else "image/jpeg")
+    return Passing(path, ended, media_type="video/mp4" if path.suffix == ".mp4" else "image/jpeg")
 
 
 async def _export(exports: Exports, request: Request) -> Response:

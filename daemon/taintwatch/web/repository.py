@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from taintwatch.alerts.messages import MessageError, as_json, decode
+from taintwatch.alerts.messages import as_json
 from taintwatch.evidence.annotations import Annotation, Annotations
-from taintwatch.evidence.database import connect_read_only
 from taintwatch.evidence.export import export_alerts
 from taintwatch.evidence.folder import CLIP, FRAME, OVERLAY, EvidenceFolder
 from taintwatch.evidence.reader import AlertReader, Filter, StoredAlert
@@ -27,14 +24,9 @@ from taintwatch.records import Alert, AlertState
 from taintwatch.web.live import LiveState, finite
 from taintwatch_models.errors import TaintwatchError, UsageError
 
-__all__ = ["FILES", "AlertRepository", "Exports", "summary_of"]
+__all__ = ["FILES", "AlertRepository", "Exports", "Passing", "summary_of"]
 
 FILES = {"clip": CLIP, "frame": FRAME, "overlay": OVERLAY}
-LATEST = """
-SELECT topic, json FROM records WHERE id IN (
-    SELECT max(id) FROM records WHERE event_id IN (SELECT value FROM json_each(?)) GROUP BY event_id
-)
-"""
 
 
 class AlertRepository:
@@ -44,7 +36,7 @@ class AlertRepository:
         """`folder` None: no alert is kept, so that only those of this start are known."""
         self._live = live
         self._folder = folder
-        self._annotations = None if folder is None else Annotations(folder.database)
+        self._annotations = None if folder is None else Annotations(folder.history)
 
     @property
     def keeps_alerts(self) -> bool:
@@ -55,7 +47,7 @@ class AlertRepository:
         """Return summaries, newest first. Raises `TaintwatchError`."""
         if self._folder is None:
             return [summary_of(alert) for alert in reversed(self._remembered(wanted))]
-        kept = AlertReader(self._folder.database).alerts(wanted)
+        kept = AlertReader(self._folder.history).alerts(wanted)
         ids = [one.event_id for one in kept]
         latest, annotations = self._latest(ids), self._annotations_of(ids)
         return [_summary(one, latest.get(one.event_id), annotations.get(one.event_id)) for one in reversed(kept)]
@@ -67,26 +59,25 @@ class AlertRepository:
             if not records:
                 raise _unknown(event_id)
             return summary_of(records[-1]) | {"records": [{"body": asdict(alert)} for alert in records], "files": []}
-        messages = AlertReader(self._folder.database).records(event_id)
+        messages = AlertReader(self._folder.history).records(event_id)
         if not messages or not isinstance(messages[-1].body, Alert):
             raise _unknown(event_id)
         media = self._folder.media_of(event_id)
-        names = {path.name for path in (() if media is None else media.files)}
+        names = {file.name for file in (() if media is None else media.files)}
         annotation = self._annotations_of([event_id]).get(event_id)
         return summary_of(messages[-1].body, annotation) | {
             "records": [json.loads(as_json(message)) for message in messages],
             "files": [kind for kind, name in FILES.items() if name in names],
         }
 
-    def file(self, event_id: str, kind: str) -> Path | None:
-        """Return a picture or the clip of an alert, where it is there."""
+    def file(self, event_id: str, kind: str, scratch: Path) -> Path | None:
+        """Return a picture or the clip of an alert, where it is there; fetched to `scratch` where it is not here."""
         if self._folder is None or kind not in FILES:
             return None
         try:
-            path = self._folder.of(event_id) / FILES[kind]
-        except ValueError:
+            return self._folder.media.local(event_id, FILES[kind], scratch)
+        except (OSError, ValueError):
             return None
-        return path if path.is_file() and not path.is_symlink() else None
 
     def acknowledge(self, event_id: str, wall_ns: int | None) -> Annotation:
         """Note that somebody saw an alert (None: take it back). Raises `UsageError`, `TaintwatchError`."""
@@ -104,7 +95,7 @@ class AlertRepository:
         """Write the alerts with their evidence and notes as a zip file below `scratch`. Raises `TaintwatchError`."""
         if self._folder is None:
             raise UsageError("Alerts are not kept: give [evidence] a folder.")
-        kept = AlertReader(self._folder.database).alerts(wanted)
+        kept = AlertReader(self._folder.history).alerts(wanted)
         target = Path(tempfile.mkdtemp(dir=scratch)) / "alerts.zip"
         export_alerts(self._folder, kept, target)
         annotations = self._annotations_of([one.event_id for one in kept])
@@ -113,6 +104,11 @@ class AlertRepository:
                 "notes.json", json.dumps({key: asdict(annotation) for key, annotation in annotations.items()}, indent=1)
             )
         return target
+
+    def close(self) -> None:
+        """Close the history. May be called again."""
+        if self._folder is not None:
+            self._folder.history.close()
 
     def _writable(self) -> Annotations:
         if self._annotations is None:
@@ -126,20 +122,8 @@ class AlertRepository:
         """Return the last record of each of these alerts; a damaged one is left out."""
         if self._folder is None:
             return {}
-        try:
-            with closing(connect_read_only(self._folder.database)) as connection:
-                rows = connection.execute(LATEST, (json.dumps(list(ids)),)).fetchall()
-        except sqlite3.Error as error:
-            raise TaintwatchError(f"{self._folder.database} cannot be read: {error}.") from error
-        found = {}
-        for row in rows:
-            try:
-                body = decode([row["topic"].encode(), row["json"].encode()]).body
-            except MessageError:
-                continue
-            if isinstance(body, Alert):
-                found[body.event_id] = body
-        return found
+        found = AlertReader(self._folder.history).latest(ids)
+        return {event_id: message.body for event_id, message in found.items() if isinstance(message.body, Alert)}
 
     def _remembered(self, wanted: Filter) -> list[Alert]:
         latest = {alert.event_id: alert for _, alert in self._live.alerts_since(0)}
@@ -216,22 +200,22 @@ class Exports:
         except BaseException:
             self._end(scratch)
             raise
-        return _Passing(target, self, scratch)
+        return Passing(target, lambda: self._end(scratch), filename="taintwatch-alerts.zip")
 
     def _end(self, scratch: Path) -> None:
         self._under_way -= 1
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-class _Passing(FileResponse):
-    """A file that goes once it was sent, or once that broke off."""
+class Passing(FileResponse):
+    """A file whose end is told once it was sent, or once that broke off."""
 
-    def __init__(self, target: Path, exports: Exports, scratch: Path) -> None:
-        super().__init__(target, filename="taintwatch-alerts.zip")
-        self._exports, self._scratch = exports, scratch
+    def __init__(self, target: Path, ended: Callable[[], None], **headers: Any) -> None:
+        super().__init__(target, **headers)
+        self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._exports._end(self._scratch)
+            self._ended()

@@ -57,10 +57,11 @@ class WebServer:
         self._audience = Audience(
             live, previews, self._worker, fps=web.fps, most=web.viewers, stopping=self._is_stopping, **extra
         )
-        folder = config().evidence.folder if config().publish.enabled else None
         sessions = Sessions(_token("web", web.token_file), audit=audit)
+        kept = EvidenceFolder.of_section(config().evidence, config().site) if config().publish.enabled else None
+        self._repository = AlertRepository(live, kept)
         context = Context(
-            AlertRepository(live, None if folder is None else EvidenceFolder(Path(folder))),
+            self._repository,
             Description(config, detection, live),
             Trials(None if web.trials is None else Path(web.trials)),
             self._audience,
@@ -105,6 +106,7 @@ class WebServer:
         """Let every viewer go and stop, within about three seconds. May be called again."""
         self._server.close()
         self._worker.shutdown(wait=False, cancel_futures=True)
+        self._repository.close()
 
     def __enter__(self) -> WebServer:
         return self

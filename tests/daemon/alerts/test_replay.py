@@ -45,7 +45,7 @@ DOOR = "taintwatch/v1/lab/door/alert/"
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[AlertStore]:
-    it = AlertStore(tmp_path / "alerts.db", power_safe=False)
+    it = AlertStore(tmp_path / "alerts.db")
     yield it
     it.close()
 

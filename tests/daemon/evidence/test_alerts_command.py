@@ -39,8 +39,8 @@ def evidence(tmp_path: Path) -> Iterator[Evidence]:
         for state in states:
             alert = replace(an_alert(camera, event_id, state), raised_wall_ns=time.time_ns() - days * DAY_NS)
             it.store.save(writer.write(camera, alert).message)
-        it.folder.of(event_id).mkdir()
-        (it.folder.of(event_id) / "frame.jpg").write_bytes(JPEG)
+        (it.folder.root / "media" / event_id).mkdir()
+        (it.folder.root / "media" / event_id / "frame.jpg").write_bytes(JPEG)
     yield it
     it.close()
 
@@ -85,9 +85,9 @@ def test_filters_narrow_the_list(evidence: Evidence, arguments: tuple[str, ...],
 
 def test_show_gives_every_record_as_it_was_published(evidence: Evidence) -> None:
     shown = json.loads(run("show", "aa", "--folder", evidence.folder.root, "--json"))
-    records = AlertReader(evidence.folder.database).records("aa01")
+    records = AlertReader(evidence.folder.history).records("aa01")
     assert shown["published"] == [json.loads(as_json(record)) for record in records]
-    assert shown["files"] == [str(evidence.folder.of("aa01") / "frame.jpg")]
+    assert shown["files"] == [str(evidence.folder.root / "media" / "aa01" / "frame.jpg")]
     text = run("show", "aa01", "--folder", evidence.folder.root)
     assert [word in text for word in ("lab/gate", "raised", "cleared", "frame.jpg", "toaster")] == [True] * 5
 

@@ -69,7 +69,10 @@ def test_an_untouched_chain_holds_over_starts_of_the_daemon(database: Path, sign
         ("UPDATE heads SET id = 6", "was not signed"),
         ("UPDATE alerts SET state = 'open' WHERE event_id = 'e1'", "summary of alert e1"),
         ("UPDATE alerts SET label_name = 'cat' WHERE event_id = 'e1'", "summary of alert e1"),
-        ("INSERT INTO forgotten SELECT id + 92, previous, hash, 'x' FROM records WHERE id = 4", "not by the daemon"),
+        (
+            "INSERT INTO forgotten SELECT daemon, id + 92, previous, hash, 'x' FROM records WHERE id = 4",
+            "not by the daemon",
+        ),
     ],
 )
 def test_whatever_is_changed_is_found(database: Path, signer: Signer, statement: str, sentence: str) -> None:

@@ -21,10 +21,10 @@ import pytest
 
 from taintwatch.alerts.messages import Message
 from taintwatch.alerts.outbox import MessageWriter
-from taintwatch.evidence import recorder as recorder_module
+from taintwatch.evidence import folder as folder_module
 from taintwatch.evidence.evidence import Evidence, EvidenceSettings
 from taintwatch.evidence.reader import AlertReader
-from taintwatch.evidence.recorder import ClipSettings
+from taintwatch.evidence.recorder import QUEUE, ClipSettings
 from taintwatch.evidence.store import StoreError
 from taintwatch.records import Alert, AlertState
 from taintwatch_models.errors import ConfigError
@@ -100,7 +100,9 @@ def test_an_alert_gets_its_frame_an_overlay_and_a_clip(evidence: Evidence, folde
     media = evidence.folder.media_of("e1")
     assert media is not None
     assert [path.name for path in media.files] == ["clip.mp4", "frame.jpg", "overlay.jpg"]
-    plain, drawn = (cv2.imread(str(media.folder / name)) for name in ("frame.jpg", "overlay.jpg"))
+    plain, drawn = (
+        cv2.imread(str(evidence.folder.root / "media" / "e1" / name)) for name in ("frame.jpg", "overlay.jpg")
+    )
     assert plain is not None
     assert drawn is not None
     assert plain.shape == drawn.shape == (48, 65, 3)
@@ -120,7 +122,7 @@ def test_the_clip_of_a_camera_that_is_lost_meanwhile_is_written_all_the_same(fol
     watch(evidence, range(10), {8: "e1"})  # and nothing more
     assert evidence._recorder.stats().clips == 0
     wait(lambda: a_second_later() and evidence._recorder.stats().clips)
-    with av.open(str(evidence.folder.of("e1") / "clip.mp4")) as container:
+    with av.open(str(evidence.folder.root / "media" / "e1" / "clip.mp4")) as container:
         assert len(list(container.decode(video=0))) > 3
     wait(lambda: a_second_later() and not evidence._recorder._clip_buffers)  # what was seen last is let go
     evidence.close()
@@ -129,7 +131,7 @@ def test_the_clip_of_a_camera_that_is_lost_meanwhile_is_written_all_the_same(fol
 def test_a_clip_shows_the_seconds_before_and_after_in_their_own_time(evidence: Evidence) -> None:
     watch(evidence, range(30), {15: "e1"})
     wait(lambda: evidence._recorder.stats().clips)
-    with av.open(str(evidence.folder.of("e1") / "clip.mp4")) as container:
+    with av.open(str(evidence.folder.root / "media" / "e1" / "clip.mp4")) as container:
         pictures = list(container.decode(video=0))
     brightness = [float(picture.to_ndarray(format="gray").mean()) for picture in pictures]
     assert len(pictures) == 11  # 0.5 s before, the moment itself, 0.5 s after, at 10 a second
@@ -156,7 +158,7 @@ def test_a_camera_that_changes_its_resolution_still_gives_a_clip(evidence: Evide
         evidence.offer(picture, raised(picture, "e1") if index == 15 else None)
         wait(lambda: not evidence._recorder._queue)
     wait(lambda: evidence._recorder.stats().clips)
-    with av.open(str(evidence.folder.of("e1") / "clip.mp4")) as container:
+    with av.open(str(evidence.folder.root / "media" / "e1" / "clip.mp4")) as container:
         assert len({(picture.width, picture.height) for picture in container.decode(video=0)}) == 1
     assert evidence._recorder.stats().failures == 0
 
@@ -164,7 +166,7 @@ def test_a_camera_that_changes_its_resolution_still_gives_a_clip(evidence: Evide
 def test_a_clip_that_is_being_taken_at_the_end_is_written_as_far_as_it_goes(evidence: Evidence) -> None:
     watch(evidence, range(17), {15: "e1"})
     evidence.close()
-    with av.open(str(evidence.folder.of("e1") / "clip.mp4")) as container:
+    with av.open(str(evidence.folder.root / "media" / "e1" / "clip.mp4")) as container:
         assert len(list(container.decode(video=0))) == 7
 
 
@@ -186,7 +188,7 @@ def test_without_images_no_picture_is_ever_written(folder: Path) -> None:
     evidence.close()
     assert list((folder / "media").iterdir()) == []
     assert evidence.stats().recorder is None
-    assert len(AlertReader(evidence.folder.database).alerts()) == 1
+    assert len(AlertReader(evidence.folder.history).alerts()) == 1
 
 
 def test_without_clips_frame_and_overlay_are_kept(folder: Path) -> None:
@@ -200,7 +202,7 @@ def test_a_slow_disk_drops_frames_and_never_makes_the_pipeline_wait(
     evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = threading.Event()
-    monkeypatch.setattr(recorder_module, "write_private", lambda *_: disk.wait(PATIENCE_S))
+    monkeypatch.setattr(folder_module, "write_private", lambda *_: disk.wait(PATIENCE_S))
     try:
         for index in range(400):  # would take for ever if it waited: the disk does not answer
             picture = frame(index)
@@ -208,8 +210,8 @@ def test_a_slow_disk_drops_frames_and_never_makes_the_pipeline_wait(
         stats = evidence._recorder.stats()
     finally:
         disk.set()
-    assert stats.waiting <= recorder_module.QUEUE
-    assert stats.dropped >= 400 - 2 * recorder_module.QUEUE
+    assert stats.waiting <= QUEUE
+    assert stats.dropped >= 400 - 2 * QUEUE
     wait(lambda: evidence._recorder.stats().pictures == 8)  # frames of new alerts take the place of plain ones
     assert evidence._recorder.stats().lost == 0
 
@@ -217,7 +219,7 @@ def test_a_slow_disk_drops_frames_and_never_makes_the_pipeline_wait(
 def test_a_picture_that_cannot_be_written_is_counted_and_the_next_one_comes(
     evidence: Evidence, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (evidence.folder.media / "bad").write_text("a file where a folder should be")
+    (evidence.folder.root / "media" / "bad").write_text("a file where a folder should be")
     with caplog.at_level(logging.ERROR, "taintwatch"):
         watch(evidence, range(40), {5: "bad", 25: "good", 8: "../evil"})
     wait(lambda: evidence._recorder.stats().clips)
@@ -264,7 +266,7 @@ def test_what_a_killed_daemon_left_open_ends_as_interrupted(folder: Path) -> Non
     second.store.save(MessageWriter(an_identity("second")).write("door", ended).message)
     assert second.interrupted() == ()
     second.close()
-    kept = {alert.event_id: alert.state for alert in AlertReader(second.folder.database).alerts()}
+    kept = {alert.event_id: alert.state for alert in AlertReader(second.folder.history).alerts()}
     assert kept == {"over": "cleared", "open": "interrupted"}
     assert list((folder / "media" / "open").iterdir()) == []
 
@@ -278,7 +280,7 @@ def test_old_alerts_go_with_their_pictures_but_never_an_open_one(folder: Path) -
     for event_id in ("old", "old-open", "new"):
         put(evidence, event_id, 1000)
     evidence._retention.tidy()
-    assert {alert.event_id for alert in AlertReader(evidence.folder.database).alerts()} == {"old-open", "new"}
+    assert {alert.event_id for alert in AlertReader(evidence.folder.history).alerts()} == {"old-open", "new"}
     assert {media.event_id for media in evidence.folder.all_media()} == {"old-open", "new"}
     stats = evidence.stats()
     assert stats.removed == 1
@@ -289,8 +291,8 @@ def test_old_alerts_go_with_their_pictures_but_never_an_open_one(folder: Path) -
 
 
 def put(evidence: Evidence, event_id: str, size: int) -> None:
-    evidence.folder.of(event_id).mkdir(mode=0o700)
-    (evidence.folder.of(event_id) / "frame.jpg").write_bytes(bytes(size))
+    (evidence.folder.root / "media" / event_id).mkdir(mode=0o700)
+    (evidence.folder.root / "media" / event_id / "frame.jpg").write_bytes(bytes(size))
 
 
 def test_beyond_the_bytes_pictures_of_repeats_go_first_and_records_stay(folder: Path) -> None:
@@ -303,7 +305,7 @@ def test_beyond_the_bytes_pictures_of_repeats_go_first_and_records_stay(folder: 
     assert "e4" in left
     assert "e1" not in left
     assert evidence.folder.bytes_used() <= 2_000_000
-    assert len(AlertReader(evidence.folder.database).alerts()) == 5
+    assert len(AlertReader(evidence.folder.history).alerts()) == 5
     evidence.close()
 
 
@@ -375,6 +377,6 @@ def test_a_full_disk_stops_no_alert_and_what_waits_is_kept_when_there_is_room_ag
         wait(lambda: evidence.stats().trouble is None)  # by itself
     assert evidence.stats().lost == 0
     evidence.close()
-    kept = {alert.event_id for alert in AlertReader(evidence.folder.database).alerts()}
+    kept = {alert.event_id for alert in AlertReader(evidence.folder.history).alerts()}
     assert kept == {f"e{number}" for number in range(300)}
     assert "kept again" in caplog.text

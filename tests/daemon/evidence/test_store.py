@@ -7,7 +7,6 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from taintwatch.alerts.messages import Message
 from taintwatch.alerts.outbox import MessageWriter
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.subscriber import Subscriber
-from taintwatch.evidence.reader import AlertReader, Filter
+from taintwatch.evidence.reader import AlertReader
 from taintwatch.evidence.store import AlertStore, StoreError
 from taintwatch.records import AlertState
 from taintwatch_models.errors import ConfigError, TaintwatchError, UsageError
@@ -41,30 +40,6 @@ def store(path: Path) -> Iterator[AlertStore]:
 def a_life(writer: MessageWriter, event_id: str, camera: str = "door", end: bool = True) -> list[Message]:
     states = [AlertState.RAISED, AlertState.UPDATED, *([AlertState.CLEARED] if end else [])]
     return [writer.write(camera, an_alert(camera, event_id, state)).message for state in states]
-
-
-def test_what_was_saved_is_read_back_as_it_was(store: AlertStore, path: Path) -> None:
-    life = a_life(MessageWriter(an_identity()), "e1")
-    for message in life:
-        store.save(message)
-    reader = AlertReader(path)
-    (kept,) = reader.alerts()
-    assert reader.records("e1") == life
-    assert (kept.event_id, kept.state, kept.camera, kept.label_name, kept.records) == (
-        "e1",
-        "cleared",
-        "door",
-        "toaster",
-        3,
-    )
-    assert (store.saved, store.failures, store.trouble) == (3, 0, None)
-
-
-def test_saving_twice_keeps_one(store: AlertStore, path: Path) -> None:
-    (message, *_) = a_life(MessageWriter(an_identity()), "e1")
-    store.save(message)
-    store.save(message)
-    assert AlertReader(path).records("e1") == [message]
 
 
 def test_what_is_no_alert_is_left(store: AlertStore, path: Path) -> None:
@@ -148,7 +123,7 @@ def test_a_damaged_database_is_set_aside_and_a_new_one_begun(
     if damage == "at the start":
         store.open()
     else:
-        store._shut()  # its cache of the file is gone, as after long enough
+        store.history.close()  # its cache of the file is gone, as after long enough
     store.save(a_life(writer, "after")[0])
     store.close()
     assert [alert.event_id for alert in AlertReader(path).alerts()] == ["after"]
@@ -190,52 +165,6 @@ def test_what_waits_is_bounded_and_the_loss_is_counted(path: Path) -> None:
     path.rmdir()
     store.close()
     assert [alert.event_id for alert in AlertReader(path).alerts()] == ["e2", "e3", "e4"]
-
-
-def test_forgetting_spares_an_open_alert(store: AlertStore, path: Path) -> None:
-    writer = MessageWriter(an_identity())
-    for message in (*a_life(writer, "over"), *a_life(writer, "open", end=False)):
-        store.save(message)
-    store.forget(["over", "open", "never"])
-    reader = AlertReader(path)
-    assert [alert.event_id for alert in reader.alerts()] == ["open"]
-    assert (len(reader.records("open")), reader.records("over")) == (2, [])
-
-
-def test_filters_choose_by_camera_time_and_state(store: AlertStore, path: Path) -> None:
-    writer = MessageWriter(an_identity())
-    base = an_alert()
-    for number, (camera, state) in enumerate(
-        [("door", AlertState.CLEARED), ("gate", AlertState.RAISED), ("door", AlertState.INTERRUPTED)]
-    ):
-        alert = replace(base, event_id=f"e{number}", camera=camera, state=state, raised_wall_ns=1000 + number)
-        store.save(writer.write(camera, alert).message)
-    reader = AlertReader(path)
-
-    def ids(**wanted: object) -> list[str]:
-        return [alert.event_id for alert in reader.alerts(Filter(**wanted))]  # type: ignore[arg-type]
-
-    assert ids() == ["e0", "e1", "e2"]
-    assert ids(camera="door") == ["e0", "e2"]
-    assert ids(state="open") == ["e1"]
-    assert ids(state="interrupted") == ["e2"]
-    assert ids(since_ns=1001) == ["e1", "e2"]
-    assert ids(until_ns=1001) == ["e0"]
-    assert ids(limit=2) == ["e1", "e2"]
-    assert ids(camera="door' OR '1'='1") == []
-
-
-def test_an_alert_is_found_by_the_start_of_its_id(store: AlertStore, path: Path) -> None:
-    writer = MessageWriter(an_identity())
-    for event_id in ("abc1", "abc2", "xyz"):
-        store.save(a_life(writer, event_id)[0])
-    reader = AlertReader(path)
-    assert reader.find("x").event_id == "xyz"
-    with pytest.raises(UsageError, match="2 alerts have ids that start with 'abc'"):
-        reader.find("abc")
-    for nothing in ("q", ""):
-        with pytest.raises(UsageError, match="No alert has an id"):
-            reader.find(nothing)
 
 
 def test_reading_a_missing_or_damaged_database_is_one_sentence(path: Path) -> None:
@@ -282,6 +211,6 @@ def test_opening_again_never_touches_a_database_that_is_there_but_through_sqlite
     store.save(a_life(MessageWriter(an_identity()), "e1")[0])
     opened: list[object] = []
     monkeypatch.setattr("taintwatch.evidence.database.os.open", lambda file, *_: opened.append(file))
-    store._shut()
+    store.history.close()
     store.save(a_life(MessageWriter(an_identity()), "e2")[0])
     assert opened == []

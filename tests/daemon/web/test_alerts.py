@@ -21,7 +21,8 @@ import pytest
 from taintwatch.alerts.outbox import MessageWriter
 from taintwatch.evidence.annotations import LONGEST_NOTE, Annotation, Annotations
 from taintwatch.evidence.audit import AuditLog, read_audit
-from taintwatch.evidence.folder import EvidenceFolder, write_private
+from taintwatch.evidence.folder import EvidenceFolder
+from taintwatch.evidence.media_store import write_private
 from taintwatch.evidence.reader import Filter
 from taintwatch.evidence.store import AlertStore
 from taintwatch.records import AlertState
@@ -41,14 +42,14 @@ def folder(tmp_path: Path) -> EvidenceFolder:
     """Three alerts an hour apart, the last one open; the first has pictures and a clip."""
     it = EvidenceFolder(tmp_path / "evidence")
     it.prepare()
-    store, writer = AlertStore(it.database), MessageWriter(an_identity())
+    store, writer = AlertStore(it.history), MessageWriter(an_identity())
     for number, (camera, ended) in enumerate((("door", True), ("hall", True), ("door", False))):
         for state in (AlertState.RAISED, *([AlertState.CLEARED] if ended else [])):
             at_ns = START_NS + number * HOUR_MS * 1_000_000
             alert = replace(an_alert(camera, f"event{number}", state), raised_wall_ns=at_ns, wall_ns=at_ns + 10**9)
             store.save(writer.write(camera, alert).message)
     for name in ("frame.jpg", "overlay.jpg", "clip.mp4"):
-        write_private(it.of("event0") / name, f"this is {name}".encode())
+        write_private(it.root / "media" / "event0" / name, f"this is {name}".encode())
     store.close()
     return it
 
@@ -138,11 +139,11 @@ def test_acknowledging_and_a_note_are_kept_in_the_store(server: WebServer, folde
     shown = ask(server, "/api/alerts").json()[-1]
     assert shown["note"] == note
     assert shown["acknowledged_ms"] > 0
-    kept = Annotations(folder.database).of(["event0", "event1"])
+    kept = Annotations(folder.history).of(["event0", "event1"])
     assert kept["event0"].note == note
     assert "event1" not in kept
     assert write(server, "/api/alerts/event0/acknowledge", {"acknowledged": False}).status == 200
-    assert Annotations(folder.database).of(["event0"]) == {"event0": Annotation(None, note)}
+    assert Annotations(folder.history).of(["event0"]) == {"event0": Annotation(None, note)}
 
 
 @pytest.mark.parametrize(
@@ -156,18 +157,18 @@ def test_nonsense_is_refused_and_changes_nothing(
     answer = write(server, f"/api/alerts/event0/{what}", told)
     assert answer.status == 400
     assert answer.json()["problem"].endswith(".")
-    assert Annotations(folder.database).of(["event0"]) == {}
+    assert Annotations(folder.history).of(["event0"]) == {}
 
 
 def test_annotations_go_with_their_alert_and_the_store_goes_on_writing(folder: EvidenceFolder) -> None:
-    annotations = Annotations(folder.database)
+    annotations = Annotations(folder.history)
     annotations.note("event0", "gone soon")
     annotations.acknowledge("event1", 7)
-    store, writer = AlertStore(folder.database), MessageWriter(an_identity("second"))
+    store, writer = AlertStore(folder.history), MessageWriter(an_identity("second"))
     store.forget(["event0"])
     store.save(writer.write("door", an_alert("door", "event3")).message)
     store.close()
-    with closing(sqlite3.connect(folder.database)) as connection:
+    with closing(sqlite3.connect(folder.root / "alerts.db")) as connection:
         assert connection.execute("SELECT event_id FROM annotations").fetchall() == [("event1",)]
     with pytest.raises(UsageError, match="There is no alert event0"):
         annotations.note("event0", "too late")

@@ -1,0 +1,1 @@
+"""How the tables in PostgreSQL came about, step by step (Alembic)."""
