@@ -25,6 +25,7 @@ COMMANDS = {
     "demo": LazyCommand("taintwatch.cli.demo:demo", "Show an attack being detected: no camera, printer or GPU needed."),
     "check": LazyCommand("taintwatch.cli.check:check", "Check pictures for attacks, one line each."),
     "run": LazyCommand("taintwatch.cli.run:run", "Watch cameras, streams, videos or pictures."),
+    "fleet": LazyCommand("taintwatch.cli.fleet:fleet_group", "Watch live cameras on several machines, over Ray."),
     "watch": LazyCommand("taintwatch.cli.watch:watch", "Follow the alerts of a running daemon."),
     "alerts": LazyCommand("taintwatch.cli.alerts:alerts_group", "List, show, export and prune the alerts kept."),
     "keys": LazyCommand("taintwatch.cli.keys:keys_group", "Make keys for encrypted alerts; allow and revoke clients."),

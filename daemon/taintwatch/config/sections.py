@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from taintwatch.config.camera import CameraSection
 from taintwatch.config.fields import Count, Name, Seconds, Section, Text, Texts
+from taintwatch.config.fleet import FleetSection
 from taintwatch.config.outputs import EvidenceSection, MetricsSection, PublishSection, WebSection
 from taintwatch.config.subjects import FacesSection, ObjectsSection
 from taintwatch.vote.policies import policy_from_settings
@@ -234,6 +235,7 @@ class Config(Section):
     gate: GateSection = GateSection()
     gpu: GpuSection = GpuSection()
     footage: FootageSection = FootageSection()
+    fleet: FleetSection = FleetSection()
 
     @property
     def detectors(self) -> tuple[str, ...]:
