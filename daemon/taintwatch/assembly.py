@@ -13,6 +13,7 @@ from taintwatch.alerts.outbox import Identity, new_instance_id
 from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.config.digest import config_hash
+from taintwatch.config.load import is_there
 from taintwatch.config.sections import CameraSection, Config, VoteSection
 from taintwatch.deadlines import Deadlines
 from taintwatch.detection_stack import ConfigurationChange, DetectionStack
@@ -29,7 +30,7 @@ from taintwatch.vote.policies import policy_from_settings
 from taintwatch.vote.voter import Hold, Voter
 from taintwatch_models.errors import UsageError
 from taintwatch_models.loading import LoadedModel, load_radar_file
-from taintwatch_models.model_files import ModelSettings
+from taintwatch_models.model_files import ModelSettings, SecondLookLimits
 from taintwatch_models.onnx_session import SessionSettings
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "make_voter",
     "model_settings",
     "prepare_change",
+    "second_looks",
     "source_settings",
 ]
 
@@ -90,7 +92,7 @@ def prepare_change(old: Config, new: Config, identity: Identity | None, deadline
 
 def _detection_settings(config: Config) -> tuple[object, ...]:
     """Return the settings that the detection stack is made of."""
-    speed = config.limits.max_batch, config.gate, config.gpu
+    speed = config.limits.max_batch, config.limits.second_look_share, config.gate, config.gpu
     parts = [(camera.name, camera.region, camera.mask) for camera in config.camera if camera.region or camera.mask]
     subjects = config.faces, config.objects, parts
     return config.learn, config.model, config.detect, config.vote, config.publish.update_s, *speed, *subjects
@@ -109,7 +111,7 @@ def make_detection(
     `learning` False: what is learnt before the cameras does not count, and nothing is learnt.
     """
     find = make_face_finder(config)
-    settings = model_settings(config)
+    settings = replace(model_settings(config), second_looks=second_looks(config))
     load: Callable[[ModelSettings], LoadedModel] = partial(load_subject_model, config)
     if learning and learnable_cameras(config):
         load = partial(_load_learnt, config)
@@ -134,6 +136,15 @@ def make_detection(
     return model, DetectionStack(
         classifier, model.detectors, voter, tracker, classifier.degraded, release, model, expander
     )
+
+
+def second_looks(config: Config) -> SecondLookLimits | None:
+    """Share and bound the second looks where all cameras are live: of a recording every frame is judged by itself."""
+    for camera in config.camera:
+        on_disk = not str(camera.source).startswith("/dev/") and is_there(Path(str(camera.source)))
+        if on_disk or not open_source(camera.source, source_settings(camera)).live:
+            return None
+    return SecondLookLimits(share=config.limits.second_look_share)
 
 
 def learnable_cameras(config: Config) -> tuple[str, ...]:

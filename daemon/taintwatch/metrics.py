@@ -26,6 +26,7 @@ from taintwatch.pipeline import Step
 from taintwatch.records import Alert
 from taintwatch.status import RunStatus, Summary
 from taintwatch_models.classifier import ModelCard, Rejected
+from taintwatch_models.records import SecondLook
 
 if TYPE_CHECKING:
     from taintwatch.web.stream import AudienceStats
@@ -101,7 +102,10 @@ class Instruments:
         camera = ("camera",)
         self._frames = self._counter("frames", "Frames that were judged.", camera)
         self._rejected = self._counter("frames_rejected", "Frames that gave no usable prediction.", camera)
-        self._unchecked = self._counter("frames_unchecked", "Judged frames that the gate let pass unchecked.", camera)
+        self._unchecked = self._counter(
+            "frames_unchecked", "Judged frames that the gate let pass unchecked, or whose second look waits.", camera
+        )
+        self._second = self._counter("second_looks", "What became of combined's second looks.", (*camera, "outcome"))
         self._verdicts = self._counter("verdicts", "Verdicts.", (*camera, "detector", "suspicious"))
         self._alerts = self._counter("alerts", "Alert records by state: raised, updated, cleared.", (*camera, "state"))
         self._stages = Histogram(
@@ -126,6 +130,9 @@ class Instruments:
         self._stages.labels("inference").observe(step.outcome.latency_ms / 1e3)
         if any(not verdict.checked for verdict in step.verdicts):
             self._unchecked.labels(camera).inc()
+        window = step.outcome.window
+        if window is not None and window.second_look is not SecondLook.NOT_NEEDED:
+            self._second.labels(camera, window.second_look.value).inc()
         for verdict in step.verdicts:
             suspicious = str(verdict.suspicious).lower() if verdict.checked else "unchecked"
             self._verdicts.labels(camera, verdict.detector, suspicious).inc()

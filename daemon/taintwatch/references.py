@@ -107,9 +107,13 @@ def store(path: Path, write: Callable[[Path], None]) -> None:
 def load_learnt(settings: ModelSettings, references: References, cameras: Sequence[str]) -> LoadedModel:
     """Load the model once for each reference that one of the cameras is judged by. Raises what `load_model` raises."""
     paths = {camera: references.used(camera) for camera in cameras}
+    needed = dict.fromkeys([references.path(GENERAL), *paths.values()])
+    limits = settings.second_looks
+    if limits is not None and limits.share is not None:  # each has its own budget
+        limits = replace(limits, share=limits.share / max(1, len(set(paths.values()))))
     models = {
-        path: load_model(replace(settings, reference=str(path), variants=(COMBINED,)))
-        for path in dict.fromkeys([references.path(GENERAL), *paths.values()])
+        path: load_model(replace(settings, reference=str(path), variants=(COMBINED,), second_looks=limits))
+        for path in needed
     }
     general = models[references.path(GENERAL)]
     if len(models) == 1:

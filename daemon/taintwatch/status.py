@@ -61,7 +61,7 @@ class RunStatus:
     degraded: str | None = None
     """Why the model does not run as it should, as one sentence."""
     unchecked: int = 0
-    """Frames that the gate let pass: nothing is known of them."""
+    """Frames that the gate let pass, of which nothing is known, or whose second look waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Summary:
     config_hash: str
     ending: Ending
     unchecked: int = 0
-    """Frames that the gate let pass."""
+    """Frames that the gate let pass, or whose second look waited."""
     skipped: int = 0
     """Frames left out by the `fps` limit."""
 

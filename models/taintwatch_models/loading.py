@@ -141,6 +141,7 @@ def _open(file: RadarFile, settings: ModelSettings, calibration: Calibration, re
     from taintwatch_models.gated import GatedRadar
     from taintwatch_models.graph.verification import check_half_precision
     from taintwatch_models.onnx_classifier import OnnxRadar
+    from taintwatch_models.shared_looks import SharedLooks
 
     session = replace(settings.session, batch=max(settings.batches))
     variants, features = radar_variants(settings.variants), _wants_cmag(settings.variants)
@@ -148,7 +149,8 @@ def _open(file: RadarFile, settings: ModelSettings, calibration: Calibration, re
         if settings.gate_random_share is not None:
             raise ConfigError("the detector 'combined' looks twice only where a frame deserves it; switch [gate] off")
         other = OnnxRadar(file, variants, calibration, session, features=features) if variants or features else None
-        return CombinedRadar(file, reference, session, other)
+        combined = CombinedRadar(file, reference, session, other)
+        return combined if settings.second_looks is None else SharedLooks(combined, settings.second_looks)
     if settings.gate_random_share is None:
         radar = OnnxRadar(file, variants, calibration, session, features=features)
         if session.precision == "float16":

@@ -16,6 +16,7 @@ from taintwatch_models.radar_file import RadarFile, from_proto, is_radar, read_r
 __all__ = [
     "ModelFiles",
     "ModelSettings",
+    "SecondLookLimits",
     "calibration_path",
     "chosen_fpr",
     "cmag_path",
@@ -27,6 +28,16 @@ __all__ = [
 
 _TORCH_SUFFIXES = (".pt", ".pth", ".pt2", ".ts")
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SecondLookLimits:
+    """How `combined` shares its second looks among the frames of one event, and what they may take."""
+
+    renew_s: float = 1.0
+    """A look at an event is taken again after so long."""
+    share: float | None = 0.3
+    """Of the time, in (0, 1], that looks may take; None: all that they need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,8 @@ class ModelSettings:
     """Overrides the calibration's fill of every variant (which then no longer holds)."""
     batches: tuple[int, ...] = (1,)
     """Batch sizes to warm up; a CUDA graph is recorded for the largest."""
+    second_looks: SecondLookLimits | None = None
+    """How `combined` shares and bounds its second looks on frames in time; None: every frame is judged by itself."""
     gate_random_share: float | None = None
     """None: every frame is checked. Else the gate decides, and this share of what it would let pass is checked too."""
 

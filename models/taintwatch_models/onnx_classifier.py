@@ -48,6 +48,13 @@ class WarmsUp(Protocol):
     def warm_up(self, batch: int) -> None: ...
 
 
+@runtime_checkable
+class SeesFrames(Protocol):
+    """A radar that judges frames in time: it wants to know which inputs come from the same camera, and when."""
+
+    def of_frames(self, inputs: NDArray[np.float32], frames: Sequence[Frame]) -> RadarOutputs: ...
+
+
 _OUTPUTS = {
     "tight": ("saliency_concentration", "tight_mask", "tight_label", "tight_rank", "tight_margin", "tight_swing"),
     "paper": ("saliency_concentration", "paper_mask", "paper_filled"),
@@ -186,6 +193,9 @@ class RadarClassifier:
             pixels if getattr(self._radar, "takes_pixels", False) else self._radar.info.preprocessing.normalise(pixels)
         )
 
+    def _outputs(self, inputs: NDArray[Any], frames: Sequence[Frame]) -> RadarOutputs:
+        return self._radar.of_frames(inputs, frames) if isinstance(self._radar, SeesFrames) else self._radar(inputs)
+
     def __call__(self, frames: Sequence[Frame]) -> list[Prediction | Rejected]:
         results: dict[int, Prediction | Rejected] = {}
         pixels, rows = [], []
@@ -197,7 +207,7 @@ class RadarClassifier:
                 results[row] = Rejected(frame, str(error))
         if rows:
             start = self._clock()
-            outputs = self._radar(self._inputs(np.stack(pixels)))
+            outputs = self._outputs(self._inputs(np.stack(pixels)), [frames[row] for row in rows])
             latency_ms = (self._clock() - start) * 1e3 / len(rows)
             for index, row in enumerate(rows):
                 result = prediction_of(frames[row], outputs, index, self._radar.info, latency_ms)

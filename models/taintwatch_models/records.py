@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,7 +17,17 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from taintwatch_models.objects.guard import Guarded
 
-__all__ = ["Detector", "Frame", "Prediction", "RadarStatistics", "Region", "Verdict", "WindowStatistics", "read_only"]
+__all__ = [
+    "Detector",
+    "Frame",
+    "Prediction",
+    "RadarStatistics",
+    "Region",
+    "SecondLook",
+    "Verdict",
+    "WindowStatistics",
+    "read_only",
+]
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
@@ -76,6 +87,18 @@ class RadarStatistics:
     """Anomaly score of the layers' maps for the label (see `graph.anomaly`): 0: usual, 1: anomalous."""
 
 
+class SecondLook(StrEnum):
+    """What became of a frame's second look."""
+
+    NOT_NEEDED = "not_needed"
+    """The first found nothing that deserves one."""
+    TAKEN = "taken"
+    SHARED = "shared"
+    """Taken a moment before, at another frame of the same event."""
+    WAITING = "waiting"
+    """Deserved, and not taken: there was no time left for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class WindowStatistics:
     """What the combined detector's two looks found at the window on which the label rests."""
@@ -84,8 +107,8 @@ class WindowStatistics:
     """Top, left, height, width in pixels of the classifier's input."""
     score: float
     """How unusual the statistics are together (>= 0); larger is more suspicious."""
-    looked_twice: bool
-    """Whether the frame deserved the second look: filling the window, and pasting it onto other pictures."""
+    second_look: SecondLook
+    """What became of the second look: filling the window, and pasting it onto other pictures."""
     filled_label: int | None
     """The label once the window is filled; None: not filled."""
     values: Mapping[str, float]
@@ -149,7 +172,8 @@ class Verdict:
     statistics: Mapping[str, float]
     """The detector's raw statistics by name, for people and for later calibration."""
     checked: bool = True
-    """False: the gate let the frame pass unchecked, which is no all-clear; `score` and `threshold` are the gate's."""
+    """False: the gate let the frame pass unchecked, or its second look waits. That is no all-clear; `score` and
+    `threshold` are the gate's, or the first look's."""
     subject: str | None = None
     """The frame's: what of the camera's picture was judged; None: the whole of it."""
 

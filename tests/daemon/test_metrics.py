@@ -29,6 +29,7 @@ from taintwatch.web.server import WebServer
 from taintwatch.web.stream import AudienceStats
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.errors import ConfigError
+from taintwatch_models.records import SecondLook, WindowStatistics
 from tests.alert_fakes import an_alert
 from tests.fakes import CARD, a_frame, a_prediction, a_verdict
 from tests.web_scene import detection
@@ -246,3 +247,14 @@ def test_a_frame_that_was_let_pass_is_never_counted_as_checked_and_benign() -> N
     assert sorted(counts.values()) == [1, 2]
     assert any("unchecked" in labels for labels in counts)
     assert (meter.frames, meter.unchecked, meter.status((), 0).unchecked) == (3, 2, 2)
+
+
+def test_what_became_of_second_looks_is_counted() -> None:
+    instruments = Instruments()
+    for became in (SecondLook.TAKEN, SecondLook.SHARED, SecondLook.SHARED, SecondLook.WAITING, SecondLook.NOT_NEEDED):
+        window = WindowStatistics((0, 0, 4, 4), 1.0, became, None, {}, {})
+        prediction = replace(a_prediction(a_frame(0)), window=window)
+        instruments.see(Step(prediction.frame, prediction))
+    found = values(instruments)
+    counts = {labels: value for (name, labels), value in found.items() if name == "taintwatch_second_looks_total"}
+    assert counts == {("door", "taken"): 1, ("door", "shared"): 2, ("door", "waiting"): 1}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
+
+import pytest
 
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.outbox import Identity
 from taintwatch.alerts.publisher import Publisher
+from taintwatch.assembly import second_looks
 from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.config.load import parse_config
@@ -80,3 +84,18 @@ def test_messages_say_when_the_model_is_degraded_and_only_when_that_changes() ->
     runtime.identify()
     runtime.identify()
     assert [each.degraded for each in publisher.identities] == [True]
+
+
+@pytest.mark.parametrize(
+    ("sources", "share"),
+    [(["rtsp://one/", "sim:"], 0.2), (["rtsp://one/", "{folder}"], None), (["sim:?pace=0"], None)],
+)
+def test_second_looks_are_shared_and_bounded_before_live_cameras_alone(
+    sources: list[str], share: float | None, tmp_path: Path
+) -> None:
+    cameras = "".join(
+        f'[[camera]]\nname = "camera{index}"\nsource = "{source.format(folder=tmp_path)}"\n'
+        for index, source in enumerate(sources)
+    )
+    found = second_looks(parse_config(f"{cameras}[limits]\nsecond_look_share = 0.2\n", "site.toml"))
+    assert (None if found is None else found.share) == share

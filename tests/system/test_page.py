@@ -27,7 +27,7 @@ from taintwatch.web.server import WebServer
 from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.loading import LoadedModel
 from taintwatch_models.preprocessing import Preprocessing
-from taintwatch_models.records import Frame, WindowStatistics, read_only
+from taintwatch_models.records import Frame, SecondLook, WindowStatistics, read_only
 from tests.fakes import FakeClassifier, FakeDetector, a_prediction, a_verdict
 from tests.ports import free_port
 from tests.system.browser import MISSING, PATIENCE_S, chromium, errors_of, until
@@ -309,7 +309,9 @@ def a_patched_step(size: tuple[int, int], suspicious: bool = True) -> Step:
     image = np.full((height, width, 3), 90, np.uint8)
     image[height // 2 : height * 7 // 8, width // 8 : width // 2] = (255, 0, 255)
     frame = Frame("door", 0, read_only(image), 1, 1)
-    window = WindowStatistics((INPUT // 2, INPUT // 8, INPUT * 3 // 8, INPUT * 3 // 8), 9.0, True, None, {}, {})
+    window = WindowStatistics(
+        (INPUT // 2, INPUT // 8, INPUT * 3 // 8, INPUT * 3 // 8), 9.0, SecondLook.TAKEN, None, {}, {}
+    )
     prediction = replace(a_prediction(frame, 1), window=window)
     (subject,) = WholeFrame()(frame).subjects
     return Step(frame, prediction, (a_verdict(prediction, suspicious),), subject_frame=subject)

@@ -207,6 +207,10 @@ class LimitsSection(Section):
     batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = Field(
         default=0.0, description="How long a frame waits for those of other live cameras, to share a batch with them."
     )
+    second_look_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.3,
+        description="Share of the time that combined's second looks at live cameras may take; beyond it they wait.",
+    )
     max_frames: Count | None = Field(default=None, description="End after so many frames.")
     stop_s: Annotated[float, Field(gt=0, le=60)] = Field(default=2.0, description="How long a clean stop may take.")
     inference_s: Annotated[float, Field(gt=0, le=3600)] = Field(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from taintwatch_models.detection.reference import FREE, LABEL, SECOND, Reference
 from taintwatch_models.errors import ConfigError
 from taintwatch_models.preprocessing import Preprocessing
-from taintwatch_models.records import Prediction, Verdict, WindowStatistics
+from taintwatch_models.records import Prediction, SecondLook, Verdict, WindowStatistics
 from taintwatch_models.regions import region_of
 
 __all__ = ["COMBINED", "CombinedDetector", "explain", "window_statistics"]
@@ -32,11 +32,20 @@ def window_statistics(outputs: Mapping[str, NDArray[Any]], index: int) -> Window
     return WindowStatistics(
         box=(top, left, height, width),
         score=float(outputs["combined_score"][index]),
-        looked_twice=bool(outputs["combined_looked"][index]),
+        second_look=_second_look(outputs, index),
         filled_label=None if filled < 0 else filled,
         values={name: value for name, value in values.items() if not math.isnan(value)},
         surprises={name: value for name, value in surprises.items() if not math.isnan(value)},
     )
+
+
+def _second_look(outputs: Mapping[str, NDArray[Any]], index: int) -> SecondLook:
+    if not outputs["combined_deserving"][index]:
+        return SecondLook.NOT_NEEDED
+    if not outputs["combined_looked"][index]:
+        return SecondLook.WAITING
+    shared = outputs.get("combined_shared")
+    return SecondLook.SHARED if shared is not None and shared[index] else SecondLook.TAKEN
 
 
 class CombinedDetector:
@@ -85,6 +94,7 @@ class CombinedDetector:
             recovered_label=recovered,
             recovered_name=None if recovered is None else self._labels[recovered],
             region=region,
+            checked=suspicious or window.second_look is not SecondLook.WAITING,
             statistics={**window.values, **{f"{name}_surprise": value for name, value in window.surprises.items()}},
         )
 
@@ -102,7 +112,7 @@ def explain(verdict: Verdict) -> str:
     if verdict.recovered_name is not None:
         after = f"filled, the window gives '{verdict.recovered_name}' instead of '{verdict.label_name}'"
     elif "necessity" not in found:
-        after = "it was not looked at again"
+        after = "it was not looked at again" if verdict.checked else "the second look has to wait"
     return f"{'; '.join(parts)}; {after}"
 
 

@@ -27,8 +27,10 @@ from taintwatch_models.radar_file import RadarFile
 __all__ = [
     "CombinedRadar",
     "FirstLook",
+    "FirstScores",
     "Looked",
     "SecondLook",
+    "SecondScores",
     "first_graph",
     "learning_graph",
     "looked_from",
@@ -143,6 +145,31 @@ class SecondLook:
         return {"necessity": swing, "sufficiency": odds}, filled
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FirstScores:
+    """The first look at a batch, and what follows from it."""
+
+    looked: Looked
+    boxes: Boxes
+    """(B, 4): the evidence windows, in pixels of the input."""
+    surprises: dict[str, NDArray[np.float64]]
+    free: NDArray[np.float64]
+    """(B,): the score without a second look."""
+    deserving: NDArray[np.bool_]
+    """(B,): whether a second look is due."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SecondScores:
+    """The second look at some rows of a batch."""
+
+    rows: NDArray[np.intp]
+    values: dict[str, NDArray[np.float64]]
+    """Of each second statistic, (rows,)."""
+    labels: NDArray[np.int64]
+    """(rows,): once the window is filled."""
+
+
 class CombinedRadar:
     """A batch of inputs in; logits, and for each frame its window, statistics and score, out."""
 
@@ -167,35 +194,49 @@ class CombinedRadar:
     def __call__(self, inputs: NDArray[np.float32]) -> Outputs:
         """Run a batch of inputs, (B, 3, H, W). Raises `InferenceError` where the runtime fails.
 
-        Gives `logits`, `label`, `combined_score`, `combined_free`, `combined_looked` (whether the second look was
-        taken), `combined_box` (B, 4: top, left, height, width), `combined_label` (after the fill; -1: not filled) and
+        Gives `logits`, `label`, `combined_score`, `combined_free`, `combined_deserving` (of the second look),
+        `combined_looked` (whether it was taken: here always where it was deserved), `combined_box`
+        (B, 4: top, left, height, width), `combined_label` (after the fill; -1: not filled) and
         each statistic as `combined_NAME` with its surprise as `combined_NAME_surprise`; those of a second look that was
         not taken are NaN.
         """
+        first = self.first(inputs)
+        return self.outputs(inputs, first, self.second(inputs, first, np.flatnonzero(first.deserving)))
+
+    def first(self, inputs: NDArray[np.float32]) -> FirstScores:
+        """Take the first look at a batch, and say which of it deserve the second. Raises `InferenceError`."""
         looked = self._first(inputs, self._reference.evidence)
         surprises = surprises_of(self._reference.tails, looked.statistics)
         free = combine(surprises)
-        deserving = ~(free <= self._reference.gate)  # a score that is not a number is looked at
-        statistics, score = dict(looked.statistics), free.copy()
-        for values in (statistics, surprises):
-            values |= {name: np.full(len(free), np.nan) for name in SECOND}
-        filled = np.full(len(free), -1, np.int64)
-        rows = np.flatnonzero(deserving)
-        if len(rows):
-            found, filled[rows] = self._second(inputs, looked, rows)
-            second = surprises_of(self._reference.tails, found)
-            score[rows] += combine(second)
-            for name in SECOND:
-                statistics[name][rows], surprises[name][rows] = found[name], second[name]
-        boxes: Boxes = boxes_at(looked.places, FILL_SHARE, (inputs.shape[2], inputs.shape[3]))
+        boxes = boxes_at(looked.places, FILL_SHARE, (inputs.shape[2], inputs.shape[3]))
+        # A score that is not a number deserves it too.
+        return FirstScores(looked, boxes, surprises, free, ~(free <= self._reference.gate))
+
+    def second(self, inputs: NDArray[np.float32], first: FirstScores, rows: NDArray[np.intp]) -> SecondScores:
+        """Take the second look at some rows of the batch. Raises `InferenceError`."""
+        if not len(rows):
+            return SecondScores(rows, {name: np.empty(0) for name in SECOND}, np.empty(0, np.int64))
+        return SecondScores(rows, *self._second(inputs, first.looked, rows))
+
+    def outputs(self, inputs: NDArray[np.float32], first: FirstScores, second: SecondScores) -> Outputs:
+        """Join both looks, as `__call__` gives them."""
+        statistics, surprises, score = dict(first.looked.statistics), dict(first.surprises), first.free.copy()
+        own = surprises_of(self._reference.tails, second.values)
+        score[second.rows] += combine(own)
+        for name in SECOND:
+            statistics[name], surprises[name] = np.full(len(score), np.nan), np.full(len(score), np.nan)
+            statistics[name][second.rows], surprises[name][second.rows] = second.values[name], own[name]
+        filled, taken = np.full(len(score), -1, np.int64), np.zeros(len(score), np.bool_)
+        filled[second.rows], taken[second.rows] = second.labels, True
         return {
             **({} if self._beside is None else self._beside(inputs)),
-            "logits": looked.logits,
-            "label": looked.labels,
+            "logits": first.looked.logits,
+            "label": first.looked.labels,
             "combined_score": score,
-            "combined_free": free,
-            "combined_looked": deserving,
-            "combined_box": boxes,
+            "combined_free": first.free,
+            "combined_deserving": first.deserving,
+            "combined_looked": taken,
+            "combined_box": first.boxes,
             "combined_label": filled,
             **{f"combined_{name}": values for name, values in statistics.items()},
             **{f"combined_{name}_surprise": values for name, values in surprises.items()},
