@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ def arguments(tmp_path: Path) -> list[str]:
         "bench", "detection", "--model", str(model), "--images", str(images), "--target", "toaster",
         "--iterations", "30", "--work", str(tmp_path / "work"),
         "--json", str(tmp_path / "found" / "detection.json"), "--html", str(tmp_path / "page.html"),
-        "--markdown", str(tmp_path / "tables.md"),
+        "--markdown", str(tmp_path / "tables.md"), "--csv", str(tmp_path / "cells.csv"),
     ]  # fmt: skip
 
 
@@ -61,6 +62,10 @@ def test_every_attack_is_judged_by_every_detector_and_nothing_is_made_twice(
     assert set(controls["detectors"]) == detectors
     tables = (tmp_path / "tables.md").read_text()
     assert f"| patch 0.4, corner | {large['tpr']:.1%} of {large['n']} |" in tables
+    rows = list(csv.DictReader((tmp_path / "cells.csv").open(newline="")))
+    assert [(row["attack"], row["detector"], float(row["fpr"])) for row in rows] == [
+        (cell["attack"], cell["detector"], cell["fpr"]) for cell in cells
+    ]
     page = (tmp_path / "page.html").read_text()
     assert "adaptive: default" in page
     assert page.count("data:image/png;base64,") >= 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from taintwatch_calibration.camera_model.video_recorder import recording
 from taintwatch_calibration.cli_trial import trial_group
@@ -29,10 +31,18 @@ PLACE = (*CELLS, "--seconds", "0.4", "--lead", "0.4")
 
 
 def run(*arguments: object) -> str:
-    result = CliRunner().invoke(
+    return _invoked(*arguments).output
+
+
+def printed(*arguments: object) -> str:
+    """Run a command; return what a pipe behind it would get."""
+    return _invoked(*arguments).stdout
+
+
+def _invoked(*arguments: object) -> Result:
+    return CliRunner().invoke(
         trial_group, [str(argument) for argument in arguments], catch_exceptions=False, standalone_mode=False
     )
-    return result.output
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +139,12 @@ def test_videos_of_ones_own_are_scored_with_a_csv(clips: Path, tmp_path: Path) -
     poses = tmp_path / "poses.csv"
     poses.write_text("video,from_s,to_s,distance_m,angle_deg\nmine.mp4,0,0.2,0.5,10\nmine.mp4,0.2,9,0.6,20\n")
     mine = ("--condition", "clean", "--truth", PLACED.sign, "--poses", poses, "--workers", 1)
-    run("score", tmp_path / "mine.mp4", *mine, "--out", tmp_path / "t")
+    told = printed("score", tmp_path / "mine.mp4", *mine, "--out", tmp_path / "t", "--csv")
+    rows = {row["rate"]: row for row in csv.DictReader(io.StringIO(told))}
+    assert rows["recognised when clean"] | {"low": "", "high": ""} == {
+        "rate": "recognised when clean", "count": "12", "total": "12", "share": "1.0", "low": "", "high": "",
+    }  # fmt: skip
+    assert rows["attack succeeds"]["share"] == ""  # there was none
     (clip,) = read_trial(tmp_path / "t").clips
     assert clip.poses_from == "csv"
     assert sorted(set(clip.distance_m), key=str) == [0.5, 0.6]
@@ -139,7 +154,8 @@ def test_videos_of_ones_own_are_scored_with_a_csv(clips: Path, tmp_path: Path) -
 def test_videos_of_ones_own_are_scored_with_their_sheet(sheets: Path, clips: Path, tmp_path: Path) -> None:
     shutil.copy(clips / f"clean-office-{NEAR}-25deg.mp4", tmp_path / "mine.mp4")
     sheet = ("--condition", "clean", "--sheet", sheets / "sign.pdf", "--fov", 55, "--workers", 1)
-    run("score", tmp_path / "mine.mp4", *sheet, "--out", tmp_path / "t")
+    told = printed("score", tmp_path / "mine.mp4", *sheet, "--out", tmp_path / "t", "--json")
+    assert json.loads(told)["recognised when clean"]["share"] == 1.0
     (clip,) = read_trial(tmp_path / "t").clips
     assert clip.poses_from == "markers"
     assert clip.distance_m[0] == pytest.approx(PLACED.distance_m, rel=0.05)

@@ -29,6 +29,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--seed", default=0, show_default=True, help="Of everything: splits, attacks, places.")
 @click.option("--work", default="build/bench", show_default=True, type=_FOLDER, help="Cache of what is made.")
 @click.option("--json", "document", type=_FILE, help="Write all cells here.")
+@click.option("--csv", "spreadsheet", type=_FILE, help="Write them as CSV here, one cell a line.")
 @click.option("--markdown", type=_FILE, help="Write tables of it here.")
 @click.option("--html", "page", type=_FILE, help="HTML report; default: WORK/detection.html.")
 def detection(
@@ -43,6 +44,7 @@ def detection(
     seed: int,
     work: Path,
     document: Path | None,
+    spreadsheet: Path | None,
     markdown: Path | None,
     page: Path | None,
 ) -> None:
@@ -84,6 +86,6 @@ def detection(
         radar = load_classifier(str(model))
         about = f"{model}; pictures of {images}"
         models.append(evaluation(from_folder(radar.info.name, radar, images, target, seed=seed, about=about), cmag))
-    outputs = Outputs(page or work / "detection.html", document, markdown)
+    outputs = Outputs(page or work / "detection.html", document, markdown, spreadsheet)
     run_bench(models, options, outputs, console)
     click.echo(f"written to {outputs}")

@@ -15,7 +15,7 @@ from torch import Tensor
 from taintwatch_calibration.bench.evaluation import Evaluation, EvaluationOptions
 from taintwatch_calibration.bench.page import draw_roc, html_page, worst
 from taintwatch_calibration.bench.plans import AttackPlan
-from taintwatch_calibration.bench.table import markdown_tables
+from taintwatch_calibration.bench.table import csv_table, markdown_tables
 from taintwatch_calibration.craft.engine import Step
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.results import write_json, write_text
@@ -31,13 +31,16 @@ _MAIN_RATE = 0.02
 
 
 class Outputs:
-    """Where a run writes: `page` (HTML) always, JSON (with a PNG beside it) and Markdown where they are wanted."""
+    """Where a run writes: `page` (HTML) always; JSON (with a PNG beside it), Markdown and CSV where they are wanted."""
 
-    def __init__(self, page: Path, document: Path | None = None, markdown: Path | None = None) -> None:
-        self.page, self.document, self.markdown = page, document, markdown
+    def __init__(
+        self, page: Path, document: Path | None = None, markdown: Path | None = None, spreadsheet: Path | None = None
+    ) -> None:
+        self.page, self.document, self.markdown, self.spreadsheet = page, document, markdown, spreadsheet
 
     def __str__(self) -> str:
-        return " and ".join(str(path) for path in (self.page, self.document, self.markdown) if path is not None)
+        wanted = (self.page, self.document, self.markdown, self.spreadsheet)
+        return " and ".join(str(path) for path in wanted if path is not None)
 
 
 def check_rates(target_fpr: Sequence[float]) -> None:
@@ -107,6 +110,8 @@ def _write(result: Mapping[str, Any], evaluations: Sequence[Evaluation], outputs
         write_atomically(outputs.document.with_suffix(".png"), next(iter(pictures.values())))
     if outputs.markdown is not None:
         write_text(outputs.markdown, markdown_tables(result, rate))
+    if outputs.spreadsheet is not None:
+        write_text(outputs.spreadsheet, csv_table(result["cells"]))
 
 
 def _show(cells: Sequence[dict[str, Any]], rate: float) -> None:

@@ -1,13 +1,14 @@
-"""The evaluation as Markdown, for a page of documentation."""
+"""The evaluation as Markdown, for a page of documentation, and as CSV, for a spreadsheet."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from taintwatch.csv_rows import csv_row
 from taintwatch_calibration.bench.page import worst
 
-__all__ = ["markdown_tables"]
+__all__ = ["csv_table", "markdown_tables"]
 
 _LEAST = 20
 
@@ -19,6 +20,17 @@ def markdown_tables(document: Mapping[str, Any], rate: float) -> str:
     models = document["models"]
     tables = [_families(cells, detectors, rate), _models(cells), _controls(models, rate), _times(models)]
     return "\n".join(tables)
+
+
+def csv_table(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Return the cells as CSV, one a line; a list's values are parted by spaces."""
+    columns = list(dict.fromkeys(name for cell in cells for name in cell))
+    rows = [csv_row(columns), *(csv_row([_flat(cell.get(name)) for name in columns]) for cell in cells)]
+    return "\n".join(rows) + "\n"
+
+
+def _flat(value: object) -> object:
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _families(cells: Sequence[dict[str, Any]], detectors: Sequence[str], rate: float) -> str:

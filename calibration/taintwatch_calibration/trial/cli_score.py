@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from taintwatch.csv_rows import csv_row
 from taintwatch.footage.task_map import ENGINES
 from taintwatch_calibration.printing.sheet_metadata import read_sheet
 from taintwatch_calibration.progress import counted
@@ -49,15 +52,20 @@ __all__ = ["score"]
     help="Where: on this machine, or on a Ray cluster.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the trial.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rates as one JSON object, and nothing else.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print them as CSV with a header.")
 def score(
     videos: tuple[Path, ...], model: str | None, calibration: str | None, detectors: tuple[str, ...], votes: str,
     sheet: Path | None, poses: Path | None, condition: str | None, truth: str | None, attack: Path | None,
     target: str | None, light: str, fov: float, workers: int, engine: str, out: Path,
+    as_json: bool, as_csv: bool,
 ) -> None:  # fmt: skip
     """Score VIDEOS (files or folders): the attack's success, the detectors, the vote, by distance and angle.
 
     An interrupted run goes on where it was; `taintwatch trial report` then makes a page of it.
     """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
     found = find_videos(videos)
     defaults = _defaults(condition, sheet, truth, attack, target, light, fov)
     rows = () if poses is None else read_poses(poses)
@@ -76,12 +84,23 @@ def score(
     write_trial(trial, out / SCORES)
     for words in _unplaced(trial):
         click.echo(f"warning: {words}", err=True)
-    figures = figures_of(trial)
+    rates = figures_of(trial).headline()
+    if as_json:
+        click.echo(json.dumps({words: asdict(rate) for words, rate in rates.items()}))
+    elif as_csv:
+        click.echo(csv_row(("rate", "count", "total", "share", "low", "high")))
+        for words, rate in rates.items():
+            click.echo(csv_row((words, *asdict(rate).values())))
+    else:
+        _show(rates)
+        click.echo(f"{out / SCORES}: {len(found)} clips; make a page of it with `taintwatch trial report {out}`")
+
+
+def _show(rates: Mapping[str, Rate]) -> None:
     table = Table("", "", "95% interval (Wilson)")
-    for words, rate in figures.headline().items():
+    for words, rate in rates.items():
         table.add_row(words, *_cells(rate))
     Console().print(table)
-    click.echo(f"{out / SCORES}: {len(found)} clips; make a page of it with `taintwatch trial report {out}`")
 
 
 def _unplaced(trial: Trial) -> Iterator[str]:

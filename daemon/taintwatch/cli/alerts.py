@@ -109,15 +109,24 @@ def audit(folder: Path | None, config: Path | None, key: Path | None, as_json: b
 @_place
 @_filters
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
-def list_alerts(folder: Path | None, config: Path | None, as_json: bool, **filters: Any) -> None:
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header.")
+def list_alerts(folder: Path | None, config: Path | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
     """List alerts, one on a line, oldest first."""
-    from taintwatch.evidence.export import as_object, one_line
+    from taintwatch.csv_rows import csv_row
+    from taintwatch.evidence.export import CSV_COLUMNS, as_object, csv_line, one_line
     from taintwatch.evidence.reader import AlertReader
 
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
     place = _folder(folder, config)
+    if as_csv:
+        click.echo(csv_row(CSV_COLUMNS))
     for kept in AlertReader(place.history).alerts(_filter(**filters)):
         media = place.media_of(kept.event_id)
-        click.echo(json.dumps(as_object(kept, media), ensure_ascii=False) if as_json else one_line(kept, media))
+        if as_csv:
+            click.echo(csv_line(kept, media))
+        else:
+            click.echo(json.dumps(as_object(kept, media), ensure_ascii=False) if as_json else one_line(kept, media))
 
 
 @alerts_group.command()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Iterator
@@ -11,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from taintwatch.csv_rows import csv_row
 
 if TYPE_CHECKING:
     from taintwatch.detector import Detector, PictureVerdict
@@ -55,7 +55,7 @@ def check(
     printer = _json_line if as_json else _csv_line if as_csv else _line
     status = 0
     if as_csv:
-        click.echo(_csv_row(_COLUMNS))
+        click.echo(csv_row(_COLUMNS))
     for verdict in _checked(detector, files):
         if verdict is None:
             status = UNREADABLE
@@ -122,13 +122,7 @@ def _csv_line(verdict: PictureVerdict) -> str:
     values = verdict.to_json()
     box = values.pop("box") or [None] * 4
     values |= dict(zip(("x", "y", "width", "height"), box, strict=True))
-    return _csv_row([values[name] for name in _COLUMNS])
-
-
-def _csv_row(values: tuple[Any, ...] | list[Any]) -> str:
-    row = io.StringIO()
-    csv.writer(row, lineterminator="").writerow(values)
-    return row.getvalue()
+    return csv_row([values[name] for name in _COLUMNS])
 
 
 def _write_overlay(folder: Path, verdict: PictureVerdict) -> None:

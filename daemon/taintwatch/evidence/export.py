@@ -17,13 +17,14 @@ from typing import Any
 
 from taintwatch.alerts.lines import pretty_line
 from taintwatch.alerts.messages import Message, as_json
+from taintwatch.csv_rows import csv_row
 from taintwatch.evidence.folder import EvidenceFolder
 from taintwatch.evidence.media_store import Media
 from taintwatch.evidence.reader import AlertReader, StoredAlert
 from taintwatch.printable import printable
 from taintwatch_models.errors import UsageError
 
-__all__ = ["as_object", "export_alerts", "moment_ns", "one_line", "record_lines"]
+__all__ = ["CSV_COLUMNS", "as_object", "csv_line", "export_alerts", "moment_ns", "one_line", "record_lines"]
 
 
 def export_alerts(folder: EvidenceFolder, wanted: Sequence[StoredAlert], target: Path) -> None:
@@ -130,6 +131,19 @@ def as_object(kept: StoredAlert, media: Media | None, records: Sequence[Message]
     if records is not None:
         summary["published"] = [json.loads(as_json(record)) for record in records]
     return summary
+
+
+CSV_COLUMNS = (
+    "event_id", "site", "camera", "state", "raised", "until", "label_name", "score", "records", "record_bytes", "files",
+)  # fmt: skip
+"""Times are ISO 8601 with the zone; `until`: of the frame that the last record speaks of; `files` are parted by a |."""
+
+
+def csv_line(kept: StoredAlert, media: Media | None) -> str:
+    """Return one alert as a record of CSV, in the order of `CSV_COLUMNS`."""
+    values = as_object(kept, media)
+    values |= {"raised": _time(kept.raised_wall_ns), "until": _time(kept.wall_ns), "files": "|".join(values["files"])}
+    return csv_row([values[name] for name in CSV_COLUMNS])
 
 
 def record_lines(kept: StoredAlert, media: Media | None, records: Sequence[Message]) -> Iterator[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import stat
 import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -81,6 +84,16 @@ def test_the_list_has_one_line_for_each_alert_oldest_first(evidence: Evidence) -
 )
 def test_filters_narrow_the_list(evidence: Evidence, arguments: tuple[str, ...], found: list[str]) -> None:
     assert listed(evidence, *arguments) == found
+
+
+def test_the_list_as_csv_says_the_same_as_its_json(evidence: Evidence) -> None:
+    rows = list(csv.DictReader(io.StringIO(run("list", "--folder", evidence.folder.root, "--csv"))))
+    wanted = [json.loads(line) for line in run("list", "--folder", evidence.folder.root, "--json").splitlines()]
+    assert [(row["event_id"], row["state"], float(row["score"]), row["files"].split("|")) for row in rows] == [
+        (each["event_id"], each["state"], each["score"], each["files"]) for each in wanted
+    ]
+    raised = datetime.fromisoformat(rows[0]["raised"]).timestamp()
+    assert raised == pytest.approx(wanted[0]["raised_wall_ns"] / 1e9, abs=1)
 
 
 def test_show_gives_every_record_as_it_was_published(evidence: Evidence) -> None:
