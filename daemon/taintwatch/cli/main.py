@@ -31,6 +31,7 @@ COMMANDS = {
     "keys": LazyCommand("taintwatch.cli.keys:keys_group", "Make keys for encrypted alerts; allow and revoke clients."),
     "service": LazyCommand("taintwatch.cli.service:service_group", "Install the systemd service, or show how it is."),
     "doctor": LazyCommand("taintwatch.cli.doctor:doctor", "Show what works on this machine and what does not."),
+    "manual": LazyCommand("taintwatch.cli.manual:manual", "Print the manual page."),
     "config": LazyCommand(
         "taintwatch.cli.config:config_group", "Check a configuration; print its schema or an example."
     ),
