@@ -2,7 +2,8 @@
 .POSIX:
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
-JOBS ?= 2
+# Tests side by side: one more than two cores, since many wait for a clock or another process.
+JOBS ?= 3
 CORE := .venv/.installed-core
 FULL := .venv/.installed-full
 

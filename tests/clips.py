@@ -1,4 +1,4 @@
-"""Clips of the demo's scene for tests: 10 s at 10 frames a second, in frames 30 to 69 an attack."""
+"""Clips of the demo's scene for tests: 10 frames a second, in frames 30 to 69 an attack."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from taintwatch.demo.play import parse_play
 __all__ = ["attack_clip", "attack_jpegs", "remuxed"]
 
 
-def attack_clip(path: Path, *, attack: str = "on-sign", codec: str = "libx264", fps: int = 10) -> Path:
-    """Write the scene as a video; its container goes by the suffix."""
+def attack_clip(
+    path: Path, *, attack: str = "on-sign", codec: str = "libx264", fps: int = 10, frames: range = range(100)
+) -> Path:
+    """Write these frames of the scene as a video; its container goes by the suffix."""
     play = parse_play(f"sim:?attack={attack}&duration=10&pace=0&fps={fps}").play
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
         stream.options = {"preset": "ultrafast", "crf": "18", "bf": "0"} if codec == "libx264" else {"q": "3"}
-        for index in range(play.frame_count or 0):
+        for index in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(play.render(index), format="bgr24")))
         container.mux(stream.encode(None))
     return path

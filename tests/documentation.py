@@ -2,7 +2,8 @@
 
 `python -m tests.documentation README.md docs/tutorial.md` runs them with the `taintwatch` and `python` that PATH finds
 first: `make wheel-test` does so in a fresh environment made from the built wheel. A block is left out where the line
-before it says `<!-- not run: WHY -->`, and must end with another status where it says `<!-- exits with 1 -->`.
+before it says `<!-- not run: WHY -->`, and must end with another status where it says `<!-- exits with 1 -->`. The
+tests leave out `<!-- long -->` blocks, whose commands have tests of their own; `make wheel-test` runs them.
 """
 
 from __future__ import annotations
@@ -40,12 +41,16 @@ class Block:
     """What it must exit with."""
 
 
-def blocks(page: Path) -> tuple[Block, ...]:
-    """Return the blocks of a page that are to be run; its lines of Python are one session, run where they begin."""
+def blocks(page: Path, *, long: bool = False) -> tuple[Block, ...]:
+    """Return the blocks of a page that are to be run, the long ones if asked for.
+
+    Its lines of Python are one session, run where they begin.
+    """
     found: list[Block] = []
     for match in FENCE.finditer(page.read_text()):
         note = match["note"] or ""
-        if note.startswith("not run:") or match["language"] not in ("", "sh", "python"):
+        left_out = note.startswith("not run:") or (note == "long" and not long)
+        if left_out or match["language"] not in ("", "sh", "python"):
             continue
         status = int(note.removeprefix("exits with ")) if note.startswith("exits with ") else 0
         code = "".join(line for line in match["code"].splitlines(keepends=True) if not INSTALLS.match(line))
@@ -87,7 +92,7 @@ def main(pages: list[str]) -> None:
     for page in pages or PAGES:
         with tempfile.TemporaryDirectory() as name:
             prepare(Path(name))
-            for block in blocks(Path(page)):
+            for block in blocks(Path(page), long=True):
                 begin = time.monotonic()
                 run(block, Path(name))
                 first = block.code.strip().splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import tempfile
@@ -17,19 +18,31 @@ from taintwatch.demo.play import parse_play
 from taintwatch.sources.images import read_image
 from tests.clips import attack_clip
 
-__all__ = ["file_cases"]
+__all__ = ["encoded", "file_cases", "material"]
 
 _H264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "18")
+_FAST = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "18")
 _B_FRAMES = ("-bf", "4", "-b_strategy", "0", "-x264-params", "b-pyramid=normal:keyint=30")
-_FRAMES = 100
+_INTERLACED = ("-vf", "interlace", *_H264, "-flags", "+ilme+ildct")
+_FRAMES = 60
+_CLIP = range(20, 80)  # of the scene: in 40 of them the attack
 
 
 @lru_cache(maxsize=1)
-def _material() -> Path:
+def material() -> Path:
+    """Return a folder with the scene, `attack.mkv` and `benign.mkv`: six seconds, 640 x 480."""
     folder = Path(tempfile.mkdtemp(prefix="taintwatch-sources-"))
-    attack_clip(folder / "attack.mkv")
-    attack_clip(folder / "benign.mkv", attack="none")
+    attack_clip(folder / "attack.mkv", frames=_CLIP)
+    attack_clip(folder / "benign.mkv", attack="none", frames=_CLIP)
     return folder
+
+
+@lru_cache(maxsize=16)
+def encoded(*options: str) -> Path:
+    """Return the attack as a Matroska file encoded with these options, which is done once."""
+    path = material() / f"encoded-{hashlib.sha256(repr(options).encode()).hexdigest()[:8]}.mkv"
+    _ffmpeg("-i", material() / "attack.mkv", *options, path)
+    return path
 
 
 def _ffmpeg(*words: object) -> None:
@@ -39,7 +52,16 @@ def _ffmpeg(*words: object) -> None:
 def _converted(name: str, *options: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         path = folder / name
-        _ffmpeg("-i", _material() / "attack.mkv", *options, f"file:{path}")
+        _ffmpeg("-i", material() / "attack.mkv", *options, f"file:{path}")
+        return path
+
+    return make
+
+
+def _remuxed(name: str, *options: str, codec: tuple[str, ...] = _H264) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        path = folder / name
+        _ffmpeg("-i", encoded(*codec), "-c", "copy", *options, f"file:{path}")
         return path
 
     return make
@@ -49,7 +71,7 @@ def _containers() -> list[Case]:
     rows: list[tuple[str, tuple[str, ...]]] = [
         ("a.mp4", _H264), ("a.mov", _H264), ("a.mkv", _H264), ("a.ts", _H264), ("a.m2ts", _H264), ("a.flv", _H264),
         ("a.avi", ("-c:v", "mpeg4", "-q:v", "3")), ("a.mjpeg.avi", ("-c:v", "mjpeg", "-q:v", "3")),
-        ("a.webm", ("-c:v", "libvpx", "-b:v", "2M", "-deadline", "realtime", "-cpu-used", "8")),
+        ("a.webm", ("-c:v", "libvpx", "-s", "320x240", "-b:v", "2M", "-deadline", "realtime", "-cpu-used", "8")),
         ("a.vp9.webm", ("-c:v", "libvpx-vp9", "-b:v", "2M", "-deadline", "realtime", "-cpu-used", "8")),
         ("a.wmv", ("-c:v", "wmv2", "-b:v", "4M")), ("a.asf", ("-c:v", "wmv2", "-b:v", "4M")),
         ("a.3gp", ("-c:v", "mpeg4", "-b:v", "3M")), ("a.ogv", ("-c:v", "libtheora", "-q:v", "8")),
@@ -70,9 +92,11 @@ def _containers() -> list[Case]:
     ]  # fmt: skip
     cases = []
     for name, options in rows:
-        frames = 250 if "-r" in options else _FRAMES
+        frames = _FRAMES * 25 // 10 if "-r" in options else _FRAMES
         slow = any(word in options for word in ("libtheora", "libsvtav1", "prores_ks", "libvpx-vp9"))
-        cases.append(file_case(name, "container", _converted(name, *options), frames, 1, colour=True, slow=slow))
+        remuxed = options[: len(_H264)] == _H264 and "-pix_fmt" not in options
+        make = _remuxed(name, *options[len(_H264) :]) if remuxed else _converted(name, *options)
+        cases.append(file_case(name, "container", make, frames, 1, colour=True, slow=slow))
     return cases
 
 
@@ -81,7 +105,7 @@ def _colours() -> list[Case]:
     tagged = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709")
     full = ("-vf", "scale=out_range=pc", "-color_range", "pc")
     return [
-        file_case("BT.709, HD", "colour", _converted("hd.mp4", "-vf", hd, *_H264, *tagged), _FRAMES, 1, colour=True),
+        file_case("BT.709, HD", "colour", _converted("hd.mp4", "-vf", hd, *_FAST, *tagged), _FRAMES, 1, colour=True),
         file_case("full range", "colour", _converted("pc.mp4", *full, *_H264), _FRAMES, 1, colour=True),
         file_case(
             "pixels 2:1 wide", "shape", _converted("sar.mp4", "-vf", "scale=320:480,setsar=2", *_H264), _FRAMES, 1,
@@ -89,21 +113,19 @@ def _colours() -> list[Case]:
         ),
         file_case("turned by 90 degrees", "shape", _turned, _FRAMES, 1, colour=True),
         file_case("mirrored", "shape", _mirrored, _FRAMES, 1),
-        file_case(
-            "interlaced", "shape", _converted("i.mp4", "-vf", "interlace", *_H264, "-flags", "+ilme+ildct"), 50, 1
-        ),
+        file_case("interlaced", "shape", _converted("i.mp4", *_INTERLACED), _FRAMES // 2, 1),
     ]  # fmt: skip
 
 
 def _turned(folder: Path) -> Path:
-    _ffmpeg("-i", _material() / "attack.mkv", "-vf", "transpose=2", *_H264, folder / "side.mp4")
+    _ffmpeg("-i", material() / "attack.mkv", "-vf", "transpose=2", *_H264, folder / "side.mp4")
     _ffmpeg("-i", folder / "side.mp4", "-c", "copy", "-metadata:s:v:0", "rotate=270", folder / "turned.mp4")
     return folder / "turned.mp4"
 
 
 def _mirrored(folder: Path) -> Path:
     """Write a file whose display matrix mirrors: the first coefficient of the track's matrix is turned round."""
-    _ffmpeg("-i", _material() / "attack.mkv", "-vf", "hflip", *_H264, folder / "m.mp4")
+    _ffmpeg("-i", material() / "attack.mkv", "-vf", "hflip", *_H264, folder / "m.mp4")
     data = bytearray((folder / "m.mp4").read_bytes())
     matrix = data.index(b"tkhd") + 4 + 40  # ISO/IEC 14496-12, 8.3.2: version 0
     data[matrix : matrix + 4] = b"\xff\xff\x00\x00"
@@ -115,26 +137,25 @@ def _timestamps() -> list[Case]:
     def joined(folder: Path) -> Path:
         parts = []
         for name in ("benign", "attack"):
-            _ffmpeg("-i", _material() / f"{name}.mkv", "-c", "copy", folder / f"{name}.ts")
+            _ffmpeg("-i", material() / f"{name}.mkv", "-c", "copy", folder / f"{name}.ts")
             parts.append((folder / f"{name}.ts").read_bytes())
         (folder / "joined.ts").write_bytes(b"".join(parts))
         return folder / "joined.ts"
 
     def pieces(folder: Path) -> Path:
-        _ffmpeg("-i", _material() / "attack.mkv", *_H264, "-g", "5", "-sc_threshold", "0", folder / "g.mp4")
-        _ffmpeg("-i", folder / "g.mp4", "-c", "copy", "-f", "segment", "-segment_time", "0.5", "-reset_timestamps", "1",
-                folder / "p%03d.ts")  # fmt: skip
+        cut = ("-f", "segment", "-segment_time", "0.5", "-reset_timestamps", "1")
+        _ffmpeg("-i", encoded(*_H264, "-g", "5", "-sc_threshold", "0"), "-c", "copy", *cut, folder / "p%03d.ts")
         whole = b"".join(path.read_bytes() for path in sorted(folder.glob("p*.ts")))
         (folder / "joined.ts").write_bytes(whole)
         return folder / "joined.ts"
 
     def lying(folder: Path) -> Path:
-        _ffmpeg("-i", _material() / "attack.mkv", *_H264, *_B_FRAMES, folder / "b.mp4")
+        _ffmpeg("-i", encoded(*_H264, *_B_FRAMES), "-c", "copy", folder / "b.mp4")
         _ffmpeg("-fflags", "+genpts", "-i", folder / "b.mp4", "-c", "copy", folder / "lying.avi")
         return folder / "lying.avi"
 
     def decode_times(folder: Path) -> Path:
-        _ffmpeg("-i", _material() / "attack.mkv", *_H264, *_B_FRAMES, folder / "b.mp4")
+        _ffmpeg("-i", encoded(*_H264, *_B_FRAMES), "-c", "copy", folder / "b.mp4")
         _ffmpeg("-i", folder / "b.mp4", "-c", "copy", "-bsf:v", "setts=ts=DTS-STARTDTS", folder / "dts.mp4")
         return folder / "dts.mp4"
 
@@ -142,33 +163,35 @@ def _timestamps() -> list[Case]:
     uneven = ("-vf", "setpts=PTS+0.03*random(1)/TB", "-vsync", "vfr")
     strict = ("--vote-k", "4", "--vote-n", "6")
     return [
-        file_case("joined recordings", "time", joined, 200, 1),
-        file_case("joined recordings, 5 a second", "time", joined, 200, 1, options=("--fps", "5")),
+        file_case("joined recordings", "time", joined, 2 * _FRAMES, 1),
+        file_case("joined recordings, 5 a second", "time", joined, 2 * _FRAMES, 1, options=("--fps", "5")),
         file_case("pieces of half a second", "time", pieces, _FRAMES, 1),
         file_case("pieces of half a second, 5 a second", "time", pieces, _FRAMES, 1, options=("--fps", "5")),
         file_case("B-frames in AVI", "time", lying, _FRAMES, 1, options=strict),
         file_case("decode times as display times", "time", decode_times, _FRAMES, 1, options=strict),
-        file_case("begins at 26 hours", "time", _converted("late.ts", *_H264, *late), _FRAMES, 1),
+        file_case("begins at 26 hours", "time", _remuxed("late.ts", *late), _FRAMES, 1),
         file_case("uneven frame times", "time", _converted("vfr.mkv", *uneven, *_H264), _FRAMES, 1),
-        file_case("no times at all", "time", _converted("raw.h264", *_H264, *_B_FRAMES), _FRAMES, 1, options=strict),
+        file_case(
+            "no times at all", "time", _remuxed("raw.h264", codec=(*_H264, *_B_FRAMES)), _FRAMES, 1, options=strict
+        ),
     ]
 
 
 def _damage() -> list[Case]:
     def cut(folder: Path) -> Path:
-        _ffmpeg("-i", _material() / "attack.mkv", *_H264, "-movflags", "faststart", folder / "a.mp4")
+        _ffmpeg("-i", encoded(*_H264), "-c", "copy", "-movflags", "faststart", folder / "a.mp4")
         data = (folder / "a.mp4").read_bytes()
         (folder / "cut.mp4").write_bytes(data[: int(0.75 * len(data))])
         return folder / "cut.mp4"
 
     def headless(folder: Path) -> Path:
-        _ffmpeg("-i", _material() / "attack.mkv", *_H264, folder / "a.mp4")
+        _ffmpeg("-i", encoded(*_H264), "-c", "copy", folder / "a.mp4")
         data = (folder / "a.mp4").read_bytes()
         (folder / "cut.mp4").write_bytes(data[: len(data) // 2])
         return folder / "cut.mp4"
 
     def flipped(folder: Path) -> Path:
-        _ffmpeg("-i", _material() / "attack.mkv", *_H264, "-g", "10", folder / "a.mp4")
+        _ffmpeg("-i", material() / "attack.mkv", *_H264, "-g", "10", folder / "a.mp4")
         data = bytearray((folder / "a.mp4").read_bytes())
         rng = np.random.default_rng(1)
         for place in rng.integers(int(0.75 * len(data)), int(0.9 * len(data)), 20):
@@ -195,7 +218,7 @@ def _damage() -> list[Case]:
 
 def _names() -> list[Case]:
     names = ("10:05:00.mp4", "http:camera.mp4", "tcp:1.mp4", "100%25 d%03d.mp4", "Tür # 3?.mp4", "concat:a|b.mp4")
-    return [file_case(name, "name", _converted(name, *_H264), _FRAMES, 1) for name in names]
+    return [file_case(name, "name", _remuxed(name), _FRAMES, 1) for name in names]
 
 
 def _images(folder: Path, suffix: str, change: Callable[[Path], None] | None = None, *more: int) -> Path:
@@ -273,12 +296,12 @@ def _bad_images() -> list[Case]:
 
 def _folders() -> list[Case]:
     def thumbnail(folder: Path) -> Path:
-        _ffmpeg("-i", _material() / "attack.mkv", *_H264, folder / "10-00.mp4")
+        _ffmpeg("-i", encoded(*_H264), "-c", "copy", folder / "10-00.mp4")
         _ffmpeg("-i", folder / "10-00.mp4", "-frames:v", "1", folder / "10-00.jpg")
         return folder
 
     def others(folder: Path) -> Path:
-        shutil.copy(_material() / "attack.mkv", folder / "a.mkv")
+        shutil.copy(material() / "attack.mkv", folder / "a.mkv")
         (folder / "notes.txt").write_text("x")
         (folder / "a.xml").write_text("x")
         (folder / "gone.mkv").symlink_to(folder / "nowhere.mkv")
@@ -287,7 +310,7 @@ def _folders() -> list[Case]:
     def many(folder: Path) -> Path:
         for name, suffix in (("benign", "mkv"), ("attack", "flv"), ("benign", "m2ts")):
             copy = ("-c", "copy")
-            _ffmpeg("-i", _material() / f"{name}.mkv", *copy, folder / f"{suffix}-{name}.{suffix}")
+            _ffmpeg("-i", material() / f"{name}.mkv", *copy, folder / f"{suffix}-{name}.{suffix}")
         return folder
 
     def nothing(folder: Path) -> Path:
@@ -296,7 +319,7 @@ def _folders() -> list[Case]:
     return [
         file_case("recording with a thumbnail", "folder", thumbnail, _FRAMES, 1, says=r"1 image \(.jpg; 10-00.jpg"),
         file_case("videos among other files", "folder", others, _FRAMES, 1, says=r"3 files \(.*left out"),
-        file_case("several kinds of videos", "folder", many, 300, 1, slow=True),
+        file_case("several kinds of videos", "folder", many, 3 * _FRAMES, 1, slow=True),
         file_case("an empty folder", "folder", nothing, 0, 0, exit=2, says="holds no image and no video"),
     ]
 

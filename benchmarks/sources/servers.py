@@ -20,7 +20,7 @@ from tests.clips import attack_jpegs
 __all__ = ["DIALECTS", "MjpegDialect", "Serve", "http_server", "mjpeg", "protected", "rtsp_answer", "snapshots"]
 
 Serve = Callable[[http.server.BaseHTTPRequestHandler], None]
-PACE_S = 0.1
+PACE_S = 0.07
 
 
 @lru_cache(maxsize=1)

@@ -17,14 +17,14 @@ import numpy as np
 
 from benchmarks.soaking.cameras import RtspCamera
 from benchmarks.sources.case import Case, Maker
+from benchmarks.sources.files import encoded, material
 from benchmarks.sources.servers import DIALECTS, Serve, http_server, mjpeg, protected, snapshots
-from tests.clips import attack_clip
 from tests.ports import free_port
 
 __all__ = ["stream_cases"]
 
-_UNTIL = ("--max-frames", "30")
-_TIGHT = ("--vote-k", "3", "--vote-n", "5")
+_UNTIL = ("--max-frames", "15")
+_LIVE = ("-c:v", "libx264", "-preset", "veryfast", "-g", "10")
 
 
 def _served(serve: Callable[[], Serve], path: str = "/", user: str = "") -> Maker:
@@ -39,7 +39,7 @@ def _served(serve: Callable[[], Serve], path: str = "/", user: str = "") -> Make
 def _http_cases() -> list[Case]:
     cases = [
         Case(f"MJPEG, {name}", "MJPEG", _served(functools.partial(mjpeg, dialect), "/video.mjpg"), None, 1,
-             bad=8 if "cut" in name else 0, options=_UNTIL)
+             bad=4 if "cut" in name else 0, options=_UNTIL)
         for name, dialect in DIALECTS.items()
     ]  # fmt: skip
     book, secret = DIALECTS["by the book"], "admin:p%2Fa%23s%40s@"
@@ -55,7 +55,7 @@ def _http_cases() -> list[Case]:
         Case("MJPEG, one picture a connection", "MJPEG", _served(once), None, 1, options=six, slow=True),
         Case("snapshots", "snapshot", _served(snapshots), None, 1, options=fast),
         Case("snapshots with ETag", "snapshot", _served(with_etag), None, 1, options=fast),
-        Case("every third snapshot cut to a third", "snapshot", _served(cut), None, 1, bad=8, options=fast,
+        Case("every third snapshot cut to a third", "snapshot", _served(cut), None, 1, bad=4, options=fast,
              says="cut short"),
         Case("every other snapshot of 16,000 x 16,000", "snapshot", _huge, None, 0, bad=3, options=few,
              says="more than the 64 million", slow=True),
@@ -82,8 +82,7 @@ def _huge(folder: Path) -> Iterator[str]:
 def _file_over_http(name: str, *options: str) -> Maker:
     @contextmanager
     def make(folder: Path) -> Iterator[str]:
-        attack_clip(folder / "clip.mkv")
-        words = ["ffmpeg", "-v", "error", "-y", "-i", str(folder / "clip.mkv"), *options, str(folder / name)]
+        words = ["ffmpeg", "-v", "error", "-y", "-i", str(encoded(*_LIVE)), "-c", "copy", *options, str(folder / name)]
         subprocess.run(words, check=True)
         handler = functools.partial(_QuietFiles, directory=str(folder))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -105,7 +104,6 @@ def _sent(protocol: str) -> Maker:
 
     @contextmanager
     def make(folder: Path) -> Iterator[str]:
-        attack_clip(folder / "clip.mkv")
         url = f"{protocol}://127.0.0.1:{free_port()}"
         target = f"{url}?listen" if protocol == "tcp" else f"{url}?pkt_size=1316"
         words = [
@@ -116,7 +114,7 @@ def _sent(protocol: str) -> Maker:
             "-stream_loop",
             "-1",
             "-i",
-            str(folder / "clip.mkv"),
+            str(material() / "attack.mkv"),
             "-c:v",
             "libx264",
         ]
@@ -140,13 +138,12 @@ def _rtsp(folder: Path) -> Iterator[str]:
 
 
 def _transport_cases() -> list[Case]:
-    live = ("-c:v", "libx264", "-preset", "veryfast", "-g", "10")
-    most = ("--max-frames", "60")
+    most = ("--max-frames", "30")
     hls = ("-hls_time", "2", "-hls_list_size", "0", "-f", "hls")
     return [
-        Case("HLS", "transport", _file_over_http("a.m3u8", *live, *hls), None, 1, options=most),
-        Case("MPEG-TS over HTTP", "transport", _file_over_http("a.ts", *live), None, 0, options=("--max-frames", "3")),
-        Case("FLV over HTTP", "transport", _file_over_http("a.flv", *live), None, 0, options=("--max-frames", "3")),
+        Case("HLS", "transport", _file_over_http("a.m3u8", *hls), None, 1, options=most),
+        Case("MPEG-TS over HTTP", "transport", _file_over_http("a.ts"), None, 0, options=("--max-frames", "3")),
+        Case("FLV over HTTP", "transport", _file_over_http("a.flv"), None, 0, options=("--max-frames", "3")),
         Case("MPEG-TS over UDP", "transport", _sent("udp"), None, 1, options=("--max-frames", "80"), slow=True),
         Case("MPEG-TS over TCP", "transport", _sent("tcp"), None, 1, options=("--max-frames", "80"), slow=True),
         Case("RTSP over TCP", "transport", _rtsp, None, 0, options=("--max-frames", "10"), slow=True),

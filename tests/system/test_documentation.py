@@ -36,9 +36,12 @@ def test_marked_blocks_are_left_out_and_installing_is_too(tmp_path: Path) -> Non
     page = tmp_path / "page.md"
     page.write_text(
         "<!-- not run: needs a camera -->\n```\nrun camera\n```\n\n```\npip install x\necho hello\n```\n\n"
-        "```toml\n[a]\n```\n\n<!-- exits with 1 -->\n```python\nraise SystemExit(1)\n```\n"
+        "```toml\n[a]\n```\n\n<!-- exits with 1 -->\n```python\nraise SystemExit(1)\n```\n\n"
+        "<!-- long -->\n```\nnap\n```\n"
     )
-    assert blocks(page) == (Block("", "echo hello\n", 0), Block("python", "raise SystemExit(1)\n", 1))
+    short = (Block("", "echo hello\n", 0), Block("python", "raise SystemExit(1)\n", 1))
+    assert blocks(page) == short
+    assert blocks(page, long=True) == (*short, Block("", "nap\n", 0))
 
 
 def test_the_front_page_is_short_and_says_where_it_fails() -> None:
