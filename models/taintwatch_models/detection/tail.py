@@ -8,6 +8,7 @@ quantile, an exponential tail above it, so that values beyond all that was seen 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +34,16 @@ class Tail:
     def surprise(self, values: Values) -> Values:
         """Return -ln p of each value: 0 where every benign frame reaches it. NaN counts as the largest surprise."""
         split = float(self.levels[-1])
-        below = 1.0 - _SPLIT * np.interp(values, self.levels, np.linspace(0.0, 1.0, len(self.levels)))
+        below = 1.0 - _SPLIT * np.interp(values, self.levels, _shares(len(self.levels)))
         excess = np.maximum(np.asarray(values, np.float64) - split, 0.0) / self.scale
         found = np.where(values > split, excess - np.log(1.0 - _SPLIT), -np.log(below))
         return np.asarray(np.where(np.isnan(values), 1e3, found), np.float64)
+
+
+@lru_cache
+def _shares(points: int) -> Values:
+    """Evenly spaced shares from 0 to 1; made once, because every frame asks for them some times."""
+    return np.linspace(0.0, 1.0, points)
 
 
 def fit_tail(values: Values) -> Tail:

@@ -19,7 +19,8 @@ Boxes = NDArray[np.int64]
 
 def box_averages(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.float64]:
     """Return the averages over all windows of (B, h, w) maps: (B, h - height + 1, w - width + 1)."""
-    whole = np.pad(maps.astype(np.float64), ((0, 0), (1, 0), (1, 0))).cumsum(1).cumsum(2)
+    whole = np.zeros((maps.shape[0], maps.shape[1] + 1, maps.shape[2] + 1))
+    np.cumsum(maps.cumsum(axis=1, dtype=np.float64), axis=2, out=whole[:, 1:, 1:])
     sums = whole[:, height:, width:] - whole[:, :-height, width:] - whole[:, height:, :-width]
     return np.asarray((sums + whole[:, :-height, :-width]) / (height * width), np.float64)
 
