@@ -29,9 +29,8 @@ _PATCHES = (".npy", ".png")
 @click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
 @click.option("--target", default="toaster", show_default=True, help="Class that the patches show, name or index.")
 @click.option("--attack", type=click.Choice(["patch"]), default="patch", show_default=True, help="What is crafted.")
-@click.option(
-    "--patches", type=click.Path(path_type=Path), help="Folder of ready-made patches (PNG, NPY), not crafted."
-)
+@click.option("--patches", type=click.Path(path_type=Path), help="Ready-made ones: a folder (PNG, NPY), or "
+              "ImageNet-Patch's patches.gz, of which those for --target are shown.")  # fmt: skip
 @click.option("--fpr", "target_fpr", multiple=True, type=float, default=(0.06, 0.02), show_default=True,
               help="Target false-positive rates; the first is the table's.")  # fmt: skip
 @click.option("--iterations", default=300, show_default=True, type=click.IntRange(min=1), help="Steps for each patch.")
@@ -74,6 +73,7 @@ def grid(
     import torch
 
     from taintwatch_calibration.craft.materials import find_label, load_classifier, pick_device, read_pictures
+    from taintwatch_calibration.grid.imagenet_patch import write_patches
     from taintwatch_calibration.grid.judging import Judge
     from taintwatch_calibration.grid.parts import split
     from taintwatch_calibration.grid.run import Grid, GridOptions
@@ -84,7 +84,7 @@ def grid(
     for rate in target_fpr:
         if not 0 < rate <= 0.5:
             raise UsageError(f"--fpr must be above 0 and at most 0.5, not {rate:g}")
-    ready = _ready_made(patches)
+    ready = [] if patches is not None and patches.suffix == ".gz" else _ready_made(patches)
     started = time.monotonic()
     torch.set_num_threads(threads)
     keep_freed_memory()
@@ -94,6 +94,8 @@ def grid(
     if reconstructors is not None:
         check_fit(reconstructors.info, radar.info, str(cmag))
     label = find_label(target, radar.info.labels)
+    if patches is not None and patches.suffix == ".gz":
+        ready = write_patches(patches, label, radar.info.labels, out / "patches")
     pictures = read_pictures(images, radar, labels)
     parts = split(pictures, label, seed)
     console.print(

@@ -98,10 +98,12 @@ def test_bad_input_is_one_sentence(tmp_path: Path, arguments: list[str], capsys:
     empty = tmp_path / "empty"
     empty.mkdir()
     few = write_pictures(tmp_path / "few", 30)
+    (tmp_path / "patches.gz").write_bytes(b"no gzip")
     cases = {
         ("--fpr", "0.9"): "--fpr must be above 0 and at most 0.5",
         ("--target", "toster"): "did you mean 'toaster'?",
         ("--patches", str(empty)): "no PNG or NPY file in it",
+        ("--patches", str(tmp_path / "patches.gz")): "not a gzipped file that can be read",
         ("--images", str(empty)): "holds no picture",
         ("--images", str(few)): "the grid needs at least 80 pictures",
     }
