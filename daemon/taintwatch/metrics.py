@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from taintwatch.alerts.publisher import PublisherStats
 from taintwatch.cameras.camera_status import CameraState, CameraStatus
+from taintwatch.delivery.forwarder import DeliveryStats
 from taintwatch.evidence.evidence import EvidenceStats
 from taintwatch.evidence.recorder import RecorderStats
 from taintwatch.evidence.retention import Holdings
@@ -209,6 +210,26 @@ def _evidence(stats: EvidenceStats) -> Iterator[Metric]:
         yield from _holdings(stats.holdings)
     if stats.recorder is not None:
         yield from _recorder(stats.recorder)
+    if stats.deliveries:
+        yield from _deliveries(stats.deliveries)
+
+
+def _deliveries(deliveries: Sequence[DeliveryStats]) -> Iterator[Metric]:
+    label = ("sink",)
+    waiting = GaugeMetricFamily("taintwatch_delivery_waiting", "Records that a broker has not confirmed.", labels=label)
+    families = {
+        name: CounterMetricFamily(f"taintwatch_delivery_{name}", what, labels=label)
+        for name, what in (
+            ("sent", "Records that a broker confirmed."),
+            ("failures", "Attempts to send to a broker that failed."),
+            ("lost", "Records removed for their age before a broker took them."),
+        )
+    }
+    for each in deliveries:
+        waiting.add_metric((each.sink,), each.waiting)
+        for name, family in families.items():
+            family.add_metric((each.sink,), getattr(each, name))
+    yield from (waiting, *families.values())
 
 
 def _holdings(holdings: Holdings) -> Iterator[Metric]:

@@ -38,6 +38,7 @@ def make_publisher(
             deadline = deadlines.add("replay")
             replay = _open_replay(config, evidence, security, lambda: deadline.arm(REPLAY_LIMIT_S))
             evidence.serve(replay)
+        _forward(config, evidence)
         publisher = Publisher(
             identity,
             config.publish.bind,
@@ -85,6 +86,17 @@ def _evidence_settings(section: EvidenceSection, site: str) -> EvidenceSettings 
         power_safe=section.power_safe,
         signing_key=None if section.signing_key is None else Path(section.signing_key),
     )
+
+
+def _forward(config: Config, evidence: Evidence | None) -> None:
+    """Begin to send what is stored to the brokers that the configuration names. Raises `ConfigError`."""
+    if config.nats.url is None:
+        return
+    if evidence is None:
+        raise ConfigError("[nats] needs [evidence] folder: what the broker has not taken yet waits there.")
+    from taintwatch.delivery.nats_sink import NatsSink  # asyncio, which nobody else needs
+
+    evidence.forward(NatsSink(config.nats))
 
 
 def _open_replay(config: Config, evidence: Evidence, security: Security, alive: Callable[[], None]) -> ReplayServer:

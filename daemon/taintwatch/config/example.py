@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from taintwatch.config.delivery import NatsSection
 from taintwatch.config.fleet import FleetSection
 from taintwatch.config.outputs import CurveSection, EvidenceSection, MetricsSection, PublishSection, WebSection
 from taintwatch.config.sections import (
@@ -48,6 +49,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[gpu]", GpuSection),
     ("[footage]", FootageSection),
     ("[fleet]", FleetSection),
+    ("[nats]", NatsSection),
 )
 # What has no default must be shown with something that can be replaced.
 STAND_INS = {"name": "door", "source": "rtsp://camera.example/stream"}

@@ -30,6 +30,7 @@ PATHS = {
     "detect": ("fill",),
     "objects": ("model", "labels", "preprocessing", "reference"),
     "evidence": ("database_password_file",),
+    "nats": ("credentials", "password_file", "token_file", "tls_ca"),
     "metrics": ("token_file",),
     "publish.curve": ("key",),
     "web": ("token_file", "certificate", "private_key"),

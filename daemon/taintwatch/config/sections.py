@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from taintwatch.config.camera import CameraSection
+from taintwatch.config.delivery import NatsSection
 from taintwatch.config.fields import Count, Name, Seconds, Section, Text, Texts
 from taintwatch.config.fleet import FleetSection
 from taintwatch.config.outputs import EvidenceSection, MetricsSection, PublishSection, WebSection
@@ -240,6 +241,7 @@ class Config(Section):
     gpu: GpuSection = GpuSection()
     footage: FootageSection = FootageSection()
     fleet: FleetSection = FleetSection()
+    nats: NatsSection = NatsSection()
 
     @property
     def detectors(self) -> tuple[str, ...]:

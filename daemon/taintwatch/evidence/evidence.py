@@ -11,6 +11,7 @@ from pathlib import Path
 
 from taintwatch.alerts.bodies import Heartbeat, sealed_text
 from taintwatch.alerts.replay_server import ReplayServer
+from taintwatch.delivery.forwarder import DeliveryStats, Forwarder, Sink
 from taintwatch.evidence.audit import AuditLog
 from taintwatch.evidence.chain import Signer
 from taintwatch.evidence.folder import EvidenceFolder
@@ -75,6 +76,8 @@ class EvidenceStats:
     """None where no images are kept."""
     holdings: Holdings | None = None
     """As of the last look, at most a minute ago; None before the first."""
+    deliveries: tuple[DeliveryStats, ...] = ()
+    """Of each broker."""
 
 
 class Evidence:
@@ -99,6 +102,7 @@ class Evidence:
             self.store.open()
             self._forget_unfinished()
             self._replay: ReplayServer | None = None
+            self._forwarders: list[Forwarder] = []
             self._clock = clock
             self._next_tidy = clock()
             self._tidy_failed = False
@@ -122,6 +126,13 @@ class Evidence:
     def serve(self, replay: ReplayServer) -> None:
         """Close this server of missed alerts when everything is closed."""
         self._replay = replay
+
+    def forward(self, sink: Sink) -> None:
+        """Send what is stored from now on to this broker too."""
+        store = self.store
+        forwarder = Forwarder(self.folder.history, store.daemon, sink, stored=lambda: store.head.id)
+        self._forwarders.append(forwarder)
+        forwarder.start()
 
     def offer(self, frame: Frame, alert: Alert | None) -> None:
         """Give a frame of the pipeline and the alert that came of it. Never blocks."""
@@ -155,6 +166,7 @@ class Evidence:
             removed=self._retention.removed,
             recorder=self._recorder.stats() if self._images else None,
             holdings=self._retention.holdings,
+            deliveries=tuple(forwarder.stats() for forwarder in self._forwarders),
         )
 
     def close(self, timeout_s: float = 2.0) -> None:

@@ -14,6 +14,7 @@ from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
 from taintwatch.logs import set_up_logging
 from taintwatch.metrics import resident_bytes
+from taintwatch.pipeline import Step
 from taintwatch.process import allow_descriptors
 from taintwatch.records import Alert
 from taintwatch.runtime import Runtime
@@ -48,6 +49,8 @@ class GroupState:
     """Records that wait for the history."""
     lost: int = 0
     """Records that will never be in the history."""
+    undelivered: int = 0
+    """Stored records that a broker has not confirmed."""
     resident_bytes: int = 0
     cameras: tuple[dict[str, Any], ...] = ()
     """Each a `CameraStatus`."""
@@ -86,10 +89,13 @@ class GroupService:
         try:
             runtime = self._runtime = assemble(self._config, self._deadlines)
             learner = runtime.learner = make_learner(runtime, self._deadlines)
-            observe = {} if learner is None else {"observe": learner.see}
-            changes = () if learner is None else (learner,)
             Service(
-                runtime, self, stopping=self._stopping.is_set, changes=changes, deadlines=self._deadlines, **observe
+                runtime,
+                self,
+                stopping=self._stopping.is_set,
+                changes=() if learner is None else (learner,),
+                deadlines=self._deadlines,
+                observe=_nothing if learner is None else learner.see,
             ).run()
         except TaintwatchError as error:
             self._failure = str(error)
@@ -116,6 +122,7 @@ class GroupService:
             stored=0 if evidence is None else evidence.saved,
             waiting=0 if evidence is None else evidence.waiting,
             lost=0 if evidence is None else evidence.lost,
+            undelivered=0 if evidence is None else sum(each.waiting for each in evidence.deliveries),
             resident_bytes=round(resident_bytes()),
             cameras=tuple(asdict(camera) for camera in status.cameras),
         )
@@ -135,3 +142,7 @@ class GroupService:
 
     def finished(self, summary: Summary) -> None:
         """Nothing is left to be said."""
+
+
+def _nothing(step: Step) -> None:
+    """Nobody looks at the steps."""
