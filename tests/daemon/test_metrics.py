@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from taintwatch.alerts.publisher import PublisherStats
 from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.config.load import parse_config
+from taintwatch.delivery.forwarder import DeliveryStats
 from taintwatch.evidence.evidence import EvidenceStats
 from taintwatch.evidence.recorder import RecorderStats
 from taintwatch.evidence.retention import Holdings
@@ -149,7 +150,7 @@ def test_every_metric_is_documented(repository: Path) -> None:
     text = (repository / "docs" / "metrics.md").read_text()
     publisher = PublisherStats("tcp://x", 0, 0, 0, 0, 0, 0, True)
     recorder = RecorderStats(0, 0, 0, 0, 0, 0, 0, True)
-    evidence = EvidenceStats(0, 0, 0, 0, None, 0, 0, recorder, Holdings())
+    evidence = EvidenceStats(0, 0, 0, 0, None, 0, 0, recorder, Holdings(), (DeliveryStats("nats", 0, 0, 0, 0, None),))
     audience = AudienceStats(0, 0, 0, 0, 0, 0)
     instruments = Instruments(lambda: Snapshot(publisher, evidence, audience=audience))
     camera = CameraStatus("door", CameraState.RUNNING, "fake", frame_age_s=0.0)
