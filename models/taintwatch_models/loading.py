@@ -17,6 +17,7 @@ from taintwatch_models.errors import ConfigError
 from taintwatch_models.model_files import ModelFiles, ModelSettings, chosen_fpr, resolve_files
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Detector
+from taintwatch_models.self_test import require_fit, require_sight
 
 if TYPE_CHECKING:
     from taintwatch_models.cmag.runner import CmagRunner
@@ -41,8 +42,9 @@ class LoadedModel:
 
 
 def load_model(settings: ModelSettings, reference: Reference | None = None) -> LoadedModel:
-    """Load, calibrate and warm up a model. Raises `ModelError`, `CalibrationError`, `DeviceError`, `ConfigError`.
+    """Load, calibrate and warm up a model, and try its detectors (`self_test`).
 
+    Raises `ModelError`, `CalibrationError` (also for detectors that could not raise), `DeviceError`, `ConfigError`.
     `reference`: what was just learnt, for `combined`; None: the file that the settings name.
     """
     from taintwatch_models.onnx_classifier import RadarClassifier
@@ -65,6 +67,9 @@ def load_model(settings: ModelSettings, reference: Reference | None = None) -> L
     if reference is not None:
         combined = CombinedDetector(reference, chosen_fpr(settings), info.labels, info.preprocessing)
     detectors = make_detectors(settings.variants, calibration, info.labels, info.preprocessing, cmag, combined)
+    if reference is not None:
+        require_fit(reference, info.preprocessing, radar, str(files.reference))
+    warnings = (*warnings, *require_sight(classifier, detectors, calibration))
     for warning in warnings:
         _log.warning(warning)
     return LoadedModel(classifier, detectors, calibration, info.preprocessing, warnings)

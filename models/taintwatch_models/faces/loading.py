@@ -23,6 +23,7 @@ from taintwatch_models.onnx_classifier import OnnxRadar, RadarClassifier
 from taintwatch_models.onnx_session import open_session
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Detector
+from taintwatch_models.self_test import require_sight
 
 __all__ = ["load_face_model"]
 
@@ -66,7 +67,8 @@ def load_face_model(settings: ModelSettings, *, names: bool = True) -> LoadedMod
         [name for name in settings.variants if name != "face"], calibration, info.labels, info.preprocessing
     )
     detectors = _in_order(settings.variants, (judge, *(KnownFaces(other) for other in others)))
-    return LoadedModel(classifier, detectors, calibration, info.preprocessing)
+    warnings = require_sight(classifier, detectors, calibration)
+    return LoadedModel(classifier, detectors, calibration, info.preprocessing, warnings)
 
 
 def _bands(radar: RadarFile, settings: ModelSettings, mean: NDArray[np.uint8]) -> Bands:

@@ -18,6 +18,7 @@ from taintwatch_models.objects.guard import Guarded, ObjectGuard, read_guard
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Frame, Prediction, Verdict, read_only
 from taintwatch_models.regions import region_of
+from taintwatch_models.self_test import require_sight
 
 __all__ = ["NOTHING", "GuardedModel", "ObjectsDetector", "load_guarded_model"]
 
@@ -118,6 +119,6 @@ def load_guarded_model(settings: FinderSettings, reference: str | None) -> Loade
     model = GuardedModel(guard, path.stem)
     calibration = Calibration(model_hash=learnt.model_hash, model_name=path.stem, target_fpr=learnt.target_fpr)
     preprocessing = guard.finder.preprocessing
-    return LoadedModel(
-        model, (ObjectsDetector(guard.threshold, guard.finder.labels, preprocessing),), calibration, preprocessing
-    )
+    detectors = (ObjectsDetector(guard.threshold, guard.finder.labels, preprocessing),)
+    require_sight(model, detectors, calibration)
+    return LoadedModel(model, detectors, calibration, preprocessing)
