@@ -16,6 +16,7 @@ from taintwatch_calibration.cli_colour import colour
 from taintwatch_calibration.cli_gate import gate
 from taintwatch_calibration.cli_learn import learn_command
 from taintwatch_calibration.cli_objects import objects
+from taintwatch_calibration.cli_sign import sign, verify
 from taintwatch_calibration.paper_thresholds import PaperSurface
 from taintwatch_calibration.progress import bars, read_with_progress
 from taintwatch_calibration.thresholds import calibrate
@@ -165,3 +166,5 @@ calibrate_group.add_command(check)
 calibrate_group.add_command(colour)
 calibrate_group.add_command(gate)
 calibrate_group.add_command(objects)
+calibrate_group.add_command(sign)
+calibrate_group.add_command(verify)

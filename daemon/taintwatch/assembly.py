@@ -10,6 +10,7 @@ from pathlib import Path
 
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.outbox import Identity, new_instance_id
+from taintwatch.approval import require_approved
 from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.config.digest import config_hash
@@ -17,6 +18,7 @@ from taintwatch.config.load import is_there
 from taintwatch.config.sections import CameraSection, Config, VoteSection
 from taintwatch.deadlines import Deadlines
 from taintwatch.detection_stack import ConfigurationChange, DetectionStack
+from taintwatch.known_attack import require_known_attack
 from taintwatch.learner import Learner, LearningPlan
 from taintwatch.publication import make_publisher, security_of
 from taintwatch.recovery import RecoveringClassifier
@@ -112,10 +114,13 @@ def make_detection(
     """
     find = make_face_finder(config)
     settings = replace(model_settings(config), second_looks=second_looks(config))
+    require_approved(config, settings)
     load: Callable[[ModelSettings], LoadedModel] = partial(load_subject_model, config)
     if learning and learnable_cameras(config):
         load = partial(_load_learnt, config)
     model = load(settings)
+    if config.model.path is None:
+        require_known_attack(model)
     voter = make_voter(config.vote, tuple(detector.name for detector in model.detectors))
     tracker = AlertTracker(update_every_s=config.publish.update_s)
     expander = make_expander(config, find, model.classifier.card.input_size[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.errors import BadFrame, ModelError
+from taintwatch_models.storage import parse_json, read_bounded
 
 __all__ = [
     "IMAGENET_MEAN_COLOUR",
@@ -25,6 +25,9 @@ __all__ = [
     "read_labels",
 ]
 
+LARGEST = 4_000_000  # bytes of a description or of labels
+LARGEST_SIDE = 4096  # pixels
+LARGEST_NUMBER = 1e9
 IMAGENET_MEAN_COLOUR = (123.675, 116.28, 103.53)
 """Mean RGB of ImageNet's training images, 0..255: the mean colour where a model declares none."""
 
@@ -148,10 +151,10 @@ def _centre_cut(image: NDArray[np.uint8], aspect: float) -> NDArray[np.uint8]:
 def read_description(path: Path) -> ModelDescription:
     """Read a model's TOML. Raises `ModelError` with the key that is wrong."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(read_bounded(path, LARGEST).decode())
     except FileNotFoundError:
         raise ModelError(f"{path}: no such preprocessing file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not a readable TOML file ({error})") from None
     unknown = set(document) - {"preprocessing", "labels", "background"}
     if unknown:
@@ -162,10 +165,30 @@ def read_description(path: Path) -> ModelDescription:
     background = table.pop("background", None) or document.get("background")
     labels = document.get("labels")
     if isinstance(labels, str):
-        labels = read_labels(path.parent / labels)
-    elif labels is not None:
+        labels = read_labels(_beside(path, labels))
+    elif isinstance(labels, list):
         labels = tuple(str(label) for label in labels)
+    elif labels is not None:
+        raise ModelError(f"{path}: labels must be a list of names, or a file beside it, not {labels!r}")
     return ModelDescription(preprocessing_from(table, str(path)), labels, background)
+
+
+def _beside(description: Path, name: str) -> Path:
+    """Return the file that a description names, in its own folder. Raises `ModelError` for one that lies elsewhere.
+
+    A model's folder may come from anywhere: its TOML must not make us read, and show, a file of this machine.
+    """
+    folder = description.parent.resolve()
+    try:
+        there = (folder / name).resolve().is_relative_to(folder)
+    except (OSError, ValueError, RuntimeError):  # a loop of links, a zero byte
+        there = False
+    if not there or Path(name).is_absolute():
+        raise ModelError(
+            f"{description}: labels = {name[:200]!r} lies outside the model's folder; put the file beside the "
+            "model, or name it with model.labels (--labels)"
+        )
+    return folder / name
 
 
 def preprocessing_from(table: dict[str, Any], where: str) -> Preprocessing:
@@ -179,7 +202,7 @@ def preprocessing_from(table: dict[str, Any], where: str) -> Preprocessing:
     def numbers(key: str, count: int, *, above: float | None = None) -> tuple[float, ...]:
         value = values[key]
         good = isinstance(value, list | tuple) and len(value) == count
-        if not good or not all(isinstance(v, int | float) and (above is None or v > above) for v in value):
+        if not good or not all(_is_number(v) and (above is None or v > above) for v in value):
             limit = f" above {above:g}" if above is not None else ""
             raise ModelError(f"{where}: preprocessing.{key} must be {count} numbers{limit}, not {value!r}")
         return tuple(value)
@@ -188,6 +211,8 @@ def preprocessing_from(table: dict[str, Any], where: str) -> Preprocessing:
         raise ModelError(f"{where}: preprocessing.size is missing; write 'size = [height, width]'")
     height, width = numbers("size", 2, above=0)
     values["size"] = (int(height), int(width))
+    if max(values["size"]) > LARGEST_SIDE:
+        raise ModelError(f"{where}: preprocessing.size is {values['size']}; a side has at most {LARGEST_SIDE} pixels")
     for key, above in (("mean", None), ("std", 0.0), ("mean_colour", -1.0)):
         if key in values:
             values[key] = tuple(float(v) for v in numbers(key, 3, above=above))
@@ -195,23 +220,28 @@ def preprocessing_from(table: dict[str, Any], where: str) -> Preprocessing:
         if values.get(key, allowed[0]) not in allowed:
             raise ModelError(f"{where}: preprocessing.{key} must be one of {', '.join(allowed)}, not {values[key]!r}")
     scale = values.get("scale", 255.0)
-    if not isinstance(scale, int | float) or scale <= 0:
+    if not _is_number(scale) or scale <= 0:
         raise ModelError(f"{where}: preprocessing.scale must be a number above 0, not {scale!r}")
     values["scale"] = float(scale)
     return Preprocessing(**values)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < LARGEST_NUMBER  # which NaN is not
+
+
 def read_labels(path: Path) -> tuple[str, ...]:
     """Read class names in index order: a JSON list, or text with one name a line. Raises `ModelError`."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        content = read_bounded(path, LARGEST)
+        text = content.decode()
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path}: the labels cannot be read ({error})") from None
     if path.suffix != ".json":
         return tuple(line.strip() for line in text.splitlines() if line.strip())
     try:
-        names = json.loads(text)
-    except json.JSONDecodeError as error:
+        names = parse_json(content)
+    except ValueError as error:
         raise ModelError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ModelError(f"{path}: labels must be a JSON list of strings in index order")

@@ -12,7 +12,7 @@ import onnx
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.preprocessing import Preprocessing
-from taintwatch_models.storage import STORED, validated, write_atomically
+from taintwatch_models.storage import STORED, parse_json, validated, write_atomically
 
 __all__ = [
     "RadarFile",
@@ -84,7 +84,7 @@ def from_proto(proto: onnx.ModelProto, where: str) -> RadarFile:
     if text is None:
         raise ModelError(f"{where}: not a prepared model; run `taintwatch model prepare {where}`")
     try:
-        values: dict[str, Any] = json.loads(text)
+        values: dict[str, Any] = parse_json(text.encode())
         version = values.pop("version")
         if version != _VERSION:
             raise ModelError(f"{where}: prepared by another version (format {version}); prepare the model again")

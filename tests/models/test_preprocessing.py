@@ -88,11 +88,20 @@ def test_a_frame_without_pixels_or_with_other_channels_is_a_bad_frame(shape: tup
         ("size = [2, 2]\n[preprocessing]\nsize = [2, 2]\n", "unknown key 'size'"),
         ("labels = 'gone.json'\n[preprocessing]\nsize = [2, 2]\n", "gone.json: the labels cannot be read"),
         ("[preprocessing\n", "not a readable TOML file"),
+        ("labels = '/etc/passwd'\n[preprocessing]\nsize = [2, 2]\n", "lies outside the model's folder"),
+        ("labels = '../names.txt'\n[preprocessing]\nsize = [2, 2]\n", "lies outside the model's folder"),
+        ("labels = 'linked.txt'\n[preprocessing]\nsize = [2, 2]\n", "lies outside the model's folder"),
+        ("labels = 3\n[preprocessing]\nsize = [2, 2]\n", "labels must be a list of names"),
+        ("[preprocessing]\nsize = [inf, 2]\n", "preprocessing.size must be 2 numbers above 0"),
+        ("[preprocessing]\nsize = [100000, 2]\n", "a side has at most 4096 pixels"),
+        ("[preprocessing]\nsize = [2, 2]\nscale = nan\n", "scale must be a number above 0"),
+        ("x = " + "[" * 5000, "not a readable TOML file"),
     ],
 )
 def test_a_wrong_declaration_is_named_by_file_key_and_value(text: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / "model.toml"
     path.write_text(text)
+    (tmp_path / "linked.txt").symlink_to("/etc/passwd")
     with pytest.raises(ModelError) as caught:
         read_description(path)
     assert said in str(caught.value)

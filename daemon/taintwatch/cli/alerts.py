@@ -67,7 +67,8 @@ def verify(
     """
     from dataclasses import asdict
 
-    from taintwatch.evidence.chain import read_public, verify_chain
+    from taintwatch.evidence.chain import verify_chain
+    from taintwatch_models.signatures import read_public
 
     place = _folder(folder, config)
     found = verify_chain(place.history, read_public(key or place.root / "signing.pub"), head, daemon)
@@ -94,7 +95,7 @@ def audit(folder: Path | None, config: Path | None, key: Path | None, as_json: b
     Exit with status 1 where a line was changed or removed since it was written.
     """
     from taintwatch.evidence.audit import entry_line, read_audit
-    from taintwatch.evidence.chain import read_public
+    from taintwatch_models.signatures import read_public
 
     place = _folder(folder, config)
     report = read_audit(place.root / "audit.jsonl", read_public(key or place.root / "signing.pub"))

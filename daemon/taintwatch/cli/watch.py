@@ -114,7 +114,7 @@ def _security(key: Path | None, server_key: Path | None) -> Security | None:
 def _authentic(signing_key: Path | None) -> Callable[[str, str], bool] | None:
     if signing_key is None:
         return None
-    from taintwatch.evidence.chain import check_signature, read_public
+    from taintwatch_models.signatures import check_signature, read_public
 
     return partial(check_signature, read_public(signing_key))
 

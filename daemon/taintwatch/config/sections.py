@@ -51,6 +51,9 @@ class ModelSection(Section):
     cmag: Text | None = Field(
         default=None, description="Reconstructors made by `taintwatch cmag train`; MODEL.cmag.onnx."
     )
+    signed_by: Text | None = Field(
+        default=None, description="Public key (.pub): take only files that `taintwatch calibrate sign` signed with it."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the model runs.")
     require_device: bool = Field(
         default=False, description="Refuse to start where `device` is not there, never fall back."

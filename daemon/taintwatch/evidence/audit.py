@@ -19,9 +19,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from taintwatch.evidence.chain import GENESIS, Signer, check_signature
+from taintwatch.evidence.chain import GENESIS, Signer
 from taintwatch.printable import printable
 from taintwatch_models.errors import ConfigError, TaintwatchError, UsageError
+from taintwatch_models.signatures import check_signature
 from taintwatch_models.storage import parse_json
 
 __all__ = ["Action", "AuditLog", "AuditReport", "entry_line", "read_audit"]

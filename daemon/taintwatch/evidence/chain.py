@@ -13,17 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from taintwatch.evidence.history import LOCAL, History, Row, Session
 from taintwatch.evidence.sqlite_history import history_of
 from taintwatch.secret_files import read_secret
 from taintwatch_models.errors import ConfigError, UsageError
+from taintwatch_models.signatures import check_signature
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["GENESIS", "Head", "Signer", "Verification", "check_signature", "link", "read_public", "verify_chain"]
+__all__ = ["GENESIS", "Head", "Signer", "Verification", "link", "verify_chain"]
 
 GENESIS = "0" * 64
 """What the first record follows."""
@@ -78,26 +78,6 @@ class Signer:
     def sign(self, text: str) -> str:
         """Return the signature of a text, in base64."""
         return base64.b64encode(self._key.sign(text.encode())).decode()
-
-
-def read_public(path: Path) -> str:
-    """Return the public key (base64) in a `.pub` file. Raises `UsageError`."""
-    try:
-        text = path.read_text(encoding="ascii").strip()
-        Ed25519PublicKey.from_public_bytes(base64.b64decode(text, validate=True))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} holds no public signing key: give the daemon's evidence/signing.pub.") from error
-    return text
-
-
-def check_signature(public: str, text: str, signature: str) -> bool:
-    """Whether the holder of this key signed this text."""
-    try:
-        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public, validate=True))
-        key.verify(base64.b64decode(signature, validate=True), text.encode())
-    except (InvalidSignature, ValueError):
-        return False
-    return True
 
 
 def link(previous: str, topic: str, json: str) -> str:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from taintwatch_models.errors import CalibrationError, ModelError
-from taintwatch_models.storage import STORED, validated, write_atomically
+from taintwatch_models.storage import STORED, read_json, validated, write_atomically
 
 __all__ = ["FaceFile", "Scale", "read_face_file", "settings_path", "write_face_file"]
 
 _FORMAT = "taintwatch-faces/1"
+_LARGEST = 1_000_000  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def write_face_file(settings: FaceFile, path: Path) -> None:
 def read_face_file(path: Path, *, model_sha256: str) -> FaceFile:
     """Read the settings. Raises `ModelError`: missing, damaged; `CalibrationError`: of another model."""
     try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
+        document: Any = read_json(path, _LARGEST)
     except FileNotFoundError:
         raise ModelError(f"{path}: missing; a face model is made by `taintwatch face train`") from None
     except (OSError, ValueError) as error:
@@ -78,6 +79,8 @@ def read_face_file(path: Path, *, model_sha256: str) -> FaceFile:
         settings = validated(FaceFile, document)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: damaged ({error}); run `taintwatch face train` again") from None
+    if Path(settings.fill).name != settings.fill:
+        raise ModelError(f"{path}: its mean face must lie beside it, not at {settings.fill[:200]!r}")
     if not settings.scales or any(not scale.spread > 0 for scale in settings.scales):
         raise ModelError(f"{path}: damaged (scales); run `taintwatch face train` again")
     if settings.model_sha256 != model_sha256:

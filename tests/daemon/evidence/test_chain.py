@@ -13,10 +13,11 @@ from taintwatch.alerts.bodies import Heartbeat, sealed_text
 from taintwatch.alerts.outbox import MessageWriter
 from taintwatch.alerts.publisher import Publisher
 from taintwatch.alerts.subscriber import Malformed, Subscriber
-from taintwatch.evidence.chain import Signer, check_signature, verify_chain
+from taintwatch.evidence.chain import Signer, verify_chain
 from taintwatch.evidence.evidence import Evidence, EvidenceSettings
 from taintwatch.evidence.store import AlertStore
 from taintwatch.records import AlertState
+from taintwatch_models.signatures import check_signature
 from tests.alert_fakes import an_alert, an_identity, events_until, is_heartbeat, messages_until
 
 RECORDS = 8
