@@ -6,6 +6,7 @@ import ctypes
 import faulthandler
 import io
 import logging
+import os
 import resource
 import signal
 import threading
@@ -26,24 +27,34 @@ _log = logging.getLogger(__name__)
 
 EVERY_S = 10.0
 DESCRIPTORS = 8192  # as the unit allows
+TELL_S = 1.0  # for the last words of a process that hangs
+HANGING_STATUS = 1
 
 
 @contextmanager
-def stop_on_signals(stopping_now: Callable[[], None] = lambda: None) -> Iterator[threading.Event]:
+def stop_on_signals(
+    stopping_now: Callable[[], None] = lambda: None, *, limit_s: float | None = None
+) -> Iterator[threading.Event]:
     """Give an event that the first SIGINT or SIGTERM sets; a second one ends the process as it would have anyhow.
 
-    `stopping_now` is called then, in the signal's handler.
+    `stopping_now` is called then, in the signal's handler. `limit_s`: where the context is not left so many seconds
+    later, the process ends all the same, with status 1 and every thread's traceback on standard error: whoever reads
+    our output may have stopped reading, a driver or a library may hang.
     """
-    stopping = threading.Event()
+    stopping, over = threading.Event(), threading.Event()
+    said: list[str] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def stop(number: int, _: FrameType | None) -> None:
+        said.append(signal.Signals(number).name)
         stopping.set()
         stopping_now()
         for each, handler in before.items():
             signal.signal(each, handler)
-        _log.info("stopping: %s", signal.Signals(number).name)
 
+    # Not in the handler: it may interrupt a line that is being written, and files cannot be entered twice.
+    watcher = threading.Thread(target=_see_it_end, args=(stopping, over, said, limit_s), name="stop", daemon=True)
+    watcher.start()
     for number in before:
         signal.signal(number, stop)
     try:
@@ -51,6 +62,29 @@ def stop_on_signals(stopping_now: Callable[[], None] = lambda: None) -> Iterator
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        over.set()
+        stopping.set()
+
+
+def _see_it_end(stopping: threading.Event, over: threading.Event, said: list[str], limit_s: float | None) -> None:
+    """Say that a signal came, and end the process where it does not end by itself in time."""
+    stopping.wait()
+    if said:
+        _log.info("stopping: %s", said[0])
+    if limit_s is None or over.wait(limit_s):
+        return
+    # Standard error itself may be what hangs: then it ends without a word.
+    tell = threading.Thread(target=_tell_what_hangs, args=(limit_s,), daemon=True)
+    tell.start()
+    tell.join(TELL_S)
+    os._exit(HANGING_STATUS)
+
+
+def _tell_what_hangs(limit_s: float) -> None:
+    names = sorted(thread.name for thread in threading.enumerate())
+    _log.critical("did not end within %.0f s of the signal and is ended; threads: %s", limit_s, ", ".join(names))
+    with suppress(io.UnsupportedOperation, ValueError, OSError):
+        faulthandler.dump_traceback()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Memory that was freed goes back to the system."""
+"""Memory that was freed goes back to the system, and a process that was told to end does end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from taintwatch.process import MemoryTrimmer, trim_memory
+from taintwatch.process import MemoryTrimmer, stop_on_signals, trim_memory
 
 HOLES = """
 from pathlib import Path
@@ -64,3 +64,37 @@ def test_where_it_cannot_be_done_it_is_not_tried_again() -> None:
         keeper._thread.join(30)
         assert not keeper._thread.is_alive()
     assert tried == [1]
+
+
+STUCK = """
+import os, sys
+from taintwatch.process import stop_on_signals
+with stop_on_signals(limit_s=0.5) as stopping:
+    print("ready", file=sys.stderr, flush=True)
+    while not stopping.is_set():
+        os.write(1, bytes(65536))  # nobody reads it: once the pipe is full this never returns
+"""
+
+
+def test_a_process_whose_output_nobody_reads_any_more_ends_all_the_same_and_says_where_it_hung(
+    repository: Path,
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=repository
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "ready\n"
+        process.terminate()
+        said = process.stderr.read()
+        assert process.wait(60) == 1
+    assert "Thread" in said
+    assert 'File "<string>", line 7' in said
+
+
+def test_leaving_in_time_ends_nothing() -> None:
+    with stop_on_signals(limit_s=0.05):
+        pass
+    for thread in threading.enumerate():
+        if thread.name == "stop":
+            thread.join(30)
+            assert not thread.is_alive()

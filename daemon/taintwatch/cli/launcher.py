@@ -41,6 +41,8 @@ __all__ = ["run_config"]
 
 _log = logging.getLogger(__name__)
 
+STOP_GRACE_S = 10.0  # beyond `stop_s`, on a busy machine; systemd kills after 15 (TimeoutStopSec)
+
 
 def run_config(
     config: Config,
@@ -73,7 +75,7 @@ def _run(config: Config, *, as_json: bool, quiet: bool, read_again: Callable[[],
     with ExitStack() as stack:
         stack.callback(notifier.close)
         stack.enter_context(failed_threads_to_log())
-        stopping = stack.enter_context(stop_on_signals(notifier.stopping))
+        stopping = stack.enter_context(stop_on_signals(notifier.stopping, limit_s=config.limits.stop_s + STOP_GRACE_S))
         hangups = stack.enter_context(reload_on_hangup())
         watchdog = stack.enter_context(Watchdog(notifier, deadlines, every_s=look_every_s(wanted.watchdog_s)))
         stack.enter_context(MemoryTrimmer())
@@ -111,7 +113,7 @@ def _run(config: Config, *, as_json: bool, quiet: bool, read_again: Callable[[],
 def _run_footage(config: Config, files: tuple[Path, ...], *, as_json: bool, quiet: bool) -> Summary:
     """Watch a folder's videos side by side; every alert is published and told as by a service."""
     with ExitStack() as stack:
-        stopping = stack.enter_context(stop_on_signals())
+        stopping = stack.enter_context(stop_on_signals(limit_s=config.limits.stop_s + STOP_GRACE_S))
         reporter = stack.enter_context(_reporter(config, as_json, quiet, videos_length(files)))
         deadlines = Deadlines()
         security = security_of(config)
