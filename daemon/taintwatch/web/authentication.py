@@ -92,7 +92,7 @@ class Sessions:
         self._failures[visitor] = failures, self._clock() + FORGET_S
         while len(self._failures) > ADDRESSES:
             self._failures.popitem(last=False)
-        _log.warning("a wrong token was given from %s (%d attempts of late)", visitor, failures)
+        _log.warning("a wrong token was given from %s (%d attempts of late)", visitor.split()[-1], failures)
         self._audit.write("login_failed", visitor, attempts=failures)
         return min(LONGEST_DELAY_S, SHORTEST_DELAY_S * 2.0 ** min(failures, 20))
 

@@ -1,11 +1,9 @@
-"""The HTTP server of page, metrics and health: one event loop in a thread of its own, below the pipeline's priority."""
+"""The HTTP server of page, metrics and health: one event loop in a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import socket
 import ssl
 import threading
@@ -26,7 +24,6 @@ __all__ = ["REQUEST_S", "HttpServer", "Listener", "RequestTimeout"]
 
 _log = logging.getLogger(__name__)
 
-NICE = 5  # how much the server's thread stands back behind the pipeline's (Linux: each thread has its own)
 REQUEST_S = 10.0
 HANDSHAKE_S = 5.0  # TLS
 LARGEST_HEAD = 16_384  # bytes of a request's first line and headers
@@ -92,8 +89,6 @@ class HttpServer:
         self.close()
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError):  # some containers do not allow it: then all are alike
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._serve())
 
