@@ -18,7 +18,7 @@ from taintwatch_models.calibration_file import Calibration, PaperCalibration
 from taintwatch_models.classifier import Classifier
 from taintwatch_models.cmag.joint import joint_score
 from taintwatch_models.cmag.limits import LOW_IS_SUSPICIOUS, StatisticLimit, exceedance
-from taintwatch_models.detection.reference import FREE, LABEL, SECOND, Reference, total_score
+from taintwatch_models.detection.reference import FREE, LABEL, SECOND, Reference, combine, surprises_of
 from taintwatch_models.errors import CalibrationError, ModelError
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Detector, Frame, Prediction, RadarStatistics, Verdict, read_only
@@ -181,7 +181,7 @@ def require_fit(
     `run`: the combined radar, (B, 3, H, W) inputs in. `where` names the reference for people.
     """
     extreme = {name: tail.levels[-1:] + SURPRISE * tail.scale for name, tail in reference.tails.items()}
-    highest = float(total_score(reference.tails, extreme, np.ones(1, np.bool_))[0])
+    highest = float(combine(surprises_of(reference.tails, extreme))[0])
     for point in reference.points:
         if not 0.0 < point.threshold < highest:
             raise CalibrationError(

@@ -50,13 +50,14 @@ def test_a_silent_one_that_speaks_up_is_as_good_as_the_others() -> None:
 
 def test_one_that_is_at_work_is_never_ended_and_where_all_are_a_new_one_is_refused() -> None:
     doors = Doors(most=8, per_address=2)
-    for name in ("a", "b"):
-        connection = doors.come(name)
-        assert connection is not None
-        assert connection.hold()
+    first, second = doors.come("a"), doors.come("b")
+    assert first is not None
+    assert second is not None
+    assert first.hold()
+    assert second.hold()
     assert doors.come("c") is None
     assert (doors.ended, doors.connections.refused) == (["c"], 1)
-    connection.release()
+    second.release()
     assert doors.come("d") is not None
     assert doors.ended == ["c", "b"]
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from taintwatch.evidence.history import LOCAL, History, Row, Session
 from taintwatch.evidence.sqlite_history import history_of
 from taintwatch.secret_files import read_secret
-from taintwatch_models.errors import ConfigError, UsageError
+from taintwatch_models.errors import ConfigError
 from taintwatch_models.signatures import check_signature
 from taintwatch_models.storage import write_atomically
 
