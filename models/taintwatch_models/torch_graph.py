@@ -34,12 +34,13 @@ class TorchGraph(nn.Module):
         self._names: dict[str, str] = {}
         self._scalars: dict[str, float] = {}
         read = {name for node in nodes for name in node.input}
-        for name, value in model.constants.items():
-            if np.asarray(value).dtype.kind == "f" and np.asarray(value).ndim == 0:
-                self._scalars[name] = float(np.asarray(value))
-            elif np.asarray(value).dtype.kind == "f" and name in read:
+        for name in model.constants:
+            kind, rank = model.constants.kind(name)
+            if kind == "f" and rank == 0:
+                self._scalars[name] = float(np.asarray(model.constants[name]))
+            elif kind == "f" and name in read:
                 self._names[name] = f"c{len(self._names)}"
-                self.register_buffer(self._names[name], torch.from_numpy(np.array(value)))
+                self.register_buffer(self._names[name], torch.from_numpy(np.array(model.constants[name])))
 
     def maps(self, inputs: Tensor) -> Tensor:
         """(B, 3, H, W) to the last maps, (B, channels, h, w)."""

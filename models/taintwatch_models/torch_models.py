@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from taintwatch_models.preprocessing import ModelDescription, Preprocessing
 __all__ = ["open_torchvision", "read_torch"]
 
 _PREFIX = "torchvision:"
+_CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model")
 
 
 def open_torchvision(spec: str) -> tuple[nn.Module, Preprocessing, tuple[str, ...], str]:
@@ -61,15 +63,18 @@ def open_torchvision(spec: str) -> tuple[nn.Module, Preprocessing, tuple[str, ..
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
+    """Read weights: a state_dict, a checkpoint that holds one, either as DistributedDataParallel names them."""
     if not path.is_file():
         raise ModelError(f"{path}: no such weights file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling raises its own kinds
         raise ModelError(f"{path}: not a state_dict that is safe to load ({type(error).__name__})") from None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if isinstance(state, dict):
+        state = next((state[key] for key in _CHECKPOINT_KEYS if isinstance(state.get(key), dict)), state)
+    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelError(f"{path}: not a state_dict (a dictionary of tensors)")
-    return state
+    return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
 def _classes(state: dict[str, Tensor]) -> int:
@@ -103,22 +108,46 @@ def read_torch(spec: str, preprocessing: str | None, labels: str | None) -> tupl
         name = spec.removeprefix(_PREFIX).partition("@")[0]
     else:
         path = Path(spec)
+        model = _torchscript(path)
         found = describe(path, preprocessing, labels)
         if found is None or found.preprocessing is None:
             raise ModelError(f"{path}: a TorchScript file needs {path.with_suffix('.toml').name} beside it (its size)")
         description, known = found, found.preprocessing
-        model, digest, name = _torchscript(path), file_hash(path), path.stem
+        digest, name = file_hash(path), path.stem
     return ModelSource(name, _exported(model, known.size, spec), digest, spec), description
 
 
 def _torchscript(path: Path) -> nn.Module:
+    if path.suffix == ".pt2":
+        raise ModelError(f"{path}: {_instead(path)}")
     with _quiet():
         try:
             return torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call, no-any-return]
-        except (RuntimeError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise ModelError(f"{path}: not a TorchScript file ({first}); a state_dict needs its network: "
-                             f"torchvision:NAME@{path.name}") from None  # fmt: skip
+        except (RuntimeError, ValueError):
+            raise ModelError(f"{path}: {_instead(path)}") from None
+
+
+def _instead(path: Path) -> str:
+    """Say what a file that is no TorchScript is, and what helps."""
+    if not path.is_file():
+        return "no such model file"
+    if path.suffix == ".pt2":
+        return (
+            "holds an exported program, which is not read; write ONNX from it: "
+            f"torch.onnx.export(torch.export.load('{path.name}'), f='{path.stem}.onnx')"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        return (
+            "holds a pickled network, which could run any code when it is read; write ONNX where it was trained: "
+            f"torch.onnx.export(model.eval(), (example,), '{path.stem}.onnx')"
+        )
+    except (RuntimeError, ValueError, OSError, EOFError, LookupError) as error:  # each kind of damage its own
+        return f"not a TorchScript file ({type(error).__name__})"
+    if isinstance(state, dict):
+        return f"holds weights without their network; name it: torchvision:NAME@{path.name}, or write ONNX from it"
+    return f"not a TorchScript file (it holds a {type(state).__name__})"
 
 
 def _exported(model: nn.Module, size: tuple[int, int], where: str) -> onnx.ModelProto:

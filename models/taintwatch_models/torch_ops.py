@@ -158,6 +158,14 @@ def _gather(v: list[Any], a: dict[str, Any]) -> Tensor:
     return shaped
 
 
+def _gather_points(v: list[Any], a: dict[str, Any]) -> Tensor:
+    if a.get("batch_dims", 0):
+        raise ModelError("a GatherND along the batch cannot be run with Torch here")
+    index = torch.as_tensor(np.array(v[1]), dtype=torch.int64, device=v[0].device)
+    result: Tensor = v[0][tuple(index.unbind(-1))]
+    return result
+
+
 def _expand(v: list[Any], a: dict[str, Any]) -> Tensor:
     wanted = np.broadcast_shapes(tuple(v[0].shape), tuple(_whole(v[1])))
     result: Tensor = v[0].expand(wanted)
@@ -252,6 +260,7 @@ TORCH_OPS: dict[str, TorchOp] = {
     "Exp": lambda v, a: v[0].exp(),
     "Expand": _expand,
     "Gather": _gather,
+    "GatherND": _gather_points,
     "Gelu": lambda v, a: F.gelu(v[0], approximate=a.get("approximate", b"none").decode()),
     "Greater": lambda v, a: v[0] > v[1],
     "GroupNormalization": _group_norm,

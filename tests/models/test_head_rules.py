@@ -119,6 +119,8 @@ RULES: dict[str, Head] = {
     "quotient of two": lambda x: x / (1 + x.square().sum(1, keepdim=True)),
     "chosen by sign": lambda x: torch.where(x > 0, 2 * x, x * x),
     "one cell read": lambda x: x[:, :, 3, 4],
+    "cells read by a table": lambda x: x.flatten(2)[:, :, torch.tensor([[5, 3, 60], [8, 5, 1]])],
+    "cells in another order": lambda x: x.flatten(2)[:, :, torch.arange(64).flip(0).reshape(8, 8)],
     "padded": lambda x: F.avg_pool2d(F.pad(x, (1, 1, 1, 1)), 2),
 }
 

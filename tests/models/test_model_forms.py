@@ -15,7 +15,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor, nn
 
 from taintwatch_models.errors import ModelError
-from taintwatch_models.graph.prepare import Prepared, prepare, prepare_source
+from taintwatch_models.graph.prepare import Prepared, logits_difference, prepare, prepare_source
 from taintwatch_models.graph.verification import autograd_radar, check_inputs
 from taintwatch_models.model_source import file_hash, read_source
 from taintwatch_models.onnx_classifier import OnnxRadar
@@ -220,4 +220,70 @@ def test_a_class_token_reads_the_patches_that_the_last_attention_reads(batch: bo
     found = prepare(path, heads.DESCRIPTION)
     assert (found.radar.info.channels, *found.radar.info.cells) == (32, 4, 4)
     assert found.split.side
+    right(found)
+
+
+def test_rows_that_were_joined_to_heads_are_freed_where_attention_reads_them(tmp_path: Path) -> None:
+    """(197, 1, 192) to (197, 4, 48): whether rows were joined to tokens or to heads shows only in what reads them."""
+    from torchvision.models import VisionTransformer
+
+    torch.manual_seed(0)
+    network = VisionTransformer(heads.SIZE, 8, num_layers=2, num_heads=4, hidden_dim=32, mlp_dim=48, num_classes=6)
+    nn.init.normal_(network.heads[0].weight)  # torchvision's own is zero
+    was = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(value=False)  # the exporter knows none of its fused operations
+    try:
+        found = prepare(heads.export(network.eval(), tmp_path / "vit.onnx"), heads.DESCRIPTION)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(value=was)
+    assert (found.radar.info.channels, *found.radar.info.cells) == (32, 4, 4)
+    inputs = check_inputs(found.radar.info.preprocessing, 3)
+    assert logits_difference(read_source(tmp_path / "vit.onnx"), found, inputs) < 1e-5
+    right(found)
+
+
+def _of_tokens(path: Path, nodes: list[onnx.NodeProto], stored: dict[str, np.ndarray], opset: int) -> Path:
+    """Write a classifier of 16 tokens of 12 values, `tokens` (B, 16, 12), and what `nodes` make of them, `pooled`."""
+    rng = np.random.default_rng(0)
+    weights = {"patch": rng.normal(0, 0.2, (12, 3, 8, 8)), "last": rng.normal(0, 1, (12, 7))}
+    stored = {name: value.astype(np.float32) for name, value in weights.items()} | stored
+    stored["flat"] = np.array([0, 12, 16])
+    front = [
+        helper.make_node("Conv", ["input", "patch"], ["maps"], strides=[8, 8]),
+        helper.make_node("Reshape", ["maps", "flat"], ["planes"]),
+        helper.make_node("Transpose", ["planes"], ["tokens"], perm=[0, 2, 1]),
+    ]
+    graph = helper.make_graph(
+        [*front, *nodes, helper.make_node("MatMul", ["pooled", "last"], ["logits"])],
+        "tokens",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, heads.SIZE, heads.SIZE])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 7])],
+        [numpy_helper.from_array(value, name) for name, value in stored.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    return _saved(model, path)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_op_attention_is_taken_apart(masked: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    stored = {name: rng.normal(0, 0.5, (12, 12)).astype(np.float32) for name in ("q", "k", "v")}
+    stored["mask"] = rng.random((16, 16)) < 0.7
+    nodes = [helper.make_node("MatMul", ["tokens", name], [f"{name}_of"]) for name in ("q", "k", "v")]
+    given = ["q_of", "k_of", "v_of", *(["mask"] if masked else [])]
+    nodes.append(helper.make_node("Attention", given, ["attended"], q_num_heads=3, kv_num_heads=3))
+    nodes.append(helper.make_node("ReduceMean", ["attended", "over"], ["pooled"], keepdims=0))
+    found = prepare(_of_tokens(tmp_path / "m.onnx", nodes, stored | {"over": np.array([1])}, 23), heads.DESCRIPTION)
+    assert "Attention rewritten with standard ops" in found.plain.notes
+    right(found)
+
+
+def test_tokens_that_are_read_by_points_are_taken(tmp_path: Path) -> None:
+    stored = {"points": np.array([[[3], [9]], [[9], [14]]]), "over": np.array([0, 1])}
+    nodes = [
+        helper.make_node("Transpose", ["tokens"], ["rows"], perm=[1, 0, 2]),
+        helper.make_node("GatherND", ["rows", "points"], ["read"]),
+        helper.make_node("ReduceMean", ["read", "over"], ["pooled"], keepdims=0),
+    ]
+    found = prepare(_of_tokens(tmp_path / "m.onnx", nodes, stored, 18), heads.DESCRIPTION)
     right(found)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from torch import nn
 
 from taintwatch_models.errors import DeviceError, ModelError
 from taintwatch_models.graph.prepare import prepare_source
@@ -111,6 +112,35 @@ def test_a_file_that_is_no_torchscript_says_what_a_state_dict_needs(weights: Pat
     copy.with_suffix(".toml").write_text("[preprocessing]\nsize = [64, 64]\n")
     with pytest.raises(ModelError, match=r"torchvision:NAME@w\.pt"):
         read_torch(str(copy), None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "held", "sentence"),
+    [
+        ("net.pt", nn.Linear(2, 2), "a pickled network, which could run any code"),
+        ("net.pt", {"epoch": 3}, r"weights without their network; name it: torchvision:NAME@net\.pt"),
+        ("net.pt2", None, r"an exported program, which is not read; .*torch\.export\.load\('net\.pt2'\)"),
+        ("gone.pt", None, "no such model file"),
+    ],
+)
+def test_other_files_of_torch_are_refused_in_a_sentence_that_helps(
+    name: str, held: Any, sentence: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if held is not None:
+        torch.save(held, path)
+    elif not name.startswith("gone"):
+        path.write_bytes(b"PK")
+    with pytest.raises(ModelError, match=sentence):
+        read_torch(str(path), None, None)
+
+
+def test_a_checkpoint_of_a_network_that_was_trained_on_many_gpus_is_taken(weights: Path, tmp_path: Path) -> None:
+    state = torch.load(weights, weights_only=True)
+    path = tmp_path / "ddp.pth"
+    torch.save({"epoch": 7, "state_dict": {f"module.{key}": value for key, value in state.items()}}, path)
+    taken, plain = (open_torchvision(f"torchvision:{NAME}@{file}")[3] for file in (path, weights))
+    assert taken == plain
 
 
 def test_a_gpu_that_is_required_and_missing_is_refused(weights: Path) -> None:

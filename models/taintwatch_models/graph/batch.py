@@ -1,7 +1,7 @@
 """Free the batch of a graph that was folded for a batch of one size: every size that was written down is worked out.
 
 Where an exporter was given one example, the batch stands as a number in reshapes and in constants that were expanded to
-it (a class token). Each value's batch axis is followed through the graph; where a reshape carries it, the number
+it (a class token). `batch_axes` says where the batch lies in each value; where a reshape carries it, the number
 becomes -1.
 """
 
@@ -13,15 +13,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from taintwatch_models.graph.batch_axes import Shapes, batch_axes
 from taintwatch_models.graph.builder import attributes
 
-__all__ = ["batch_axes", "free_batch"]
-
-Shape = tuple[int | None, ...]
-Shapes = Mapping[str, Shape]
-_Place = tuple[int, int]  # the axis, and how many slower values within it lie before the batch
-_RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-_CONSTANTS = ("Shape", "Constant", "ConstantOfShape")
+__all__ = ["free_batch"]
 
 
 def free_batch(model: onnx.ModelProto, name: str, shapes: Shapes) -> int:
@@ -35,8 +30,9 @@ def free_batch(model: onnx.ModelProto, name: str, shapes: Shapes) -> int:
     changed = 0
     for node in model.graph.node:
         axis = axes.get(node.output[0])
-        if node.op_type == "Reshape" and axis is not None and node.input[1] in stored:
-            changed += _free_reshape(model, node, axis, shapes[node.output[0]], stored[node.input[1]])
+        if axis is not None and node.op_type in ("Reshape", "Expand") and node.input[1] in stored:
+            write = _free_reshape if node.op_type == "Reshape" else _free_expand
+            changed += write(model, node, axis, shapes[node.output[0]], stored[node.input[1]])
         if (
             node.op_type == "Concat"
             and axis is not None
@@ -74,6 +70,20 @@ def _free_reshape(
     return 1
 
 
+def _free_expand(
+    model: onnx.ModelProto, node: onnx.NodeProto, axis: int, after: tuple[int | None, ...], target: np.ndarray
+) -> int:
+    """Write 1 where the batch is: the value itself has as many rows as there are."""
+    place = axis - (len(after) - len(target))
+    if place < 0 or target[place] == 1:
+        return 0
+    fresh = f"{node.output[0]}/shape"
+    wide = np.array([1 if index == place else size for index, size in enumerate(target)], np.int64)
+    model.graph.initializer.append(numpy_helper.from_array(wide, fresh))
+    node.input[1] = fresh
+    return 1
+
+
 def _allows_zero(node: onnx.NodeProto) -> bool:
     return bool(attributes(node).get("allowzero", 0))
 
@@ -103,54 +113,3 @@ def _expanded(
         ]
         node.input[index] = wide
     return made
-
-
-def batch_axes(model: onnx.ModelProto, name: str, shapes: Shapes) -> dict[str, int]:
-    """Return in which axis the batch lies of every value that depends on the input `name`."""
-    places = {name: (0, 1)}
-    for node in model.graph.node:
-        source = next((i for i in node.input if i in places), None)
-        if source is None or node.op_type in _CONSTANTS:
-            continue
-        for output in node.output:
-            if output in shapes and source in shapes:
-                places[output] = _moved(node, places[source], shapes[source], shapes[output], source)
-    return {value: axis for value, (axis, _) in places.items()}
-
-
-def _moved(node: onnx.NodeProto, place: _Place, before: Shape, after: Shape, source: str) -> _Place:
-    axis, slower = place
-    a = attributes(node)
-    if node.op_type == "Transpose":
-        return list(a.get("perm", range(len(before) - 1, -1, -1))).index(axis), slower
-    reduces = node.op_type.startswith("Reduce") or node.op_type in ("ArgMax", "ArgMin")
-    if node.op_type in _RESHAPES or (reduces and len(after) < len(before)):
-        return _same_start(_product(before[:axis]) * slower, after)
-    if node.op_type == "Gather" and source == node.input[0]:
-        over = a.get("axis", 0) % len(before)
-        return (axis + (len(after) - len(before)) if over < axis else axis), slower
-    if len(after) > len(before) or node.op_type in ("MatMul", "Add", "Sub", "Mul", "Div", "Where", "Expand"):
-        return axis + len(after) - len(before), slower
-    return axis, slower
-
-
-def _product(sizes: Shape) -> int:
-    return int(np.prod([int(size or 1) for size in sizes], initial=1))
-
-
-def _same_start(start: int, after: Shape) -> _Place:
-    """The axis that holds what comes behind so many values, and how many of those lie in that axis.
-
-    An axis of size 1 of its own is preferred, then the end of an axis (tokens times rows), then the beginning of one.
-    """
-    before = [_product(after[:axis]) for axis in range(len(after) + 1)]
-    for axis, size in enumerate(after):
-        if before[axis] == start and size == 1:
-            return axis, 1
-    for axis, size in enumerate(after):
-        if before[axis + 1] == start and start > 1:
-            return axis, int(size or 1)
-    for axis in range(len(after)):
-        if before[axis] == start:
-            return axis, 1
-    return 0, 1

@@ -197,7 +197,48 @@ def _gelu(r: _Rewriter) -> None:
     r.add("Mul", [x, share], r.node.output[0])
 
 
+def _attention(r: _Rewriter) -> None:
+    """Opset 23's Attention as products and a softmax. Raises `ModelError` for what no image classifier has."""
+    a, given = attributes(r.node), [*r.node.input, "", "", ""]
+    heads, theirs = int(a.get("q_num_heads", 0)), int(a.get("kv_num_heads", 0))
+    if a.get("is_causal", 0) or a.get("softcap", 0.0) or heads != theirs or given[4] or len(r.node.output) > 1:
+        raise ModelError("holds an Attention as language models have it (causal, cached or grouped); it has no rule")
+    query, key, value = given[:3]
+    if heads:  # (B, N, heads * d) to (B, heads, N, d)
+        split = r.constant(np.array([0, 0, heads, -1], np.int64))
+        query, key, value = (
+            r.add("Transpose", [r.add("Reshape", [name, split])], perm=[0, 2, 1, 3]) for name in (query, key, value)
+        )
+    scores = r.add("MatMul", [query, r.add("Transpose", [key], perm=[0, 1, 3, 2])])
+    scores = r.add("Mul", [scores, _attention_scale(r, query, a.get("scale"))])
+    if given[3] and _is_boolean(r.model, given[3]):
+        scores = r.add("Where", [given[3], scores, r.constant(np.array(-1e30, np.float32))])
+    elif given[3]:
+        scores = r.add("Add", [scores, given[3]])
+    shares = r.add("Softmax", [scores], axis=-1)
+    if not heads:
+        r.add("MatMul", [shares, value], r.node.output[0])
+        return
+    joined = r.add("Transpose", [r.add("MatMul", [shares, value])], perm=[0, 2, 1, 3])
+    r.add("Reshape", [joined, r.constant(np.array([0, 0, -1], np.int64))], r.node.output[0])
+
+
+def _attention_scale(r: _Rewriter, query: str, scale: float | None) -> str:
+    """The given scale, or 1 / sqrt(d) of (B, heads, N, d)."""
+    if scale is not None:
+        return r.constant(np.array(scale, np.float32))
+    size = r.add("Cast", [r.add("Shape", [query], start=3, end=4)], to=TensorProto.FLOAT)
+    return r.add("Reciprocal", [r.add("Sqrt", [size])])
+
+
+def _is_boolean(model: onnx.ModelProto, name: str) -> bool:
+    stored = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    known = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    return bool(stored.get(name, known.get(name)) == TensorProto.BOOL)
+
+
 _REWRITES: dict[str, Callable[[_Rewriter], None]] = {
+    "Attention": _attention,
     "BiasGelu": _gelu,
     "FusedConv": _fused("Conv"),
     "FusedGemm": _fused("Gemm"),
@@ -226,7 +267,8 @@ def standard_ops(model: onnx.ModelProto) -> list[str]:
         if node.domain == _MACHINE_ONLY:
             raise ModelError("was optimised by ONNX Runtime for one machine (nchwc); give the file as it was exported")
         fused = node.domain == "com.microsoft" and node.op_type == "Gelu"
-        if node.op_type not in _REWRITES and not fused:
+        foreign = node.op_type == "Attention" and node.domain == "com.microsoft"  # another op of that name
+        if foreign or (node.op_type not in _REWRITES and not fused):
             if node.domain == "com.microsoft" and node.op_type in ("QuantizeLinear", "DequantizeLinear"):
                 node.domain = ""
             nodes.append(node)

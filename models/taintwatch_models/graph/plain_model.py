@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from taintwatch_models.errors import ModelError
-from taintwatch_models.graph.builder import attributes
 from taintwatch_models.graph.formats import sorted_nodes, standard_ops, to_float32
 from taintwatch_models.graph.interface import InputForm, OutputForm, adapt_input, adapt_output, choose_output
 from taintwatch_models.graph.simplification import (
@@ -21,7 +17,9 @@ from taintwatch_models.graph.simplification import (
     opset_of,
     raise_opset,
     shapes_of,
+    without_weights,
 )
+from taintwatch_models.graph.stored_values import StoredValues, stored_values
 from taintwatch_models.model_source import ModelSource
 
 __all__ = ["PlainModel", "plain_model"]
@@ -46,7 +44,7 @@ class PlainModel:
     input_size: tuple[int, int]
     """(height, width)."""
     classes: int
-    constants: Mapping[str, NDArray[np.generic]]
+    constants: StoredValues
     shapes: Mapping[str, tuple[int | None, ...]]
     """Inferred shape of every value; None stands for the batch or for what inference could not tell."""
     input_form: InputForm
@@ -86,7 +84,7 @@ def plain_model(
     if not classes:
         raise ModelError(f"{where}: how many classes '{logits}' has cannot be told")
     return PlainModel(
-        model, opset_of(model), input_name, logits, input_form.size, classes, _constants(model), shapes, input_form,
+        model, opset_of(model), input_name, logits, input_form.size, classes, stored_values(model), shapes, input_form,
         output_form, tuple(notes),
     )  # fmt: skip
 
@@ -110,34 +108,11 @@ def _standard(source: ModelSource, notes: list[str]) -> onnx.ModelProto:
     if stored_as:
         notes.append(f"{stored_as} weights, computed in float32")
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(without_weights(model))
     except Exception as error:  # protobuf and the checker raise their own kinds
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{source.where}: not a valid ONNX model ({first})") from None
     return model
-
-
-def _constants(model: onnx.ModelProto) -> dict[str, NDArray[np.generic]]:
-    """Return all stored values, weights that are stored as integers among them as floats."""
-    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            value = attributes(node).get("value")
-            if isinstance(value, onnx.TensorProto):
-                constants[node.output[0]] = numpy_helper.to_array(value)
-        known = [constants.get(name) for name in node.input if name]
-        if node.op_type == "DequantizeLinear" and all(value is not None for value in known):
-            constants[node.output[0]] = _dequantised(node, known)
-    return constants
-
-
-def _dequantised(node: onnx.NodeProto, values: list[NDArray[np.generic] | None]) -> NDArray[np.generic]:
-    stored, scale, *zero = (np.asarray(value) for value in values)
-    shape = [1] * stored.ndim
-    if scale.ndim == 1 and stored.ndim > 0:
-        shape[attributes(node).get("axis", 1) % stored.ndim] = -1
-    offset = zero[0].astype(np.float32).reshape(shape) if zero else np.float32(0)
-    return np.asarray((stored.astype(np.float32) - offset) * scale.astype(np.float32).reshape(shape), np.float32)
 
 
 def _free_reserved_names(model: onnx.ModelProto) -> dict[str, str]:

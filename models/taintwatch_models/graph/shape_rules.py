@@ -84,6 +84,11 @@ def _put_back(c: HeadContext, value: str, axis: int, index: NDArray[np.int64], l
     """Undo a choice of places along an axis of a value of that rank."""
     if np.array_equal(index, np.arange(index[0], index[0] + len(index))):
         return _padded(c, value, axis + 1, int(index[0]), length - int(index[-1]) - 1, rank)
+    if len(np.unique(index)) == len(index):  # each place was read once: read it back, zeros (the last) elsewhere
+        inverse = np.full(length, len(index), np.int64)
+        inverse[index] = np.arange(len(index))
+        padded = _padded(c, value, axis + 1, 0, int((inverse == len(index)).any()), rank)
+        return c.b.add("Gather", padded, c.b.constant(inverse.tolist()), axis=axis + 1)
     chosen = np.zeros((len(index), length), np.float32)
     chosen[np.arange(len(index)), index] = 1
     order = [a for a in range(rank + 1) if a != axis + 1] + [axis + 1]
@@ -108,13 +113,32 @@ def _sliced(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> dict[str, Cot
 def _gather(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> dict[str, Cotangent]:
     x = node.input[0]
     axis, index = c.axis(x, attributes(node).get("axis", 0)), c.weights(node, 1)
-    if index.ndim > 1:
-        raise ModelError(f"the head's Gather ('{node.output[0]}') takes a table of places; it has no rule")
     value, length = c.full(g, node.output[0]), c.size(x, axis)
+    before = c.shape(x)
     if index.ndim == 0:
         value = c.b.unsqueeze(value, axis + 1)
-    places = np.atleast_1d(index).astype(np.int64) % length
+    elif index.ndim > 1:
+        value = _with_sizes(c, value, [*before[:axis], index.size, *before[axis + 1 :]])
+    places = index.reshape(-1).astype(np.int64) % length
     return {x: Cotangent(_put_back(c, value, axis, places, length, c.rank(x)))}
+
+
+def _gather_points(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> dict[str, Cotangent]:
+    """GatherND over leading axes: they are one axis, of which places are read."""
+    x, index = node.input[0], c.weights(node, 1).astype(np.int64)
+    depth = index.shape[-1]
+    if attributes(node).get("batch_dims", 0) or None in c.shape(x)[:depth]:
+        raise ModelError(f"the head's GatherND ('{node.output[0]}') reads along the batch; it has no rule")
+    sizes, rest = [c.size(x, axis) for axis in range(depth)], c.shape(x)[depth:]
+    places = np.ravel_multi_index(tuple(np.moveaxis(index % sizes, -1, 0)), sizes).reshape(-1)
+    value = _with_sizes(c, c.full(g, node.output[0]), [len(places), *rest])
+    value = _put_back(c, value, 0, places, int(np.prod(sizes)), 1 + len(rest))
+    return {x: Cotangent(_with_sizes(c, value, [*sizes, *rest]))}
+
+
+def _with_sizes(c: HeadContext, value: str, sizes: Sequence[int | None]) -> str:
+    """Reshape a cotangent to (K, *sizes); None stands for the batch."""
+    return c.b.reshape(value, [0, *(-1 if size is None else size for size in sizes)])
 
 
 def _expand(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> dict[str, Cotangent]:
@@ -140,6 +164,7 @@ SHAPES: dict[str, Rule] = {
     "Expand": _expand,
     "Flatten": _reshape,
     "Gather": _gather,
+    "GatherND": _gather_points,
     "Pad": _pad,
     "Reshape": _reshape,
     "Slice": _sliced,

@@ -14,10 +14,11 @@ from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.batch import free_batch
 from taintwatch_models.graph.builder import attributes
 
-__all__ = ["fold_regular", "inferred", "merge_pads", "opset_of", "raise_opset", "shapes_of"]
+__all__ = ["fold_regular", "inferred", "merge_pads", "opset_of", "raise_opset", "shapes_of", "without_weights"]
 
 MINIMUM_OPSET = 17
 _LEAST_IR = 8
+_LARGE = 4096  # values: no list of sizes or axes is as long
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -84,8 +85,37 @@ def shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
 
 
 def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with the shapes of its values."""
-    return shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
+    """Write the shapes of its values into the graph, and return it."""
+    known = shape_inference.infer_shapes(without_weights(model), strict_mode=False, data_prop=True)
+    for values, found in (
+        (model.graph.value_info, known.graph.value_info),
+        (model.graph.output, known.graph.output),
+    ):
+        del values[:]
+        values.extend(found)
+    return model
+
+
+def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy whose large weights are inputs instead: as good for the checker and for shapes, and small."""
+    light = onnx.ModelProto()
+    light.ir_version = model.ir_version
+    light.opset_import.extend(model.opset_import)
+    light.functions.extend(model.functions)
+    graph, own = light.graph, model.graph
+    graph.name = own.name
+    graph.node.extend(own.node)
+    graph.input.extend(own.input)
+    graph.output.extend(own.output)
+    graph.value_info.extend(own.value_info)
+    graph.sparse_initializer.extend(own.sparse_initializer)
+    there = {value.name for value in own.input}
+    for tensor in own.initializer:
+        if int(np.prod(tensor.dims, initial=1)) < _LARGE:
+            graph.initializer.append(tensor)
+        elif tensor.name not in there:
+            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return light
 
 
 def _fold(model: onnx.ModelProto, where: str) -> onnx.ModelProto:

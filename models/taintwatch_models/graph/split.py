@@ -125,7 +125,7 @@ def _with(
         if value in node.output:
             proto.graph.node.extend(nodes)
     proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in stored.items())
-    constants, known = dict(model.constants) | stored, dict(model.shapes) | shapes
+    constants, known = model.constants.joined(stored), dict(model.shapes) | shapes
     return replace(model, proto=proto, constants=constants, shapes=known)
 
 

@@ -1,0 +1,1 @@
+"""Which exported classifiers are prepared as they are, and whether what is prepared is right."""

@@ -1,0 +1,142 @@
+"""What became of each export: prepared or refused, right or wrong, how slow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from benchmarks.architectures.cases import Case
+from benchmarks.architectures.torch_networks import described
+from taintwatch_models.errors import TaintwatchError
+from taintwatch_models.graph.prepare import Prepared, logits_difference, prepare_source
+from taintwatch_models.graph.verification import autograd_radar, check_inputs
+from taintwatch_models.model_source import read_source
+from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
+from taintwatch_models.preprocessing import ModelDescription
+
+__all__ = ["NOT_EXPORTED", "PICTURES", "Row", "measure", "summary", "table"]
+
+PICTURES = 4
+NOT_EXPORTED = "not exported: "
+_LOGITS, _MASKS = 1e-4, 1e-3
+_ON_CPU = SessionSettings(device="cpu", threads=1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one export."""
+
+    family: str
+    model: str
+    exporter: str
+    outcome: str
+    """`right`, `wrong`, the sentence that refused it, or why the exporter gave no file."""
+    logits_error: float | None = None
+    """Largest difference from the file's own output, relative to its largest."""
+    mask_error: float | None = None
+    """Share of mask pixels that differ from float64 autograd's, of both variants the larger."""
+    tight_ratio: float | None = None
+    """Time of `tight` over that of the file's forward, one picture, one thread, medians."""
+    maps: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.family, self.model, self.exporter
+
+
+def measure(case: Case, folder: Path) -> Row:
+    """Export, prepare and check one case."""
+    path = folder / "model.onnx"
+    try:
+        case.write(path)
+    except Exception as error:  # the exporter's own failure: nothing to prepare
+        return Row(*case.key, NOT_EXPORTED + _sentence(error))
+    try:
+        source = read_source(path)
+        prepared = prepare_source(source, ModelDescription(described(case.side)))
+    except TaintwatchError as error:
+        return Row(*case.key, str(error).removeprefix(f"{path}: "))
+    inputs = check_inputs(described(case.side), PICTURES)
+    logits, masks = logits_difference(source, prepared, inputs), mask_difference(prepared, inputs)
+    outcome = "right" if logits <= _tolerance(case) and masks <= _MASKS else "wrong"
+    info = prepared.radar.info
+    return Row(
+        *case.key, outcome, float(f"{logits:.2g}"), float(f"{masks:.2g}"), tight_ratio(path, prepared, inputs[:1]),
+        f"{info.channels} x {info.cells[0]} x {info.cells[1]}",
+    )  # fmt: skip
+
+
+def _tolerance(case: Case) -> float:
+    """1e-4 of the largest output; half-precision files round their own outputs, and integer ones step."""
+    if case.exporter.startswith("int8"):
+        return 0.1
+    return 0.02 if "float16" in case.exporter else _LOGITS
+
+
+def _sentence(error: Exception) -> str:
+    """The innermost cause's first line: torch's exporter wraps it in instructions."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
+
+
+def mask_difference(prepared: Prepared, inputs: NDArray[np.float32]) -> float:
+    """Share of mask pixels that differ from float64 autograd's: the larger of both variants'."""
+    ours = OnnxRadar(prepared.radar, ("tight", "paper"), session=_ON_CPU)(inputs)
+    expected = autograd_radar(prepared)(inputs)
+    return max(float((ours[name] != expected[name]).mean()) for name in ("tight_mask", "paper_mask"))
+
+
+def tight_ratio(path: Path, prepared: Prepared, inputs: NDArray[np.float32], seconds: float = 2.0) -> float:
+    """Time `tight` and the file's own forward in turn, 3 to 9 times; return the ratio of the medians."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    given = session.get_inputs()[0]
+    kinds = {"tensor(float16)": np.dtype(np.float16)}
+    own = prepared.plain.input_form.convert(inputs, kinds.get(given.type, np.dtype(np.float32)))
+    radar = OnnxRadar(prepared.radar, ("tight",), session=_ON_CPU)
+    calls: tuple[Callable[[], object], ...] = (lambda: session.run(None, {given.name: own}), lambda: radar(inputs))
+    times: tuple[list[float], list[float]] = ([], [])
+    begun = time.perf_counter()
+    while len(times[0]) < 3 or (len(times[0]) < 9 and time.perf_counter() - begun < seconds):
+        for call, spent in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            call()
+            spent.append(time.perf_counter() - start)
+    return round(float(np.median(times[1]) / np.median(times[0])), 2)
+
+
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
+    """Count the exports by outcome, JSON-ready."""
+    exported = [row for row in rows if not row.outcome.startswith(NOT_EXPORTED)]
+    right, wrong = (sum(row.outcome == name for row in exported) for name in ("right", "wrong"))
+    return {
+        "tried": len(rows),
+        "exported": len(exported),
+        "accepted": right + wrong,
+        "right": right,
+        "wrong": wrong,
+        "refused": len(exported) - right - wrong,
+    }
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return a Markdown table of the counts by family and in all."""
+    lines = ["| family | networks | exports | accepted | right | refused |", "|---|---|---|---|---|---|"]
+    for family in [*dict.fromkeys(row.family for row in rows), "all"]:
+        own = [row for row in rows if family in (row.family, "all")]
+        counts = summary(own)
+        networks = len({row.model for row in own if not row.outcome.startswith(NOT_EXPORTED)})
+        cells = (networks, *(counts[name] for name in ("exported", "accepted", "right", "refused")))
+        lines.append(f"| {family} | {' | '.join(str(cell) for cell in cells)} |")
+    return "\n".join(lines)

@@ -1,0 +1,77 @@
+"""A graph's constants by name, decoded when they are read: weights lie in memory once, not twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from taintwatch_models.graph.builder import attributes
+
+__all__ = ["StoredValues", "stored_values"]
+
+_KEPT = 4096  # values: what is larger is decoded anew each time
+
+
+class StoredValues(Mapping[str, NDArray[np.generic]]):
+    """Initialisers and the values of Constant nodes; weights that are stored as integers among them as floats."""
+
+    def __init__(
+        self, tensors: Mapping[str, onnx.TensorProto], values: Mapping[str, NDArray[np.generic]] | None = None
+    ) -> None:
+        self._tensors, self._values = dict(tensors), dict(values or {})
+
+    def __getitem__(self, name: str) -> NDArray[np.generic]:
+        if name not in self._values:
+            value: NDArray[np.generic] = numpy_helper.to_array(self._tensors[name])
+            if value.size > _KEPT:
+                return value
+            self._values[name] = value
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._tensors, **self._values})
+
+    def __len__(self) -> int:
+        return len({**self._tensors, **self._values})
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values or name in self._tensors
+
+    def kind(self, name: str) -> tuple[str, int]:
+        """Return a value's kind (`f` of floats, as numpy's) and rank, without decoding it."""
+        if name in self._values:
+            return self._values[name].dtype.kind, self._values[name].ndim
+        tensor = self._tensors[name]
+        return onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).kind, len(tensor.dims)
+
+    def joined(self, values: Mapping[str, NDArray[np.generic]]) -> StoredValues:
+        """Return these with others."""
+        return StoredValues(self._tensors, {**self._values, **values})
+
+
+def stored_values(model: onnx.ModelProto) -> StoredValues:
+    """Return all values that a graph holds."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    values: dict[str, NDArray[np.generic]] = {}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            value = attributes(node).get("value")
+            if isinstance(value, onnx.TensorProto):
+                tensors[node.output[0]] = value
+        if node.op_type == "DequantizeLinear" and all(name in tensors for name in node.input if name):
+            known = [numpy_helper.to_array(tensors[name]) for name in node.input if name]
+            values[node.output[0]] = _dequantised(node, known)
+    return StoredValues(tensors, values)
+
+
+def _dequantised(node: onnx.NodeProto, values: list[NDArray[np.generic]]) -> NDArray[np.generic]:
+    stored, scale, *zero = values
+    shape = [1] * stored.ndim
+    if scale.ndim == 1 and stored.ndim > 0:
+        shape[attributes(node).get("axis", 1) % stored.ndim] = -1
+    offset = zero[0].astype(np.float32).reshape(shape) if zero else np.float32(0)
+    return np.asarray((stored.astype(np.float32) - offset) * scale.astype(np.float32).reshape(shape), np.float32)
