@@ -107,6 +107,7 @@ class Instruments:
             "frames_unchecked", "Judged frames that the gate let pass unchecked, or whose second look waits.", camera
         )
         self._second = self._counter("second_looks", "What became of combined's second looks.", (*camera, "outcome"))
+        self._dismissed = self._counter("verdicts_dismissed", "Verdicts of what a person dismissed.", camera)
         self._verdicts = self._counter("verdicts", "Verdicts.", (*camera, "detector", "suspicious"))
         self._alerts = self._counter("alerts", "Alert records by state: raised, updated, cleared.", (*camera, "state"))
         self._stages = Histogram(
@@ -137,6 +138,8 @@ class Instruments:
         for verdict in step.verdicts:
             suspicious = str(verdict.suspicious).lower() if verdict.checked else "unchecked"
             self._verdicts.labels(camera, verdict.detector, suspicious).inc()
+            if verdict.dismissal is not None:
+                self._dismissed.labels(camera).inc()
 
     def started(self, card: ModelCard, cameras: Sequence[CameraStatus], endpoint: str | None) -> None:
         """Note what runs the model."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.records import Alert, Vote
+from taintwatch.review.reviewer import Reviewer
 from taintwatch.subjects.expander import Expander, Expansion, SubjectFrame, WholeFrame
 from taintwatch.vote.voter import Voter
 from taintwatch_models.classifier import Classifier, Rejected
@@ -55,6 +56,7 @@ def watch(
     voter: Voter,
     tracker: AlertTracker,
     expander: Expander | None = None,
+    reviewer: Reviewer | None = None,
     *,
     max_batch: int,
     wait_s: float,
@@ -64,10 +66,11 @@ def watch(
 
     `expander` says what in a frame is judged by itself; None: the whole of it. Each subject gives one step, and so does
     a frame without any. An empty tuple comes after `wait_s` seconds without a frame, so that the caller can do what is
-    due. A batch whose inference fails gives rejected steps. Raises what `next_batch` raises.
+    due. `reviewer` says which verdicts a person dismissed. A batch whose inference fails gives rejected steps. Raises
+    what `next_batch` raises.
     """
     expander = expander or WholeFrame()
-    judge = _Judge(detectors, voter, tracker)
+    judge = _Judge(detectors, voter, tracker, reviewer)
     while not stopping() and not cameras.finished:
         expanded = [(frame, _expand(expander, frame)) for frame in cameras.next_batch(max_batch, wait_s)]
         seen = [subject for _, found in expanded if isinstance(found, Expansion) for subject in found.subjects]
@@ -105,6 +108,7 @@ class _Judge:
     detectors: Sequence[Detector]
     voter: Voter
     tracker: AlertTracker
+    reviewer: Reviewer | None = None
 
     def __call__(
         self, frame: Frame, found: Expansion | Rejected, outcomes: Iterator[Prediction | Rejected]
@@ -126,6 +130,9 @@ class _Judge:
         if isinstance(outcome, Rejected):
             return Step(subject.whole, outcome, subject_frame=subject)
         verdicts = tuple(_in_whole(detector(outcome), subject) for detector in self.detectors)
+        if self.reviewer is not None:
+            alert_open = self.tracker.is_open(outcome.frame.camera, outcome.frame.subject)
+            verdicts = self.reviewer(subject.whole, verdicts, alert_open=alert_open)
         votes = self.voter(outcome.frame, verdicts)
         return Step(subject.whole, outcome, verdicts, votes, self.tracker(outcome, verdicts, votes), subject)
 

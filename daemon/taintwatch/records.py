@@ -67,6 +67,11 @@ class AlertState(StrEnum):
     INTERRUPTED = "interrupted"
     """In place of `cleared`: the daemon ended without a word while it was open; published at the next start."""
 
+    @property
+    def is_end(self) -> bool:
+        """Whether nothing more comes of the alert."""
+        return self in (AlertState.CLEARED, AlertState.INTERRUPTED)
+
 
 @dataclass(frozen=True, slots=True)
 class Alert:

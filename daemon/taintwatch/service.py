@@ -17,6 +17,7 @@ from taintwatch.deadlines import Deadlines
 from taintwatch.detection_stack import ConfigurationChange
 from taintwatch.pipeline import Step, watch
 from taintwatch.records import Alert
+from taintwatch.review.reviewer import Reviewer
 from taintwatch.runtime import Runtime
 from taintwatch.status import Ending, Meter, Reporter, RunStatus, Summary
 from taintwatch_models.classifier import Rejected
@@ -67,6 +68,7 @@ class Service:
         self._observe = observe
         self._clock = clock
         self._meter = Meter(clock)
+        self._reviewer = None if runtime.evidence is None else Reviewer(runtime.evidence.dismissals.of)
         self._supply = _FrameLimit(runtime.cameras, runtime.config.limits.max_frames)
         self._next_look = self._next_status = clock()
         self._reconnects: dict[str, int] = {}
@@ -104,7 +106,8 @@ class Service:
         self._arm_deadline()
         for steps in watch(
             self._supply, detection.classifier, detection.detectors, detection.voter, detection.tracker,
-            detection.expander, max_batch=self._runtime.config.limits.max_batch, wait_s=WAIT_S, stopping=self._stopping,
+            detection.expander, self._reviewer, max_batch=self._runtime.config.limits.max_batch, wait_s=WAIT_S,
+            stopping=self._stopping,
         ):  # fmt: skip
             self._arm_deadline()
             for step in steps:

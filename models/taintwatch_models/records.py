@@ -161,7 +161,7 @@ class Verdict:
     detector: str
     suspicious: bool
     score: float
-    """Larger is more suspicious; `suspicious` is `score > threshold`."""
+    """Larger is more suspicious; `suspicious` is `score > threshold`, unless a person dismissed it."""
     threshold: float
     label: int
     label_name: str
@@ -176,6 +176,8 @@ class Verdict:
     `threshold` are the gate's, or the first look's."""
     subject: str | None = None
     """The frame's: what of the camera's picture was judged; None: the whole of it."""
+    dismissal: str | None = None
+    """The alert at which a person dismissed what this shows: then it is not suspicious, whatever its score."""
 
 
 class Detector(Protocol):

@@ -179,10 +179,10 @@ def test_an_alert_is_acknowledged_and_given_a_note(browser: webdriver.Chrome, ad
     browser.get(f"{address}#alert/{event}")
     until(browser, "return document.getElementById('acknowledge')")
     browser.find_element(By.ID, "acknowledge").click()
-    until(browser, "return document.querySelector('.panel .quiet').innerText.startsWith('Acknowledged')")
+    until(browser, "return document.getElementById('said').innerText.startsWith('Acknowledged')")
     browser.find_element(By.ID, "note").send_keys("a poster of a toaster")
     browser.find_element(By.ID, "save-note").click()
-    until(browser, "return document.querySelector('.panel .quiet').innerText === 'Note saved'")
+    until(browser, "return document.getElementById('said').innerText === 'Note saved'")
     look(browser, address, "alerts")
     row = until(browser, "return document.querySelector(`tr[data-event='${arguments[0]}']`)?.innerText", event)
     assert "a poster of a toaster" in row

@@ -59,6 +59,11 @@ class AlertTracker:
         """Return the last record of each alert that is not cleared."""
         return tuple(incident.alert for incident in self._incidents.values() if incident.alert is not None)
 
+    def is_open(self, camera: str, subject: str | None) -> bool:
+        """Whether an alert of this subject is not cleared."""
+        incident = self._incidents.get((camera, subject))
+        return incident is not None and incident.alert is not None
+
     def close(self, camera: str) -> tuple[Alert, ...]:
         """End what is known of `camera`; return the cleared records of its open alerts, each as of its last frame."""
         return self._close([key for key in self._incidents if key[0] == camera])
@@ -166,8 +171,7 @@ class Incident:
         suspicious = []
         for verdict in verdicts:
             peak = self.peaks.get(verdict.detector)
-            # A frame that the gate let pass has the gate's score, on another scale.
-            if peak is None or (verdict.checked, verdict.score) > (peak.checked, peak.score):
+            if peak is None or _weight(verdict) > _weight(peak):
                 self.peaks[verdict.detector] = verdict
             if verdict.suspicious:
                 suspicious.append(verdict)
@@ -202,6 +206,11 @@ class Incident:
             region=peak.region,
             subject=peak.subject,
         )
+
+
+def _weight(verdict: Verdict) -> tuple[bool, bool, float]:
+    # A frame that the gate let pass has the gate's score, on another scale; a dismissed one stands for no alert.
+    return verdict.dismissal is None, verdict.checked, verdict.score
 
 
 def _sight(prediction: Prediction, suspicious: Iterable[Verdict]) -> _Sight:

@@ -14,7 +14,7 @@ from taintwatch.alerts.bodies import Body, Heartbeat
 from taintwatch.alerts.messages import SCHEMA_VERSION, Envelope, Message, encode
 from taintwatch.alerts.topics import Kind, check_name, topic_of
 from taintwatch.cameras.camera_status import CameraStatus
-from taintwatch.records import Alert, AlertState
+from taintwatch.records import Alert
 
 __all__ = [
     "Identity",
@@ -105,7 +105,7 @@ class Outbox:
             self._statuses[message.topic] = message
         elif isinstance(message.body, Alert):
             self._open_alerts.pop(message.body.event_id, None)
-            if message.body.state not in (AlertState.CLEARED, AlertState.INTERRUPTED):
+            if not message.body.state.is_end:
                 self._open_alerts[message.body.event_id] = message
 
 

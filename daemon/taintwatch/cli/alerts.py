@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from taintwatch.cli.review import add_review_commands
+
 if TYPE_CHECKING:
     from taintwatch.evidence.folder import EvidenceFolder
     from taintwatch.evidence.reader import Filter, StoredAlert
@@ -20,7 +22,7 @@ MEGABYTE = 1_000_000
 
 @click.group(name="alerts")
 def alerts_group() -> None:
-    """List, show, export and prune the alerts that a daemon kept. It may be running meanwhile.
+    """List, show, judge, export and prune the alerts that a daemon kept. It may be running meanwhile.
 
     TIME is like 2026-11-20 or "2026-11-20 14:30" (of this machine's time zone unless it says another), or a while ago:
     30m, 12h, 7d.
@@ -241,3 +243,6 @@ def _folder(folder: Path | None, config: Path | None) -> EvidenceFolder:
     if not place.history.is_there():
         raise UsageError(f"No alerts are kept in {place.root}: there is no {Path(place.history.name).name}.")
     return place
+
+
+add_review_commands(alerts_group, _place, _folder)

@@ -66,6 +66,9 @@ class EvidenceSection(Section):
         default=False,
         description="Flush each alert to the disk before it is published, not within a second; costs the disk's time.",
     )
+    acknowledged_h: Annotated[float, Field(ge=0, le=8760)] = Field(
+        default=24.0, description="Hours after which an acknowledged thing that stays is raised again; 0: at once."
+    )
     signing_key: Text | None = Field(
         default=None,
         description="File with the key that signs heartbeats and the chain of records; none: made in the folder.",

@@ -1,4 +1,4 @@
-"""What people said of an alert: seen, and a note. In the history of alerts, and gone with the alert."""
+"""What people said of an alert: seen, judged, and a note. In the history of alerts, and gone with the alert."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ NOTE = """
 INSERT INTO annotations (event_id, note) VALUES (:id, :value)
 ON CONFLICT (event_id) DO UPDATE SET note = excluded.note
 """
+ALL = "SELECT event_id, acknowledged_wall_ns, note, judgement FROM annotations"
+JUDGE = """
+INSERT INTO annotations (event_id, judgement) VALUES (:id, :value)
+ON CONFLICT (event_id) DO UPDATE SET judgement = excluded.judgement
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,8 @@ class Annotation:
     acknowledged_wall_ns: int | None = None
     """When it was acknowledged (`time.time_ns()`); None: it was not."""
     note: str = ""
+    judgement: str | None = None
+    """What it was: `attack` or `false alarm`; None: nobody said."""
 
 
 class Annotations:
@@ -46,9 +53,9 @@ class Annotations:
         if not wanted or not self._history.is_there():
             return {}
         with self._history.read() as session:
-            rows = session.rows("SELECT event_id, acknowledged_wall_ns, note FROM annotations")
+            rows = session.rows(ALL)
         return {
-            row["event_id"]: Annotation(row["acknowledged_wall_ns"], row["note"])
+            row["event_id"]: Annotation(row["acknowledged_wall_ns"], row["note"], row["judgement"])
             for row in rows
             if row["event_id"] in wanted
         }
@@ -56,6 +63,10 @@ class Annotations:
     def acknowledge(self, event_id: str, wall_ns: int | None) -> None:
         """Note when an alert was acknowledged; None takes it back. Raises `UsageError`, `TaintwatchError`."""
         self._write(ACKNOWLEDGE, event_id, wall_ns)
+
+    def judge(self, event_id: str, judgement: str | None) -> None:
+        """Note what an alert was; None takes it back. Raises `UsageError`, `TaintwatchError`."""
+        self._write(JUDGE, event_id, judgement)
 
     def note(self, event_id: str, text: str) -> None:
         """Set the note of an alert, in place of the one before. Raises `UsageError`, `TaintwatchError`."""

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 Action = Literal[
     "started", "stopped", "reload", "reload_refused",
     "login", "login_failed",
-    "acknowledged", "acknowledgement_undone", "note", "dismissed", "dismissal_undone",
+    "acknowledged", "acknowledgement_undone", "note", "dismissed", "dismissal_undone", "judged", "snoozed",
     "client_allowed", "client_revoked",
 ]  # fmt: skip
 LARGEST = 5_000_000  # bytes; then the file is renamed to audit.jsonl.1, in place of the last one of that name

@@ -9,13 +9,14 @@ import sqlite3
 import time
 from pathlib import Path
 
+from taintwatch.evidence.migration import OLDEST, migrate
 from taintwatch_models.errors import ConfigError
 
 __all__ = ["connect", "connect_read_only", "flush", "is_damage", "set_aside"]
 
 _log = logging.getLogger(__name__)
 
-VERSION = 3
+VERSION = 4
 BUSY_MS = 200  # how long an alert may wait for another process that has the file locked
 LARGE_JOURNAL = 4_000_000  # bytes
 LARGEST_JOURNAL_PAGES = 20_000
@@ -71,7 +72,8 @@ CREATE TABLE heads (
 CREATE TABLE annotations (
     event_id TEXT PRIMARY KEY,
     acknowledged_wall_ns INTEGER,
-    note TEXT NOT NULL DEFAULT ''
+    note TEXT NOT NULL DEFAULT '',
+    judgement TEXT
 ) WITHOUT ROWID;
 CREATE TRIGGER forget_annotations AFTER DELETE ON alerts
     BEGIN DELETE FROM annotations WHERE event_id = old.event_id; END;
@@ -89,8 +91,8 @@ def connect(path: Path, *, power_safe: bool, check: bool = False) -> sqlite3.Con
     """Open (or make, 0600) the database for writing, in WAL mode; any thread may use the connection, one at a time.
 
     `power_safe`: each alert is flushed to the disk itself, so that even a power cut loses none. `check`: look through
-    the whole file for damage. A damaged file is moved aside and a new one begun. Raises `sqlite3.Error`, `OSError`, and
-    `ConfigError` for one made by a later version.
+    the whole file for damage. A damaged file is moved aside and a new one begun; one of an earlier version is brought
+    up to date. Raises `sqlite3.Error`, `OSError`, and `ConfigError` for one made by a later version.
     """
     try:
         return _connect(path, power_safe, check)
@@ -163,7 +165,7 @@ def _connect(path: Path, power_safe: bool, check: bool) -> sqlite3.Connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise ConfigError(f"{path} was written by a later version of Taintwatch. Install that, or give another.")
-        if 0 < version < VERSION:
+        if 0 < version < OLDEST:
             raise ConfigError(f"{path} was written by an earlier version of Taintwatch. Move it away, or give another.")
         if version == 0:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of no effect once there is a table
@@ -172,6 +174,8 @@ def _connect(path: Path, power_safe: bool, check: bool) -> sqlite3.Connection:
         connection.execute(f"PRAGMA synchronous = {'FULL' if power_safe else 'NORMAL'}")
         if version == 0:
             connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+        elif version < VERSION:
+            migrate(connection, path, version, VERSION)
         finding = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if check else "ok"
         if finding != "ok":
             error = sqlite3.DatabaseError(finding)

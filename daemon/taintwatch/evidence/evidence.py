@@ -20,6 +20,7 @@ from taintwatch.evidence.recorder import ClipSettings, Recorder, RecorderStats
 from taintwatch.evidence.retention import Holdings, Limits, RetentionJob
 from taintwatch.evidence.store import AlertStore
 from taintwatch.records import Alert, AlertState
+from taintwatch.review.dismissals import Dismissals
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.records import Frame
 
@@ -93,6 +94,8 @@ class Evidence:
     ) -> None:
         self.folder = settings.place or EvidenceFolder(settings.folder, power_safe=settings.power_safe)
         self.folder.prepare()
+        self.dismissals = Dismissals(self.folder.dismissals)
+        """What people dismissed; the page and the command line add to the same folder."""
         self._lock = self.folder.lock()
         try:
             self.signer = Signer.of(settings.signing_key or self.folder.root / "signing.key")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taintwatch.evidence.history import LOCAL, History
-from taintwatch.evidence.media_store import LocalMedia, Media, MediaStore, media_store_of, write_private
+from taintwatch.evidence.media_store import LocalMedia, Media, MediaStore, media_store_of
+from taintwatch.evidence.private_file import write_private
 from taintwatch.evidence.sqlite_history import SqliteHistory
 from taintwatch_models.errors import ConfigError
 
@@ -27,7 +28,8 @@ CLIP = "clip.mp4"
 class EvidenceFolder:
     """One folder: `alerts.db` (SQLite), `media/EVENT_ID/{frame.jpg,overlay.jpg,clip.mp4}`, `lock`, `signing.key`.
 
-    The first two may be elsewhere: a history in PostgreSQL, pictures in a store of several daemons.
+    The first two may be elsewhere: a history in PostgreSQL, pictures in a store of several daemons. What people said
+    is in `dismissals/EVENT_ID.{json,jpg}` and `snoozes.json`; no limit of age or size removes it.
     """
 
     def __init__(
@@ -41,6 +43,8 @@ class EvidenceFolder:
     ) -> None:
         """`daemon`: under which name this one writes to the history. `power_safe`: of SQLite, as in `connect`."""
         self.root = root
+        self.dismissals = root / "dismissals"
+        self.snoozes = root / "snoozes.json"
         self.history: History = history or SqliteHistory(root / "alerts.db", power_safe=power_safe)
         self.media: MediaStore = media or LocalMedia(root / "media")
         self.daemon = daemon

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.evidence.media_store import PART
+from taintwatch.evidence.private_file import PART
 from taintwatch.records import Alert, Moment, elapsed_ns
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.records import Region

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -12,12 +11,20 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from taintwatch.evidence.private_file import PART
 from taintwatch_models.errors import ConfigError
 
-__all__ = ["PART", "LocalMedia", "Media", "MediaFile", "MediaStore", "RemoteMedia", "media_store_of", "write_private"]
+__all__ = [
+    "EVENT_ID",
+    "LocalMedia",
+    "Media",
+    "MediaFile",
+    "MediaStore",
+    "RemoteMedia",
+    "media_store_of",
+]
 
 EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-PART = ".part"
 ENDLESS = 1 << 62  # bytes: a store on the network says not how much is free
 
 
@@ -243,23 +250,6 @@ class RemoteMedia:
 def media_store_of(address: str) -> MediaStore:
     """Return where `[evidence] media` says that pictures lie: a folder that daemons share, or a URL of fsspec's."""
     return RemoteMedia(address) if "://" in address else LocalMedia(Path(address), shared=True)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file 0600, in a folder 0700, whole or not at all. Raises `OSError`.
-
-    It is not flushed to disk: what a power cut takes is a picture, never the alert itself.
-    """
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    temporary = path.with_name(path.name + PART)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _checked(event_id: str) -> str:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import re
 import shutil
 import tempfile
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,16 +15,18 @@ from urllib.parse import parse_qs
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from taintwatch.config.outputs import WebSection
-from taintwatch.evidence.audit import Action, AuditLog
+from taintwatch.evidence.audit import AuditLog
 from taintwatch.evidence.reader import Filter
-from taintwatch.web.authentication import COOKIE, SESSION_S, Sessions, login_page, visitor_of
+from taintwatch.web.authentication import COOKIE, SESSION_S, Sessions, login_page
+from taintwatch.web.body import Call, body_of, event_of, visitor_of
 from taintwatch.web.description import Description
 from taintwatch.web.repository import AlertRepository, Exports, Passing
+from taintwatch.web.review import review_calls
 from taintwatch.web.stream import Audience
 from taintwatch.web.trials import POLICY, Trials
 from taintwatch_models.errors import TaintwatchError, UsageError
@@ -37,14 +35,10 @@ __all__ = ["MONITORING", "Context", "Monitored", "application_of"]
 
 STATIC = Path(__file__).with_name("static")
 KINDS = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
-LARGEST_BODY = 64_000
-BODY_S = 10.0
 LIST_LIMIT = 500
 EXPORT_LIMIT = 1000
 LATEST_MS = 9_223_372_036_854  # what the database can count in nanoseconds: the year 2262
 MONITORING = ("/healthz", "/metrics", "/readyz")
-EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-Call = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,9 +83,8 @@ def application_of(context: Context, monitored: Monitored | None) -> Starlette:
         ("/api/calibration", "GET", _answer(lambda request: context.description.calibration())),
         ("/api/trials", "GET", _answer(lambda request: [asdict(trial) for trial in context.trials.all()])),
         ("/api/alerts", "GET", _answer(lambda request: repository.alerts(filter_of(request.query_params, LIST_LIMIT)))),
-        ("/api/alerts/{event_id}", "GET", _answer(lambda request: repository.alert(_event(request)))),
-        ("/api/alerts/{event_id}/acknowledge", "POST", partial(_acknowledge, context)),
-        ("/api/alerts/{event_id}/note", "POST", partial(_note, context)),
+        ("/api/alerts/{event_id}", "GET", _answer(lambda request: repository.alert(event_of(request)))),
+        *review_calls(repository),
         ("/alerts/{event_id}/{kind}", "GET", partial(_evidence, context)),
         ("/export.zip", "GET", partial(_export, Exports(repository))),
         ("/trials/{name}/{path:path}", "GET", partial(_trial, context)),
@@ -166,18 +159,6 @@ def _answer(make: Callable[[Request], Any]) -> Call:
     return answer
 
 
-def _visitor(request: Request) -> str:
-    """Return how the log calls whoever asks."""
-    return visitor_of(None if request.client is None else request.client.host)
-
-
-def _event(request: Request) -> str:
-    event_id = str(request.path_params["event_id"])
-    if not EVENT_ID.fullmatch(event_id):
-        raise UsageError("There is no such alert.")
-    return event_id
-
-
 async def _static(files: dict[str, tuple[bytes, str]], name: str | None, request: Request) -> Response:
     found = files.get(name or request.path_params["name"])
     if found is None:
@@ -187,13 +168,13 @@ async def _static(files: dict[str, tuple[bytes, str]], name: str | None, request
 
 async def _login(context: Context, request: Request) -> Response:
     """Open a session for whoever gives the token."""
-    given = parse_qs((await _body(request)).decode("utf-8", "replace")).get("token", [""])[0]
+    given = parse_qs((await body_of(request)).decode("utf-8", "replace")).get("token", [""])[0]
     if not context.sessions.needed:
         return RedirectResponse("/", 303)
     if not context.sessions.fits(given.strip()):
-        await asyncio.sleep(context.sessions.failed(_visitor(request)))
+        await asyncio.sleep(context.sessions.failed(visitor_of(request)))
         return login_page(401, "That is not the token.")
-    await run_in_threadpool(context.audit.write, "login", _visitor(request))
+    await run_in_threadpool(context.audit.write, "login", visitor_of(request))
     answer = RedirectResponse("/", 303)
     secure = request.url.scheme == "https"
     answer.set_cookie(
@@ -217,28 +198,6 @@ async def _about(context: Context, request: Request) -> Response:
     return JSONResponse(told)
 
 
-async def _acknowledge(context: Context, request: Request) -> Response:
-    told = await _json(request)
-    wanted = told.get("acknowledged")
-    if not isinstance(wanted, bool):
-        raise UsageError("acknowledged must be true or false.")
-    event_id = _event(request)
-    annotation = await run_in_threadpool(context.repository.acknowledge, event_id, time.time_ns() if wanted else None)
-    action: Action = "acknowledged" if wanted else "acknowledgement_undone"
-    await run_in_threadpool(context.audit.write, action, _visitor(request), event_id=event_id)
-    return JSONResponse(asdict(annotation))
-
-
-async def _note(context: Context, request: Request) -> Response:
-    text = (await _json(request)).get("note")
-    if not isinstance(text, str):
-        raise UsageError("note must be a text.")
-    event_id = _event(request)
-    annotation = await run_in_threadpool(context.repository.note, event_id, text)
-    await run_in_threadpool(context.audit.write, "note", _visitor(request), event_id=event_id, text=text)
-    return JSONResponse(asdict(annotation))
-
-
 async def _evidence(context: Context, request: Request) -> Response:
     scratch = Path(tempfile.mkdtemp(prefix="taintwatch-media-"))
 
@@ -246,7 +205,7 @@ async def _evidence(context: Context, request: Request) -> Response:
         shutil.rmtree(scratch, ignore_errors=True)
 
     kind = request.path_params["kind"]
-    path = await run_in_threadpool(context.repository.file, _event(request), kind, scratch)
+    path = await run_in_threadpool(context.repository.file, event_of(request), kind, scratch)
     if path is None:
         ended()
         return _nothing()
@@ -261,31 +220,6 @@ async def _trial(context: Context, request: Request) -> Response:
     name, path = request.path_params["name"], request.path_params["path"]
     file = await run_in_threadpool(context.trials.file, name, path)
     return _nothing() if file is None else FileResponse(file, headers={"content-security-policy": POLICY})
-
-
-async def _json(request: Request) -> dict[str, Any]:
-    told = None
-    with contextlib.suppress(ValueError, RecursionError):
-        told = json.loads(await _body(request))
-    if not isinstance(told, dict):
-        raise UsageError("The request must hold a JSON object.")
-    return told
-
-
-async def _body(request: Request) -> bytes:
-    """Return what was sent. Raises `UsageError` where it is too large, breaks off, or takes too long."""
-    body = b""
-    try:
-        async with asyncio.timeout(BODY_S):
-            async for part in request.stream():
-                body += part
-                if len(body) > LARGEST_BODY:
-                    raise UsageError(f"The request is larger than {LARGEST_BODY} bytes.")
-    except TimeoutError:
-        raise UsageError(f"The request was not whole after {BODY_S:g} s.") from None
-    except ClientDisconnect:
-        raise UsageError("The request broke off.") from None
-    return body
 
 
 def _nothing() -> Response:

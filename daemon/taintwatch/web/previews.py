@@ -123,6 +123,7 @@ def _description(step: Step, detection: DetectionStack) -> dict[str, Any]:
         "latency_ms": round(outcome.latency_ms, 1),
         "top": _top(outcome, detection.classifier.card.labels),
         "suspicious": suspicious,
+        "dismissed": any(verdict.dismissal is not None for verdict in step.verdicts),
         "critical": [],
         "intersection": [],
         "after": None,

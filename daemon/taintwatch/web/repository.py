@@ -17,10 +17,12 @@ from starlette.types import Receive, Scope, Send
 
 from taintwatch.alerts.messages import as_json
 from taintwatch.evidence.annotations import Annotation, Annotations
+from taintwatch.evidence.audit import AuditLog
 from taintwatch.evidence.export import export_alerts
 from taintwatch.evidence.folder import CLIP, FRAME, OVERLAY, EvidenceFolder
 from taintwatch.evidence.reader import AlertReader, Filter, StoredAlert
 from taintwatch.records import Alert, AlertState
+from taintwatch.review.judgements import Judgements
 from taintwatch.web.live import LiveState, finite
 from taintwatch_models.errors import TaintwatchError, UsageError
 
@@ -32,11 +34,14 @@ FILES = {"clip": CLIP, "frame": FRAME, "overlay": OVERLAY}
 class AlertRepository:
     """Reads alerts, and writes what people say of them. Any thread may call."""
 
-    def __init__(self, live: LiveState, folder: EvidenceFolder | None) -> None:
-        """`folder` None: no alert is kept, so that only those of this start are known."""
+    def __init__(
+        self, live: LiveState, folder: EvidenceFolder | None, audit: AuditLog, acknowledged_h: float = 24.0
+    ) -> None:
+        """`folder` None: no alert is kept, so that only those of this start are known. The rest as in `Judgements`."""
         self._live = live
         self._folder = folder
         self._annotations = None if folder is None else Annotations(folder.history)
+        self._judgements = None if folder is None else Judgements(folder, audit, acknowledged_h=acknowledged_h)
 
     @property
     def keeps_alerts(self) -> bool:
@@ -79,17 +84,27 @@ class AlertRepository:
         except (OSError, ValueError):
             return None
 
-    def acknowledge(self, event_id: str, wall_ns: int | None) -> Annotation:
-        """Note that somebody saw an alert (None: take it back). Raises `UsageError`, `TaintwatchError`."""
-        annotations = self._writable()
-        annotations.acknowledge(event_id, wall_ns)
-        return annotations.of([event_id]).get(event_id, Annotation())
+    @property
+    def judgements(self) -> Judgements:
+        """What people say of alerts. Raises `UsageError` where none is kept."""
+        if self._judgements is None:
+            raise UsageError("Alerts are not kept, so nothing can be said of them: give [evidence] a folder.")
+        return self._judgements
 
-    def note(self, event_id: str, text: str) -> Annotation:
-        """Set an alert's note. Raises `UsageError`, `TaintwatchError`."""
-        annotations = self._writable()
-        annotations.note(event_id, text)
-        return annotations.of([event_id]).get(event_id, Annotation())
+    def review(self) -> dict[str, Any]:
+        """Return what is dismissed and snoozed now. JSON-ready; times in milliseconds. Raises `TaintwatchError`."""
+        if self._judgements is None:
+            return {"dismissals": [], "snoozes": {}}
+        return {
+            "dismissals": [
+                asdict(one) | {
+                    "created_ms": one.created_wall_ns // 1_000_000,
+                    "until_ms": None if one.until_wall_ns is None else one.until_wall_ns // 1_000_000,
+                }
+                for one in self._judgements.dismissals.all()
+            ],
+            "snoozes": {camera: until // 1_000_000 for camera, until in self._judgements.snoozes.all().items()},
+        }  # fmt: skip
 
     def export(self, wanted: Filter, scratch: Path) -> Path:
         """Write the alerts with their evidence and notes as a zip file below `scratch`. Raises `TaintwatchError`."""
@@ -110,11 +125,6 @@ class AlertRepository:
         if self._folder is not None:
             self._folder.history.close()
 
-    def _writable(self) -> Annotations:
-        if self._annotations is None:
-            raise UsageError("Alerts are not kept, so nothing can be said of them: give [evidence] a folder.")
-        return self._annotations
-
     def _annotations_of(self, ids: Iterable[str]) -> dict[str, Annotation]:
         return {} if self._annotations is None else self._annotations.of(ids)
 
@@ -134,7 +144,7 @@ class AlertRepository:
 def summary_of(alert: Alert, annotation: Annotation | None = None) -> dict[str, Any]:
     """Return what the list and the timeline say of an alert. JSON-ready; times in milliseconds."""
     annotation = annotation or Annotation()
-    ended = alert.state in (AlertState.CLEARED, AlertState.INTERRUPTED)
+    ended = alert.state.is_end
     return {
         "event_id": alert.event_id,
         "camera": alert.camera,
@@ -150,6 +160,7 @@ def summary_of(alert: Alert, annotation: Annotation | None = None) -> dict[str, 
         "acknowledged_ms": None
         if annotation.acknowledged_wall_ns is None
         else annotation.acknowledged_wall_ns // 1_000_000,
+        "judgement": annotation.judgement,
         "note": annotation.note,
     }
 

@@ -59,7 +59,7 @@ class WebServer:
         )
         sessions = Sessions(_token("web", web.token_file), audit=audit)
         kept = EvidenceFolder.of_section(config().evidence, config().site) if config().publish.enabled else None
-        self._repository = AlertRepository(live, kept)
+        self._repository = AlertRepository(live, kept, audit, config().evidence.acknowledged_h)
         context = Context(
             self._repository,
             Description(config, detection, live),

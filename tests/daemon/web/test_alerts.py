@@ -22,7 +22,7 @@ from taintwatch.alerts.outbox import MessageWriter
 from taintwatch.evidence.annotations import LONGEST_NOTE, Annotation, Annotations
 from taintwatch.evidence.audit import AuditLog, read_audit
 from taintwatch.evidence.folder import EvidenceFolder
-from taintwatch.evidence.media_store import write_private
+from taintwatch.evidence.private_file import write_private
 from taintwatch.evidence.reader import Filter
 from taintwatch.evidence.store import AlertStore
 from taintwatch.records import AlertState

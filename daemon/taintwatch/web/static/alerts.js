@@ -1,5 +1,6 @@
 // The alerts: list, timeline, and one of them with its evidence.
 import { ask, byId, facts, make, moment, number, percent } from "./dom.js";
+import { Review } from "./review.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const isOpen = (alert) => alert.state === "raised" || alert.state === "updated";
@@ -8,6 +9,7 @@ const lasted = (alert) => `${number(((alert.ended_ms ?? Date.now()) - alert.rais
 export class Alerts {
   constructor(about) {
     this.about = about;
+    this.review = new Review(about);
     this.shown = null; // the alert that is opened
     const form = byId("filter");
     form.elements.camera.append(...about.cameras.map((name) => make("option", {}, name)));
@@ -30,7 +32,7 @@ export class Alerts {
     const query = this.query();
     byId("export").href = `/export.zip?${query}`;
     const turn = (this.turn = (this.turn ?? 0) + 1);
-    const alerts = await ask(`/api/alerts?${query}`);
+    const [alerts] = await Promise.all([ask(`/api/alerts?${query}`), this.review.load()]);
     if (turn !== this.turn) return; // a newer question was asked meanwhile
     byId("no-alerts").hidden = alerts.length > 0;
     byId("alert-rows").replaceChildren(...alerts.map(row));
@@ -46,7 +48,7 @@ export class Alerts {
       facts([["State", state(alert)], ["Raised", moment(alert.raised_ms)], ["Lasted", lasted(alert)],
         ["Label shown", `${alert.label} (${percent(alert.confidence)})`], ["Label recovered", alert.recovered ?? "\u2013"],
         ["Score", `${number(alert.score, 2)} (threshold ${number(alert.threshold, 2)})`], ["Detectors", alert.detectors.join(", ")], ["Id", alert.event_id]]),
-      evidence(alert), this.marking(alert), records(alert));
+      evidence(alert), this.review.marking(alert), records(alert));
   }
 
   async refresh(id) { // only what changes: nobody's half-written note is lost
@@ -62,39 +64,6 @@ export class Alerts {
     }
     told.replaceWith(records(alert));
   }
-
-  marking(alert) {
-    const note = make("textarea", { id: "note", value: alert.note, maxLength: 4000 });
-    const said = make("span", { className: "quiet", role: "status" });
-    const seen = make("button", { type: "button", id: "acknowledge" });
-    const show = (at) => {
-      seen.textContent = at ? "Take acknowledgement back" : "Acknowledge";
-      seen.className = at ? "" : "strong";
-      said.textContent = at ? `Acknowledged ${moment(at)}` : "Not acknowledged";
-      alert.acknowledged_ms = at;
-    };
-    const write = async (what, told) => {
-      try {
-        return await ask(`/api/alerts/${alert.event_id}/${what}`, {
-          method: "POST", body: JSON.stringify(told),
-          headers: { "content-type": "application/json", "x-taintwatch-csrf": this.about.csrf },
-        });
-      } catch (error) {
-        said.textContent = error.message;
-        return null;
-      }
-    };
-    seen.addEventListener("click", async () => {
-      const mark = await write("acknowledge", { acknowledged: !alert.acknowledged_ms });
-      if (mark) show(mark.acknowledged_wall_ns && Math.floor(mark.acknowledged_wall_ns / 1e6));
-    });
-    const save = make("button", { type: "button", id: "save-note" }, "Save note");
-    save.addEventListener("click", async () => {
-      if (await write("note", { note: note.value })) said.textContent = "Note saved";
-    });
-    show(alert.acknowledged_ms);
-    return make("div", { className: "panel", hidden: !this.about.kept }, make("div", { className: "row" }, seen, said), make("h3", {}, make("label", { htmlFor: "note" }, "Note")), note, save);
-  }
 }
 
 function state(alert) {
@@ -104,7 +73,7 @@ function state(alert) {
 function row(alert) {
   const link = make("a", { href: `#alert/${alert.event_id}` }, moment(alert.raised_ms));
   const cells = [link, alert.camera, state(alert), alert.label, alert.recovered ?? "\u2013", percent(alert.confidence), lasted(alert),
-    alert.acknowledged_ms ? "yes" : "no"];
+    alert.judgement ?? (alert.acknowledged_ms ? "yes" : "no")];
   const tr = make("tr", {}, ...cells.map((cell) => make("td", {}, cell)));
   tr.dataset.event = alert.event_id;
   if (alert.note) tr.lastChild.append(` \u2013 ${alert.note.slice(0, 40)}`);

@@ -2,6 +2,7 @@
 import { Alerts } from "./alerts.js";
 import { ask, banner, byId, make, moment } from "./dom.js";
 import { Live } from "./live.js";
+import { isSnoozed } from "./review.js";
 import { beep, notices, showSettings } from "./settings.js";
 import { Stream } from "./stream.js";
 
@@ -61,7 +62,7 @@ function onRecord(told, jpeg) {
 
 function onAlert(alert) {
   live.alert(alert);
-  if (alert.state === "raised" && !open.has(alert.event_id)) announce(alert);
+  if (alert.state === "raised" && !open.has(alert.event_id) && !isSnoozed(alert.camera)) announce(alert);
   if (alert.state === "raised" || alert.state === "updated") open.set(alert.event_id, alert);
   else open.delete(alert.event_id);
   count();
@@ -94,6 +95,7 @@ function health(kind, text) {
 async function catchUp() { // what was raised before we looked, or while we did not
   open.clear();
   for (const alert of await ask("/api/alerts?state=open")) open.set(alert.event_id, alert);
+  await alerts.review.load();
   live.panels.forEach((panel) => panel.raised(null));
   open.forEach((alert) => live.alert(alert));
   count();
