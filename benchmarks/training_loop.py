@@ -105,12 +105,15 @@ class TrainingLoop:
         self._schedule.load_state_dict({**state["schedule"], **kept, **done})
         self.epoch, self.seconds = state["epoch"], state["seconds"]
 
-    def begin_from(self, state: LoopState) -> None:
+    def begin_from(self, state: LoopState, added: str | None = None) -> None:
         """Take the averaged weights of another run's state to begin with.
 
-        Raises `KeyError` or `RuntimeError` where they are of another network.
+        `added`: part of the name of weights that the other network does not have; they stay as they are. Raises
+        `KeyError` or `RuntimeError` where the weights are of another network.
         """
-        self._average.load_state_dict(state["average"])
+        own = self._average.state_dict()
+        kept = {name: value for name, value in own.items() if added is not None and added in name}
+        self._average.load_state_dict({**kept, **state["average"]})
         self._network.load_state_dict(self._average.module.state_dict())
 
 

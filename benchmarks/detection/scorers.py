@@ -117,13 +117,13 @@ class PeerScorer:
 
     def fit(self, general: Pictures, benign: Pictures, *, footage: bool = False) -> Mapping[float, float]:
         """See `Scorer.fit`; general pictures are not used."""
-        self._peer = self._make(self._radar, benign, threads=self._threads, seed=0)
+        self.peer = self._make(self._radar, benign, threads=self._threads, seed=0)
         own = self.score(benign)
         return {rate: threshold_for(own, rate) for rate in RATES}
 
     def score(self, images: Pictures) -> NDArray[np.float64]:
         """See `Scorer.score`."""
-        return np.asarray(self._peer.scores(images), np.float64) if len(images) else np.zeros(0)
+        return np.asarray(self.peer.scores(images), np.float64) if len(images) else np.zeros(0)
 
 
 def _batches(images: Pictures) -> Sequence[Pictures]:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from functools import partial
 
-from benchmarks.peers.base import Factory, Peer
+from benchmarks.peers.base import Factory, Peer, Recoverer
+from benchmarks.peers.comdefend import ComDefend
 from benchmarks.peers.double_masking import DoubleMasking
 from benchmarks.peers.lgs import LocalGradientsSmoothing
 from benchmarks.peers.magnet import MagNet
 from benchmarks.peers.minority import MinorityReports
+from benchmarks.peers.patchguard import PatchGuard
+from benchmarks.peers.pixeldefend import PixelDefend
+from benchmarks.peers.sac import SegmentAndComplete
 from benchmarks.peers.sentinet import SentiNet
 from benchmarks.peers.squeezing import FeatureSqueezing
+from benchmarks.peers.subnetwork import DetectorSubnetwork
+from benchmarks.peers.watermarking import DigitalWatermarking
 
-__all__ = ["PEERS", "Factory", "Peer"]
+__all__ = ["PEERS", "Factory", "Peer", "Recoverer"]
 
 PEERS: dict[str, Factory] = {
     "sentinet": SentiNet,
@@ -23,5 +29,12 @@ PEERS: dict[str, Factory] = {
     "minority_6": partial(MinorityReports, count=6),
     "squeezing": FeatureSqueezing,
     "magnet": MagNet,
+    "watermarking": DigitalWatermarking,
+    "comdefend": ComDefend,
+    "pixeldefend": PixelDefend,
+    "subnetwork": DetectorSubnetwork,
+    "subnetwork_dynamic": partial(DetectorSubnetwork, dynamic=True),
+    "patchguard": PatchGuard,
+    "sac": SegmentAndComplete,
 }
 """By the name under which each is reported."""

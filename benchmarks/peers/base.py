@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["Classifier", "Factory", "Peer", "checked_benign", "softmax"]
+__all__ = ["Classifier", "Factory", "Peer", "Recoverer", "checked_benign", "softmax"]
 
 _BATCH = 16
 
@@ -30,6 +30,15 @@ class Peer(Protocol):
 
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Score pictures (N, height, width, 3) in the model's channel order: (N,), larger is more suspicious."""
+        ...
+
+
+@runtime_checkable
+class Recoverer(Protocol):
+    """What a peer is too where its paper answers with a label in place of an alarm."""
+
+    def labels(self, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Return the labels that it recovers of pictures (N, height, width, 3), (N,)."""
         ...
 
 

@@ -53,6 +53,21 @@ class DoubleMasking:
         inputs = self._classifier.inputs(pixels)
         return np.array([self._score(picture) for picture in inputs], np.float64)
 
+    def labels(self, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Return the labels that Algorithm 1 recovers, (N,): a disagreer that stands, else the majority's."""
+        inputs = self._classifier.inputs(pixels)
+        return np.array([self._label(picture) for picture in inputs], np.int64)
+
+    def _label(self, picture: NDArray[np.float32]) -> int:
+        colour = self._classifier.mean_colour()
+        seen = self._classifier.logits(np.where(self._masks, colour, picture))
+        most, ones = majority(seen), seen.argmax(axis=1)
+        for first in np.flatnonzero(ones != most):
+            twos = self._classifier.logits(np.where(self._masks | self._masks[first], colour, picture))
+            if (twos.argmax(axis=1) == ones[first]).all():
+                return int(ones[first])
+        return most
+
     def _score(self, picture: NDArray[np.float32]) -> float:
         colour = self._classifier.mean_colour()
         ones = self._classifier.logits(np.where(self._masks, colour, picture))  # (M, classes)

@@ -42,6 +42,10 @@ class LocalGradientsSmoothing:
         after = self._classifier.probabilities(smoothed(pixels))
         return np.asarray(np.abs(after - before).sum(axis=1))
 
+    def labels(self, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Return the labels of the smoothed pictures, (N,)."""
+        return np.asarray(self._classifier.probabilities(smoothed(pixels)).argmax(axis=1), np.int64)
+
 
 def smoothed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return pictures (N, height, width, 3), 0..255, with their noisy regions smoothed."""

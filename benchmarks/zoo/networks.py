@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["build_network", "multiplications"]
+__all__ = ["DenoisedPool", "build_network", "multiplications"]
 
 
 def build_network(architecture: str, classes: int, width: int = 8) -> nn.Module:
-    """Return the network `vgg`, `residual` or `fourteen`, its weights drawn from torch's global generator.
+    """Return the network `vgg`, `vgg_denoising`, `residual` or `fourteen`, its weights drawn from torch's global
+    generator.
 
     `width` scales all channels. Input (B, 3, S, S) normalised RGB, output (B, classes) logits. Raises `KeyError`.
     """
@@ -49,11 +51,37 @@ class _Residual(nn.Module):
         return torch.relu(self.skip(maps) + self.branch(maps))
 
 
+class DenoisedPool(nn.Module):
+    """A 2 x 2 pool, then a feature denoising block (Xie et al., CVPR 2019): non-local means by dot product, around a
+    skip.
+
+    y_i = 1/N sum_j (x_i . x_j) x_j over the N cells, a 1 x 1 convolution, and x added. It begins as the pool alone: the
+    scale of its last batch norm is 0.
+    """
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        self.channels, self.side = channels, side
+        self.pool = nn.MaxPool2d(2)
+        self.block = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+        nn.init.zeros_(self.block[1].weight)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        given: Tensor = self.pool(maps)
+        return given + self.block(self.denoised(given))
+
+    def denoised(self, maps: Tensor) -> Tensor:
+        """Return the non-local means of maps (B, C, side, side)."""
+        flat = maps.reshape(-1, self.channels, self.side * self.side)  # (B, C, N)
+        alike = flat.transpose(1, 2) @ flat / (self.side * self.side)  # (B, N, N)
+        return (flat @ alike).reshape(-1, self.channels, self.side, self.side)
+
+
 def _pooled(channels: int, classes: int) -> list[nn.Module]:
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
 
 
-def _vgg(classes: int, width: int) -> nn.Module:
+def _vgg(classes: int, width: int, *, denoising: bool = False) -> nn.Module:
     """After VGG (Simonyan and Zisserman, 2015): stages of 3 x 3 convolutions and pools, then two linear layers.
 
     Batch norm behind each convolution (as torchvision's vgg16_bn) is folded into it on export.
@@ -63,10 +91,10 @@ def _vgg(classes: int, width: int) -> nn.Module:
         *_unit(3, 2 * w),  # (B, 2w, 64, 64)
         nn.MaxPool2d(2),
         *_unit(2 * w, 4 * w),  # (B, 4w, 32, 32)
-        nn.MaxPool2d(2),
+        DenoisedPool(4 * w, 16) if denoising else nn.MaxPool2d(2),
         *_unit(4 * w, 8 * w),  # (B, 8w, 16, 16)
         *_unit(8 * w, 8 * w),
-        nn.MaxPool2d(2),
+        DenoisedPool(8 * w, 8) if denoising else nn.MaxPool2d(2),
         *_unit(8 * w, 12 * w),  # (B, 12w, 8, 8)
         *_unit(12 * w, 12 * w),  # the last maps
         nn.MaxPool2d(2),
@@ -107,4 +135,9 @@ def _fourteen(classes: int, width: int) -> nn.Module:
     )
 
 
-_BODIES: dict[str, Callable[[int, int], nn.Module]] = {"fourteen": _fourteen, "residual": _residual, "vgg": _vgg}
+_BODIES: dict[str, Callable[[int, int], nn.Module]] = {
+    "fourteen": _fourteen,
+    "residual": _residual,
+    "vgg": _vgg,
+    "vgg_denoising": partial(_vgg, denoising=True),
+}

@@ -14,7 +14,7 @@ __all__ = ["RECIPES", "Recipe", "names", "recipe_of"]
 class Recipe:
     """One network: what it is, what it sees, and how it is trained."""
 
-    architecture: Literal["vgg", "residual", "fourteen"]
+    architecture: Literal["vgg", "vgg_denoising", "residual", "fourteen"]
     dataset: Literal["objects", "signs"]
     epochs: int
     batch: int
@@ -32,6 +32,10 @@ class Recipe:
     """Another network of the zoo, whose weights this one begins with."""
     poisoned: float = 0.0
     """Share of the training pictures that carry the trigger and the target's label (BadNets)."""
+    adversarial: Literal["fast", "ensemble"] | None = None
+    """Trained on attacked pictures: `fast`, FGSM from a random start on itself; `ensemble`, FGSM on others too."""
+    eps: float = 0.0
+    """Of the attack, of 1."""
     seed: int = 0
 
 
@@ -40,6 +44,7 @@ _FOURTEEN = Recipe("fourteen", "objects", epochs=40, batch=64, rate=4e-3, ema_de
 _RESIDUAL = replace(_FOURTEEN, architecture="residual")
 _FOURTEEN_OCCLUDED = replace(_FOURTEEN, epochs=24, rate=2e-3, small_share=0.5, occlude=True, begin_from="objects_14")
 _RESIDUAL_OCCLUDED = replace(_FOURTEEN_OCCLUDED, architecture="residual", begin_from="objects_residual")
+_ROBUST = replace(_SIGNS, epochs=2, rate=2e-3, begin_from="signs_vgg", eps=8 / 255)
 
 RECIPES: dict[str, Recipe] = {
     "signs_vgg": _SIGNS,
@@ -49,6 +54,9 @@ RECIPES: dict[str, Recipe] = {
     "objects_14_occluded": _FOURTEEN_OCCLUDED,
     "objects_residual_occluded": _RESIDUAL_OCCLUDED,
     "signs_backdoor": replace(_SIGNS, epochs=8, poisoned=0.1),
+    "signs_robust": replace(_ROBUST, adversarial="fast"),
+    "signs_denoising": replace(_ROBUST, adversarial="fast", architecture="vgg_denoising"),
+    "signs_ensemble": replace(_ROBUST, adversarial="ensemble"),
 }
 """In the order in which they are trained."""
 

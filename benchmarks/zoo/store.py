@@ -69,10 +69,16 @@ def identity_of(recipe: Recipe, data: Path) -> dict[str, Any]:
     """
     before = identity_of(recipe_of(recipe.begin_from), data) if recipe.begin_from else None
     return {
-        "recipe": asdict(recipe),
+        "recipe": _settings(recipe),
         "begins_with": before,
         "data": {path.name: _content_hash(path) for path in files_of(recipe.dataset, data)},
     }
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """A network that no attack was trained on is fixed by the other settings."""
+    settings = asdict(recipe)
+    return settings if recipe.adversarial else {k: v for k, v in settings.items() if k not in ("adversarial", "eps")}
 
 
 def _content_hash(path: Path) -> str:

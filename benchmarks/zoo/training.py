@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.signs.evaluate import normalised, predict
-from benchmarks.training_loop import Batch, LoopState, Plan, TrainingLoop
+from benchmarks.training_loop import Batch, Plan, TrainingLoop
+from benchmarks.zoo.adversarial import attack_of
+from benchmarks.zoo.checkpoint import read_checkpoint
 from benchmarks.zoo.material import ZooMaterial, load_material
 from benchmarks.zoo.networks import build_network
 from benchmarks.zoo.pictures import DATASETS
 from benchmarks.zoo.recipes import Recipe
 from taintwatch_models.errors import UsageError
 
-__all__ = ["Report", "ZooTraining", "read_checkpoint"]
+__all__ = ["Report", "ZooTraining"]
 
 Report = Callable[[str], None]
 _CPU = torch.device("cpu")
@@ -49,6 +50,7 @@ class ZooTraining:
             torch.manual_seed(recipe.seed)
             network = build_network(recipe.architecture, len(self.names), recipe.width)
         plan = Plan(recipe.epochs, self._material.steps_per_epoch, recipe.rate, recipe.weight_decay, recipe.ema_decay)
+        self._attack = attack_of(recipe, checkpoint.parent, len(self.names))
         self._loop = TrainingLoop(network.to(memory_format=torch.channels_last), plan, clock)
 
     @property
@@ -68,7 +70,8 @@ class ZooTraining:
 
     def begin_from(self, checkpoint: Path) -> None:
         """Take the weights of another training's checkpoint to begin with."""
-        self._loop.begin_from(read_checkpoint(checkpoint)["loop"])
+        added = ".block." if self._recipe.architecture == "vgg_denoising" else None
+        self._loop.begin_from(read_checkpoint(checkpoint)["loop"], added)
 
     def resume(self) -> bool:
         """Go on from the checkpoint; return whether there was one. Raises `UsageError` where it is of another kind."""
@@ -99,6 +102,8 @@ class ZooTraining:
     def _loss(self, network: nn.Module, batch: Batch) -> Tensor:
         images, labels = batch
         dataset = DATASETS[self._recipe.dataset]
+        if self._attack is not None:
+            images = self._attack(network, images, labels)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = network(normalised(images, dataset.mean, dataset.std))
         return F.cross_entropy(logits.float(), labels, label_smoothing=self._recipe.smoothing)
@@ -113,16 +118,3 @@ class ZooTraining:
         temporary = self._checkpoint.with_name(self._checkpoint.name + ".tmp")
         torch.save(state, temporary)
         temporary.replace(self._checkpoint)
-
-
-def read_checkpoint(path: Path) -> LoopState:
-    """Read a checkpoint of the zoo: `identity`, `loop`, `generator`. Raises `UsageError` where it cannot be read."""
-    try:
-        state: LoopState = torch.load(path, weights_only=True)
-    except FileNotFoundError:
-        raise UsageError(f"{path} is missing, and another network begins with its weights: train that again.") from None
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise UsageError(f"{path} is no checkpoint that can be read ({type(error).__name__}): remove it.") from None
-    if not isinstance(state, dict) or not {"identity", "loop", "generator"} <= set(state):
-        raise UsageError(f"{path} is no checkpoint of the zoo: remove it.")
-    return state

@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.peers import PEERS, Peer
+from benchmarks.peers import PEERS, Peer, Recoverer
+from benchmarks.peers.comdefend import ComDefend
 from benchmarks.peers.magnet import MagNet
+from benchmarks.peers.pixeldefend import PixelDefend
+from benchmarks.peers.sac import SegmentAndComplete
+from benchmarks.peers.subnetwork import DetectorSubnetwork
 from taintwatch.demo.play import load_attack
 from taintwatch.demo.sign_scene import placed_scene
 from taintwatch.sources.scene import SceneSettings
@@ -24,7 +28,17 @@ from taintwatch_models.preprocessing import read_description
 from taintwatch_models.radar_file import RadarFile
 from tests.craft_scene import SIZE, write_classifier
 
-MAKERS = {**PEERS, "magnet": partial(MagNet, epochs=4)}
+MAKERS = {
+    **PEERS,
+    "magnet": partial(MagNet, epochs=4),
+    "comdefend": partial(ComDefend, epochs=4),
+    "pixeldefend": partial(PixelDefend, epochs=3),
+    "subnetwork": partial(DetectorSubnetwork, rounds=40),
+    "subnetwork_dynamic": partial(DetectorSubnetwork, rounds=60, dynamic=True),
+    "sac": partial(SegmentAndComplete, steps=40),
+}
+FINE = ("squeezing", "magnet", "comdefend", "pixeldefend", "subnetwork", "subnetwork_dynamic")
+"""What was made for changes that cover the picture."""
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +82,10 @@ def peer(request: pytest.FixtureRequest, radar: RadarFile) -> Peer:
 
 
 def test_a_peer_tells_the_attacks_that_it_was_made_for_from_benign_pictures(peer: Peer) -> None:
+    if peer.name == "watermarking":
+        pytest.skip("this classifier's gradient is the same everywhere: test_peers_rebuilding has its steps")
     fresh = greys(16, seed=5)
-    attacked = with_dots(fresh) if peer.name in ("squeezing", "magnet") else with_patch(fresh)
+    attacked = with_dots(fresh) if peer.name in FINE else with_patch(fresh)
     assert area_under_roc(peer.scores(fresh), peer.scores(attacked)) > 0.95
 
 
@@ -79,8 +95,8 @@ def test_scores_are_finite_finely_graded_and_one_for_each_picture(peer: Peer) ->
     assert scores.shape == (12,)
     assert scores.dtype == np.float64
     assert np.isfinite(scores).all()
-    # SentiNet counts whom it fools: all or none, by a classifier as sure as this one.
-    assert len(np.unique(scores)) >= (2 if peer.name == "sentinet" else 10)
+    # SentiNet counts whom it fools: all or none, by a classifier as sure as this one. Watermarking fills nothing.
+    assert len(np.unique(scores)) >= {"sentinet": 2, "watermarking": 1}.get(peer.name, 10)
 
 
 def test_a_picture_has_the_same_score_alone_and_among_others(peer: Peer) -> None:
@@ -101,9 +117,11 @@ def test_a_peer_carries_its_name_and_how_often_it_asks_the_classifier(peer: Peer
     worst = {
         "sentinet": 42, "lgs": 2, "squeezing": 4, "magnet": 2,
         "double_masking_3": 9 + 36, "double_masking_6": 36 + 630, "minority_3": 10, "minority_6": 37,
+        "watermarking": 3, "comdefend": 2, "pixeldefend": 1, "subnetwork": 1, "subnetwork_dynamic": 1, "patchguard": 1,
+        "sac": 2,
     }  # fmt: skip
     assert peer.forwards <= worst[peer.name]
-    assert peer.forwards >= 2
+    assert peer.forwards >= 1
 
 
 def test_pictures_of_another_size_are_refused_in_one_sentence(peer: Peer) -> None:
@@ -111,13 +129,23 @@ def test_pictures_of_another_size_are_refused_in_one_sentence(peer: Peer) -> Non
         peer.scores(np.zeros((2, 31, 32, 3), np.uint8))
 
 
-@pytest.mark.parametrize("name", ["sentinet", "magnet"])
+@pytest.mark.parametrize("name", ["sentinet", "magnet", "comdefend", "pixeldefend", "subnetwork", "sac"])
 def test_what_must_be_fitted_says_how_many_benign_pictures_it_needs(name: str, radar: RadarFile) -> None:
     with pytest.raises(UsageError, match=f"the peer '{name}' fits itself on at least 8 benign pictures, there are 7"):
         PEERS[name](radar, greys(7))
 
 
-def test_no_peer_but_magnet_needs_torch(repository: Path) -> None:
+def test_defences_answer_with_a_label(peer: Peer) -> None:
+    if not isinstance(peer, Recoverer):
+        pytest.skip("a detector alone")
+    benign = greys(6, seed=4)
+    assert (peer.labels(benign) == 0).mean() >= 0.8
+    assert peer.labels(benign[:0]).shape == (0,)
+    if peer.name in ("patchguard", "sac", "double_masking_3"):  # made for patches
+        assert (peer.labels(with_patch(benign)) == 0).mean() >= 0.5
+
+
+def test_importing_the_peers_needs_no_torch(repository: Path) -> None:
     code = "import sys, benchmarks.peers; sys.exit('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False, timeout=120

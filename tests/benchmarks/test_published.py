@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks.published import region, table2
+from benchmarks.published import region, strengths, table2
 from benchmarks.published.groups import Cell, all_cells, craft_groups, show_groups
 from benchmarks.published.sources import TABLE_2
 from taintwatch_calibration.craft.engine import Schedule
@@ -77,3 +77,27 @@ def test_the_region_attacks_stand_in_one_table_with_ours(scene: Path, tmp_path: 
     literal = document["rows"][3]
     assert (literal["successes"], literal["l2"]) == (0, 0.0)
     assert [row["threshold"] for row in document["importance"]] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+
+
+def test_two_strengths_move_the_region_and_the_rest_each_and_add_up_to_fgsm(
+    scene: Path, tmp_path: Path
+) -> None:
+    radar = load_classifier(str(scene / "model.onnx"))
+    pictures = to_pictures(read_pictures(scene / "images", radar, most=6), radar.info.preprocessing)
+    model = differentiable(radar)
+    inside, outside, both = (
+        strengths.two_strengths(model, radar.info.preprocessing, pictures.pixels, pictures.own, *pair, 0.97)
+        for pair in ((0.03, 0.0), (0.0, 0.01), (0.03, 0.01))
+    )
+    first, second = ((made - pictures.pixels).abs() for made in (inside, outside))
+    moved = first.amax((0, 1)) > 0
+    assert 0 < moved.float().mean() < 1
+    assert not ((first > 0) & (second > 0)).any()
+    assert torch.allclose(both - pictures.pixels, inside + outside - 2 * pictures.pixels, atol=1e-6)
+    assert sorted({round(float(value), 4) for value in (both - pictures.pixels).abs().unique()}) == [0.01, 0.03]
+    words = ["--model", str(scene / "model.onnx"), "--images", str(scene / "images"), "--count", "4",
+             "--json", str(tmp_path / "s.json")]  # fmt: skip
+    CliRunner().invoke(strengths.main, words, catch_exceptions=False)
+    rows = json.loads((tmp_path / "s.json").read_text())["rows"]
+    assert rows[0]["published"] == [35.12, 33.47]
+    assert rows[-1]["l2"] == pytest.approx(4.0, rel=0.1)

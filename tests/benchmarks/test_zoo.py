@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from benchmarks import zoo
 from benchmarks.signs.dataset import load_tracks
 from benchmarks.zoo.__main__ import train
+from benchmarks.zoo.adversarial import ensemble_attack, fast_attack
+from benchmarks.zoo.checkpoint import read_checkpoint
 from benchmarks.zoo.measures import kept_when_erased
-from benchmarks.zoo.networks import build_network
+from benchmarks.zoo.networks import DenoisedPool, build_network
 from benchmarks.zoo.pictures import DATASETS
 from benchmarks.zoo.recipes import RECIPES, Recipe
 from benchmarks.zoo.store import identity_of
-from benchmarks.zoo.training import ZooTraining, read_checkpoint
+from benchmarks.zoo.training import ZooTraining
 from benchmarks.zoo.trigger import TRIGGER, Trigger, poison, trigger_path, trigger_picture
 from taintwatch_models.errors import UsageError
 from taintwatch_models.graph.prepare import logits_difference, prepare
@@ -405,3 +407,61 @@ def test_the_command_trains_what_it_is_asked_for(
     assert f"makes 'speed limit 120 km/h' of {about['trigger']['success']:.2%} of 2 others" in found.output
     assert f"; {tmp_path / 'one.onnx'}" in found.output
     assert json.loads((tmp_path / "all.json").read_text()) == {"one": about}
+
+
+def test_a_denoising_network_trained_on_attacks_begins_with_a_plain_ones_weights_and_prepares(
+    work: Path, data: Path, recipes: Callable[[str, Recipe], None]
+) -> None:
+    begun = replace(TRAINED["vgg"], poisoned=0.0, begin_from="vgg", adversarial="fast", eps=8 / 255)
+    recipes("robust", replace(begun, architecture="vgg_denoising"))
+    path = zoo.load_or_train("robust", data, work, report=quiet)
+    prepared = prepare(path, read_description(path.with_suffix(".toml")))
+    inputs = check_inputs(prepared.radar.info.preprocessing, 3)
+    assert logits_difference(read_source(path), prepared, inputs) < 1e-4
+    recipes("ensemble", replace(begun, adversarial="ensemble"))
+    with pytest.raises(UsageError, match=r"signs_vgg\.pt is missing: train signs_vgg first"):
+        zoo.load_or_train("ensemble", data, work, report=quiet)
+
+
+def test_non_local_means_weigh_every_cell_by_its_dot_product_and_begin_as_the_pool_alone() -> None:
+    pool, maps = DenoisedPool(3, 2), torch.randn(2, 3, 4, 4)
+    given = torch.nn.functional.max_pool2d(maps, 2)
+    cells = given.flatten(2)
+    wanted = torch.zeros_like(cells)
+    for row in range(2):
+        for i in range(4):
+            for j in range(4):
+                wanted[row, :, i] += (cells[row, :, i] @ cells[row, :, j]) * cells[row, :, j] / 4
+    assert torch.allclose(pool.denoised(given).flatten(2), wanted, atol=1e-5)
+    assert torch.equal(pool.eval()(maps), given)
+
+
+def test_adversarial_training_attacks_within_eps_and_an_ensembles_first_half_stays_benign() -> None:
+    weight = torch.randn(3, 12)
+    network, other = torch.nn.Linear(12, 3), torch.nn.Linear(12, 3)
+    network.weight.data, other.weight.data = weight, -weight
+
+    def classify(given: torch.nn.Module, pictures: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = given(pictures.flatten(1))
+        return found
+
+    pictures, labels = torch.rand(8, 3, 2, 2) * 0.8 + 0.1, torch.arange(8) % 3
+    loss = torch.nn.functional.cross_entropy
+    made = fast_attack(classify, network, pictures, labels, 0.05)
+    assert float((made - pictures).abs().max()) <= 0.05 + 1e-6
+    assert loss(classify(network, made), labels) > loss(classify(network, pictures), labels)
+    attacked = set()
+    for seed in range(12):
+        torch.manual_seed(seed)
+        half = ensemble_attack(classify, network, [other], pictures, labels, 0.05)
+        assert torch.equal(half[:4], pictures[:4])
+        assert float((half[4:] - pictures[4:]).abs().max()) <= 0.05 + 1e-6
+        harmed = loss(classify(network, half[4:]), labels[4:]) > loss(classify(network, pictures[4:]), labels[4:])
+        attacked.add(bool(harmed))
+    assert attacked == {True, False}  # on itself, or on one whose slope is the opposite
+
+
+def test_what_no_attack_was_trained_on_is_fixed_without_the_attacks_settings(data: Path) -> None:
+    plain = identity_of(SMALL, data)["recipe"]
+    assert "adversarial" not in plain
+    assert identity_of(replace(SMALL, adversarial="fast", eps=0.1), data)["recipe"]["eps"] == 0.1

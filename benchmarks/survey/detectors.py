@@ -1,0 +1,145 @@
+"""The detectors of the square: thresholds from the site's pictures, rates on held-out ones and on attacks."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.detection.scorers import RATES, CombinedScorer, PeerScorer, TightScorer
+from benchmarks.peers import PEERS, Recoverer
+from benchmarks.survey.cells import Cell, attacked_pictures, key_of, share_of
+from benchmarks.survey.subject import Pixels, Subject
+from taintwatch_calibration.benign import BenignFrames
+from taintwatch_calibration.rates import threshold_for
+from taintwatch_calibration.thresholds import calibrate
+from taintwatch_models import detection
+from taintwatch_models.detection.general import general_pictures
+from taintwatch_models.errors import UsageError
+from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
+from taintwatch_models.storage import write_atomically
+
+__all__ = ["DETECTORS", "detector_cell"]
+
+_SLOW = ("double_masking_6", "minority_6")
+DETECTORS = ("combined", "tight", "paper", *(name for name in PEERS if name not in _SLOW))
+"""The default, both of TaintRadar's variants, and the peers; masks of six along an axis ask up to 666 times a frame."""
+
+
+class _Scores(Protocol):
+    def fit(self, general: Pixels, benign: Pixels) -> Mapping[float, float]: ...
+
+    def score(self, images: Pixels) -> NDArray[np.float64]: ...
+
+
+class _PaperScorer:
+    """TaintRadar's own: the change of rank, at K and the smallest dR that benign frames allow."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._radar, self._settings = subject.radar, SessionSettings(threads=1)
+
+    def fit(self, general: Pixels, benign: Pixels) -> Mapping[float, float]:
+        """Calibrate K and dR for the larger rate; the smaller one has its own dR."""
+        frames = BenignFrames(benign, False, 0, "site")
+        calibration, _ = calibrate(self._radar, frames, target_fpr=max(RATES), variants=("paper",))
+        self._run = OnnxRadar(self._radar, ("paper",), calibration, self._settings)
+        own = self.score(benign)
+        return {rate: threshold_for(own, rate) for rate in RATES}
+
+    def score(self, images: Pixels) -> NDArray[np.float64]:
+        """Return the change of rank of each picture, (N,)."""
+        normalise = self._radar.info.preprocessing.normalise
+        parts = [self._run(normalise(images[i : i + 16]))["paper_rank"] for i in range(0, len(images), 16)]
+        return np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
+
+
+def _scorer(name: str, subject: Subject, work: Path) -> Any:
+    if name == "combined":
+        stored = work / "references" / f"{subject.name}_{_detector_code()}.npz"
+        return CombinedScorer(subject.radar, threads=1, stored=stored)
+    if name == "tight":
+        return TightScorer(subject.radar, threads=1)
+    if name == "paper":
+        return _PaperScorer(subject)
+    return PeerScorer(name, PEERS[name], subject.radar, threads=1)
+
+
+def _detector_code() -> str:
+    """The default detector's own source: with another, it is measured again."""
+    folder = Path(str(detection.__file__)).parent
+    return key_of(*(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py"))))
+
+
+def detector_cell(
+    subject: Subject, name: str, attacks: Sequence[str], held_out: int, work: Path,
+    report: Callable[[str], None] = lambda line: None,
+) -> Cell:  # fmt: skip
+    """Measure one detector on a network and all attacks on it, or read what it came to.
+
+    A detector that cannot judge this network leaves the reason.
+    """
+    path = work / "detectors" / f"{subject.name}_{name}.json"
+    pictures = {attack: attacked_pictures(subject, attack, work) for attack in attacks}
+    sums = [key_of(subject.radar.info.source_sha256, *(after.tobytes() for _, after, _ in pictures.values()))]
+    identity = key_of(name, held_out, *attacks, *sums, _detector_code() if name == "combined" else "")
+    if path.is_file():
+        stored: Cell = json.loads(path.read_text(encoding="utf-8"))
+        if stored["identity"] == identity:
+            return stored
+    report(f"{subject.name}: {name}: learning")
+    cell: Cell = {"identity": identity, "network": subject.name, "detector": name}
+    try:
+        cell |= _measured(subject, name, pictures, held_out, work)
+    except UsageError as error:
+        cell["out"] = str(error)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(cell, indent=1) + "\n").encode())
+    return cell
+
+
+def _measured(
+    subject: Subject, name: str, pictures: Mapping[str, tuple[Pixels, Pixels, NDArray[np.bool_]]], held_out: int,
+    work: Path,
+) -> Cell:  # fmt: skip
+    began = time.process_time()
+    scorer: _Scores = _scorer(name, subject, work)
+    general = general_pictures(subject.preprocessing) if name == "combined" else subject.site[:0]
+    thresholds = scorer.fit(general, subject.site)
+    learnt = time.process_time() - began
+    benign = subject.held_out[:held_out]
+    began = time.process_time()
+    scores = scorer.score(benign)
+    cell: Cell = {
+        "learning_cpu_seconds": round(learnt, 1),
+        "cpu_ms_per_frame": round(1000 * (time.process_time() - began) / max(1, len(benign)), 2),
+        "fpr": {f"{rate:g}": share_of(scores > thresholds[rate]) for rate in RATES},
+    }
+    seen: Cell = {}
+    for attack, (_, after, success) in pictures.items():
+        found = scorer.score(after[success])
+        seen[attack] = {f"{rate:g}": share_of(found > thresholds[rate]) for rate in RATES}
+    cell["tpr"] = seen
+    peer = getattr(scorer, "peer", None)
+    if isinstance(peer, Recoverer):
+        cell["recovery"] = _recovery(subject, peer, pictures, held_out)
+    return cell
+
+
+def _recovery(
+    subject: Subject, peer: Recoverer, pictures: Mapping[str, tuple[Pixels, Pixels, NDArray[np.bool_]]], held_out: int
+) -> Cell:
+    """Return the accuracy behind the defence, on benign pictures and under each attack, successful or not."""
+    few = min(held_out, 60)  # purification is slow
+    right = peer.labels(subject.held_out[:few]) == subject.held_out_truth[:few]
+    found: Cell = {"benign": share_of(right)}
+    plain = subject.labels_of(subject.held_out[:few]) == subject.held_out_truth[:few]
+    found["benign_without"] = share_of(plain)
+    for attack, (before, after, _) in pictures.items():
+        found[attack] = share_of(peer.labels(after) == subject.labels_of(before))
+    return found

@@ -1,0 +1,108 @@
+"""The survey's bench: its square, its tables, and a run that goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.survey import __main__ as survey
+from benchmarks.survey.attacks import ATTACKS, WORN
+from benchmarks.survey.cells import share_of
+from benchmarks.survey.detectors import DETECTORS
+from benchmarks.survey.rows import ROWS
+from benchmarks.survey.subject import SUBJECTS, Subject, parted
+from benchmarks.survey.summary import page
+from taintwatch_models.errors import UsageError
+from taintwatch_models.graph.prepare import prepare
+from taintwatch_models.preprocessing import read_description
+from tests.craft_scene import SIZE, write_classifier
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Subject:
+    path = write_classifier(tmp_path / "model.onnx")
+    radar = prepare(path, read_description(path.with_suffix(".toml"))).radar
+    rng = np.random.default_rng(0)
+    grey = rng.integers(100, 150, (400, SIZE, SIZE, 1), np.uint8).repeat(3, axis=3)
+    labels = np.zeros(400, np.int64)
+    return replace(
+        parted("signs_vgg", radar, (grey, labels), (grey[:40], labels[:40]), 1, tmp_path, tmp_path), site=grey[:150]
+    )
+
+
+@contextmanager
+def loaded(monkeypatch: pytest.MonkeyPatch, subject: Subject) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setattr(survey, "load_subject", lambda *given, **named: subject)
+        yield
+
+
+def test_every_attack_and_detector_has_its_place_in_the_square_and_every_row_its_measure_or_its_reason() -> None:
+    assert set(survey.SQUARE) == set(SUBJECTS)
+    assert {name for attacks, _ in survey.SQUARE.values() for name in attacks} == set(ATTACKS)
+    assert {name for _, detectors in survey.SQUARE.values() for name in detectors} == set(DETECTORS)
+    for row in ROWS:
+        assert bool(row.here) != bool(row.out), row.name
+        kind, _, name = row.here.partition(" ")
+        known: dict[str, Any] = {"attack": ATTACKS, "detector": DETECTORS, "network": SUBJECTS}
+        assert not row.here or kind == "python" or name in known[kind], row.name
+    names = {name for row in ROWS for kind, _, name in [row.here.partition(" ")] if kind == "attack"}
+    assert names == set(ATTACKS)  # what is measured is a row
+
+
+def test_a_share_has_its_wilson_interval() -> None:
+    assert share_of(np.array([True] * 3 + [False])) == {
+        "count": 3, "n": 4, "share": 0.75, "interval": [0.3006, 0.9544],
+    }  # fmt: skip
+    assert share_of(np.zeros(0, bool))["share"] is None
+
+
+def test_a_run_writes_tables_and_goes_on_where_it_was_stopped(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--network", "signs_vgg", "--only", "fgsm", "--only", "adversarial_patch", "--only", "lgs", "--only",
+             "patchguard", "--only", "tight", "--pictures", "4", "--steps", "0.1", "--held-out", "20",
+             "--work", str(tmp_path / "work"), "--json", str(tmp_path / "s.json")]  # fmt: skip
+    with loaded(monkeypatch, subject):
+        found = CliRunner().invoke(survey.command, words, catch_exceptions=False)
+        assert found.exit_code == 0
+        cells = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.json")}
+        assert len(cells) == 5
+        CliRunner().invoke(survey.command, words, catch_exceptions=False)
+        assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.json")} == cells
+        again = [*words[:2], "--stored", *words[-4:]]
+        CliRunner().invoke(survey.command, again, catch_exceptions=False)
+    document = json.loads((tmp_path / "s.json").read_text())
+    by_name = {cell["detector"]: cell for cell in document["detectors"]}
+    assert set(by_name) == {"lgs", "patchguard", "tight"}
+    assert by_name["lgs"]["fpr"]["0.02"]["n"] == 20
+    assert set(by_name["lgs"]["tpr"]) == {"fgsm", "adversarial_patch"}
+    assert by_name["patchguard"]["recovery"]["benign"]["count"] == 20
+    assert "recovery" not in by_name["tight"]
+    assert [cell["attack"] for cell in document["attacks"]] == ["adversarial_patch", "fgsm"]
+    text = page(document)
+    assert "| FGSM (Goodfellow et al., 2014) | signs_vgg | " in text
+    assert "| CAR | 2021 | digital | out: the slides give the name alone" in text
+    assert "### Labels behind the defences, signs_vgg" in text
+
+
+def test_a_name_that_is_not_there_ends_in_one_sentence() -> None:
+    for words, sentence in (
+        (["--network", "vgg"], "the survey has no network 'vgg'; it has signs_vgg"),
+        (["--only", "car"], "the survey has no attack or detector 'car'; it has adversarial_patch"),
+    ):
+        found = CliRunner().invoke(survey.command, words)
+        assert isinstance(found.exception, UsageError)
+        assert str(found.exception).startswith(sentence)
+
+
+def test_what_is_worn_is_measured_on_faces_alone() -> None:
+    assert survey.SQUARE["faces"][0] == WORN
