@@ -79,9 +79,7 @@ def test_the_region_attacks_stand_in_one_table_with_ours(scene: Path, tmp_path: 
     assert [row["threshold"] for row in document["importance"]] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
 
 
-def test_two_strengths_move_the_region_and_the_rest_each_and_add_up_to_fgsm(
-    scene: Path, tmp_path: Path
-) -> None:
+def test_two_strengths_move_the_region_and_the_rest_each_and_add_up_to_fgsm(scene: Path, tmp_path: Path) -> None:
     radar = load_classifier(str(scene / "model.onnx"))
     pictures = to_pictures(read_pictures(scene / "images", radar, most=6), radar.info.preprocessing)
     model = differentiable(radar)
