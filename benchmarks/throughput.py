@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.frame_rate import write_video
-from benchmarks.speed.cameras import watched
+from benchmarks.speed.cameras import Loop, watched
 from benchmarks.speed.picture import draw
 from benchmarks.speed.stages import around_ms, frames_of, stages_ms
 from benchmarks.speed.timing import interleaved, percentiles
@@ -117,7 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"the official way: {document['official']}", flush=True)
     document["cameras"] = []
     for count in options.cameras:
-        found = watched(settings, pictures, count, 10.0, options.seconds, max_batch=options.max_batch,
+        sources = [Loop(pictures, 10.0, shift_s=index / count / 10.0) for index in range(count)]
+        found = watched(settings, sources, 10.0, options.seconds, max_batch=options.max_batch,
                         gather_ms=options.batch_wait_ms)  # fmt: skip
         document["cameras"].append(found)
         print(f"{count:2d} cameras: {found['delay_ms']} ms, {found['frames_per_second']} frames/s, "

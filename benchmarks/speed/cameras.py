@@ -17,13 +17,14 @@ from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.pipeline import watch
-from taintwatch.sources.source import Grab
+from taintwatch.sources.source import Grab, Source
+from taintwatch.sources.video import VideoSource
 from taintwatch.vote.policies import KofN
 from taintwatch.vote.voter import Voter
 from taintwatch_models.loading import load_model
 from taintwatch_models.model_files import ModelSettings
 
-__all__ = ["Loop", "watched"]
+__all__ = ["LiveVideo", "Loop", "watched"]
 
 
 class Loop:
@@ -50,17 +51,53 @@ class Loop:
         """Nothing is held open."""
 
 
+class LiveVideo:
+    """A live camera of which every picture is decoded: a video file again and again, each frame at its time."""
+
+    live = True
+
+    def __init__(self, path: Path, fps: float, shift_s: float) -> None:
+        self._source, self._period, self._shift = VideoSource(path, loop=True), 1 / fps, shift_s
+        self._start, self._given = 0.0, 0
+        self.description = str(path)
+
+    def open(self) -> None:
+        """Open the file and start the clock."""
+        self._source.open()
+        self._start, self._given = time.monotonic() + self._shift, 0
+
+    def read(self) -> Grab | None:
+        """Wait for the next picture's time, decode it and give it. Where decoding is late, it goes on from there."""
+        due = self._start + self._given * self._period
+        now = time.monotonic()
+        time.sleep(max(0.0, due - now))
+        if now > due + self._period:
+            self._start += now - due
+        self._given += 1
+        grab = self._source.read()
+        return None if grab is None else Grab(grab.image)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+
 def watched(
-    settings: ModelSettings, pictures: Sequence[NDArray[np.uint8]], cameras: int, fps: float, seconds: float,
+    settings: ModelSettings, sources: Sequence[Source], fps: float, seconds: float,
     *, max_batch: int, gather_ms: float = 0.0,
 ) -> dict[str, Any]:  # fmt: skip
-    """Watch simulated cameras for some seconds; JSON-ready: delays, drops, memory and processor time."""
-    loaded = load_model(settings)
-    sources = [Loop(pictures, fps, shift_s=index / cameras / fps) for index in range(cameras)]
+    """Watch live cameras for some seconds; JSON-ready: delays, drops, what waits, memory and processor time.
+
+    The first tenth, which starts threads and warms caches, does not count. `resident_mb_by_second`: memory over the
+    time that counts, a sample a second.
+    """
+    loaded, cameras = load_model(settings), len(sources)
     supply = CameraSet(
         [Camera(f"camera{index}", source) for index, source in enumerate(sources)], gather_s=gather_ms / 1e3
     )
     voter, tracker = Voter(KofN(3, 5), detectors=settings.variants), AlertTracker()
+    memory: list[float] = []
+    unchecked = 0
     delays: list[float] = []
     batches: list[int] = []
     start, half, before = time.monotonic(), 0.0, 0.0
@@ -76,6 +113,9 @@ def watched(
                 before = before or _resident_mb()
                 delays += [now * 1e3 - step.frame.captured_ns / 1e6 for step in steps]
                 batches += [len(steps)] if steps else []
+                unchecked += sum(any(not verdict.checked for verdict in step.verdicts) for step in steps)
+                if now - start > seconds / 10 + len(memory):
+                    memory.append(round(_resident_mb(), 2))
             half = half or (_resident_mb() if now - start > seconds / 2 else 0.0)
         spent = _processor_s() - spent
         statuses = supply.statuses()
@@ -88,9 +128,13 @@ def watched(
         "delay_ms": percentiles(delays),
         "frames_per_second": round(len(delays) / (0.9 * seconds), 1),
         "dropped_share": round(sum(s.dropped for s in statuses) / max(1, sum(s.captured for s in statuses)), 4),
+        "unchecked_share": round(unchecked / max(1, len(delays)), 4),
         "mean_batch": round(float(np.mean(batches)), 2),
         "resident_mb": [round(before, 1), round(half, 1), round(_resident_mb(), 1)],
+        "resident_mb_by_second": memory,
         "cores_busy": round(spent / seconds, 2),
+        "processor_ms_a_frame": round(1e3 * 0.9 * spent / max(1, len(delays)), 2),
+        "load_1min": round(os.getloadavg()[0], 2),
     }
 
 
