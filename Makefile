@@ -7,7 +7,7 @@ JOBS ?= 3
 CORE := .venv/.installed-core
 FULL := .venv/.installed-full
 
-.PHONY: help demo test pytest docs wheel-test lint format types bench clean distclean
+.PHONY: help demo test pytest lock sbom audit docs wheel-test lint format types bench clean distclean
 
 help:
 	@echo "make demo       set up, then show an attack being detected (needs no camera, printer or GPU)"
@@ -16,6 +16,8 @@ help:
 	@echo "make types      mypy, strict"
 	@echo "make docs       build the documentation into build/site, strictly"
 	@echo "make wheel-test run the README's and the tutorial's lines from the built wheel, in a fresh environment"
+	@echo "make lock       pin the service's environment with hashes (locks/service.txt); make audit looks for known holes"
+	@echo "make sbom       write what it is made of to build/sbom.json (CycloneDX)"
 	@echo "make bench      time the classifier and the full check on this machine"
 	@echo "make format     let ruff mend what it can"
 	@echo "make clean      remove caches and built things; make distclean removes .venv too"
@@ -46,6 +48,23 @@ docs: $(CORE)
 	@$(PY) -m pip install --disable-pip-version-check --quiet --editable '.[docs]'
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 	@echo "docs: build/site/index.html"
+
+lock: $(CORE)
+	@$(PY) -m pip install --disable-pip-version-check --quiet '.[audit]'
+	@.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet --no-header \
+		--no-emit-index-url pyproject.toml --output-file locks/service.txt
+	@echo "lock: locks/service.txt"
+
+sbom: $(CORE)
+	@$(PY) -m pip install --disable-pip-version-check --quiet '.[audit]'
+	@mkdir -p build
+	@.venv/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON \
+		--output-file build/sbom.json locks/service.txt
+	@echo "sbom: build/sbom.json"
+
+audit: $(CORE)
+	@$(PY) -m pip install --disable-pip-version-check --quiet '.[audit]'
+	@.venv/bin/pip-audit --require-hashes --disable-pip --strict --requirement locks/service.txt
 
 wheel-test:
 	@sh .ci/wheel-test

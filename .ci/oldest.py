@@ -1,6 +1,6 @@
 """Print a pip constraints file: everything that Taintwatch runs with, in the oldest version that pyproject.toml allows.
 
-The tools of the extras `dev` and `docs` are left out: they check the project, nobody runs it with them.
+The tools of the extras `audit`, `dev` and `docs` are left out: they check the project, nobody runs it with them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(\[[\w,-]+\])?>=(?P<version>[\d.]+)(?P<rest>[^;]*)(?P<marker>;.*)?")
 
 
-TOOLS = {"dev", "docs"}
+TOOLS = {"audit", "dev", "docs"}
 
 
 def oldest(dependencies: list[str], extras: dict[str, list[str]]) -> list[str]:
