@@ -125,7 +125,7 @@ def make_detection(
     tracker = AlertTracker(update_every_s=config.publish.update_s)
     expander = make_expander(config, find, model.classifier.card.input_size[0])
     deadline = deadlines.add("model")
-    session = replace(settings.session, device="cpu", providers=(), require_device=False)
+    session = replace(settings.session, device="cpu", providers=(), require_device=False, server=None)
     on_cpu = replace(settings, session=session)
     classifier = RecoveringClassifier(
         model.classifier,
@@ -217,6 +217,7 @@ def model_settings(config: Config) -> ModelSettings:
         threads=model.threads,
         precision=config.gpu.precision,
         cuda_graph=config.gpu.cuda_graph,
+        server=model.server,
     )
     return ModelSettings(
         path=model.path,

@@ -15,10 +15,17 @@ from taintwatch_models.bound import BoundSession, device_of
 from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.classifier import ModelCard, Rejected
 from taintwatch_models.detection.detector import window_statistics
-from taintwatch_models.errors import BadFrame, InferenceError
+from taintwatch_models.errors import BadFrame, ConfigError, InferenceError
 from taintwatch_models.fills import Fill, is_constant, make_fill
 from taintwatch_models.graph.anomaly import ANOMALY, gives_anomaly
-from taintwatch_models.graph.transforms import PIXELS, choose_branches, keep_outputs, take_pixels, to_float16
+from taintwatch_models.graph.transforms import (
+    PIXELS,
+    choose_branches,
+    keep_outputs,
+    take_pixels,
+    to_float16,
+    with_constants,
+)
 from taintwatch_models.onnx_session import SessionSettings, expects_gpu, open_session
 from taintwatch_models.radar_file import RadarFile, RadarInfo
 from taintwatch_models.records import Frame, Prediction, RadarStatistics, read_only
@@ -87,32 +94,23 @@ class OnnxRadar:
             wanted.append(ANOMALY)
         self.outputs = tuple(dict.fromkeys(wanted))
 
+        if session.portable:
+            session = replace(session, pixels=False, bound=False, cuda_graph=False)
         self.takes_pixels = expects_gpu(session) if session.pixels is None else session.pixels
         given = {radar.info.maps: "features"} if from_maps else {}
         choices = {f"{variant}_inpaint": getattr(calibration, variant).fill == "inpaint" for variant in variants}
         graph = choose_branches(keep_outputs(radar.proto, self.outputs, given), choices)
         if self.takes_pixels:
             graph = take_pixels(graph, radar.info.input, radar.info.preprocessing)
+        constants, self._fills = _constants(radar, variants, calibration)
+        if session.portable:
+            _refuse_fills(self._fills)
+            graph = with_constants(graph, constants)
         opened, self.provider = _opened(graph, session)
         self._third = None
         if "paper" in variants:
             self._third, _ = _opened(keep_outputs(radar.proto, ["logits"]), replace(session, cuda_graph=False))
         self._accepted = {value.name for value in opened.get_overridable_initializers()}
-        self._fills: list[Fill] = []
-        constants: dict[str, NDArray[Any]] = {}
-        if "tight" in variants:
-            constants["tight_saliency_threshold"] = np.array(calibration.tight.saliency_threshold, np.float32)
-        if "paper" in variants:
-            paper = calibration.paper
-            constants["paper_saliency_threshold"] = np.array(paper.saliency_threshold, np.float32)
-            constants["paper_labels"] = np.array([min(paper.labels, radar.info.classes)], np.int64)
-        for variant in variants:
-            kind = getattr(calibration, variant).fill
-            fill = make_fill(kind, variant, radar.info.preprocessing)
-            if is_constant(kind):
-                constants |= fill(np.empty((1, 3, *radar.info.preprocessing.size), np.float32))
-            else:
-                self._fills.append(fill)
         constants = {name: value for name, value in constants.items() if name in self._accepted}
         place = device_of(self.provider)
         self._run: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
@@ -155,6 +153,36 @@ class OnnxRadar:
             rank[rows] = (logits > own[:, None]).sum(axis=1)
             new_label[rows] = logits.argmax(axis=1)
         outputs["paper_rank"], outputs["paper_label"] = rank, new_label
+
+
+def _constants(
+    radar: RadarFile, variants: Sequence[str], calibration: Calibration
+) -> tuple[dict[str, NDArray[Any]], list[Fill]]:
+    """Return what the graph is given besides the inputs: what stays the same, and the fills that do not."""
+    constants: dict[str, NDArray[Any]] = {}
+    fills: list[Fill] = []
+    if "tight" in variants:
+        constants["tight_saliency_threshold"] = np.array(calibration.tight.saliency_threshold, np.float32)
+    if "paper" in variants:
+        paper = calibration.paper
+        constants["paper_saliency_threshold"] = np.array(paper.saliency_threshold, np.float32)
+        constants["paper_labels"] = np.array([min(paper.labels, radar.info.classes)], np.int64)
+    for variant in variants:
+        kind = getattr(calibration, variant).fill
+        fill = make_fill(kind, variant, radar.info.preprocessing)
+        if is_constant(kind):
+            constants |= fill(np.empty((1, 3, *radar.info.preprocessing.size), np.float32))
+        else:
+            fills.append(fill)
+    return constants, fills
+
+
+def _refuse_fills(fills: Sequence[Fill]) -> None:
+    if fills:
+        raise ConfigError(
+            "the fills average, blur and fresh-noise are made anew for each frame and cannot be part of a graph that"
+            " runs elsewhere; set detect.fill = mean, noise or inpaint"
+        )
 
 
 def _opened(graph: onnx.ModelProto, session: SessionSettings) -> tuple[Any, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,15 @@ class SessionSettings:
     cuda_graph: bool = False
     """Whether CUDA records the first run, of `batch` rows, and replays it: every run then has so many."""
     batch: int = 1
+    server: str | None = None
+    """`triton://host:8001`: graphs run there; None: here."""
+    collect: Callable[[bytes], object] | None = None
+    """Told of each graph that is opened, to export it; None: nobody is."""
+
+    @property
+    def portable(self) -> bool:
+        """Whether graphs hold all that they need, and take inputs as the model does: they run elsewhere."""
+        return self.server is not None or self.collect is not None
 
 
 def gpu_present() -> bool:
@@ -59,6 +69,12 @@ def open_session(model: bytes, settings: SessionSettings | None = None) -> tuple
     be loaded.
     """
     settings = settings or SessionSettings()
+    if settings.collect is not None:
+        settings.collect(model)
+    if settings.server is not None:
+        from taintwatch_models.triton.session import TritonSession  # gRPC, which nobody else needs
+
+        return TritonSession(model, settings.server), "Triton"
     wanted = settings.providers or _wanted(settings.device)
     built = available_providers()
     usable = [name for name in wanted if name in built]

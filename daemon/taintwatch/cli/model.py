@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from taintwatch.cli.model_export import export_command
 from taintwatch_models.errors import ModelError, UsageError
 from taintwatch_models.preprocessing import ModelDescription
 
@@ -22,6 +23,9 @@ PARITY_INPUTS = 32
 @click.group("model")
 def model_group() -> None:
     """Prepare and inspect classifiers."""
+
+
+model_group.add_command(export_command)
 
 
 @model_group.command("prepare")

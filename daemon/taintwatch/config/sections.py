@@ -64,6 +64,9 @@ class ModelSection(Section):
     threads: int = Field(
         default=0, ge=0, le=256, description="CPU threads of one inference; 0 leaves it to the runtime."
     )
+    server: Text | None = Field(
+        default=None, description="Triton server that runs it, like triton://host:8001; none: this machine."
+    )
     fallback: Literal["none", "cpu"] = Field(
         default="none", description="cpu: a model that fails while running goes on there until it can be loaded again."
     )

@@ -1,18 +1,20 @@
-"""Rewritings of a radar graph: fewer outputs, no branches, pixels in place of inputs, half precision."""
+"""Rewritings of a radar graph: fewer outputs, no branches, fixed constants, pixels for inputs, half precision."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.preprocessing import Preprocessing
 
-__all__ = ["PIXELS", "choose_branches", "keep_outputs", "take_pixels", "to_float16"]
+__all__ = ["PIXELS", "choose_branches", "keep_outputs", "take_pixels", "to_float16", "with_constants"]
 
 PIXELS = "pixels"
 
@@ -55,6 +57,21 @@ def keep_outputs(
         value.name = name
     graph.output.extend(there[name] for name in outputs)
     return pruned
+
+
+def with_constants(model: onnx.ModelProto, constants: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
+    """Return a copy whose optional inputs are gone: those in `constants` have that value, the others their default."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    graph = fixed.graph
+    values = [numpy_helper.from_array(constants[name], name) for name in sorted(stored & set(constants))]
+    kept = [tensor for tensor in graph.initializer if tensor.name not in constants]
+    inputs = [value for value in graph.input if value.name not in stored]
+    del graph.initializer[:], graph.input[:]
+    graph.initializer.extend([*kept, *values])
+    graph.input.extend(inputs)
+    return fixed
 
 
 def _reads(node: onnx.NodeProto) -> set[str]:

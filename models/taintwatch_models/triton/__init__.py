@@ -1,0 +1,1 @@
+"""Inference on a Triton server: the graphs that a run would open here, as a model repository, and sessions there."""
