@@ -9,13 +9,12 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from taintwatch.config.delivery import NatsSection
-from taintwatch.config.fleet import FleetSection
+from taintwatch.config.fleet import FleetSection, FootageSection
 from taintwatch.config.outputs import CurveSection, EvidenceSection, MetricsSection, PublishSection, WebSection
 from taintwatch.config.sections import (
     CameraSection,
     Config,
     DetectSection,
-    FootageSection,
     GateSection,
     GpuSection,
     LearnSection,

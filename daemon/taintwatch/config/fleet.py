@@ -1,14 +1,28 @@
-"""The table of the configuration that says how `taintwatch fleet run` spreads cameras over machines."""
+"""The tables of the configuration that say how work is spread: footage over cores, cameras over machines."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from taintwatch.config.fields import Section, Text
 
-__all__ = ["FleetSection"]
+__all__ = ["FleetSection", "FootageSection"]
+
+
+class FootageSection(Section):
+    """A folder of videos that is watched as fast as possible, on several cores or machines."""
+
+    workers: Annotated[int, Field(ge=0, le=1024)] = Field(
+        default=0, description="Files at once; 0: one for each core (Ray: all that the cluster has)."
+    )
+    engine: Literal["processes", "ray"] = Field(
+        default="processes", description="ray: on the Ray cluster that RAY_ADDRESS names; needs taintwatch[ray]."
+    )
+    done: Text | None = Field(
+        default=None, description="Folder that keeps each file's result, so that a run that was ended goes on there."
+    )
 
 
 class FleetSection(Section):

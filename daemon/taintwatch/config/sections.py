@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from taintwatch.config.camera import CameraSection
 from taintwatch.config.delivery import NatsSection
 from taintwatch.config.fields import Count, Name, Seconds, Section, Text, Texts
-from taintwatch.config.fleet import FleetSection
+from taintwatch.config.fleet import FleetSection, FootageSection
 from taintwatch.config.outputs import EvidenceSection, MetricsSection, PublishSection, WebSection
 from taintwatch.config.subjects import FacesSection, ObjectsSection
 from taintwatch.vote.policies import policy_from_settings
@@ -20,7 +20,6 @@ __all__ = [
     "CameraSection",
     "Config",
     "DetectSection",
-    "FootageSection",
     "GateSection",
     "GpuSection",
     "LearnSection",
@@ -190,20 +189,6 @@ class GpuSection(Section):
     )
     cuda_graph: bool = Field(
         default=False, description="Record the work once and replay it; every batch is then filled up to max_batch."
-    )
-
-
-class FootageSection(Section):
-    """A folder of videos that is watched as fast as possible, on several cores or machines."""
-
-    workers: Annotated[int, Field(ge=0, le=1024)] = Field(
-        default=0, description="Files at once; 0: one for each core (Ray: all that the cluster has)."
-    )
-    engine: Literal["processes", "ray"] = Field(
-        default="processes", description="ray: on the Ray cluster that RAY_ADDRESS names; needs taintwatch[ray]."
-    )
-    done: Text | None = Field(
-        default=None, description="Folder that keeps each file's result, so that a run that was ended goes on there."
     )
 
 

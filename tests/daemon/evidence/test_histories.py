@@ -247,6 +247,7 @@ def test_alerts_wait_while_the_server_is_down_and_are_there_once_afterwards(
 def test_a_later_version_is_refused(postgres: PostgresServer) -> None:
     history = emptied(postgres)
     history.open()
+    (before,) = history.write(lambda session: session.rows("SELECT version_num FROM alembic_version"))
     history.write(lambda session: session.change("UPDATE alembic_version SET version_num = '99'"))
     history.close()
     other = PostgresHistory(postgres.url)
@@ -255,7 +256,7 @@ def test_a_later_version_is_refused(postgres: PostgresServer) -> None:
             other.open("other")
     finally:
         other.close()
-        history.write(lambda session: session.change("UPDATE alembic_version SET version_num = '1'"))
+        history.write(lambda session: session.change("UPDATE alembic_version SET version_num = :version_num", before))
         history.close()
 
 
