@@ -23,7 +23,8 @@ import onnxruntime as ort
 import torch
 import torchvision
 
-from benchmarks.architectures import Network, export, lively
+from benchmarks.architectures.exports import EXPORTERS
+from benchmarks.architectures.torch_networks import TorchNetwork, lively
 from benchmarks.speed.latency_command import FOOTAGE, measured
 from benchmarks.speed.latency_picture import draw
 from benchmarks.speed.ratios import CHECKS
@@ -41,11 +42,11 @@ NETWORKS = (
 )  # fmt: skip
 
 
-def _networks() -> Iterator[Network]:
+def _networks() -> Iterator[TorchNetwork]:
     for name in NETWORKS:
         more: dict[str, Any] = {"init_weights": True} if name == "googlenet" else {}
         make = partial(torchvision.models.get_model, name, weights=None, num_classes=CLASSES, **more)
-        yield Network("torchvision", name, SIDE, make)
+        yield TorchNetwork("torchvision", name, SIDE, make)
 
 
 def table(rows: Sequence[dict[str, Any]], batch: int) -> str:
@@ -107,7 +108,7 @@ def _rows(options: argparse.Namespace, done: set[str]) -> Iterator[tuple[str, di
             continue
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{network.name}.onnx"
-            export(lively(network), SIDE, "legacy", path)
+            EXPORTERS["legacy"](lively(network), SIDE, path)
             yield network.name, _measured(ModelSettings(path=str(path)), options, network.name)
 
 
