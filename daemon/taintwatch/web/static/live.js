@@ -1,6 +1,7 @@
 // The live view: one panel for each camera.
 import { byId, make, number, percent, remember, remembered } from "./dom.js";
 import { chart, overlay } from "./draw.js";
+import { Regions } from "./regions.js";
 
 const MOST = 300; // points in the chart
 const SWITCHES = [
@@ -70,10 +71,12 @@ class Panel {
     this.vote = make("div", { className: "vote" });
     this.figures = make("dl", { className: "figures" });
     this.labels = make("div", { className: "labels" }, make("div", {}, make("h3", {}, "Seen"), this.before), make("div", {}, make("h3", {}, "After the fill"), this.after));
+    const picture = make("div", { className: "picture" }, this.image, this.over, this.rebuilt);
+    this.regions = new Regions(name, picture);
     this.root = make("article", { className: "camera", "aria-labelledby": title },
       make("div", { className: "camera-head" }, make("h2", { id: title }, name), this.state), this.note,
-      make("div", { className: "body" }, make("div", { className: "picture" }, this.image, this.over, this.rebuilt),
-        make("div", { className: "below" }, this.labels, this.chart, this.vote, this.figures)));
+      make("div", { className: "body" }, picture,
+        make("div", { className: "below" }, this.labels, this.chart, this.vote, this.figures, this.regions.root)));
     this.root.dataset.camera = name;
   }
 
@@ -91,6 +94,7 @@ class Panel {
           canvas.height = bitmap.height;
         }
       }
+      this.regions.fit(bitmap.width, bitmap.height);
       this.image.getContext("2d").drawImage(bitmap, 0, 0);
       bitmap.close();
       this.told = told;
