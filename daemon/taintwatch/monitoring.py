@@ -10,6 +10,7 @@ from taintwatch.service_manager import ServiceManagerReporter, Watchdog
 
 if TYPE_CHECKING:
     from taintwatch.metrics import Instruments
+    from taintwatch.notify.outlet import OutletStats
     from taintwatch.web.stream import AudienceStats
 
 __all__ = ["Monitoring"]
@@ -24,6 +25,8 @@ class Monitoring:
         self._instruments = instruments
         self.audience: Callable[[], AudienceStats | None] = lambda: None
         """Who looks at the page, where one is served."""
+        self.notified: Callable[[], tuple[OutletStats, ...]] = lambda: ()
+        """What became of the notices, where somebody is notified."""
 
     @classmethod
     def of(cls, runtime: Runtime, manager: ServiceManagerReporter, watchdog: Watchdog) -> Monitoring | None:
@@ -31,15 +34,19 @@ class Monitoring:
         if not runtime.config.metrics.enabled:
             return None
         # Imported here: a run without metrics needs neither.
-        from taintwatch.metrics import Instruments, Snapshot
+        from taintwatch.metric_families import Snapshot
+        from taintwatch.metrics import Instruments
 
         def snapshot() -> Snapshot:
             publisher = None if runtime.publisher is None else runtime.publisher.stats()
             evidence = None if runtime.evidence is None else runtime.evidence.stats()
             overdue = tuple(each.worker for each in watchdog.overdue)
-            return Snapshot(publisher, evidence, overdue, monitoring.audience())
+            return Snapshot(publisher, evidence, overdue, monitoring.audience(), monitoring.notified())
 
-        monitoring = cls(manager, watchdog, Instruments(snapshot))
+        def detectors() -> list[str]:
+            return [detector.name for detector in runtime.detection.detectors]
+
+        monitoring = cls(manager, watchdog, Instruments(snapshot, detectors=detectors))
         return monitoring
 
     @property

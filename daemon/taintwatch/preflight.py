@@ -19,6 +19,7 @@ from taintwatch.assembly import make_detection, model_settings
 from taintwatch.config.line_map import KeyPath
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
+from taintwatch.notify.outlets import check_notify
 from taintwatch.publication import replay_beside, security_of
 from taintwatch.secret_files import read_token
 from taintwatch.sources.factory import open_source
@@ -67,6 +68,7 @@ def _cheap_mistakes(config: Config) -> Iterator[Mistake]:
         yield from _publishing(config)
         yield from _evidence(config)
     yield from _serving(config)
+    yield from _attempt(("notify",), partial(check_notify, config))
 
 
 def _attempt(key: KeyPath, act: Callable[[], Any]) -> Iterator[Mistake]:

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ from taintwatch.delivery.forwarder import DeliveryStats
 from taintwatch.evidence.evidence import EvidenceStats
 from taintwatch.evidence.recorder import RecorderStats
 from taintwatch.evidence.retention import Holdings
-from taintwatch.metrics import Instruments, Snapshot
+from taintwatch.metric_families import Snapshot
+from taintwatch.metrics import Instruments
+from taintwatch.notify.outlet import OutletStats
 from taintwatch.pipeline import Step
 from taintwatch.records import AlertState
 from taintwatch.secret_files import read_token
@@ -35,6 +38,7 @@ from tests.alert_fakes import an_alert
 from tests.fakes import CARD, a_frame, a_prediction, a_verdict
 from tests.web_scene import detection
 
+OUTLET = OutletStats("mqtt", 51, 52, 53, 54, 55, 56)
 TOKEN = "not-a-secret-but-long"  # noqa: S105 - a test's own
 
 
@@ -142,8 +146,33 @@ def test_what_others_know_is_looked_at_when_asked() -> None:
     assert found["taintwatch_frames_dropped_total", ("door",)] == 3
     assert found["taintwatch_reconnects_total", ("door",)] == 2
     assert found["taintwatch_frame_age_seconds", ("door",)] == 4.5
-    assert found["taintwatch_resident_bytes", ()] > 1e6
+    assert found["process_resident_memory_bytes", ()] > 1e6
     assert found["taintwatch_threads", ()] >= 1
+
+
+def test_what_became_of_notices_is_told() -> None:
+    found = values(Instruments(lambda: Snapshot(outlets=(OUTLET,))))
+    outcomes = [found["taintwatch_notices_total", (what, "mqtt")] for what in ("sent", "refused", "dropped", "snoozed")]
+    assert outcomes == [51, 52, 53, 54]
+    assert found["taintwatch_notice_failures_total", ("mqtt",)] == 55
+    assert found["taintwatch_notices_waiting", ("mqtt",)] == 56
+
+
+def test_counters_of_a_camera_stand_at_0_before_anything_happens() -> None:
+    instruments = Instruments(detectors=lambda: ["combined"])
+    instruments.started(CARD, (CameraStatus("door", CameraState.CONNECTING, "fake"),), None)
+    instruments.progress(Meter().status((CameraStatus("yard", CameraState.CONNECTING, "fake"),), 0))
+    found = values(instruments)
+    for camera in ("door", "yard"):
+        assert found["taintwatch_frames_total", (camera,)] == 0
+        assert found["taintwatch_verdicts_total", (camera, "combined", "true")] == 0
+        assert [found["taintwatch_alerts_total", (camera, state)] for state in AlertState] == [0, 0, 0, 0]
+    assert found["taintwatch_stage_seconds_count", ("delay",)] == 0
+
+
+def test_what_is_installed_is_told() -> None:
+    [labels] = [labels for name, labels in values(Instruments()) if name == "taintwatch_build_info"]
+    assert version("taintwatch") in labels
 
 
 def test_every_metric_is_documented(repository: Path) -> None:
@@ -152,11 +181,11 @@ def test_every_metric_is_documented(repository: Path) -> None:
     recorder = RecorderStats(0, 0, 0, 0, 0, 0, 0, True)
     evidence = EvidenceStats(0, 0, 0, 0, None, 0, 0, recorder, Holdings(), (DeliveryStats("nats", 0, 0, 0, 0, None),))
     audience = AudienceStats(0, 0, 0, 0, 0, 0)
-    instruments = Instruments(lambda: Snapshot(publisher, evidence, audience=audience))
+    instruments = Instruments(lambda: Snapshot(publisher, evidence, audience=audience, outlets=(OUTLET,)))
     camera = CameraStatus("door", CameraState.RUNNING, "fake", frame_age_s=0.0)
     instruments.started(CARD, (camera,), None)
     instruments.progress(Meter().status((camera,), 0))
-    names = {name for name, _ in values(instruments)} - {"taintwatch_stage_seconds_created"}
+    names = {name for name, _ in values(instruments)}
     families = {name.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum") for name in names}
     assert families
     assert {name for name in families if f"`{name}`" not in text} == set()

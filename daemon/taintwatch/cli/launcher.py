@@ -18,6 +18,8 @@ from taintwatch.footage.footage_run import FootageRun, footage_of
 from taintwatch.logs import failed_threads_to_log, set_up_logging
 from taintwatch.monitoring import Monitoring
 from taintwatch.native_output import native_lines_to_log
+from taintwatch.notify.notifications import Notifications
+from taintwatch.notify.outlets import make_notifications
 from taintwatch.pipeline import Step
 from taintwatch.preflight import refuse_mistakes
 from taintwatch.process import (
@@ -83,7 +85,11 @@ def _run(config: Config, *, as_json: bool, quiet: bool, read_again: Callable[[],
         runtime = _load(config, deadlines)
         learner = runtime.learner = make_learner(runtime, deadlines)
         manager = ServiceManagerReporter(notifier, watchdog)
-        page = Page(runtime, Monitoring.of(runtime, manager, watchdog))
+        notifications = _notifications(config, stack)
+        monitoring = Monitoring.of(runtime, manager, watchdog)
+        if monitoring is not None and notifications is not None:
+            monitoring.notified = notifications.stats
+        page = Page(runtime, monitoring)
         reloader = Reloader(
             lambda: runtime.config,
             read_again or (lambda: config),
@@ -97,11 +103,11 @@ def _run(config: Config, *, as_json: bool, quiet: bool, read_again: Callable[[],
         page.start(stack)
         service = Service(
             runtime,
-            Reporters(reporter, manager, *page.reporters()),
+            Reporters(reporter, manager, *page.reporters(), *([] if notifications is None else [notifications])),
             stopping=stopping.is_set,
             changes=(reloader,) if learner is None else (reloader, learner),
             deadlines=deadlines,
-            observe=page.observe if learner is None else _both(page.observe, learner.see),
+            observe=_each(page.observe, learner and learner.see, notifications and notifications.observe),
         )
         try:
             return service.run()
@@ -124,6 +130,9 @@ def _run_footage(config: Config, files: tuple[Path, ...], *, as_json: bool, quie
             identity = identity_of(config, model, new_instance_id())
             publisher, _ = make_publisher(config, identity, security, deadlines)
             stack.callback(publisher.close)
+        notifications = _notifications(config, stack)
+        if notifications is not None:
+            reporter = Reporters(reporter, notifications)
         return FootageRun(config, files, reporter, model, publisher, stopping=stopping.is_set).run()
 
 
@@ -136,10 +145,20 @@ def _load(config: Config, deadlines: Deadlines) -> Runtime:
     return runtime
 
 
-def _both(first: Callable[[Step], None], second: Callable[[Step], None]) -> Callable[[Step], None]:
+def _notifications(config: Config, stack: ExitStack) -> Notifications | None:
+    """Return what notifies, closed with the stack."""
+    notifications = make_notifications(config, new_instance_id())
+    if notifications is not None:
+        stack.callback(notifications.close, config.limits.stop_s)
+    return notifications
+
+
+def _each(*observers: Callable[[Step], None] | None) -> Callable[[Step], None]:
+    wanted = [each for each in observers if each is not None]
+
     def observe(step: Step) -> None:
-        first(step)
-        second(step)
+        for each in wanted:
+            each(step)
 
     return observe
 

@@ -64,6 +64,23 @@ def install(root: Path, dry_run: bool, drop_ins: tuple[str, ...], program: Path 
 
 
 @service_group.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def monitoring(folder: Path) -> None:
+    """Write to FOLDER what Prometheus and Grafana need: a scrape configuration, alerting rules, a dashboard."""
+    from taintwatch.units.templates import MONITORING, templates_folder
+    from taintwatch_models.errors import UsageError
+
+    found = templates_folder() / "monitoring"
+    there = [name for name in MONITORING if (folder / name).exists()]
+    if there:
+        raise UsageError(f"{folder} has {', '.join(there)} already; give another folder, or remove them.")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in MONITORING:
+        (folder / name).write_text((found / name).read_text())
+        click.echo(f"wrote {folder / name}")
+
+
+@service_group.command()
 @ROOT
 @DRY
 def uninstall(root: Path, dry_run: bool) -> None:

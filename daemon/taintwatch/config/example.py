@@ -10,6 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from taintwatch.config.delivery import NatsSection
 from taintwatch.config.fleet import FleetSection, FootageSection
+from taintwatch.config.notify import MqttSection, WebhookSection
 from taintwatch.config.outputs import CurveSection, EvidenceSection, MetricsSection, PublishSection, WebSection
 from taintwatch.config.sections import (
     CameraSection,
@@ -39,6 +40,8 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[publish]", PublishSection),
     ("[publish.curve]", CurveSection),
     ("[evidence]", EvidenceSection),
+    ("[notify.mqtt]", MqttSection),
+    ("[[notify.webhook]]", WebhookSection),
     ("[limits]", LimitsSection),
     ("[metrics]", MetricsSection),
     ("[web]", WebSection),
@@ -51,7 +54,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[nats]", NatsSection),
 )
 # What has no default must be shown with something that can be replaced.
-STAND_INS = {"name": "door", "source": "rtsp://camera.example/stream"}
+STAND_INS = {"name": "door", "source": "rtsp://camera.example/stream", "url": "https://receiver.example/hook"}
 
 
 def example_toml() -> str:

@@ -10,7 +10,9 @@ from taintwatch.config.camera import CameraSection
 from taintwatch.config.delivery import NatsSection
 from taintwatch.config.fields import Count, Name, Seconds, Section, Text, Texts
 from taintwatch.config.fleet import FleetSection, FootageSection
+from taintwatch.config.notify import NotifySection
 from taintwatch.config.outputs import EvidenceSection, MetricsSection, PublishSection, WebSection
+from taintwatch.config.performance import GateSection, GpuSection
 from taintwatch.config.subjects import FacesSection, ObjectsSection
 from taintwatch.vote.policies import policy_from_settings
 from taintwatch.vote.voter import Hold
@@ -170,28 +172,6 @@ class VoteSection(Section):
         return self.model_dump(exclude=shared, exclude_none=True)
 
 
-class GateSection(Section):
-    """Which frames are checked. Off, every frame is."""
-
-    enabled: bool = Field(
-        default=False, description="Check only frames that the classifier's head finds worth it; calibrate it first."
-    )
-    random_share: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.02, description="Share of the others that is checked all the same, drawn in secret."
-    )
-
-
-class GpuSection(Section):
-    """How a GPU is used. On a CPU it changes nothing but the precision."""
-
-    precision: Literal["float32", "float16"] = Field(
-        default="float32", description="float16 is compared with float32 at the start, and refused where labels differ."
-    )
-    cuda_graph: bool = Field(
-        default=False, description="Record the work once and replay it; every batch is then filled up to max_batch."
-    )
-
-
 class LimitsSection(Section):
     """What bounds a run."""
 
@@ -223,6 +203,7 @@ class Config(Section):
     vote: VoteSection = VoteSection()
     publish: PublishSection = PublishSection()
     evidence: EvidenceSection = EvidenceSection()
+    notify: NotifySection = NotifySection()
     limits: LimitsSection = LimitsSection()
     metrics: MetricsSection = MetricsSection()
     web: WebSection = WebSection()
@@ -270,9 +251,12 @@ class Config(Section):
             raise ValueError("the detector 'face' looks for faces itself; leave objects.model and camera.region out")
         if {"cmag", "joint"} & set(self.detect.detectors):
             raise ValueError("detect.detectors: beside 'face' only tight and paper can judge faces")
-        if not self.faces.names and (self.web.bind is not None or (self.evidence.folder and self.evidence.images)):
+        sent = self.notify.mqtt.host is not None and self.notify.mqtt.snapshots
+        kept = self.evidence.folder and self.evidence.images
+        if not self.faces.names and (self.web.bind is not None or kept or sent):
             raise ValueError(
-                "faces.names is false, so no picture may be kept or shown: set evidence.images = false, and no web.bind"
+                "faces.names is false, so no picture may be kept, sent or shown: set evidence.images and "
+                "notify.mqtt.snapshots to false, and no web.bind"
             )
         return self
 

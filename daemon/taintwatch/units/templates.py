@@ -8,7 +8,7 @@ from pathlib import Path
 
 from taintwatch_models.errors import TaintwatchError, UsageError
 
-__all__ = ["DROP_INS", "every_file", "render", "templates_folder"]
+__all__ = ["DROP_INS", "MONITORING", "every_file", "render", "templates_folder"]
 
 DROP_INS = {
     "curve": "the key of [publish.curve] is handed over by systemd",
@@ -19,6 +19,8 @@ DROP_INS = {
 }
 """What may be chosen besides, and what it is for."""
 UNITS = ("taintwatch.service", "taintwatch@.service")
+MONITORING = ("prometheus.yml", "taintwatch.rules.yml", "grafana.json")
+"""What Prometheus and Grafana need, in `monitoring`."""
 PROGRAM = "/usr/bin/taintwatch"
 HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - named, not used
 UNIT_FOLDER = Path("etc/systemd/system")
