@@ -10,7 +10,6 @@ process. ART's is run with each of its optimisers, and the best is compared. Wha
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 import warnings
@@ -23,8 +22,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.scripts import run_script
+from taintwatch_calibration.bench.cache import Cache
+from taintwatch_calibration.bench.patch_grid import with_patch
 from taintwatch_calibration.craft.digital import art_classifier
-from taintwatch_calibration.craft.engine import Schedule, optimise
+from taintwatch_calibration.craft.engine import Schedule
 from taintwatch_calibration.craft.materials import (
     Labelled,
     classify,
@@ -34,17 +35,16 @@ from taintwatch_calibration.craft.materials import (
     read_pictures,
     to_pictures,
 )
-from taintwatch_calibration.craft.physical import Pattern, PhysicalObjective, start_values
+from taintwatch_calibration.craft.physical import Pattern, craft_patterns
 from taintwatch_calibration.craft.placement import Placement
 from taintwatch_calibration.craft.shapes import shape_mask
-from taintwatch_calibration.grid.crafting import with_patch
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import wilson_interval
+from taintwatch_calibration.results import write_json
 from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
-from taintwatch_models.storage import write_atomically
 
 SIZE, ROTATION, RESOLUTION, BATCH = 0.3, 20.0, 64, 16
 MAKERS: dict[str, tuple[str, float] | None] = {
@@ -59,10 +59,10 @@ def ours(radar: RadarFile, craft: Labelled, target: int, steps: int) -> tuple[ND
     mask = shape_mask("square", RESOLUTION)[None]
     pattern = Pattern(target, Placement(sizes=(SIZE,), rotation_degrees=ROTATION), batch=BATCH)
     pictures = to_pictures(craft, radar.info.preprocessing)
-    objective = PhysicalObjective(differentiable(radar), pictures, radar.info.preprocessing, mask, pattern)
+    model, preprocessing, schedule = differentiable(radar), radar.info.preprocessing, Schedule(iterations=steps)
     started = time.process_time()
-    values = optimise(objective, start_values(mask), Schedule(iterations=steps))
-    return _whole(values[0].permute(1, 2, 0).numpy()), (time.process_time() - started) / steps, None
+    patch = craft_patterns(model, pictures, preprocessing, mask, pattern, schedule)[0]
+    return _whole(patch.permute(1, 2, 0).numpy()), (time.process_time() - started) / steps, None
 
 
 def arts(
@@ -115,29 +115,29 @@ def main(model: str, images: Path, target: str, steps: int, seed: int, work: Pat
     order = np.random.default_rng(seed).permutation(np.flatnonzero(right.labels != label))
     craft, test_images = right.subset(order[:128]), right.subset(order[128:])
     plain, rows = OnnxRadar(radar, (), session=SessionSettings(threads=1)), []
-    work.mkdir(parents=True, exist_ok=True)
-    for name, how in MAKERS.items():
-        kept = work / f"{name.replace(', ', '_').replace('/', '_')}_{label}_{steps}_{seed}.json"
-        if not kept.is_file():
-            with denormals_flushed():
-                made = (
-                    ours(radar, craft, label, steps)
-                    if how is None
-                    else arts(radar, craft, label, steps, how, test_images)
-                )
-            patch, seconds, own = made
-            preprocessing = radar.info.preprocessing
-            laid = with_patch(
-                test_images, patch, Placement(sizes=(SIZE,), rotation_degrees=ROTATION), preprocessing, 1000 + seed
+    cache, preprocessing = Cache(work), radar.info.preprocessing
+    identity = (radar.info.source_sha256, label, steps, seed, len(right))
+
+    def tried(name: str, how: tuple[str, float] | None) -> dict[str, Any]:
+        with denormals_flushed():
+            made = (
+                ours(radar, craft, label, steps) if how is None else arts(radar, craft, label, steps, how, test_images)
             )
-            wins = int((classify(plain, laid) == label).sum())
-            row = {
-                "maker": name, "attempts": len(test_images), "successes": wins, "success_rate": wins / len(test_images),
-                "success_interval": wilson_interval(wins, len(test_images)), "success_by_its_own_placing": own,
-                "cpu_seconds_per_step": round(seconds, 3),
-            }  # fmt: skip
-            write_atomically(kept, json.dumps(row).encode())
-        row = json.loads(kept.read_text())
+        patch, seconds, own = made
+        placement = Placement(sizes=(SIZE,), rotation_degrees=ROTATION)
+        wins = int(
+            (classify(plain, with_patch(test_images, patch, placement, preprocessing, 1000 + seed)) == label).sum()
+        )
+        return {
+            "maker": name, "attempts": len(test_images), "successes": wins, "success_rate": wins / len(test_images),
+            "success_interval": wilson_interval(wins, len(test_images)), "success_by_its_own_placing": own,
+            "cpu_seconds_per_step": round(seconds, 3),
+        }  # fmt: skip
+
+    for name, how in MAKERS.items():
+        row = cache.document(
+            name.replace(", ", "_").replace("/", "_"), (name, *identity), lambda name=name, how=how: tried(name, how)
+        )
         rows.append(row)
         by_own = row["success_by_its_own_placing"]
         print(f"{name:16s} success {row['success_rate']:.3f} of {row['attempts']}"
@@ -149,8 +149,7 @@ def main(model: str, images: Path, target: str, steps: int, seed: int, work: Pat
             "steps": steps, "batch": BATCH, "size": SIZE, "rotation_degrees": ROTATION, "seed": seed,
             "crafted_on": len(craft), "rows": rows,
         }  # fmt: skip
-        document.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(document, (json.dumps(result, indent=1) + "\n").encode())
+        write_json(document, result)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,14 @@
     python -m benchmarks.gate photographs --model MODEL.onnx --images FOLDER --patches FOLDER [--json F]
 
 `signs` takes the pictures and the attacks that `benchmarks.sign_attacks` keeps in its --work; `photographs` takes
-the patches that `benchmarks.detection_table` keeps in its --patches. Both the threshold of `tight` and the gate's
-come from one part of the benign pictures; the share that is checked is measured on another, the loss on the attacks.
+the patches that `benchmarks.detection_table` keeps in its --patches, or crafts them. Both the threshold of `tight` and
+the gate's come from one part of the benign pictures; the share that is checked is measured on another, the loss on the
+attacks.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,14 +22,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.detection_table import read_photographs
-from benchmarks.sign_attacking.attack import load_attack
-from benchmarks.sign_attacking.bench import parts_kept
-from benchmarks.sign_attacking.specs import attack_specs
-from taintwatch_calibration.craft.placement import Placement, apply_patterns
+from benchmarks.photographs import patch_recipes, split_photographs
+from benchmarks.sign_attacks.attack import Attack, cached_attack
+from benchmarks.sign_attacks.pictures import SignPictures, cached_pictures
+from benchmarks.sign_attacks.plans import attack_specs
+from taintwatch_calibration.bench.attacks import pixels_of
+from taintwatch_calibration.bench.cache import Cache
+from taintwatch_calibration.craft.materials import classify, find_label
 from taintwatch_calibration.gate import scores_of_pixels
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import threshold_for, wilson_interval
+from taintwatch_calibration.results import write_json
 from taintwatch_models.bundled import bundled_calibration_path, bundled_radar
 from taintwatch_models.calibration_file import Calibration, GateCalibration, TightCalibration, read_calibration
 from taintwatch_models.detectors import tight_scores_of
@@ -42,25 +44,23 @@ from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import read_labels
 from taintwatch_models.radar_file import RadarFile
-from taintwatch_models.storage import write_atomically
 
 __all__ = ["main", "photograph_sets"]
 
-_PATCH = re.compile(r".*_(0\.\d+)(?:-(0\.\d+))?_\d+_(\d+)")  # sizes, iterations, seed: detection_table.py's names
 SHARES = (0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)
 Pixels = NDArray[np.uint8]
 Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class Scored:
     """What `tight` and the gate say of some pictures, (pictures,) each."""
 
     tight: Scores
     gate: Scores
 
 
-class Judge:
+class GateScores:
     """Runs both on pixels (N, H, W, 3) in the model's channel order."""
 
     def __init__(self, radar: RadarFile, tight: TightCalibration) -> None:
@@ -72,15 +72,15 @@ class Judge:
         self._scorer = GateScorer(radar, SessionSettings(threads=1, device="cpu"))
         self._gate = GateCalibration(0.0, 0.0, tight.swing_weight, tight.anomaly_weight)
 
-    def __call__(self, pixels: Pixels) -> Judged:
+    def __call__(self, pixels: Pixels) -> Scored:
         tight = [
             tight_scores_of(self._run(self._normalise(pixels[i : i + 16])), self._tight)
             for i in range(0, len(pixels), 16)
         ]
-        return Judged(np.concatenate(tight), scores_of_pixels(self._scorer, pixels, self._gate))
+        return Scored(np.concatenate(tight), scores_of_pixels(self._scorer, pixels, self._gate))
 
 
-def loss_table(choosing: Judged, held: Judged, attacks: dict[str, Judged], target_fpr: float) -> dict[str, Any]:
+def loss_table(choosing: Scored, held: Scored, attacks: dict[str, Scored], target_fpr: float) -> dict[str, Any]:
     """Return, for each share, what is checked and what is detected with and without the gate; JSON-ready."""
     threshold = threshold_for(choosing.tight, target_fpr)
     detected = {name: judged.tight > threshold for name, judged in attacks.items()}
@@ -113,61 +113,42 @@ def signs(options: argparse.Namespace) -> dict[str, Any]:
     """Measure on the bundled recogniser, on the strong attacks that are kept."""
     radar = bundled_radar()
     tight = read_calibration(bundled_calibration_path(), model_hash=radar.info.source_sha256).tight
-    judge = Judge(radar, tight)
-    attacks = {}
+    judge = GateScores(radar, tight)
+    attacks, cache, model_hash = {}, Cache(options.attacks), radar.info.source_sha256
     for spec in attack_specs():
-        kept = options.attacks / f"{spec.key(radar.info.source_sha256)}.npz"
-        if spec.strong and kept.is_file():
-            attack = load_attack(kept)
+        if spec.strong and (options.attacks / f"{spec.key(model_hash)}.npz").is_file():
+            attack = cached_attack(cache, spec, model_hash, _no_attack)
             pixels = attack.pixels[attack.success][: options.most]
             if len(pixels):
-                attacks[f"{spec.name} {spec.size}{' camera model' if spec.camera_model else ''} {spec.seed}"] = judge(
-                    pixels
-                )
+                how = " camera model" if spec.camera_model else ""
+                attacks[f"{spec.name} {spec.size}{how} {spec.seed}"] = judge(pixels)
     if not attacks:
         raise UsageError(f"{options.attacks} keeps no attack on the bundled model; run benchmarks.sign_attacks")
-    parts = parts_kept(options.attacks, _no_parts)
+    pictures = cached_pictures(cache, _no_pictures)
     choosing, held = (
         judge(part.pixels[np.random.default_rng(0).permutation(len(part.pixels))[: options.benign]])
-        for part in (parts.tuning, parts.reporting)
+        for part in (pictures.tuning, pictures.reporting)
     )
     return {"model": radar.info.name, "tight": asdict(tight), **loss_table(choosing, held, attacks, options.fpr)}
 
 
-def _no_parts() -> Any:
-    raise UsageError("the pictures of benchmarks.sign_attacks are missing (parts.npz); run it first")
+def _no_attack() -> Attack:
+    raise UsageError("an attack of benchmarks.sign_attacks cannot be read; run it again")
+
+
+def _no_pictures() -> SignPictures:
+    raise UsageError("the pictures of benchmarks.sign_attacks are missing; run it first")
 
 
 def photograph_sets(options: argparse.Namespace, radar: RadarFile) -> tuple[Pixels, Pixels, dict[str, Pixels]]:
-    """Return pictures to choose thresholds on, held-out ones, and the successful attacks of each kept patch."""
-    preprocessing = radar.info.preprocessing
-    target = read_labels(options.model.with_name("imagenet_labels.json")).index(options.target)
-    pictures, truth = read_photographs(options.images, preprocessing.size[0])
-    rest = np.random.default_rng(0).permutation(len(pictures))[len(pictures) // 5 :]
-    plain = OnnxRadar(radar, (), session=SessionSettings(threads=1, device="cpu"))
-
-    def said(pixels: Pixels) -> NDArray[np.int64]:
-        return np.concatenate(
-            [plain(preprocessing.normalise(pixels[i : i + 16]))["label"] for i in range(0, len(pixels), 16)]
-        )
-
-    rest = rest[(said(pictures[rest]) == truth[rest]) & (truth[rest] != target)]
-    choose, held, test_images = np.array_split(rest, 3)
-    planes, attacks = torch.from_numpy(pictures[test_images]).permute(0, 3, 1, 2).float() / 255, {}
-    for kept in sorted(options.patches.glob("*.pt")):
-        named = _PATCH.fullmatch(kept.stem)
-        if named is None:
-            continue
-        steps = np.arange(float(named[1]), float(named[2] or named[1]) + 0.01, 0.05).round(2)
-        generator = torch.Generator().manual_seed(1000 + int(named[3]))
-        patch = torch.load(kept, weights_only=True)[None]
-        placement = Placement(sizes=tuple(steps.tolist()))
-        images, _ = apply_patterns(planes, patch, torch.ones_like(patch[:, :1]), placement, generator)
-        pixels = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
-        attacks[kept.stem] = pixels[said(pixels) == target]
-    if not attacks:
-        raise UsageError(f"{options.patches} holds no patch; run benchmarks.detection_table with --patches first")
-    return pictures[choose], pictures[held], attacks
+    """Return pictures to choose thresholds on, held-out ones, and the successful attacks of each patch of the table."""
+    target = find_label(options.target, read_labels(options.model.with_name("imagenet_labels.json")))
+    photographs, attacks = split_photographs(radar, options.images, target), {}
+    for recipe in patch_recipes(target, options.iterations, seed=0):
+        shown = photographs.shown(recipe, photographs.patch(recipe, Cache(options.patches)))
+        pixels = pixels_of(shown, radar.info.preprocessing)
+        attacks[recipe.name] = pixels[classify(photographs.plain, pixels) == target]
+    return photographs.pixels[photographs.calibrate], photographs.pixels[photographs.held_out], attacks
 
 
 def photographs(options: argparse.Namespace) -> dict[str, Any]:
@@ -175,7 +156,7 @@ def photographs(options: argparse.Namespace) -> dict[str, Any]:
     radar = prepare(options.model, describe(options.model, None, None)).radar
     tight = TightCalibration()
     choose, held, attacks = photograph_sets(options, radar)
-    judge = Judge(radar, tight)
+    judge = GateScores(radar, tight)
     judged = {name: judge(pixels) for name, pixels in attacks.items()}
     table = loss_table(judge(choose), judge(held), judged, options.fpr)
     return {"model": radar.info.name, "tight": asdict(tight), **table}
@@ -192,6 +173,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     on_photographs.add_argument("--images", type=Path, required=True, help="folder with a labels.csv")
     on_photographs.add_argument("--patches", type=Path, required=True, help="--patches of benchmarks.detection_table")
     on_photographs.add_argument("--target", default="toaster")
+    on_photographs.add_argument("--iterations", type=int, default=300, help="of the patches")
     for each in (on_signs, on_photographs):
         each.add_argument("--fpr", type=float, default=0.02, help="target of `tight`")
         each.add_argument("--json", type=Path)
@@ -210,8 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"share {row['share']:.0%}: {row['checked_of_held_out']:.1%} of held-out benign frames checked, "
               f"{100 * row['loss']:.2f} points lost ({100 * low:.2f} to {100 * high:.2f})")  # fmt: skip
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(options.json, (json.dumps({**machine(), **found}, indent=1) + "\n").encode())
+        write_json(options.json, {**machine(), **found})
 
 
 if __name__ == "__main__":

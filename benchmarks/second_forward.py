@@ -109,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder with a labels.csv")
     parser.add_argument("--patches", type=Path, required=True, help="--patches of detection_table.py")
     parser.add_argument("--target", default="toaster")
+    parser.add_argument("--iterations", type=int, default=300, help="of the patches")
     parser.add_argument("--fpr", type=float, default=0.02)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=20)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-__all__ = ["Batch", "LoopState", "Plan", "TrainingLoop"]
+__all__ = ["Batch", "LoopState", "TrainingLoop", "TrainingPlan"]
 
 Batch = tuple[Tensor, Tensor]
 """Pictures (B, 3, H, W) and labels (B,)."""
@@ -20,7 +20,7 @@ LoopState = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """How long and how fast."""
 
     epochs: int
@@ -41,7 +41,7 @@ class TrainingLoop:
     def __init__(
         self,
         network: nn.Module,
-        plan: Plan,
+        plan: TrainingPlan,
         clock: Callable[[], float] = time.monotonic,
         on_steps: Callable[[int, float, float], None] = lambda steps, loss, seconds: None,
     ) -> None:

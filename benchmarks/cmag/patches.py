@@ -26,11 +26,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.sign_attacking.attack import load_attack
-from benchmarks.sign_attacking.bench import Parts, parts_kept
-from benchmarks.sign_attacking.specs import attack_specs
+from benchmarks.sign_attacks.attack import Attack, cached_attack
+from benchmarks.sign_attacks.pictures import SignPictures, cached_pictures
+from benchmarks.sign_attacks.plans import attack_specs
 from benchmarks.signs.dataset import load_test
 from taintwatch_calibration.anomaly import fit_anomaly
+from taintwatch_calibration.bench.cache import Cache
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.cmag.frames import measure
 from taintwatch_calibration.cmag.thresholds import calibrate_joint, choose_limits, cmag_scores
@@ -63,11 +64,11 @@ def frames(pixels: NDArray[np.uint8]) -> BenignFrames:
 def attacked(options: argparse.Namespace, radar: RadarFile) -> dict[str, NDArray[np.uint8]]:
     """Return the pictures on which patches succeed: strong ones, strong ones through the camera model, weak ones."""
     found: dict[str, list[NDArray[np.uint8]]] = {"strong": [], "strong, camera model": [], "weak": []}
+    model_hash = radar.info.source_sha256
     for spec in attack_specs():
-        path = options.attacks / f"{spec.key(radar.info.source_sha256)}.npz"
-        if not path.is_file():
+        if not (options.attacks / f"{spec.key(model_hash)}.npz").is_file():
             continue
-        attack = load_attack(path)
+        attack = cached_attack(Cache(options.attacks), spec, model_hash, _no_attack)
         hits = attack.pixels[attack.success][: options.each]
         found["strong" if spec.strong else "weak"].append(hits)
         if spec.strong and spec.camera_model:
@@ -77,20 +78,24 @@ def attacked(options: argparse.Namespace, radar: RadarFile) -> dict[str, NDArray
     return {name: np.concatenate(parts) for name, parts in found.items() if parts}
 
 
-def _no_parts() -> Parts:
-    raise UsageError("there is no parts.npz; run benchmarks.sign_attacks with the same --work first")
+def _no_attack() -> Attack:
+    raise UsageError("an attack of benchmarks.sign_attacks cannot be read; run it again")
+
+
+def _no_pictures() -> SignPictures:
+    raise UsageError("there is no pictures.npz; run benchmarks.sign_attacks with the same --work first")
 
 
 def detection(
     options: argparse.Namespace, radar: RadarFile, cmag: CmagFile, settings: TightCalibration
 ) -> list[dict[str, Any]]:
     """Return one row per kind of patch, detector and set of CMAG's statistics."""
-    parts: Parts = parts_kept(options.attacks, _no_parts)
-    choosing = frames(parts.tuning.pixels)
+    pictures = cached_pictures(Cache(options.attacks), _no_pictures)
+    choosing = frames(pictures.tuning.pixels)
     # What is usual of the layers' maps is learnt as for the bundle, on none of the reported pictures.
-    learnt = frames(np.concatenate([parts.tuning.pixels, parts.further.pixels]))
+    learnt = frames(np.concatenate([pictures.tuning.pixels, pictures.further.pixels]))
     fitted = fit_anomaly(radar, learnt, local=False, threads=1)
-    own = fitted.scores[: len(parts.tuning)]
+    own = fitted.scores[: len(pictures.tuning)]
 
     def scores(pixels: NDArray[np.uint8], anomaly: NDArray[np.float64] | None = None) -> tuple[Any, Any]:
         tight = tight_scores(
@@ -99,7 +104,7 @@ def detection(
         )  # fmt: skip
         return tight, measure(radar, cmag, frames(pixels), threads=1)
 
-    first, second = scores(parts.tuning.pixels, own), scores(parts.reporting.pixels)
+    first, second = scores(pictures.tuning.pixels, own), scores(pictures.reporting.pixels)
     rows = []
     for name, pixels in attacked(options, radar).items():
         hit = scores(pixels)

@@ -53,7 +53,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Judge:
+class TableDetector:
     """A detector: whose values, and which statistics have a share of the false-positive budget."""
 
     name: str
@@ -63,21 +63,21 @@ class Judge:
 
 
 VARIANTS = (Variant("plain"), Variant("bottleneck", bottleneck=4), Variant("soft", temperature=4.0))
-JUDGES = (
-    Judge("cmag-paper", "plain", ("ssim", "l2")),
-    Judge("cmag-paper-by-class", "plain", ("ssim", "l2"), by_class=True),
-    Judge("cmag-ssim", "plain", ("ssim",)),
-    Judge("cmag-l2", "plain", ("l2",)),
-    Judge("cmag-bottleneck", "bottleneck", ("ssim", "l2")),
-    Judge("cmag-soft", "soft", ("ssim", "l2")),
-    Judge("cmag-error", "plain", ("error",)),
-    Judge("cmag-texture", "plain", ("texture",)),
-    Judge("cmag-surprise", "plain", ("surprise",)),
-    Judge("cmag-distance", "plain", ("distance",)),
-    Judge("cmag-disagreement", "plain", ("disagreement",)),
-    Judge("cmag-margin", "plain", ("ssim", "l2", "margin")),
-    Judge("cmag", "plain", ("novelty",)),
-    Judge("magnet", "magnet", MAGNET_STATISTICS),
+DETECTORS = (
+    TableDetector("cmag-paper", "plain", ("ssim", "l2")),
+    TableDetector("cmag-paper-by-class", "plain", ("ssim", "l2"), by_class=True),
+    TableDetector("cmag-ssim", "plain", ("ssim",)),
+    TableDetector("cmag-l2", "plain", ("l2",)),
+    TableDetector("cmag-bottleneck", "bottleneck", ("ssim", "l2")),
+    TableDetector("cmag-soft", "soft", ("ssim", "l2")),
+    TableDetector("cmag-error", "plain", ("error",)),
+    TableDetector("cmag-texture", "plain", ("texture",)),
+    TableDetector("cmag-surprise", "plain", ("surprise",)),
+    TableDetector("cmag-distance", "plain", ("distance",)),
+    TableDetector("cmag-disagreement", "plain", ("disagreement",)),
+    TableDetector("cmag-margin", "plain", ("ssim", "l2", "margin")),
+    TableDetector("cmag", "plain", ("novelty",)),
+    TableDetector("magnet", "magnet", MAGNET_STATISTICS),
 )
 """`cmag-paper` is CMAG as published but for the thresholds; `cmag` is what the product judges by."""
 
@@ -181,19 +181,19 @@ def measure_dataset(work: TrialWork, options: argparse.Namespace) -> tuple[list[
              "successes": len(made.pictures), "median_l2": round(made.distance, 3), "means": means}
         )  # fmt: skip
     rows: list[dict[str, Any]] = []
-    for judge in (one for one in JUDGES if one.variant in benign):
-        chosen = benign[judge.variant].subset(work.choose)
-        limits = choose_limits(chosen, ACCEPTED, judge.statistics, by_class=judge.by_class)
-        alarms = cmag_scores(benign[judge.variant].subset(work.held), limits) > 0
+    for detector in (one for one in DETECTORS if one.variant in benign):
+        chosen = benign[detector.variant].subset(work.choose)
+        limits = choose_limits(chosen, ACCEPTED, detector.statistics, by_class=detector.by_class)
+        alarms = cmag_scores(benign[detector.variant].subset(work.held), limits) > 0
         for made, found in attacked:
-            hits = cmag_scores(found[judge.variant], limits) > 0
+            hits = cmag_scores(found[detector.variant], limits) > 0
             low, high = wilson_interval(int(hits.sum()), len(hits))
             rows.append(
                 {"dataset": work.name, "attack": made.attack.kind, "strength": made.attack.strength,
-                 "detector": judge.name, "rate": round(float(hits.mean()), 4), "fpr": round(float(alarms.mean()), 4),
+                 "detector": detector.name, "rate": round(float(hits.mean()), 4), "fpr": round(float(alarms.mean()), 4),
                  "n": len(hits), "low": round(low, 4), "high": round(high, 4),
                  "fpr_right": round(float(alarms[right[work.held]].mean()), 4),
-                 "benign": len(alarms), "statistics": list(judge.statistics)}
+                 "benign": len(alarms), "statistics": list(detector.statistics)}
             )  # fmt: skip
     return rows, about
 
@@ -203,10 +203,10 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
         print(f"\n{NAMES[dataset]}: detection rate at a false-positive rate of {ACCEPTED:.0%}")
         print(f"{'':26s} held-out FPR " + " ".join(f"{a.kind} {a.strength:g}".rjust(9) for a in ATTACKS))
-        for judge in dict.fromkeys(row["detector"] for row in rows):
-            mine = [row for row in rows if row["dataset"] == dataset and row["detector"] == judge]
+        for detector in dict.fromkeys(row["detector"] for row in rows):
+            mine = [row for row in rows if row["dataset"] == dataset and row["detector"] == detector]
             rates = " ".join(f"{row['rate']:.2f}".rjust(9) for row in mine)
-            print(f"{judge:26s} {mine[0]['fpr']:12.3f} {rates}", flush=True)
+            print(f"{detector:26s} {mine[0]['fpr']:12.3f} {rates}", flush=True)
 
 
 def say(text: str) -> None:

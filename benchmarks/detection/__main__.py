@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import zoo
-from benchmarks.detection.attacks import Shown, shown_patches, transferred_patches
+from benchmarks.detection.attacks import AttackedPictures, shown_patches, transferred_patches
 from benchmarks.detection.footage import read_clips
 from benchmarks.detection.measure import (
     Counts,
@@ -181,7 +181,7 @@ class _Run:
         clips = read_clips(self._data, network.radar.info.preprocessing, self._counts.frames)
         return measure_footage(network, scorer, clips, self._reporter(network.name))
 
-    def _shown(self, network: Network) -> list[Shown]:
+    def _shown(self, network: Network) -> list[AttackedPictures]:
         own = list(shown_patches(network, self._patches(network)))
         return own + list(transferred_patches(network, self._foreign(network)))
 

@@ -12,7 +12,7 @@ from benchmarks.detection.networks import Network
 from benchmarks.makers.library import Patch
 from benchmarks.makers.placement import Placement, apply_at, random_placement
 
-__all__ = ["SIZES", "Shown", "shown_patches", "transferred_patches"]
+__all__ = ["SIZES", "AttackedPictures", "shown_patches", "transferred_patches"]
 
 SIZES = (0.25, 0.35, 0.5)
 """Sides of the patches as shares of the picture's shorter side."""
@@ -21,7 +21,7 @@ Pictures = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class AttackedPictures:
     """One patch at one size on all test pictures."""
 
     maker: str
@@ -33,7 +33,7 @@ class Shown:
     """(n, H, W, 3): the pictures that it fools the network on."""
 
 
-def shown_patches(network: Network, patches: Mapping[str, Patch], seed: int = 0) -> Iterator[Shown]:
+def shown_patches(network: Network, patches: Mapping[str, Patch], seed: int = 0) -> Iterator[AttackedPictures]:
     """Show each patch at each size, at a random place and angle of each test picture.
 
     A targeted patch succeeds where the network says the target; it is not shown on pictures of it.
@@ -44,10 +44,10 @@ def shown_patches(network: Network, patches: Mapping[str, Patch], seed: int = 0)
             places = [random_placement(network.test, size, rng) for _ in network.test]
             pictures = apply_at(network.test, patch.pixels, places)
             success = network.labels_of(pictures) == patch.target
-            yield Shown(patch.maker, name, size, len(success), pictures[success])
+            yield AttackedPictures(patch.maker, name, size, len(success), pictures[success])
 
 
-def transferred_patches(network: Network, patches: Sequence[Patch], seed: int = 0) -> Iterator[Shown]:
+def transferred_patches(network: Network, patches: Sequence[Patch], seed: int = 0) -> Iterator[AttackedPictures]:
     """Show patches that were made for other networks of the same classes.
 
     Such a patch succeeds where the label is wrong, and right with a grey square in the same place: what merely hides
@@ -59,7 +59,9 @@ def transferred_patches(network: Network, patches: Sequence[Patch], seed: int = 
             places = [random_placement(network.test, size, rng) for _ in network.test]
             pictures = apply_at(network.test, patch.pixels, places)
             success = (network.labels_of(pictures) != network.truth) & _seen_beside_grey(network, places)
-            yield Shown("transferred", f"{patch.maker} of {patch.network}", size, len(success), pictures[success])
+            yield AttackedPictures(
+                "transferred", f"{patch.maker} of {patch.network}", size, len(success), pictures[success]
+            )
 
 
 def _seen_beside_grey(network: Network, places: Sequence[Placement]) -> NDArray[np.bool_]:

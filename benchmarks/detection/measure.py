@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.detection.adaptive import ATTACKERS, craft_adaptive, outcome
-from benchmarks.detection.attacks import Shown
+from benchmarks.detection.attacks import AttackedPictures
 from benchmarks.detection.networks import Network, read_folder
 from benchmarks.detection.novelty import STRENGTHS, degraded, posters, smaller_or_turned
 from benchmarks.detection.presentations import count_alerts
@@ -83,7 +83,12 @@ def count(scores: NDArray[np.float64], thresholds: Mapping[float, float]) -> Rec
 
 
 def measure_detection(
-    network: Network, scorer: Scorer, shown: Iterable[Shown], data: Path, counts: Counts, report: Callable[[str], None]
+    network: Network,
+    scorer: Scorer,
+    shown: Iterable[AttackedPictures],
+    data: Path,
+    counts: Counts,
+    report: Callable[[str], None],
 ) -> Record:
     """Fit the scorer on the site's and the bundled general pictures; return thresholds and cells, JSON-ready."""
     preprocessing = network.radar.info.preprocessing

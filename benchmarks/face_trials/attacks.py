@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.face_trials.kept import kept
 from benchmarks.face_trials.model import FaceModel, pictures, pixels
 from benchmarks.face_trials.people import TEST, People
+from taintwatch_calibration.bench.cache import Cache
 from taintwatch_calibration.faces.glasses_craft import GlassesRecipe, Photos, craft_glasses
 from taintwatch_calibration.faces.glasses_shape import GlassesShape
 from taintwatch_calibration.faces.worn import PoseLimits, still, wear
@@ -52,7 +52,7 @@ def craft_all(people: People, model: FaceModel, work: Path, *, dodging: bool, we
     kind = "dodging" if dodging else "impersonation"
     recipe = GlassesRecipe(target=None if dodging else TARGET, limits=PoseLimits(), printability=0.0)
     shape = GlassesShape()
-    made: list[dict[str, NDArray[Any]]] = []
+    cache, made = Cache(work / kind), list[dict[str, NDArray[Any]]]()
     for wearer in chosen:
         row = np.flatnonzero((people.labels == wearer) & (people.part == TEST))[:1]
 
@@ -70,5 +70,5 @@ def craft_all(people: People, model: FaceModel, work: Path, *, dodging: bool, we
                 "reached": np.array([crafted.reached]),
             }
 
-        made.append(kept(work / kind / f"{wearer:03d}.npz", craft))
+        made.append(cache.arrays(f"{wearer:03d}", (kind,), craft))
     return Attacks(**{name: np.concatenate([each[name] for each in made]) for name in made[0]})

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.face_trials.kept import kept_in_chunks
+from benchmarks.face_trials.chunks import in_chunks
 from taintwatch_calibration.craft.physical import normaliser
 from taintwatch_calibration.faces.face_model import fill_path, write_face_model
 from taintwatch_calibration.faces.identity_fit import IdentityLayer
@@ -74,7 +74,7 @@ class FaceModel:
         def judged(rows: slice) -> dict[str, NDArray[Any]]:
             return self._judge(self.preprocessing(list(faces[rows])))
 
-        return kept_in_chunks(folder, len(faces), judged)
+        return in_chunks(folder, len(faces), judged)
 
     def _judge(self, inputs: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         parts = []

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.face_trials.kept import kept_in_chunks
+from benchmarks.face_trials.chunks import in_chunks
 from taintwatch_calibration.faces.identity_fit import mean_face, occlude
 from taintwatch_models.faces.align import align
 from taintwatch_models.faces.embedding import Embedder
@@ -71,7 +71,7 @@ def read_people(archive: Path, work: Path, size: int) -> People:
             eyes.append(bool(faces) and faces[0].eyes_found)
         return {"faces": np.stack(crops), "found": np.array(found), "eyes": np.array(eyes)}
 
-    arrays = kept_in_chunks(work / "aligned", len(files), aligned)
+    arrays = in_chunks(work / "aligned", len(files), aligned)
     usable = np.flatnonzero(arrays["found"])
     owners = np.array([files[row].parent.name for row in usable])
     labels, part, names = _split(owners)
@@ -108,4 +108,4 @@ def embeddings(people: People, embed: Embedder, work: Path) -> tuple[NDArray[np.
 
 
 def _embedded(faces: NDArray[np.uint8], embed: Embedder, folder: Path) -> NDArray[np.float32]:
-    return kept_in_chunks(folder, len(faces), lambda rows: {"embeddings": embed(faces[rows])})["embeddings"]
+    return in_chunks(folder, len(faces), lambda rows: {"embeddings": embed(faces[rows])})["embeddings"]

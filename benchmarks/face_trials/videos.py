@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.face_trials.attacks import TARGET, Attacks
-from benchmarks.face_trials.kept import kept
 from benchmarks.face_trials.model import FaceModel, pictures, pixels
 from benchmarks.face_trials.people import People
 from taintwatch.alerts.incidents import AlertTracker
@@ -26,6 +25,7 @@ from taintwatch.records import AlertState
 from taintwatch.subjects.faces import FaceExpander
 from taintwatch.vote.policies import KofN
 from taintwatch.vote.voter import Hold, Voter
+from taintwatch_calibration.bench.cache import Cache
 from taintwatch_calibration.faces.glasses_craft import GlassesRecipe, Photos, craft_glasses
 from taintwatch_calibration.faces.glasses_shape import GlassesShape
 from taintwatch_calibration.faces.worn import PoseLimits, draw_poses, wear
@@ -87,7 +87,7 @@ def record_all(
     people: People, attacks: Attacks, model: FaceModel, watching: Watching, work: Path, *, videos: int
 ) -> list[VideoTrial]:
     """Craft glasses for each wearer's video, record it, and watch it; what was done is kept."""
-    find = HaarFaces()
+    cache, find = Cache(work), HaarFaces()
     stranger_below = watching.stranger_below
     trials = []
     for index, wearer in enumerate(attacks.wearers[:videos]):
@@ -97,7 +97,7 @@ def record_all(
         def glasses(index: int = index, photograph: NDArray[np.uint8] = photograph) -> dict[str, NDArray[Any]]:
             return _craft(photograph, find, model, int(attacks.wearers[index]), index, people.faces.shape[1])
 
-        pattern = kept(work / "video-glasses" / f"{int(wearer):03d}.npz", glasses)["pattern"]
+        pattern = cache.arrays(f"video-glasses/{int(wearer):03d}", (), glasses)["pattern"]
 
         def trial(
             index: int = index, photograph: NDArray[np.uint8] = photograph, pattern: NDArray[np.float32] = pattern
@@ -112,7 +112,7 @@ def record_all(
             print(f"video of {attacks.wearers[index]}", flush=True)
             return _told([step for batch in batches for step in batch], stranger_below)
 
-        arrays = kept(work / "videos" / f"{int(wearer):03d}.npz", trial)
+        arrays = cache.arrays(f"videos/{int(wearer):03d}", (), trial)
         trials.append(VideoTrial(**arrays))
     return trials
 

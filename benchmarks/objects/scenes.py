@@ -15,7 +15,7 @@ from taintwatch_calibration.craft.object_attacks import ObjectScenes, place_on
 from taintwatch_calibration.craft.placement import PlacementBatch, apply_patch
 from taintwatch_models.objects.finder import FoundObject, ObjectFinder
 
-__all__ = ["Shown", "corner_patch", "crops", "frames_of", "general_pictures", "photographs", "worn_patch"]
+__all__ = ["AttackedPicture", "corner_patch", "crops", "frames_of", "general_pictures", "photographs", "worn_patch"]
 
 CROP = 256  # side of what a patch is crafted on, pixels of the detector's input
 _LEAST, _MOST = 48, 230  # sides of the objects that are attacked, pixels of the detector's input
@@ -24,7 +24,7 @@ Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class AttackedPicture:
     """An attacked picture."""
 
     picture: Picture
@@ -91,14 +91,14 @@ def crops(finder: ObjectFinder, pictures: Sequence[Picture], name: str) -> Objec
     return ObjectScenes(torch.from_numpy(np.stack(found)), torch.tensor(boxes, dtype=torch.float32))
 
 
-def worn_patch(picture: Picture, victim: FoundObject, patch: torch.Tensor, size: float) -> Shown:
+def worn_patch(picture: Picture, victim: FoundObject, patch: torch.Tensor, size: float) -> AttackedPicture:
     """Lay a patch on an object of a picture."""
     boxes = torch.tensor([victim.box], dtype=torch.float32)
     places = place_on(boxes, size, (picture.shape[0], picture.shape[1]), None)
-    return Shown(*_laid(picture, patch, places), victim)
+    return AttackedPicture(*_laid(picture, patch, places), victim)
 
 
-def corner_patch(picture: Picture, patch: torch.Tensor, size: float) -> Shown:
+def corner_patch(picture: Picture, patch: torch.Tensor, size: float) -> AttackedPicture:
     """Lay a patch into the upper left corner of a picture."""
     height, width = picture.shape[:2]
     side = size * min(height, width)
@@ -107,7 +107,7 @@ def corner_patch(picture: Picture, patch: torch.Tensor, size: float) -> Shown:
         torch.tensor([2 * centre / width - 1]), torch.tensor([2 * centre / height - 1]), torch.tensor([size]),
         torch.zeros(1),
     )  # fmt: skip
-    return Shown(*_laid(picture, patch, places), None)
+    return AttackedPicture(*_laid(picture, patch, places), None)
 
 
 def _laid(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.objects.scenes import Shown, attacked_objects, corner_patch, worn_patch
+from benchmarks.objects.scenes import AttackedPicture, attacked_objects, corner_patch, worn_patch
 from taintwatch_calibration.camera_model.variation import CameraVariation, simulate_camera
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.objects.finder import FoundObject, ObjectFinder
@@ -83,7 +83,7 @@ def trial_row(guard: ObjectGuard, plain: ObjectFinder, frames: Sequence[Picture]
     }  # fmt: skip
 
 
-def _laid(frame: Picture, victim: FoundObject | None, patch: torch.Tensor, size: float) -> Shown:
+def _laid(frame: Picture, victim: FoundObject | None, patch: torch.Tensor, size: float) -> AttackedPicture:
     return corner_patch(frame, patch, size) if victim is None else worn_patch(frame, victim, patch, size)
 
 

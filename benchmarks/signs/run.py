@@ -24,7 +24,7 @@ from benchmarks.signs.material import Material
 from benchmarks.signs.network import SignNet
 from benchmarks.signs.occlusion import erase_critical
 from benchmarks.signs.report import machine, measure, measure_one
-from benchmarks.training_loop import Batch, Plan, TrainingLoop
+from benchmarks.training_loop import Batch, TrainingLoop, TrainingPlan
 from taintwatch_calibration.results import write_json
 from taintwatch_models.errors import UsageError
 from taintwatch_models.signs import SIGN_NAMES
@@ -85,7 +85,7 @@ class TrainingRun:
         with torch.random.fork_rng(devices=[]):  # the first weights come from the global generator: give it back
             torch.manual_seed(settings.seed)
             network = SignNet(len(settings.classes) + 1, settings.width, settings.last_kernel)
-        plan = Plan(
+        plan = TrainingPlan(
             settings.epochs,
             self._batches.steps_per_epoch,
             settings.rate,

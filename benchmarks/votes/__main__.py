@@ -16,8 +16,8 @@ from benchmarks.scripts import run_script
 from benchmarks.votes.compare import compare
 from benchmarks.votes.page import page
 from benchmarks.votes.picture import draw
-from benchmarks.votes.scoring import World, score_world, threshold_in
-from benchmarks.votes.world import FPS, LIGHTS, STREAM_S
+from benchmarks.votes.scenes import FPS, LIGHTS, STREAM_S
+from benchmarks.votes.scoring import Scenery, score_streams, threshold_in
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.progress import counted
 from taintwatch_calibration.trial.clips import find_videos
@@ -75,13 +75,13 @@ def votes(
     except OSError as error:
         raise UsageError(f"{target}: its folder cannot be made ({error.strerror}); choose another --out") from None
     model = ModelSettings(calibration=calibration, variants=(detector,), session=SessionSettings(threads=1))
-    world = World(model, scenes, None if patches is None else str(patches), seed, stream_seconds)
+    scenery = Scenery(model, scenes, None if patches is None else str(patches), seed, stream_seconds)
     videos = find_videos(footage) if footage else ()
     benign = max(2 * len(LIGHTS), round(hours * 3600 / stream_seconds))
     console = Console(stderr=True)
     with counted(console, "scoring") as progress:
-        streams = score_world(world, videos, benign, attacks, work / "scores", workers=workers, progress=progress)
-    threshold, about = threshold_in(world)
+        streams = score_streams(scenery, videos, benign, attacks, work / "scores", workers=workers, progress=progress)
+    threshold, about = threshold_in(scenery)
     with Progress(TextColumn("voting"), BarColumn(), MofNCompleteColumn(), console=console) as bar:
         task = bar.add_task("voting")
         found = compare(streams, threshold, lambda done, total: bar.update(task, completed=done, total=total))

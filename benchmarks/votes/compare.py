@@ -13,8 +13,8 @@ from benchmarks.votes.independence import expected_a_day
 from benchmarks.votes.outcome import attack_outcome, benign_outcome, fewer_a_day
 from benchmarks.votes.policies import Candidate, candidates, default_candidate
 from benchmarks.votes.replay import raised, rises
+from benchmarks.votes.scenes import FPS
 from benchmarks.votes.streams import Halves, Stream, halves
-from benchmarks.votes.world import FPS
 from taintwatch.vote.policies import POLICIES
 from taintwatch_calibration.rates import threshold_for, wilson_interval
 from taintwatch_models.errors import UsageError

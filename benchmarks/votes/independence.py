@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from benchmarks.votes.world import FPS
+from benchmarks.votes.scenes import FPS
 from taintwatch.vote.policies import KofN, SequentialProbabilityRatio
 from taintwatch.vote.policy import Policy
 

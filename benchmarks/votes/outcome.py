@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.votes.replay import raised, rises
+from benchmarks.votes.scenes import FPS
 from benchmarks.votes.streams import Stream
-from benchmarks.votes.world import FPS
 from taintwatch.vote.policy import Policy
 
 __all__ = [

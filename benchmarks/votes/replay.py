@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.votes.world import FPS
+from benchmarks.votes.scenes import FPS
 from taintwatch.vote.policy import Policy, Standing
 from taintwatch.vote.voter import Hold, HoldStanding
 

@@ -12,8 +12,7 @@ from typing import Any
 import cv2
 
 from benchmarks.votes.pictures import Patch, read_patches
-from benchmarks.votes.streams import Stream, stream_from_json
-from benchmarks.votes.world import (
+from benchmarks.votes.scenes import (
     BACKGROUND,
     FPS,
     STREAM_S,
@@ -22,6 +21,7 @@ from benchmarks.votes.world import (
     benign_stream,
     light_of,
 )
+from benchmarks.votes.streams import Stream, stream_from_json
 from taintwatch.footage.file_worker import FileFrames
 from taintwatch.footage.processes import Task, fingerprint_of
 from taintwatch.footage.task_map import TaskResult, map_resumably
@@ -34,7 +34,7 @@ from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.records import Frame, read_only
 from taintwatch_models.signs import SIGN_NAMES
 
-__all__ = ["World", "score_world", "threshold_in"]
+__all__ = ["Scenery", "score_streams", "threshold_in"]
 
 _VERSION = "1"
 """Of what the scenes are: those of another one are rendered and scored anew."""
@@ -46,7 +46,7 @@ _PROBES = (5, 40)
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Scenery:
     """What is scored, and by what. Can be sent to another process."""
 
     model: ModelSettings
@@ -60,8 +60,8 @@ class World:
     """Seconds of a benign stream, in which five things are shown."""
 
 
-def score_world(
-    world: World, videos: Sequence[Path], benign: int, attacks: int, done: Path, *,
+def score_streams(
+    scenery: Scenery, videos: Sequence[Path], benign: int, attacks: int, done: Path, *,
     workers: int = 1, progress: Callable[[TaskResult], None] = lambda finished: None,
 ) -> list[Stream]:  # fmt: skip
     """Return the footage, `attacks` scenes with a patch and `benign` benign streams, scored.
@@ -69,15 +69,15 @@ def score_world(
     What is in the folder `done` is not scored again, unless the model, the patches or the detector's settings (the
     threshold of `tight` apart) are others. Raises `UsageError`; `ModelError` or `CalibrationError` for the model.
     """
-    marks = _marks(world)
+    marks = _marks(scenery)
     names = [("footage", str(video)) for video in videos]
     names += [("attack", f"{number:04}") for number in range(attacks)]
     names += [("benign", f"{number:04}") for number in range(benign)]
     tasks = []
     for kind, name in names:
-        own = (*marks, f"{world.stream_s:g} s") if kind == "benign" else marks
+        own = (*marks, f"{scenery.stream_s:g} s") if kind == "benign" else marks
         mark = fingerprint_of(Path(name), *marks) if kind == "footage" else _digest(*own)
-        tasks.append(Task(f"{kind}-{name}", (world, kind, name), mark))
+        tasks.append(Task(f"{kind}-{name}", (scenery, kind, name), mark))
     results = map_resumably(_score, tasks, done, workers=workers, progress=progress)
     return [stream_from_json(result) for result in results]
 
@@ -86,15 +86,15 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def _marks(world: World) -> tuple[str, ...]:
-    """Return all that a stream's scores depend on, files by their content. Raises as `score_world`."""
-    graph = load_radar_file(world.model).proto.SerializeToString(deterministic=True)
-    calibration = _model(world.model).calibration
+def _marks(scenery: Scenery) -> tuple[str, ...]:
+    """Return all that a stream's scores depend on, files by their content. Raises as `score_streams`."""
+    graph = load_radar_file(scenery.model).proto.SerializeToString(deterministic=True)
+    calibration = _model(scenery.model).calibration
     settings = repr(calibration)
-    if world.model.variants == ("tight",):
+    if scenery.model.variants == ("tight",):
         settings = repr(replace(calibration.tight, threshold=0.0, held_out=None))  # it is applied to the scores later
-    pictures = [hashlib.sha256(patch.picture.tobytes()).hexdigest() for patch in _patches(world.patches)]
-    scenes = Path(world.scenes) if world.scenes is not None else None
+    pictures = [hashlib.sha256(patch.picture.tobytes()).hexdigest() for patch in _patches(scenery.patches)]
+    scenes = Path(scenery.scenes) if scenery.scenes is not None else None
     if scenes is not None and not scenes.exists():
         raise UsageError(f"--scenes {scenes}: there is no such folder or archive of photographs")
     size = str(scenes.stat().st_size) if scenes is not None and scenes.is_file() else ""
@@ -102,12 +102,12 @@ def _marks(world: World) -> tuple[str, ...]:
     return (
         _VERSION,
         hashed,
-        repr(world.model.variants),
+        repr(scenery.model.variants),
         settings,
         repr(pictures),
         scenes.name if scenes else "",
         size,
-        str(world.seed),
+        str(scenery.seed),
     )
 
 
@@ -121,16 +121,16 @@ def _patches(folder: str | None) -> tuple[Patch, ...]:
     return read_patches(None if folder is None else Path(folder))
 
 
-def _score(argument: tuple[World, str, str]) -> dict[str, Any]:
+def _score(argument: tuple[Scenery, str, str]) -> dict[str, Any]:
     """Score one stream in a worker; return a `Stream` as JSON. Raises `UsageError` for a video that cannot be read."""
     cv2.setNumThreads(1)  # workers run side by side
-    world, kind, name = argument
-    model = _model(world.model)
+    scenery, kind, name = argument
+    model = _model(scenery.model)
     if kind == "footage":
         return asdict(_footage(name, model))
     if kind == "attack":
-        return asdict(_attack(int(name), world, model))
-    scene = benign_stream(int(name), world.seed, world.scenes, _patches(world.patches), world.stream_s)
+        return asdict(_attack(int(name), scenery, model))
+    scene = benign_stream(int(name), scenery.seed, scenery.scenes, _patches(scenery.patches), scenery.stream_s)
     judged = _judged(_frames(scene, range(scene.frame_count or 0)), model)
     return asdict(Stream("benign", name, tuple(score for score, _ in judged), light_of(int(name))))
 
@@ -149,10 +149,10 @@ def _footage(name: str, model: LoadedModel) -> Stream:
     return Stream("footage", Path(name).name, tuple(score for score, _ in judged))
 
 
-def _attack(number: int, world: World, model: LoadedModel) -> Stream:
-    patches = _patches(world.patches)
+def _attack(number: int, scenery: Scenery, model: LoadedModel) -> Stream:
+    patches = _patches(scenery.patches)
     patch = patches[number % len(patches)]
-    for shown in attack_scenes(number, world.seed, world.scenes, patch, _DRAWS):
+    for shown in attack_scenes(number, scenery.seed, scenery.scenes, patch, _DRAWS):
         if _works(shown, model):
             judged = _judged(_frames(shown.scene, range(shown.scene.frame_count or 0)), model)
             wrong = [_label(label, model) != shown.truth for _, label in judged]
@@ -194,14 +194,14 @@ def _judged(frames: Sequence[Frame], model: LoadedModel) -> list[tuple[float, in
     return found
 
 
-def threshold_in(world: World) -> tuple[float, dict[str, Any]]:
+def threshold_in(scenery: Scenery) -> tuple[float, dict[str, Any]]:
     """Return what the detector's scores are held against, and which model and calibration that is; JSON-ready."""
-    model = _model(world.model)
+    model = _model(scenery.model)
     card, calibration = model.classifier.card, model.calibration
     about = {
         "model": card.name,
         "model_sha256": card.model_hash,
         "calibration": {"created": calibration.created, "target_fpr": calibration.target_fpr},
-        "patches": len(_patches(world.patches)),
+        "patches": len(_patches(scenery.patches)),
     }
-    return threshold_of(world.model.variants[0], model), about
+    return threshold_of(scenery.model.variants[0], model), about

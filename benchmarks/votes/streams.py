@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.votes.world import LIGHTS
+from benchmarks.votes.scenes import LIGHTS
 
 __all__ = ["Half", "Halves", "Stream", "halves", "stream_from_json"]
 

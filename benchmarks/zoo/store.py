@@ -32,7 +32,7 @@ def load_or_train(name: str, data: Path, work: Path, *, report: Callable[[str], 
     if recipe.begin_from is not None:
         load_or_train(recipe.begin_from, data, work, report=report)
     # Reading what is there needs no torch.
-    from benchmarks.zoo.making import make
+    from benchmarks.zoo.network_files import make
 
     try:
         work.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.signs.evaluate import normalised, predict
-from benchmarks.training_loop import Batch, Plan, TrainingLoop
+from benchmarks.training_loop import Batch, TrainingLoop, TrainingPlan
 from benchmarks.zoo.adversarial import attack_of
 from benchmarks.zoo.checkpoint import read_checkpoint
 from benchmarks.zoo.material import ZooMaterial, load_material
@@ -49,7 +49,9 @@ class ZooTraining:
         with torch.random.fork_rng(devices=[]):  # the first weights come from the global generator: give it back
             torch.manual_seed(recipe.seed)
             network = build_network(recipe.architecture, len(self.names), recipe.width)
-        plan = Plan(recipe.epochs, self._material.steps_per_epoch, recipe.rate, recipe.weight_decay, recipe.ema_decay)
+        plan = TrainingPlan(
+            recipe.epochs, self._material.steps_per_epoch, recipe.rate, recipe.weight_decay, recipe.ema_decay
+        )
         self._attack = attack_of(recipe, checkpoint.parent, len(self.names))
         self._loop = TrainingLoop(network.to(memory_format=torch.channels_last), plan, clock)
 

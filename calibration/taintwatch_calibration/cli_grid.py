@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from taintwatch_models.errors import UsageError
-from taintwatch_models.storage import write_atomically
 
 __all__ = ["grid"]
 
@@ -72,18 +70,20 @@ def grid(
     """
     import torch
 
+    from taintwatch_calibration.bench.cache import Cache
+    from taintwatch_calibration.bench.detection import check_rates
+    from taintwatch_calibration.bench.detectors import PLAIN, calibrate_detectors
+    from taintwatch_calibration.bench.grid_table import grid_table
+    from taintwatch_calibration.bench.imagenet_patch import write_patches
+    from taintwatch_calibration.bench.patch_grid import Grid, GridOptions
+    from taintwatch_calibration.bench.split import split
+    from taintwatch_calibration.bench.subjects import Subject
     from taintwatch_calibration.craft.materials import find_label, load_classifier, pick_device, read_pictures
-    from taintwatch_calibration.grid.imagenet_patch import write_patches
-    from taintwatch_calibration.grid.judging import Judge
-    from taintwatch_calibration.grid.parts import split
-    from taintwatch_calibration.grid.run import Grid, GridOptions
-    from taintwatch_calibration.grid.table import markdown_table
+    from taintwatch_calibration.results import write_json, write_text
     from taintwatch_calibration.torch_tuning import keep_freed_memory
     from taintwatch_models.cmag.file import check_fit, read_cmag
 
-    for rate in target_fpr:
-        if not 0 < rate <= 0.5:
-            raise UsageError(f"--fpr must be above 0 and at most 0.5, not {rate:g}")
+    check_rates(target_fpr)
     ready = [] if patches is not None and patches.suffix == ".gz" else _ready_made(patches)
     started = time.monotonic()
     torch.set_num_threads(threads)
@@ -103,20 +103,18 @@ def grid(
         f"craft on, {len(parts.calibrate)} to calibrate, {len(parts.held_out)} held out, "
         f"{len(parts.test_images)} to attack"
     )
-    judge = Judge.of(radar, parts, target_fpr, cmag=reconstructors, threads=threads, progress=console.print)
-    options = GridOptions(label, iterations, placements, seed, pick_device(device))
-    records = _records(Grid(radar, parts, judge, options, out), ready, console)
-    names = list(judge.held_out)
-    result = _document(
-        radar.info, options, judge, parts, pictures, records, names, target_fpr, time.monotonic() - started
+    subject = Subject(radar.info.name, radar, parts, label)
+    detectors = calibrate_detectors(
+        subject, max(target_fpr), Cache(out), names=PLAIN, cmag=reconstructors, threads=threads, progress=console.print
     )
-    text = (json.dumps(result, indent=1) + "\n").encode()
+    options = GridOptions(label, iterations, placements, seed, pick_device(device))
+    records = _records(Grid(subject, detectors, options, target_fpr, out), ready, console)
+    names = list(detectors.held_out)
+    result = _document(subject, options, detectors, pictures, records, target_fpr, time.monotonic() - started)
     for path in (out / "grid.json", *([document] if document else [])):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text)
+        write_json(path, result)
     if markdown is not None:
-        markdown.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(markdown, markdown_table(result["cells"], names).encode())
+        write_text(markdown, grid_table(result["cells"], names))
     _show(Console(), records, names, target_fpr[0])
     click.echo(f"written to {document or out / 'grid.json'}")
 
@@ -132,7 +130,7 @@ def _ready_made(folder: Path | None) -> list[Path]:
 
 
 def _records(grid: Any, ready: list[Path], console: Console) -> list[dict[str, Any]]:
-    from taintwatch_calibration.grid.cells import PATCH_SIZES, Cell, all_cells
+    from taintwatch_calibration.bench.patch_grid import PATCH_SIZES, Cell, all_cells
 
     jobs: list[tuple[Path | None, Cell]] = [(None, cell) for cell in all_cells()]
     if ready:
@@ -161,27 +159,27 @@ def _records(grid: Any, ready: list[Path], console: Console) -> list[dict[str, A
 
 
 def _document(
-    info: Any, options: Any, judge: Any, parts: Any, pictures: Any, records: list[dict[str, Any]], names: list[str],
+    subject: Any, options: Any, detectors: Any, pictures: Any, records: list[dict[str, Any]],
     target_fpr: tuple[float, ...], seconds: float,
 ) -> dict[str, Any]:  # fmt: skip
-    from taintwatch_calibration.grid.cells import MULTIPLE, RESOLUTION, ROTATION_DEGREES
-    from taintwatch_calibration.grid.run import rows_of
+    from taintwatch_calibration.bench.grid_table import grid_rows
+    from taintwatch_calibration.bench.patch_grid import MULTIPLE, RESOLUTION, ROTATION_DEGREES
     from taintwatch_calibration.machine import machine
 
+    info, chosen = subject.radar.info, detectors.calibration
     return {
         **machine(),
         "model": info.name,
         "model_sha256": info.source_sha256,
         "options": {**asdict(options), "target_name": info.labels[options.target], "target_fpr": list(target_fpr)},
         "crafting": {"multiple_sizes": MULTIPLE, "resolution": RESOLUTION, "rotation_degrees": ROTATION_DEGREES},
-        "calibration": {"tight": asdict(judge.calibration.tight), "paper": asdict(judge.calibration.paper)},
+        "calibration": {"tight": asdict(chosen.tight), "paper": asdict(chosen.paper)},
         "pictures": {
             "right": len(pictures), "wrong_skipped": pictures.wrong, "unreadable": pictures.unreadable,
-            "craft": len(parts.craft), "calibrate": len(parts.calibrate), "held_out": len(parts.held_out),
-            "test_images": len(parts.test_images),
+            **subject.parts.counts,
         },
         "seconds_of_the_last_run": round(seconds, 1),
-        "cells": rows_of(records, names, target_fpr[0]),
+        "cells": grid_rows(records, list(detectors.held_out), target_fpr[0]),
     }  # fmt: skip
 
 

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.sign_attacking.attack import load_attack, make_attack, save_attack, scaled_beside, sources_of
-from benchmarks.sign_attacking.bench import Judge, Parts, differentiable, parts_kept
-from benchmarks.sign_attacking.scoring import rates, score
-from benchmarks.sign_attacking.specs import EMPTY, AttackSpec, attack_specs, recipe_of, tuning_specs
+from benchmarks.sign_attacks.attack import cached_attack, craftable, make_attack, scaled_beside, sources_of
+from benchmarks.sign_attacks.pictures import SignPictures, cached_pictures
+from benchmarks.sign_attacks.plans import EMPTY, AttackSpec, attack_specs, recipe_of, tuning_specs
+from benchmarks.sign_attacks.scores import rates, score
 from benchmarks.signs.benign_scenes import BACKGROUND, BenignPictures, joined
 from benchmarks.signs.bundle import TIGHT
+from taintwatch_calibration.bench.cache import Cache
+from taintwatch_calibration.craft.materials import classify
 from taintwatch_calibration.rates import roc
 from taintwatch_models.bundled import bundled_radar
+from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.signs import render_sign
 
 
@@ -62,32 +65,35 @@ def test_a_crafted_attack_succeeds_where_it_says_so(
 ) -> None:
     torch.set_num_threads(1)
     radar = bundled_radar()
-    judge = Judge(radar)
+    judge = OnnxRadar(radar, ())
     spec = AttackSpec("x", "on", 0.6, 1, 14, camera_model=camera_model, iterations=40)
-    attack = make_attack(spec, differentiable(radar), judge, pictures, pictures, judge.preprocessing, attempts=6)
+    attack = make_attack(spec, craftable(radar), judge, pictures, pictures, attempts=6)
     assert attack.pixels.shape == (6, 64, 64, 3)
     assert attack.patch.min() >= 0
     assert attack.patch.max() <= 1
-    assert list(attack.success) == list(judge(attack.pixels) == 14)
-    save_attack(attack, tmp_path / "kept.npz")
-    kept = load_attack(tmp_path / "kept.npz")
+    assert list(attack.success) == list(classify(judge, attack.pixels) == 14)
+    cache = Cache(tmp_path)
+    assert cached_attack(cache, spec, "hash", lambda: attack) is not attack
+    kept = cached_attack(cache, spec, "hash", lambda: pytest.fail("it was kept"))
     assert (kept.pixels == attack.pixels).all()
     assert (kept.success == attack.success).all()
 
 
 def test_the_torch_and_the_onnx_model_agree(pictures: BenignPictures) -> None:
     radar = bundled_radar()
-    judge = Judge(radar)
-    inputs = torch.from_numpy(judge.preprocessing.normalise(pictures.pixels))
+    inputs = torch.from_numpy(radar.info.preprocessing.normalise(pictures.pixels))
     with torch.no_grad():
-        model = differentiable(radar)
+        model = craftable(radar)
         logits = model.head(model.maps(inputs))
-    assert list(logits.argmax(1).numpy()) == list(judge(pictures.pixels)) == list(pictures.labels)
+    assert (
+        list(logits.argmax(1).numpy()) == list(classify(OnnxRadar(radar, ()), pictures.pixels)) == list(pictures.labels)
+    )
 
 
 def test_parts_are_kept_and_read_back_the_same(pictures: BenignPictures, tmp_path: Path) -> None:
-    parts = parts_kept(tmp_path, lambda: Parts(pictures, pictures.subset(pictures.labels == 1), pictures, pictures))
-    again = parts_kept(tmp_path, lambda: pytest.fail("they were kept"))
+    some = pictures.subset(pictures.labels == 1)
+    parts = cached_pictures(Cache(tmp_path), lambda: SignPictures(pictures, some, pictures, pictures))
+    again = cached_pictures(Cache(tmp_path), lambda: pytest.fail("they were kept"))
     assert (again.tuning.pixels == parts.tuning.pixels).all()
     assert (again.crafting.labels == parts.crafting.labels).all()
 
@@ -108,7 +114,7 @@ def test_the_benchs_score_is_the_products_own(pictures: BenignPictures) -> None:
 
 def test_rates_come_from_a_threshold_of_the_choosing_half() -> None:
     choosing, held, attacked = ({"tight": np.array(v, float)} for v in (range(100), [97.5, 99.5, 0, 0], [98, 99, 200]))
-    found = rates(choosing, held, attacked, 0.02)["tight"]
+    found = rates((choosing, held), attacked, 0.02)["tight"]
     assert found["threshold"] == 97.5
     assert found["fpr"] == 0.25
     assert found["tpr"] == 1.0

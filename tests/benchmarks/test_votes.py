@@ -28,8 +28,8 @@ from benchmarks.votes.outcome import (
 from benchmarks.votes.pictures import Patch, read_patches
 from benchmarks.votes.policies import Candidate, candidates, default_candidate
 from benchmarks.votes.replay import raised, rises
+from benchmarks.votes.scenes import LIGHTS, attack_scenes, benign_stream, light_of
 from benchmarks.votes.streams import Stream, halves
-from benchmarks.votes.world import LIGHTS, attack_scenes, benign_stream, light_of
 from taintwatch.vote.policies import KofN
 from taintwatch.vote.voter import Voter
 from taintwatch_models.errors import UsageError

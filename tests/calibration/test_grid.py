@@ -11,10 +11,10 @@ import pytest
 
 from taintwatch.cli.main import main
 from taintwatch_calibration.anomaly import fit_anomaly
+from taintwatch_calibration.bench.detectors import LEARNT, BenchDetectors
+from taintwatch_calibration.bench.patch_files import read_patch
+from taintwatch_calibration.bench.patch_grid import all_cells, plan_of
 from taintwatch_calibration.benign import BenignFrames
-from taintwatch_calibration.grid.cells import all_cells, plan_of
-from taintwatch_calibration.grid.crafting import decode_patch
-from taintwatch_calibration.grid.judging import Judge
 from taintwatch_calibration.thresholds import tight_scores
 from taintwatch_models.calibration_file import Calibration, TightCalibration
 from taintwatch_models.errors import UsageError
@@ -69,10 +69,12 @@ def test_tight_weighs_anomaly_here_as_in_the_daemon(tmp_path: Path) -> None:
     frames = BenignFrames(pixels, False, 0, "noise")
     radar, tight = fit_anomaly(plain, frames).radar, TightCalibration(anomaly_weight=2.0)
     calibration = Calibration(tight=tight)
-    judge = Judge(OnnxRadar(radar, ("tight", "paper"), calibration), calibration, None, (0.05,), {}, {})
+    detectors = BenchDetectors(radar, calibration, LEARNT, OnnxRadar(radar, ("tight", "paper"), calibration))
     expected = tight_scores(radar, frames, tight, progress=lambda what, done, total: None)
-    np.testing.assert_allclose(judge.scores(pixels)["tight"], expected, rtol=1e-5)
+    scores = detectors.detect(pixels).scores
+    np.testing.assert_allclose(scores["default"], expected, rtol=1e-5)
     unweighed = tight_scores(radar, frames, TightCalibration(), progress=lambda what, done, total: None)
+    np.testing.assert_allclose(scores["tight"], unweighed, rtol=1e-5)
     assert np.abs(expected - unweighed).max() > 0.1
 
 
@@ -105,7 +107,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, arguments: list[str], capsys:
         ("--patches", str(empty)): "no PNG or NPY file in it",
         ("--patches", str(tmp_path / "patches.gz")): "not a gzipped file that can be read",
         ("--images", str(empty)): "holds no picture",
-        ("--images", str(few)): "the grid needs at least 80 pictures",
+        ("--images", str(few)): "the bench needs at least 80 pictures",
     }
     for more, sentence in cases.items():
         assert main([*arguments, *more]) == 2
@@ -116,6 +118,6 @@ def test_patches_that_are_none_are_said(tmp_path: Path) -> None:
     np.save(tmp_path / "flat.npy", np.zeros(5))
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(UsageError, match=r"a patch is \(side, side, 3\)"):
-        decode_patch(tmp_path / "flat.npy")
+        read_patch(tmp_path / "flat.npy")
     with pytest.raises(UsageError, match="not a picture that can be read"):
-        decode_patch(tmp_path / "text.png")
+        read_patch(tmp_path / "text.png")

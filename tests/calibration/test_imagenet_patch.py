@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from taintwatch_calibration.grid.crafting import decode_patch
-from taintwatch_calibration.grid.imagenet_patch import read_imagenet_patch, write_patches
+from taintwatch_calibration.bench.imagenet_patch import read_imagenet_patch, write_patches
+from taintwatch_calibration.bench.patch_files import read_patch
 from taintwatch_models.errors import UsageError
 
 NAMES = ("soap", "typewriter", "toaster")
@@ -57,7 +57,7 @@ def test_those_that_show_the_target_are_written_as_pictures(tmp_path: Path) -> N
     file = written(tmp_path / "patches.gz", dataset())
     (path,) = write_patches(file, 2, NAMES, tmp_path / "out")
     assert path.name == "imagenet-patch-0.png"
-    assert (decode_patch(path) == (255, 0, 0)).all()
+    assert (read_patch(path) == (255, 0, 0)).all()
     with pytest.raises(UsageError, match=r"no patch for --target typewriter; it has 0 \(soap\), 2 \(toaster\)"):
         write_patches(file, 1, NAMES, tmp_path / "out")
 

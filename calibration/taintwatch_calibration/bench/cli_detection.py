@@ -55,8 +55,8 @@ def detection(
     """
     import torch
 
+    from taintwatch_calibration.bench.detection import Outputs, check_rates, require_drawing, run_bench
     from taintwatch_calibration.bench.evaluation import Evaluation, EvaluationOptions
-    from taintwatch_calibration.bench.run import Outputs, check_rates, require_drawing, run_bench
     from taintwatch_calibration.bench.subject_file import read_subject
     from taintwatch_calibration.bench.subjects import Subject, from_folder
     from taintwatch_calibration.craft.materials import load_classifier
@@ -79,7 +79,7 @@ def detection(
             console.print(f"[dim]{time.monotonic() - started:6.0f} s[/] {subject.name}: {what}", highlight=False)
 
         runner = read_cmag(reconstructors) if reconstructors is not None else None
-        return Evaluation(subject, options, work, peers={}, cmag=runner, progress=report)
+        return Evaluation(subject, options, work, cmag=runner, progress=report)
 
     models = [evaluation(read_subject(folder)) for folder in subjects]
     if model is not None and images is not None and target is not None:

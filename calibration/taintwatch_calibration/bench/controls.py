@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_calibration.bench.judging import ProductJudge
+from taintwatch_calibration.bench.detectors import BenchDetectors
+from taintwatch_calibration.bench.records import rates_of
 from taintwatch_calibration.bench.subjects import Subject
 from taintwatch_calibration.craft.materials import classify
-from taintwatch_calibration.rates import threshold_for, wilson_interval
 
 __all__ = ["SIDE", "control_rates", "pasted"]
 
@@ -32,7 +32,9 @@ def pasted(pixels: NDArray[np.uint8], others: NDArray[np.uint8], seed: int, side
     return result
 
 
-def control_rates(subject: Subject, judge: ProductJudge, target_fpr: tuple[float, ...], seed: int) -> dict[str, Any]:
+def control_rates(
+    subject: Subject, detectors: BenchDetectors, target_fpr: tuple[float, ...], seed: int
+) -> dict[str, Any]:
     """Return how many controls each detector takes for an attack, of those that leave the label as it was.
 
     `kept` of `tried`; for each detector and target rate its `rate` with the interval.
@@ -40,11 +42,9 @@ def control_rates(subject: Subject, judge: ProductJudge, target_fpr: tuple[float
     test_images = subject.test_images
     shown = pasted(test_images.pixels, subject.parts.calibrate.pixels, seed)
     kept = shown[classify(subject.plain, shown) == test_images.labels]
-    found: dict[str, Any] = {"side": SIDE, "tried": len(shown), "kept": len(kept), "detectors": {}}
-    for name, scores in judge.detect(kept).scores.items():
-        at = {}
-        for rate in target_fpr:
-            alarms = int((scores > threshold_for(judge.calibrate[name], rate)).sum())
-            at[f"{rate:g}"] = {"rate": alarms / max(1, len(kept)), "interval": wilson_interval(alarms, len(kept))}
-        found["detectors"][name] = at
-    return found
+    rates = rates_of((detectors.calibrate, detectors.held_out), detectors.detect(kept).scores, target_fpr)
+    found = {
+        name: {rate: {"rate": at["tpr"], "interval": at["tpr_interval"]} for rate, at in each["at"].items()}
+        for name, each in rates.items()
+    }
+    return {"side": SIDE, "tried": len(shown), "kept": len(kept), "detectors": found}

@@ -14,12 +14,11 @@ from taintwatch_calibration.craft.placement import Placement
 
 __all__ = ["FAMILIES", "AttackPlan", "Family", "Way", "attack_plans"]
 
-Family = Literal["patch", "small_patch", "sticker", "region", "glasses", "adaptive", "backdoor"]
-FAMILIES: tuple[Family, ...] = ("patch", "small_patch", "sticker", "region", "glasses", "adaptive", "backdoor")
+Family = Literal["patch", "small_patch", "sticker", "region", "glasses", "adaptive"]
+FAMILIES: tuple[Family, ...] = ("patch", "small_patch", "sticker", "region", "glasses", "adaptive")
 
-Way = Literal["crafted", "transferred", "region", "trigger"]
-"""`crafted` on the attacked model; `transferred`: a crafted patch of another model of the same pictures; `region`: a
-change of each picture of its own; `trigger`: the backdoor that the model was trained with."""
+Way = Literal["crafted", "region"]
+"""`crafted`: one pattern for all pictures; `region`: a change of each picture of its own."""
 
 _CORNER = ((1.0, 1.0),)
 _STICKERS = ((0.12, 0.14, 0.3, 0.18), (0.56, 0.66, 0.32, 0.18))
@@ -56,12 +55,12 @@ class AttackPlan:
 
 
 def attack_plans(
-    target: int, *, iterations: int, batch: int, seed: int, glasses: bool = False, trigger: bool = False
+    target: int, *, iterations: int, batch: int, seed: int, glasses: bool = False
 ) -> tuple[AttackPlan, ...]:
     """Return the attacks on one model; `target` is the label that targeted ones show.
 
     `glasses`: the pictures are aligned faces, so that eyeglasses take the stickers' place, and patches are few: nobody
-    wears a star. `trigger`: the model has a backdoor, which is shown too.
+    wears a star.
     """
 
     def planned(
@@ -87,7 +86,6 @@ def attack_plans(
         planned("two patches 0.25", "patch", 0.35, two),
         planned("over the object 0.3", "patch", 0.3, Placement(((0.5, 0.5),), (0.3,), shift=0.05)),
         planned("untargeted 0.3", "patch", 0.3, anywhere(0.3), wanted=None),
-        planned("transferred 0.35", "patch", 0.35, anywhere(0.35), way="transferred", wanted=None),
         planned("small 0.2", "small_patch", 0.2, anywhere(0.2)),
         planned("small 0.15", "small_patch", 0.15, anywhere(0.15)),
         planned("region", "region", 1.0, anywhere(0.3), way="region", wanted=None),
@@ -100,8 +98,6 @@ def attack_plans(
     overlaid, overlay = ("glasses", "glasses") if glasses else ("stickers", "sticker")
     for wanted, words in ((target, overlaid), (None, f"{overlaid}, untargeted")):
         plans.append(_overlaid(words, overlay, wanted, iterations, batch, seed))
-    if trigger:
-        plans.append(planned("BadNets trigger", "backdoor", 0.15, anywhere(0.15), way="trigger"))
     return tuple(plans)
 
 

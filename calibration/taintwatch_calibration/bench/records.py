@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_calibration.bench.making import Attacked
+from taintwatch_calibration.bench.attacks import Attacked
 from taintwatch_calibration.bench.plans import AttackPlan
 from taintwatch_calibration.rates import area_under_roc, operating_point, wilson_interval
 
-__all__ = ["cells_of", "localisation"]
+__all__ = ["Benign", "Scores", "cells_of", "localisation", "rates_of"]
 
 Scores = Mapping[str, NDArray[np.float64]]
+"""Each detector's score of each picture, (N,); larger is more suspicious."""
+Benign = tuple[Scores, Scores]
+"""Of the pictures that thresholds are chosen on, and of those held out."""
+
+
+def rates_of(benign: Benign, attacked: Scores, target_fpr: Sequence[float]) -> dict[str, dict[str, Any]]:
+    """Return each detector's rates on attacked pictures: `at` each target rate, and the ROC `auc`. JSON-ready.
+
+    The threshold comes from the first benign scores alone, the false-positive rate from the second.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, scores in attacked.items():
+        choosing, held_out = benign[0][name], benign[1][name]
+        at = {f"{rate:g}": asdict(operating_point(choosing, held_out, scores, rate)) for rate in target_fpr}
+        area = area_under_roc(np.concatenate([choosing, held_out]), scores) if len(scores) else None
+        found[name] = {"auc": area, "at": at}
+    return found
 
 
 def cells_of(
     model: str,
     plan: AttackPlan,
     attacked: Attacked,
-    benign: tuple[Scores, Scores],
+    benign: Benign,
     scores: Scores,
     target_fpr: Sequence[float],
     milliseconds: Mapping[str, float],
@@ -29,28 +47,26 @@ def cells_of(
 ) -> list[dict[str, Any]]:
     """Return one record for each detector and target rate.
 
-    `benign`: scores of the calibration part, on which thresholds are chosen, and of the held-out part. A detector that
-    was run on fewer pictures than there are has fewer scores: `n` says how many. `evasion_rate` is the share of all
-    attempts that fool the classifier unseen: what an adaptive attacker wins. `found` goes to the default's cells.
+    `evasion_rate` is the share of all attempts that fool the classifier unseen: what an adaptive attacker wins. `found`
+    goes to the default's cells.
     """
     share = attacked.successes / attacked.attempts if attacked.attempts else 0.0
     head = {
         "model": model, "attack": plan.name, "attack_family": plan.family, "size": plan.size,
-        "targeted": plan.pattern.target is not None or plan.way == "trigger",
+        "targeted": plan.pattern.target is not None,
         "attempts": attacked.attempts, "successes": attacked.successes, "success_rate": share,
     }  # fmt: skip
     cells = []
-    for detector, values in scores.items():
-        own, held = benign[0][detector], benign[1][detector]
-        area = area_under_roc(np.concatenate([own, held]), values) if len(values) else None
-        for rate in target_fpr:
-            at = operating_point(own, held, values, rate)
-            tpr = at.tpr if len(values) else None
+    for detector, rates in rates_of(benign, scores, target_fpr).items():
+        judged = len(scores[detector])
+        for at in rates["at"].values():
+            tpr = at["tpr"] if judged else None
             cells.append(
                 {
-                    **head, "detector": detector, "target_fpr": rate, "fpr": at.fpr, "fpr_interval": at.fpr_interval,
-                    "benign": at.benign, "tpr": tpr, "tpr_interval": at.tpr_interval if len(values) else None,
-                    "n": len(values), "auc": area, "evasion_rate": None if tpr is None else share * (1 - tpr),
+                    **head, "detector": detector, "target_fpr": at["target_fpr"], "fpr": at["fpr"],
+                    "fpr_interval": at["fpr_interval"], "benign": at["benign"], "tpr": tpr,
+                    "tpr_interval": at["tpr_interval"] if judged else None, "n": judged, "auc": rates["auc"],
+                    "evasion_rate": None if tpr is None else share * (1 - tpr),
                     "ms_per_frame": milliseconds.get(detector), **(found if detector == "default" else {}),
                 }
             )  # fmt: skip

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from taintwatch_calibration.bench.split import PictureSplit
 from taintwatch_calibration.bench.subjects import EYES, Subject, right
 from taintwatch_calibration.craft.materials import find_label, load_classifier
-from taintwatch_calibration.grid.parts import Parts
 from taintwatch_models.calibration_file import TightCalibration
 from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
@@ -51,7 +51,7 @@ def read_subject(folder: Path) -> Subject:
     for name, (pixels, labels) in _pictures(folder / "pictures.npz").items():
         parts[name] = right(radar, pixels, labels)
     return Subject(
-        str(table["name"]), radar, Parts(**parts), find_label(str(table["target"]), radar.info.labels), tight,
+        str(table["name"]), radar, PictureSplit(**parts), find_label(str(table["target"]), radar.info.labels), tight,
         faces=bool(table.get("faces", False)), eyes=tuple(table.get("eyes", EYES)), about=str(table.get("about", "")),
     )  # fmt: skip
 

@@ -25,9 +25,11 @@ __all__ = [
     "PhysicalObjective",
     "Pictures",
     "craft_patterns",
+    "craft_values",
     "label_pictures",
     "normaliser",
     "plain_pattern",
+    "show_pattern",
     "start_values",
     "succeeds",
 ]
@@ -127,6 +129,25 @@ def start_values(masks: Tensor) -> Callable[[torch.Generator], Tensor]:
     return lambda generator: torch.rand(count, 3, height, width, generator=generator).to(masks.device)
 
 
+def show_pattern(
+    pixels: Tensor,
+    values: Tensor,
+    masks: Tensor,
+    pattern: Pattern,
+    generator: torch.Generator,
+    known: PlacementBatch | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return pictures (B, 3, H, W) as the camera sees them with a pattern, and what it covers, (B, 1, H, W).
+
+    `values` (P, 3, h, w) in [0, 1], `masks` (P, 1, h, w); it lies where `known` says, else where `generator` draws.
+    """
+    colours = pattern.inked(values)
+    if pattern.profile is not None:
+        colours = printed(colours, pattern.profile)
+    batch, covered = apply_patterns(pixels, colours, masks, pattern.placement, generator, known)
+    return (batch if pattern.camera is None else simulate_camera(batch, pattern.camera, generator)), covered
+
+
 class PhysicalObjective:
     """From a pattern's values, (P, 3, h, w) in [0, 1], to loss and success on one random batch of pictures."""
 
@@ -170,12 +191,7 @@ class PhysicalObjective:
         self, pixels: Tensor, values: Tensor, generator: torch.Generator, known: PlacementBatch | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return pictures (B, 3, H, W) as the camera sees them with the attack, and what it covers, (B, 1, H, W)."""
-        pattern = self._pattern
-        colours = pattern.inked(values)
-        if pattern.profile is not None:
-            colours = printed(colours, pattern.profile)
-        batch, covered = apply_patterns(pixels, colours, self._masks, pattern.placement, generator, known)
-        return (batch if pattern.camera is None else simulate_camera(batch, pattern.camera, generator)), covered
+        return show_pattern(pixels, values, self._masks, self._pattern, generator, known)
 
     def _classified(self, logits: Tensor, own: Tensor, target: Tensor | None) -> Tensor:
         if self._pattern.loss == "lead":
@@ -192,6 +208,27 @@ class PhysicalObjective:
         return cost
 
 
+def craft_values(
+    model: Model,
+    pictures: Pictures,
+    preprocessing: Preprocessing,
+    masks: Tensor,
+    pattern: Pattern,
+    schedule: Schedule,
+    *,
+    detector: DetectorLoss | None = None,
+    report: Callable[[Step], None] | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Tensor:
+    """Craft patterns for masks (P, 1, h, w), evading `detector` too; return their values (P, 3, h, w) in [0, 1].
+
+    `pattern.inked` makes colours of them. Raises `UsageError` as `PhysicalObjective` and `optimise` do.
+    """
+    objective = PhysicalObjective(model, pictures, preprocessing, masks, pattern, detector)
+    start = start_values(masks.to(pictures.pixels.device))
+    return optimise(objective, start, schedule, report=report, checkpoint=checkpoint)
+
+
 def craft_patterns(
     model: Model,
     pictures: Pictures,
@@ -201,16 +238,12 @@ def craft_patterns(
     schedule: Schedule,
     *,
     report: Callable[[Step], None] | None = None,
-    checkpoint: Checkpoint | None = None,
 ) -> Tensor:
     """Craft patterns for masks (P, 1, h, w) with no detector in the loss; return their colours (P, 3, h, w) in [0, 1].
 
-    Raises `UsageError` as `PhysicalObjective` and `optimise` do.
+    Raises `UsageError` as `craft_values` does.
     """
-    objective = PhysicalObjective(model, pictures, preprocessing, masks, pattern)
-    values = optimise(objective, start_values(masks.to(pictures.pixels.device)), schedule, report=report,
-                      checkpoint=checkpoint)  # fmt: skip
-    return pattern.inked(values)
+    return pattern.inked(craft_values(model, pictures, preprocessing, masks, pattern, schedule, report=report))
 
 
 @torch.no_grad()

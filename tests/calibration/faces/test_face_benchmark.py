@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.face_trials.attacks import TARGET, Attacks
-from benchmarks.face_trials.kept import CHUNK, kept_in_chunks
+from benchmarks.face_trials.chunks import CHUNK, in_chunks
 from benchmarks.face_trials.report import attacking, detecting
 from benchmarks.face_trials.videos import BARE, FPS, VideoTrial, summary
 
@@ -25,8 +25,8 @@ def test_work_that_was_done_is_not_done_again(tmp_path: Path) -> None:
 
     count = 2 * CHUNK + 5
     with pytest.raises(KeyboardInterrupt):
-        kept_in_chunks(tmp_path / "work", count, make)
-    arrays = kept_in_chunks(tmp_path / "work", count, make)
+        in_chunks(tmp_path / "work", count, make)
+    arrays = in_chunks(tmp_path / "work", count, make)
     assert arrays["rows"].tolist() == list(range(count))
     assert asked == [(0, CHUNK), (CHUNK, 2 * CHUNK), (CHUNK, 2 * CHUNK), (2 * CHUNK, count)]
 

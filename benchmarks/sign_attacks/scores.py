@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_calibration.benign import BenignFrames
-from taintwatch_calibration.paper_thresholds import LABEL_COUNTS, choose_paper, paper_ranks
-from taintwatch_calibration.rates import area_under_roc, operating_point, wilson_interval
+from taintwatch_calibration.bench.records import Benign, Scores, rates_of
+from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.thresholds import scalar_outputs
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.detectors import tight_scores_of
@@ -20,10 +18,7 @@ from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["DETECTORS", "Scores", "choose_labels", "pool", "rates", "score", "success_rate"]
-
-Scores = Mapping[str, NDArray[np.float64]]
-"""For each detector its score of each picture, (pictures,)."""
+__all__ = ["DETECTORS", "pool", "rates", "score", "success_rate"]
 
 DETECTORS = ("tight", "tight: margin", "tight: swing", "tight: rank", "tight: anomaly", "paper")
 
@@ -60,29 +55,16 @@ def score(
     return scores
 
 
-def choose_labels(radar: RadarFile, pixels: NDArray[np.uint8], target_fpr: float) -> PaperCalibration:
-    """Choose the paper's K (and dR) on benign pixels."""
-    frames = BenignFrames(pixels, False, 0, "benign")
-    counts = [count for count in LABEL_COUNTS if count <= radar.info.classes]
-    ranks = paper_ranks(radar, frames, PaperCalibration(), counts, threads=1, progress=lambda what, done, total: None)
-    return choose_paper(ranks, target_fpr, PaperCalibration()).chosen
-
-
 def pool(scores: Sequence[Scores]) -> Scores:
     """Put the scores of several attacks together."""
     return {name: np.concatenate([s[name] for s in scores]) for name in scores[0]} if scores else {}
 
 
-def rates(choosing: Scores, held_out: Scores, attacked: Scores, target_fpr: float) -> dict[str, Any]:
-    """Return for each detector its rates at the threshold chosen on `choosing`, and its AUC; JSON-ready."""
-    found = {}
-    for name in (n for n in DETECTORS if n in choosing):
-        benign = np.concatenate([choosing[name], held_out[name]])
-        found[name] = {
-            **asdict(operating_point(choosing[name], held_out[name], attacked[name], target_fpr)),
-            "auc": area_under_roc(benign, attacked[name]),
-        }
-    return found
+def rates(benign: Benign, attacked: Scores, target_fpr: float) -> dict[str, Any]:
+    """Return for each detector its rates at the threshold of the first benign scores, and its AUC; JSON-ready."""
+    wanted = {name: attacked[name] for name in DETECTORS if name in attacked}
+    found = rates_of(benign, wanted, (target_fpr,))
+    return {name: {**each["at"][f"{target_fpr:g}"], "auc": each["auc"]} for name, each in found.items()}
 
 
 def success_rate(success: NDArray[np.bool_]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from taintwatch_calibration.craft.engine import Schedule
 from taintwatch_calibration.craft.physical import Pattern
 from taintwatch_calibration.craft.placement import Placement
 
-__all__ = ["AttackSpec", "attack_specs", "recipe_of", "tuning_specs"]
+__all__ = ["EMPTY", "AttackSpec", "attack_specs", "recipe_of", "tuning_specs"]
 
 Place = Literal["on", "beside", "anywhere"]
 

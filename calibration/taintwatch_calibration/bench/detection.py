@@ -10,22 +10,18 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from taintwatch_calibration.bench.evaluation import Evaluation, EvaluationOptions
 from taintwatch_calibration.bench.page import draw_roc, html_page, worst
-from taintwatch_calibration.bench.plans import AttackPlan
-from taintwatch_calibration.bench.table import csv_table, markdown_tables
+from taintwatch_calibration.bench.tables import csv_table, markdown_tables
 from taintwatch_calibration.craft.engine import Step
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.results import write_json, write_text
 from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["Outputs", "Transfer", "check_rates", "require_drawing", "run_bench"]
+__all__ = ["Outputs", "check_rates", "require_drawing", "run_bench"]
 
-Transfer = Callable[[Evaluation, AttackPlan], Tensor | None]
-"""From a model and a plan to the pattern of another model that is shown to it; None where there is none."""
 _REPORT_S = 20.0
 _MAIN_RATE = 0.02
 
@@ -59,18 +55,12 @@ def require_drawing() -> None:
     mpl.use("Agg")
 
 
-def run_bench(
-    models: Iterable[Evaluation],
-    options: EvaluationOptions,
-    outputs: Outputs,
-    console: Console,
-    transfer: Transfer = lambda evaluation, plan: None,
-) -> None:
+def run_bench(models: Iterable[Evaluation], options: EvaluationOptions, outputs: Outputs, console: Console) -> None:
     """Evaluate each model, write the results, print the worst cells. `console` gets the progress."""
     evaluations, cells = [], []
     for each in models:
         evaluations.append(each)
-        cells += each.cells(lambda plan, each=each: transfer(each, plan), _reporter(each.subject.name, console))  # type: ignore[misc]
+        cells += each.cells(_reporter(each.subject.name, console))
     result = {**machine(), "options": asdict(options), "models": [each.about() for each in evaluations], "cells": cells}
     _write(result, evaluations, outputs)
     _show(cells, _rate(options.target_fpr))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,21 +12,47 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.sign_attacking.specs import EMPTY, AttackSpec, recipe_of
+from benchmarks.sign_attacks.plans import EMPTY, AttackSpec, recipe_of
 from benchmarks.signs.benign_scenes import BACKGROUND, BenignPictures
 from taintwatch.sources.camera_model import SimulatedCamera
+from taintwatch_calibration.bench.cache import Cache
 from taintwatch_calibration.craft.engine import Step
+from taintwatch_calibration.craft.materials import classify
 from taintwatch_calibration.craft.physical import Model, craft_patterns, label_pictures
 from taintwatch_calibration.craft.placement import apply_patterns
 from taintwatch_calibration.craft.shapes import shape_mask
+from taintwatch_models.graph.split import classifier_of
+from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.preprocessing import Preprocessing
-from taintwatch_models.storage import write_atomically
+from taintwatch_models.radar_file import RadarFile
+from taintwatch_models.torch_graph import TorchGraph
 
-__all__ = ["Attack", "load_attack", "make_attack", "save_attack", "scaled_beside", "sources_of"]
+__all__ = ["Attack", "cached_attack", "craftable", "make_attack", "scaled_beside", "sources_of"]
 
 _CAMERA_PX = 240
 _PATCH_PX = 64
-Classify = Callable[[NDArray[np.uint8]], NDArray[np.int64]]
+
+
+class Bfloat16:
+    """A classifier that can be cut at its last maps, in bfloat16: twice as fast. Success is judged in float32."""
+
+    def __init__(self, graph: TorchGraph) -> None:
+        self._graph = graph
+
+    def maps(self, inputs: Tensor) -> Tensor:
+        """Return the last maps."""
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self._graph.maps(inputs.contiguous(memory_format=torch.channels_last))
+
+    def head(self, maps: Tensor) -> Tensor:
+        """Return the logits, float32."""
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self._graph.head(maps).float()
+
+
+def craftable(radar: RadarFile) -> Bfloat16:
+    """Return a prepared classifier that autograd goes through."""
+    return Bfloat16(TorchGraph(*classifier_of(radar)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +65,17 @@ class Attack:
     """(attempts, 64, 64, 3): what the classifier sees."""
     success: NDArray[np.bool_]
     """(attempts,): the target is seen (untargeted: anything but the sign, which is seen without the patch)."""
+
+
+def cached_attack(cache: Cache, spec: AttackSpec, model_hash: str, make: Callable[[], Attack]) -> Attack:
+    """Return an attack on a model that lies in the cache, or make it."""
+    identity = (spec.key(model_hash),)
+
+    def arrays() -> dict[str, NDArray[Any]]:
+        made = make()
+        return {"patch": made.patch, "pixels": made.pixels, "success": made.success}
+
+    return Attack(**cache.arrays(spec.key(model_hash), identity, arrays))
 
 
 def sources_of(pictures: BenignPictures, spec: AttackSpec) -> BenignPictures:
@@ -64,18 +101,18 @@ def scaled_beside(pictures: NDArray[np.uint8], backgrounds: NDArray[np.uint8], s
 def make_attack(
     spec: AttackSpec,
     model: Model,
-    classify: Classify,
+    judge: OnnxRadar,
     crafting: BenignPictures,
     test_images: BenignPictures,
-    preprocessing: Preprocessing,
     *,
     attempts: int,
     report: Callable[[Step], None] | None = None,
 ) -> Attack:
-    """Craft on `crafting`, try on those `test_images` that `classify` sees rightly without the patch.
+    """Craft on `crafting`, try on those `test_images` that `judge` gets right without the patch.
 
-    `model` is the classifier in Torch, `classify` pixels (N, 64, 64, 3) to labels: the product's own.
+    `model` is the classifier in Torch, `judge` the product's own.
     """
+    preprocessing = judge.info.preprocessing
     scenes = [p.subset(p.labels == BACKGROUND).pixels for p in (crafting, test_images)]
     own, others = sources_of(crafting, spec), sources_of(test_images, spec)
     learn, show = own.pixels, others.pixels
@@ -85,7 +122,7 @@ def make_attack(
     mask, pictures = shape_mask("square", _PATCH_PX)[None], label_pictures(model, _planes(learn), preprocessing)
     patch = craft_patterns(model, pictures, preprocessing, mask, pattern, schedule, report=report)[0]
     truth = others.labels
-    right = np.flatnonzero(classify(show) == truth)
+    right = np.flatnonzero(classify(judge, show) == truth)
     chosen = right[np.random.default_rng(spec.seed).integers(len(right), size=attempts)]
     generator = torch.Generator().manual_seed(7000 + spec.seed)
     shown = _planes(_enlarged(show[chosen])) if spec.camera_model else _planes(show[chosen])
@@ -94,7 +131,7 @@ def make_attack(
     pixels = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
     if spec.camera_model:
         pixels = _through_camera(pixels, preprocessing, spec.seed)
-    seen = classify(pixels)
+    seen = classify(judge, pixels)
     success = seen == spec.target if spec.target is not None else seen != truth[chosen]
     return Attack(patch.numpy(), pixels, success)
 
@@ -119,18 +156,3 @@ def _through_camera(pixels: NDArray[np.uint8], preprocessing: Preprocessing, see
     """A worse webcam than the simulator's office: more drift, blur and noise, stronger JPEG."""
     camera = SimulatedCamera(seed=seed, drift=0.15, blur_px=1.5, noise=6.0, jpeg_quality=70)
     return np.stack([preprocessing.pixels(camera(p[:, :, ::-1].copy(), i)) for i, p in enumerate(pixels)])
-
-
-def save_attack(attack: Attack, path: Path) -> None:
-    """Keep an attack, whole or not at all."""
-    import io
-
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, patch=attack.patch, pixels=attack.pixels, success=attack.success)
-    write_atomically(path, buffer.getvalue())
-
-
-def load_attack(path: Path) -> Attack:
-    """Read a kept attack."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return Attack(arrays["patch"], arrays["pixels"], arrays["success"])

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_calibration.grid.crafting import encode_patch
+from taintwatch_calibration.bench.patch_files import encode_patch
 from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
 

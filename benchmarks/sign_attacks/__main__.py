@@ -12,35 +12,44 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 
-from benchmarks.sign_attacking.attack import Attack, load_attack, make_attack, save_attack
-from benchmarks.sign_attacking.bench import Judge, Parts, differentiable, load_parts, parts_kept
-from benchmarks.sign_attacking.picture import contact_sheet, draw_roc
-from benchmarks.sign_attacking.scoring import Scores, choose_labels, pool, rates, score, success_rate
-from benchmarks.sign_attacking.specs import AttackSpec, attack_specs, tuning_specs
+from benchmarks.sign_attacks.attack import Attack, cached_attack, craftable, make_attack
+from benchmarks.sign_attacks.pictures import SignPictures, cached_pictures, load_pictures
+from benchmarks.sign_attacks.plans import AttackSpec, attack_specs, tuning_specs
+from benchmarks.sign_attacks.scores import DETECTORS, pool, rates, score, success_rate
 from benchmarks.signs.bundle import ANOMALY_SHARE, TIGHT
 from taintwatch_calibration.anomaly import fit_anomaly
+from taintwatch_calibration.bench.cache import Cache
+from taintwatch_calibration.bench.detectors import paper_of
+from taintwatch_calibration.bench.page import Curves, draw_roc
+from taintwatch_calibration.bench.records import Scores
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.craft.engine import Step
+from taintwatch_calibration.craft.materials import classify
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import area_under_roc, threshold_for
+from taintwatch_calibration.results import write_json
 from taintwatch_calibration.thresholds import tight_outputs, weigh_anomaly
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.errors import TaintwatchError, UsageError
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.model_source import describe
+from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile, is_radar, read_radar
 from taintwatch_models.storage import write_atomically
 
@@ -49,13 +58,13 @@ __all__ = ["main"]
 MISSES = 36
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Bench:
     """One model with everything that is tried on it."""
 
     path: Path
     radar: RadarFile
-    parts: Parts
+    pictures: SignPictures
     work: Path
     attempts: int
     plain: Path | None
@@ -66,12 +75,12 @@ class Bench:
         """Return the kept attack, or make it; None for a transferred one without a plain model."""
         if spec.transferred and (self.plain is None or self.plain == self.path):
             return None
-        kept = self.work / f"{spec.key(self.radar.info.source_sha256)}.npz"
-        if kept.is_file():
-            return load_attack(kept)
+        model_hash = self.radar.info.source_sha256
+        return cached_attack(Cache(self.work), spec, model_hash, lambda: self._make(spec, tuning=tuning))
+
+    def _make(self, spec: AttackSpec, *, tuning: bool) -> Attack:
         source = _radar(self.plain) if spec.transferred and self.plain is not None else self.radar
-        test_images = self.parts.tuning if tuning else self.parts.reporting
-        judge = Judge(self.radar)
+        test_images = self.pictures.tuning if tuning else self.pictures.reporting
         start = time.process_time()
 
         def report(step: Step) -> None:
@@ -81,28 +90,31 @@ class Bench:
                 print(f"    {iteration}/{spec.iterations} loss {loss:.2f} fooled {fooled:.0%}, {spent:.0f} s",
                       file=sys.stderr, flush=True)  # fmt: skip
 
-        attack = make_attack(
-            spec, differentiable(source), judge, self.parts.crafting, test_images, judge.preprocessing,
-            attempts=self.attempts, report=report,
+        return make_attack(
+            spec, craftable(source), self.judge, self.pictures.crafting, test_images, attempts=self.attempts,
+            report=report,
         )  # fmt: skip
-        save_attack(attack, kept)
-        return attack
+
+    @cached_property
+    def judge(self) -> OnnxRadar:
+        """The product's own classifier."""
+        return OnnxRadar(self.radar, (), session=SessionSettings(threads=1, device="cpu"))
 
 
 def measure(bench: Bench, target_fpr: float) -> tuple[dict[str, Any], tuple[Scores, Scores]]:
     """Make all attacks on one model; return what is reported, and (held-out benign, successful strong attacks)."""
-    choosing, held = bench.parts.tuning.pixels, bench.parts.reporting.pixels
-    paper = choose_labels(bench.radar, choosing[:: max(1, len(choosing) // 600)], target_fpr)
-    learnt = BenignFrames(np.concatenate([choosing, bench.parts.further.pixels]), False, 0, "tuning pictures")
+    choosing, held = bench.pictures.tuning.pixels, bench.pictures.reporting.pixels
+    paper = paper_of(bench.radar, choosing[:: max(1, len(choosing) // 600)], target_fpr)
+    learnt = BenignFrames(np.concatenate([choosing, bench.pictures.further.pixels]), False, 0, "tuning pictures")
     # As the bundle's is, on none of the reported pictures.
     fitted = fit_anomaly(bench.radar, learnt, local=False, threads=1)
     radar, anomaly = fitted.radar, fitted.scores[: len(choosing)]
     frames = BenignFrames(choosing, False, 0, "tuning pictures")
     outputs = tight_outputs(radar, frames, TIGHT, anomaly, 1, lambda what, done, total: None)
     tight = weigh_anomaly(outputs, TIGHT, ANOMALY_SHARE)
-    chosen, checked = score(radar, choosing, tight, paper, anomaly), score(radar, held, tight, paper)
-    judge, lines, strong = Judge(bench.radar), [], []
-    seen = judge(held) == bench.parts.reporting.labels
+    benign = score(radar, choosing, tight, paper, anomaly), score(radar, held, tight, paper)
+    lines, strong = [], []
+    seen = classify(bench.judge, held) == bench.pictures.reporting.labels
     for spec in attack_specs()[:: bench.every]:
         attack = bench.attack(spec)
         if attack is None:
@@ -110,7 +122,7 @@ def measure(bench: Bench, target_fpr: float) -> tuple[dict[str, Any], tuple[Scor
         line: dict[str, Any] = {**asdict(spec), "strong": spec.strong, **success_rate(attack.success)}
         if attack.success.any():
             scores = score(radar, attack.pixels[attack.success], tight, paper)
-            line["detectors"] = rates(chosen, checked, scores, target_fpr)
+            line["detectors"] = rates(benign, scores, target_fpr)
             _keep_misses(bench, spec, attack, scores, line)
             if spec.strong:
                 strong.append(scores)
@@ -123,10 +135,10 @@ def measure(bench: Bench, target_fpr: float) -> tuple[dict[str, Any], tuple[Scor
         "right_on_held_out": float(seen.mean()),
         "tight": asdict(tight),
         "paper": asdict(paper),
-        "strong_attacks": rates(chosen, checked, pooled, target_fpr) if pooled else None,
+        "strong_attacks": rates(benign, pooled, target_fpr) if pooled else None,
         "attacks": lines,
     }
-    return found, (checked, pooled)
+    return found, (benign[1], pooled)
 
 
 def _keep_misses(bench: Bench, spec: AttackSpec, attack: Attack, scores: Scores, line: dict[str, Any]) -> None:
@@ -134,6 +146,16 @@ def _keep_misses(bench: Bench, spec: AttackSpec, attack: Attack, scores: Scores,
     if missed.any() and spec.strong:
         name = f"missed_{spec.key(bench.radar.info.source_sha256)}.png"
         contact_sheet(bench.work / name, attack.pixels[attack.success][missed][:MISSES])
+
+
+def contact_sheet(path: Path, pixels: NDArray[np.uint8], columns: int = 12) -> None:
+    """Write (N, H, W, 3) RGB pictures side by side, three times as large: to look at misses."""
+    rows = [pixels[i : i + columns] for i in range(0, len(pixels), columns)]
+    blank = np.full_like(pixels[:1], 255)
+    full = [np.concatenate([*row, *[blank[0]] * (columns - len(row))], axis=1) for row in rows]
+    sheet = np.ascontiguousarray(np.concatenate(full)[:, :, ::-1])
+    _, encoded = cv2.imencode(".png", cv2.resize(sheet, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST))
+    write_atomically(path, encoded.tobytes())
 
 
 def _print_line(line: dict[str, Any]) -> None:
@@ -145,8 +167,8 @@ def _print_line(line: dict[str, Any]) -> None:
 
 def tune(bench: Bench, target_fpr: float) -> list[dict[str, Any]]:
     """Try settings of `tight` on the tuning patches; return the table, the worst attack's TPR deciding."""
-    rows = np.random.default_rng(0).permutation(len(bench.parts.tuning))[:1500]
-    sets = {"benign": bench.parts.tuning.pixels[rows]}
+    rows = np.random.default_rng(0).permutation(len(bench.pictures.tuning))[:1500]
+    sets = {"benign": bench.pictures.tuning.pixels[rows]}
     for spec in tuning_specs():
         attack = bench.attack(spec, tuning=True)
         if attack is not None and attack.success.sum() >= 20:
@@ -189,8 +211,9 @@ def _bench(name: str, options: argparse.Namespace, plain: Path | None) -> Bench:
     radar = _radar(path)
     scenes = options.scenes or options.data.parent / "objects" / "imagenette_128.tar"
     options.work.mkdir(parents=True, exist_ok=True)
-    parts = parts_kept(options.work, lambda: load_parts(options.data, scenes, radar.info.preprocessing))
-    return Bench(path, radar, parts, options.work, options.attempts, plain, options.every)
+    preprocessing = radar.info.preprocessing
+    pictures = cached_pictures(Cache(options.work), lambda: load_pictures(options.data, scenes, preprocessing))
+    return Bench(path, radar, pictures, options.work, options.attempts, plain, options.every)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -219,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         document["table"] = tune(_bench(options.model, options, None), options.fpr)
         for row in document["table"][:10]:
             print(row)
-    curves: dict[str, tuple[Scores, Scores]] = {}
+    curves: dict[str, Curves] = {}
     names = {"trained to survive occlusion": options.model, "plainly trained": options.plain}
     for title, name in () if options.tune else names.items():
         if name is None:
@@ -228,16 +251,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found, scores = measure(_bench(str(name), options, options.plain), options.fpr)
         document["models"][title] = found
         if scores[1]:
-            curves[title] = scores
+            curves[title] = {name: (scores[0][name], scores[1][name]) for name in DETECTORS if name in scores[0]}
         for detector, line in (found["strong_attacks"] or {}).items():
             low, high = line["tpr_interval"]
             print(f"{detector:14s} TPR {line['tpr']:.3f} ({low:.3f} to {high:.3f}) on {line['attacks']} successful "
                   f"attacks, held-out FPR {line['fpr']:.4f}, AUC {line['auc']:.3f}")  # fmt: skip
     document["seconds"] = {"wall": round(time.monotonic() - start), "process": round(time.process_time() - spent)}
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
+    write_json(options.json, document)
     if curves:
-        draw_roc(options.json.with_suffix(".png"), curves, 0.02)
+        write_atomically(options.json.with_suffix(".png"), draw_roc(curves, "successful strong attacks"))
 
 
 if __name__ == "__main__":
