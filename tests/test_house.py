@@ -54,10 +54,7 @@ WORDED = {".py", ".md", ".toml", ".html", ".js", ".css", ".json", ".service", ".
 SAYS_RETIRED_WORDS = {
     "docs/glossary.md",
     "tests/retired_words.py",
-    "docs/detection-bench.md",  # being written anew with the one bench
-    "calibration/taintwatch_calibration/bench/evaluation.py",
 }
-BEING_MERGED = ("benchmarks/", "calibration/taintwatch_calibration/bench/", "calibration/taintwatch_calibration/grid/")
 LONGEST_FILE = 300  # lines; beyond that a file is two
 
 
@@ -212,7 +209,7 @@ def test_no_two_modules_of_a_package_share_a_name_but_those_of_two_parents_that_
     for folder in PACKAGES.values():
         # A command's module is named for its command: `cli/keys.py` and `alerts/keys.py` are keys, both.
         inside = [path for path in TREES if path.is_relative_to(folder) and path.parent.name != "cli"]
-        names = Counter(path.name for path in inside if not named(path).startswith(BEING_MERGED))
+        names = Counter(path.name for path in inside)
         shared |= {name for name, count in names.items() if count > 1}
     assert shared <= SHARED_NAMES
 
@@ -240,7 +237,6 @@ def test_a_retired_word_is_nowhere(word: str) -> None:
 
 def test_no_class_or_module_has_a_retired_name() -> None:
     paths = [*TREES, *(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
-    paths = [path for path in paths if not named(path).startswith(BEING_MERGED)]
     wrong = [named(path) for path in paths if path.stem in retired_words.MODULES]
     wrong += [
         f"{named(path)}: {node.name} (say {retired_words.CLASSES[node.name]})"
@@ -255,7 +251,6 @@ def test_no_participle_stands_for_a_noun() -> None:
     wrong = [
         f"{named(path)}: {node.name}"
         for path, tree in TREES.items()
-        if not named(path).startswith(BEING_MERGED)
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         and retired_words.NAMES & set(re.sub("(?<=[a-z])(?=[A-Z])", "_", node.name).lower().split("_"))

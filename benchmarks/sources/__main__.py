@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.sources.case import Outcome, judge
 from benchmarks.sources.files import file_cases
+from benchmarks.sources.input_case import Outcome, judge
 from benchmarks.sources.streams import stream_cases
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.results import markdown_table

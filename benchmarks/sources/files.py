@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.sources.case import Case, file_case
+from benchmarks.sources.input_case import InputCase, file_case
 from taintwatch.demo.play import parse_play
 from taintwatch.sources.images import read_image
 from tests.clips import attack_clip
@@ -67,7 +67,7 @@ def _remuxed(name: str, *options: str, codec: tuple[str, ...] = _H264) -> Callab
     return make
 
 
-def _containers() -> list[Case]:
+def _containers() -> list[InputCase]:
     rows: list[tuple[str, tuple[str, ...]]] = [
         ("a.mp4", _H264), ("a.mov", _H264), ("a.mkv", _H264), ("a.ts", _H264), ("a.m2ts", _H264), ("a.flv", _H264),
         ("a.avi", ("-c:v", "mpeg4", "-q:v", "3")), ("a.mjpeg.avi", ("-c:v", "mjpeg", "-q:v", "3")),
@@ -100,7 +100,7 @@ def _containers() -> list[Case]:
     return cases
 
 
-def _colours() -> list[Case]:
+def _colours() -> list[InputCase]:
     hd = "scale=1280:720:out_color_matrix=bt709:out_range=tv"
     tagged = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709")
     full = ("-vf", "scale=out_range=pc", "-color_range", "pc")
@@ -133,7 +133,7 @@ def _mirrored(folder: Path) -> Path:
     return folder / "m.mp4"
 
 
-def _timestamps() -> list[Case]:
+def _timestamps() -> list[InputCase]:
     def joined(folder: Path) -> Path:
         parts = []
         for name in ("benign", "attack"):
@@ -177,7 +177,7 @@ def _timestamps() -> list[Case]:
     ]
 
 
-def _damage() -> list[Case]:
+def _damage() -> list[InputCase]:
     def cut(folder: Path) -> Path:
         _ffmpeg("-i", encoded(*_H264), "-c", "copy", "-movflags", "faststart", folder / "a.mp4")
         data = (folder / "a.mp4").read_bytes()
@@ -216,7 +216,7 @@ def _damage() -> list[Case]:
     ]
 
 
-def _names() -> list[Case]:
+def _names() -> list[InputCase]:
     names = ("10:05:00.mp4", "http:camera.mp4", "tcp:1.mp4", "100%25 d%03d.mp4", "Tür # 3?.mp4", "concat:a|b.mp4")
     return [file_case(name, "name", _remuxed(name), _FRAMES, 1) for name in names]
 
@@ -232,7 +232,7 @@ def _images(folder: Path, suffix: str, change: Callable[[Path], None] | None = N
     return folder
 
 
-def _image_formats() -> list[Case]:
+def _image_formats() -> list[InputCase]:
     def grey(path: Path) -> None:
         cv2.imwrite(str(path), cv2.cvtColor(read_image(path), cv2.COLOR_BGR2BGRA))
 
@@ -256,7 +256,7 @@ def _image_formats() -> list[Case]:
     return cases
 
 
-def _bad_images() -> list[Case]:
+def _bad_images() -> list[InputCase]:
     def every_third(folder: Path, suffix: str) -> Path:
         _images(folder, suffix)
         for path in sorted(folder.iterdir())[::3]:
@@ -294,7 +294,7 @@ def _bad_images() -> list[Case]:
     ]  # fmt: skip
 
 
-def _folders() -> list[Case]:
+def _folders() -> list[InputCase]:
     def thumbnail(folder: Path) -> Path:
         _ffmpeg("-i", encoded(*_H264), "-c", "copy", folder / "10-00.mp4")
         _ffmpeg("-i", folder / "10-00.mp4", "-frames:v", "1", folder / "10-00.jpg")
@@ -324,7 +324,7 @@ def _folders() -> list[Case]:
     ]
 
 
-def file_cases() -> list[Case]:
+def file_cases() -> list[InputCase]:
     """Return every case of a file or folder."""
     return [
         *_containers(), *_colours(), *_timestamps(), *_damage(), *_names(), *_image_formats(), *_bad_images(),

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from benchmarks.soaking.cameras import RtspCamera
-from benchmarks.sources.case import Case, Maker
 from benchmarks.sources.files import encoded, material
+from benchmarks.sources.input_case import InputCase, Maker
 from benchmarks.sources.servers import DIALECTS, Serve, http_server, mjpeg, protected, snapshots
 from tests.ports import free_port
 
@@ -36,28 +36,30 @@ def _served(serve: Callable[[], Serve], path: str = "/", user: str = "") -> Make
     return make
 
 
-def _http_cases() -> list[Case]:
+def _http_cases() -> list[InputCase]:
     cases = [
-        Case(f"MJPEG, {name}", "MJPEG", _served(functools.partial(mjpeg, dialect), "/video.mjpg"), None, 1,
+        InputCase(f"MJPEG, {name}", "MJPEG", _served(functools.partial(mjpeg, dialect), "/video.mjpg"), None, 1,
              bad=4 if "cut" in name else 0, options=_UNTIL)
         for name, dialect in DIALECTS.items()
     ]  # fmt: skip
     book, secret = DIALECTS["by the book"], "admin:p%2Fa%23s%40s@"
-    cases.append(Case("MJPEG, chunked", "MJPEG", _chunked, None, 1, options=_UNTIL))
+    cases.append(InputCase("MJPEG, chunked", "MJPEG", _chunked, None, 1, options=_UNTIL))
     for scheme in ("basic", "MD5", "SHA-256"):
         serve = functools.partial(protected, mjpeg(book), scheme)
-        cases.append(Case(f"MJPEG, password ({scheme})", "MJPEG", _served(serve, "/", secret), None, 1, options=_UNTIL))
+        cases.append(
+            InputCase(f"MJPEG, password ({scheme})", "MJPEG", _served(serve, "/", secret), None, 1, options=_UNTIL)
+        )
     fast = (*_UNTIL, "--snapshot-interval", "0.1")
     once = functools.partial(mjpeg, book, limit=1)
     with_etag, cut = functools.partial(snapshots, etag=True), functools.partial(snapshots, cut=True)
     few, six = ("--max-frames", "5", "--snapshot-interval", "0.1"), ("--max-frames", "6")
     cases += [
-        Case("MJPEG, one picture a connection", "MJPEG", _served(once), None, 1, options=six, slow=True),
-        Case("snapshots", "snapshot", _served(snapshots), None, 1, options=fast),
-        Case("snapshots with ETag", "snapshot", _served(with_etag), None, 1, options=fast),
-        Case("every third snapshot cut to a third", "snapshot", _served(cut), None, 1, bad=4, options=fast,
+        InputCase("MJPEG, one picture a connection", "MJPEG", _served(once), None, 1, options=six, slow=True),
+        InputCase("snapshots", "snapshot", _served(snapshots), None, 1, options=fast),
+        InputCase("snapshots with ETag", "snapshot", _served(with_etag), None, 1, options=fast),
+        InputCase("every third snapshot cut to a third", "snapshot", _served(cut), None, 1, bad=4, options=fast,
              says="cut short"),
-        Case("every other snapshot of 16,000 x 16,000", "snapshot", _huge, None, 0, bad=3, options=few,
+        InputCase("every other snapshot of 16,000 x 16,000", "snapshot", _huge, None, 0, bad=3, options=few,
              says="more than the 64 million", slow=True),
     ]  # fmt: skip
     return cases
@@ -137,16 +139,16 @@ def _rtsp(folder: Path) -> Iterator[str]:
         camera.kill()
 
 
-def _transport_cases() -> list[Case]:
+def _transport_cases() -> list[InputCase]:
     most = ("--max-frames", "30")
     hls = ("-hls_time", "2", "-hls_list_size", "0", "-f", "hls")
     return [
-        Case("HLS", "transport", _file_over_http("a.m3u8", *hls), None, 1, options=most),
-        Case("MPEG-TS over HTTP", "transport", _file_over_http("a.ts"), None, 0, options=("--max-frames", "3")),
-        Case("FLV over HTTP", "transport", _file_over_http("a.flv"), None, 0, options=("--max-frames", "3")),
-        Case("MPEG-TS over UDP", "transport", _sent("udp"), None, 1, options=("--max-frames", "80"), slow=True),
-        Case("MPEG-TS over TCP", "transport", _sent("tcp"), None, 1, options=("--max-frames", "80"), slow=True),
-        Case("RTSP over TCP", "transport", _rtsp, None, 0, options=("--max-frames", "10"), slow=True),
+        InputCase("HLS", "transport", _file_over_http("a.m3u8", *hls), None, 1, options=most),
+        InputCase("MPEG-TS over HTTP", "transport", _file_over_http("a.ts"), None, 0, options=("--max-frames", "3")),
+        InputCase("FLV over HTTP", "transport", _file_over_http("a.flv"), None, 0, options=("--max-frames", "3")),
+        InputCase("MPEG-TS over UDP", "transport", _sent("udp"), None, 1, options=("--max-frames", "80"), slow=True),
+        InputCase("MPEG-TS over TCP", "transport", _sent("tcp"), None, 1, options=("--max-frames", "80"), slow=True),
+        InputCase("RTSP over TCP", "transport", _rtsp, None, 0, options=("--max-frames", "10"), slow=True),
     ]
 
 
@@ -155,15 +157,15 @@ def _refused_port() -> str:
         return str(listener.getsockname()[1])
 
 
-def _said(name: str, url: str, says: str, *, exit_status: int = 2) -> Case:
+def _said(name: str, url: str, says: str, *, exit_status: int = 2) -> InputCase:
     @contextmanager
     def make(folder: Path) -> Iterator[str]:
         yield url
 
-    return Case(name, "mistake", make, None, 0, says=says, exit=exit_status)
+    return InputCase(name, "mistake", make, None, 0, says=says, exit=exit_status)
 
 
-def stream_cases() -> list[Case]:
+def stream_cases() -> list[InputCase]:
     """Return every case of a stream."""
     mistakes = [
         _said("a raw / in the password", "rtsp://admin:pa/ss@camera.lan/live", "percent-encode it"),

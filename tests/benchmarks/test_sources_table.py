@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.sources.case import Case, judge
 from benchmarks.sources.files import file_cases
+from benchmarks.sources.input_case import InputCase, judge
 from benchmarks.sources.streams import stream_cases
 
 CASES = [*file_cases(), *stream_cases()]
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ff
 
 
 @pytest.mark.parametrize("case", FAST, ids=[f"{case.kind}: {case.name}" for case in FAST])
-def test_an_input_is_judged_to_its_last_frame_or_said_to_be_unusable(case: Case, tmp_path: Path) -> None:
+def test_an_input_is_judged_to_its_last_frame_or_said_to_be_unusable(case: InputCase, tmp_path: Path) -> None:
     outcome = judge(case, tmp_path)
     assert outcome.problems == (), outcome.said
 

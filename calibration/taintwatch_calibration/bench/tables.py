@@ -34,17 +34,6 @@ def _flat(value: object) -> object:
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
-def csv_table(cells: Sequence[Mapping[str, Any]]) -> str:
-    """Return the cells as CSV, one a line; a list's values are parted by spaces."""
-    columns = list(dict.fromkeys(name for cell in cells for name in cell))
-    rows = [csv_row(columns), *(csv_row([_flat(cell.get(name)) for name in columns]) for cell in cells)]
-    return "\n".join(rows) + "\n"
-
-
-def _flat(value: object) -> object:
-    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-
-
 def _families(cells: Sequence[dict[str, Any]], detectors: Sequence[str], rate: float) -> str:
     rows = []
     for family in dict.fromkeys(cell["attack_family"] for cell in cells):

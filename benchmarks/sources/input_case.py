@@ -19,14 +19,14 @@ from taintwatch.cli.main import cli
 from taintwatch.sources.factory import open_source
 from taintwatch.sources.source import read_through
 
-__all__ = ["Case", "Maker", "Outcome", "file_case", "judge"]
+__all__ = ["InputCase", "Maker", "Outcome", "file_case", "judge"]
 
 Maker = Callable[[Path], AbstractContextManager[str]]
 """(an empty folder) -> the source, for as long as the context is open: a server runs, a file lies there."""
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class InputCase:
     """One row. Counts of a live input are the least that is expected, as newer frames replace older ones."""
 
     name: str
@@ -68,17 +68,19 @@ class Outcome:
     problems: tuple[str, ...]
 
 
-def file_case(name: str, kind: str, make: Callable[[Path], Path], frames: int | None, alerts: int, **more: Any) -> Case:
+def file_case(
+    name: str, kind: str, make: Callable[[Path], Path], frames: int | None, alerts: int, **more: Any
+) -> InputCase:
     """Return a case of a file or folder, which lies there for good."""
 
     @contextmanager
     def made(folder: Path) -> Iterator[str]:
         yield str(make(folder))
 
-    return Case(name, kind, made, frames, alerts, **more)
+    return InputCase(name, kind, made, frames, alerts, **more)
 
 
-def judge(case: Case, folder: Path) -> Outcome:
+def judge(case: InputCase, folder: Path) -> Outcome:
     """Make a case's input in `folder`, watch it with the real command, and compare."""
     with case.make(folder) as source:
         words = ["run", "--no-publish", "--threads", "1", "--quiet", "--json", "--source", source, *case.options]
@@ -112,7 +114,7 @@ def _summary(printed: str) -> dict[str, Any]:
     return next((line for line in reversed(lines) if line["kind"] == "summary"), empty)
 
 
-def _problems(case: Case, outcome: Outcome) -> Iterator[str]:
+def _problems(case: InputCase, outcome: Outcome) -> Iterator[str]:
     if outcome.exit != case.exit:
         yield f"exit {outcome.exit}, not {case.exit}"
     counted = outcome.judged + outcome.bad + outcome.skipped
