@@ -9,8 +9,6 @@ attack does to each 16 photographs is kept in --work, so that an interrupted run
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 import time
 from dataclasses import asdict
@@ -20,7 +18,10 @@ from typing import Any
 import click
 import torch
 
+from benchmarks.blocks import in_blocks, weighted_means
 from benchmarks.scripts import run_script
+from taintwatch_calibration.bench.attacks import pixels_of
+from taintwatch_calibration.bench.cache import Cache
 from taintwatch_calibration.craft.attack_folder import whole
 from taintwatch_calibration.craft.digital import digital_attack
 from taintwatch_calibration.craft.materials import (
@@ -35,13 +36,12 @@ from taintwatch_calibration.craft.measurement import faintness
 from taintwatch_calibration.craft.region import RegionRecipe, region_attack
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import wilson_interval
-from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
+from taintwatch_calibration.results import write_json
+from taintwatch_calibration.torch_tuning import keep_freed_memory
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
-from taintwatch_models.storage import write_atomically
 
-BLOCK = 16
 ATTACKS: dict[str, dict[str, Any]] = {
     "region": {},
     "pgd, eps 8/255": {"eps": 8 / 255, "eps_step": 1 / 255, "max_iter": 20},
@@ -60,11 +60,7 @@ def attack(name: str, radar: RadarFile, chosen: Labelled, recipe: RegionRecipe) 
         made = digital_attack("pgd", model, pictures, preprocessing, radar.info.classes, settings=ATTACKS[name])
     seconds = time.process_time() - started
     made = whole(made)
-    shown = made.flip(1) if preprocessing.order == "bgr" else made
-    seen = classify(
-        OnnxRadar(radar, (), session=SessionSettings(threads=1)),
-        (shown * 255).round().byte().permute(0, 2, 3, 1).numpy(),
-    )
+    seen = classify(OnnxRadar(radar, (), session=SessionSettings(threads=1)), pixels_of(made, preprocessing))
     wins = int((seen != chosen.labels).sum())
     faint = asdict(faintness(pictures.pixels, made))
     return {"attempts": len(chosen), "successes": wins, "cpu_seconds_per_picture": seconds / len(chosen), **faint}
@@ -73,10 +69,7 @@ def attack(name: str, radar: RadarFile, chosen: Labelled, recipe: RegionRecipe) 
 def together(name: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
     """Return one row for all blocks of pictures: counts added, means weighted by their pictures."""
     attempts, wins = (sum(block[key] for block in blocks) for key in ("attempts", "successes"))
-    means = {
-        key: round(sum(block[key] * block["attempts"] for block in blocks) / attempts, 5)
-        for key in ("ssim", "l2", "linf", "changed", "cpu_seconds_per_picture")
-    }
+    means = weighted_means(blocks, ("ssim", "l2", "linf", "changed", "cpu_seconds_per_picture"), 5)
     interval = wilson_interval(wins, attempts)
     return {"attack": name, "attempts": attempts, "successes": wins, "success_rate": wins / attempts,
             "success_interval": interval, **means}  # fmt: skip
@@ -97,19 +90,14 @@ def main(model: str, images: Path, count: int, seed: int, work: Path, document: 
     right = read_pictures(images, radar, most=round(count * 1.3), seed=seed)
     chosen = right.subset(range(min(count, len(right))))
     recipe = RegionRecipe(seed=seed)
-    work.mkdir(parents=True, exist_ok=True)
-    rows = []
+    cache, rows = Cache(work), []
     for name, settings in ATTACKS.items():
-        blocks = []
-        for start in range(0, len(chosen), BLOCK):
-            block = chosen.subset(range(start, min(start + BLOCK, len(chosen))))
-            text = repr((name, settings, recipe, radar.info.source_sha256, block.names))
-            kept = work / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-            if not kept.is_file():
-                with denormals_flushed():
-                    found = attack(name, radar, block, recipe)
-                write_atomically(kept, json.dumps(found).encode())
-            blocks.append(json.loads(kept.read_text()))
+        identity = (settings, recipe, radar.info.source_sha256, chosen.names)
+
+        def attacked(rows: slice, name: str = name) -> dict[str, Any]:
+            return attack(name, radar, chosen.subset(range(len(chosen))[rows]), recipe)
+
+        blocks = in_blocks(cache, name, identity, len(chosen), attacked)
         row = together(name, blocks)
         rows.append(row)
         print(f"{name:16s} success {row['success_rate']:.3f}  SSIM {row['ssim']:.4f}  l2 {row['l2']:.3f}  "
@@ -119,8 +107,7 @@ def main(model: str, images: Path, count: int, seed: int, work: Path, document: 
     if document is not None:
         result = {**machine(), "model": radar.info.name, "model_sha256": radar.info.source_sha256, "seed": seed,
                   "pictures": len(chosen), "recipe": asdict(recipe), "rows": rows}  # fmt: skip
-        document.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(document, (json.dumps(result, indent=1) + "\n").encode())
+        write_json(document, result)
 
 
 if __name__ == "__main__":

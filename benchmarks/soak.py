@@ -1,6 +1,6 @@
 """Run the daemon for a while with four real cameras, break everything around it, and see whether it can be left alone.
 
-    python -m benchmarks.soak --minutes 20 [--output docs/results/soak.json]
+    python -m benchmarks.soak --minutes 20 [--json docs/results/soak.json]
 
 Needs GStreamer's RTSP server; one fault needs root (a small disk of its own), one a C compiler. On Debian:
 apt-get install gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{good,bad,ugly} gcc libc6-dev
@@ -8,11 +8,8 @@ apt-get install gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{good
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +27,8 @@ from benchmarks.soaking.faults import FAULTS, KILL, settle
 from benchmarks.soaking.report import Result, measure, print_table
 from benchmarks.soaking.site import SoakSite
 from benchmarks.soaking.subscriber_log import SubscriberLog
+from benchmarks.timed_run import timed_run
+from taintwatch_calibration.results import write_json
 from tests.ports import free_port
 
 __all__ = ["main", "soak"]
@@ -151,26 +150,11 @@ def _sample(bench: Bench, ended: threading.Event) -> None:
 
 
 def main() -> int:
-    """Soak, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=20.0, help="how long, at least one round [default: 20]")
-    parser.add_argument("--output", type=Path, default=Path("docs/results/soak.json"), help="where the JSON goes")
-    parser.add_argument("--keep", type=Path, help="an empty folder to work in, kept afterwards with the daemon's log")
-    given = parser.parse_args()
-    start = time.monotonic()
-
-    def tell(line: str) -> None:
-        print(f"{(time.monotonic() - start) / 60:5.1f} min  {line}", flush=True)
-
-    with tempfile.TemporaryDirectory(prefix="taintwatch-soak-") as temporary:
-        folder = given.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        result = soak(given.minutes, folder, tell)
+    """Soak for the minutes asked for, at least one round; print the table, write the JSON."""
+    with timed_run("soak", __doc__, minutes=20.0) as run:
+        result = soak(run.minutes, run.folder, run.report)
+        write_json(run.document, result.as_json())
     print_table(result)
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = given.output.with_suffix(".part")
-    partial.write_text(json.dumps(result.as_json(), indent=2) + "\n")
-    partial.replace(given.output)
     failed = result.alerts_lost or result.threads_leaked or result.descriptors_leaked
     return 1 if failed or any(each.failed for each in result.faults) else 0
 

@@ -9,8 +9,6 @@ made on other models of the same classes. What is done to each 16 pictures is ke
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.blocks import BLOCK, in_blocks, weighted_means
 from benchmarks.scripts import run_script
+from taintwatch_calibration.bench.attacks import pixels_of
+from taintwatch_calibration.bench.cache import Cache
 from taintwatch_calibration.craft.attack_folder import whole
 from taintwatch_calibration.craft.digital import digital_attack
 from taintwatch_calibration.craft.engine import Schedule
@@ -43,14 +44,13 @@ from taintwatch_calibration.craft.region import RegionRecipe, region_attack, sof
 from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import wilson_interval
-from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
+from taintwatch_calibration.results import write_json
+from taintwatch_calibration.torch_tuning import keep_freed_memory
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
-from taintwatch_models.storage import write_atomically
 from taintwatch_models.torch_graph import TorchGraph
 
-BLOCK = 16
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 STEPS = (1, 2, 3, 5, 10, 20, 30)
 TEMPERATURES = (0.01, 0.05, 0.1, 0.5, 1.0, 2.0)
@@ -70,47 +70,39 @@ class Bench:
     """One model and the pictures that it gets right."""
 
     def __init__(self, radar: RadarFile, chosen: Labelled, onto: Sequence[RadarFile], work: Path) -> None:
-        self.radar, self.chosen, self.onto, self.work = radar, chosen, onto, work
+        self.radar, self.chosen, self.onto, self._cache = radar, chosen, onto, Cache(work)
         self.model: TorchGraph = differentiable(radar)
         self.pictures = to_pictures(chosen, radar.info.preprocessing)
         self._judges = {r.info.name: OnnxRadar(r, (), session=SessionSettings(threads=1)) for r in (radar, *onto)}
-        text = repr((radar.info.source_sha256, [r.info.source_sha256 for r in onto], chosen.names))
-        self._identity = hashlib.sha256(text.encode()).hexdigest()
+        self._identity = (radar.info.source_sha256, [r.info.source_sha256 for r in onto], chosen.names)
 
     def row(self, name: str, settings: Any, attack: Callable[[Pictures], Tensor]) -> dict[str, Any]:
         """Attack all pictures in blocks; return counts and means."""
-        blocks = []
-        for start in range(0, len(self.chosen), BLOCK):
-            rows = slice(start, start + BLOCK)
-            key = hashlib.sha256(repr((self._identity, name, settings, start)).encode()).hexdigest()[:16]
-            path = self.work / f"{key}.json"
-            if not path.is_file():
-                part = Pictures(self.pictures.pixels[rows], self.pictures.own[rows])
-                began = time.process_time()
-                with denormals_flushed():
-                    made = whole(attack(part))
-                spent = time.process_time() - began
-                block = {**self._measured(part, made), "cpu_seconds": spent}
-                write_atomically(path, json.dumps(block).encode())
-            blocks.append(json.loads(path.read_text()))
+
+        def attacked(rows: slice) -> dict[str, Any]:
+            part = Pictures(self.pictures.pixels[rows], self.pictures.own[rows])
+            began = time.process_time()
+            made = whole(attack(part))
+            return {"cpu_seconds_per_picture": (time.process_time() - began) / len(part), **self._measured(part, made)}
+
+        blocks = in_blocks(self._cache, name, (*self._identity, settings), len(self.chosen), attacked)
         total = sum(block["attempts"] for block in blocks)
         wins = {judge: sum(block["wins"][judge] for block in blocks) for judge in self._judges}
-        means = {k: round(sum(b["faint"][k] * b["attempts"] for b in blocks) / total, 4) for k in blocks[0]["faint"]}
-        own = wins[self.radar.info.name]
-        seconds = round(sum(block["cpu_seconds"] for block in blocks) / total, 3)
+        faint = tuple(name for name in blocks[0] if name not in ("attempts", "wins", "cpu_seconds_per_picture"))
+        means, own = weighted_means(blocks, faint, 4), wins[self.radar.info.name]
+        seconds = weighted_means(blocks, ("cpu_seconds_per_picture",), 3)
         row = {"attack": name, "attempts": total, "successes": own, "interval": wilson_interval(own, total), **means,
-               "cpu_seconds_per_picture": seconds, "onto": wins}  # fmt: skip
+               **seconds, "onto": wins}  # fmt: skip
         print(f"{name:28s} {own}/{total}  SSIM {means['ssim']:.3f} (global {means['ssim_global']:.3f})  l0 "
               f"{means['l0']:.0f}  l1 {means['l1']:.1f}  l2 {means['l2']:.2f}  linf {means['linf']:.2f}  PSNR "
               f"{means['psnr_255']:.1f}", flush=True)  # fmt: skip
         return row
 
     def _measured(self, part: Pictures, made: Tensor) -> dict[str, Any]:
-        order = self.radar.info.preprocessing.order
-        pixels = ((made.flip(1) if order == "bgr" else made) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        pixels = pixels_of(made, self.radar.info.preprocessing)
         labels = part.own.numpy()
         wins = {name: int((classify(judge, pixels) != labels).sum()) for name, judge in self._judges.items()}
-        return {"attempts": len(part), "wins": wins, "faint": asdict(faintness(part.pixels, made))}
+        return {"attempts": len(part), "wins": wins, **asdict(faintness(part.pixels, made))}
 
     def published(self, name: str, recipe: PublishedRecipe) -> dict[str, Any]:
         """Return the row of a published recipe."""
@@ -191,7 +183,6 @@ def main(
     radar = load_classifier(model)
     right = read_pictures(images, radar, most=round(count * 1.3), seed=seed)
     chosen = right.subset(np.arange(min(count, len(right))))
-    work.mkdir(parents=True, exist_ok=True)
     bench = Bench(radar, chosen, [load_classifier(other) for other in onto], work)
     rows = [bench.ours(seed), *(bench.published(name, usual(name, step, seed)) for name in READINGS)]
     rows += [bench.peer(name) if name in PEERS else bench.patch(name, patch_iterations) for name in peers]
@@ -206,8 +197,7 @@ def main(
         scaled = usual("000", step, seed)
         result["temperatures"] = [bench.published(f"T = {t:g}", replace(scaled, temperature=t)) for t in TEMPERATURES]
     if document is not None:
-        document.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(document, (json.dumps(result, indent=1) + "\n").encode())
+        write_json(document, result)
 
 
 if __name__ == "__main__":

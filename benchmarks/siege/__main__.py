@@ -7,12 +7,9 @@ The daemon, its subscriber, its owner at the page and the attackers are processe
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +25,8 @@ from benchmarks.siege.site import HugeCamera, SiegeSite
 from benchmarks.soaking.cameras import MjpegCamera
 from benchmarks.soaking.daemon import Daemon
 from benchmarks.soaking.subscriber_log import SubscriberLog
+from benchmarks.timed_run import timed_run
+from taintwatch_calibration.results import write_json
 
 __all__ = ["besiege", "main"]
 
@@ -153,20 +152,9 @@ def held(result: dict[str, Any]) -> dict[str, bool]:
 
 def main() -> int:
     """Besiege, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long [default: 10]")
-    parser.add_argument("--json", type=Path, default=Path("docs/results/siege.json"), help="where the JSON goes")
-    parser.add_argument("--keep", type=Path, help="an empty folder to work in, kept afterwards with the daemon's log")
-    given = parser.parse_args()
-    start = time.monotonic()
-
-    def tell(line: str) -> None:
-        print(f"{(time.monotonic() - start) / 60:5.1f} min  {line}", flush=True)
-
-    with tempfile.TemporaryDirectory(prefix="taintwatch-siege-") as temporary:
-        folder = given.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        result = besiege(given.minutes, folder, tell)
+    with timed_run("siege", __doc__, minutes=10.0) as run:
+        result = besiege(run.minutes, run.folder, run.report)
+        write_json(run.document, result)
     for key, value in result.items():
         if key != "attacks":
             print(f"{key:26}{value}")
@@ -174,8 +162,6 @@ def main() -> int:
         print(f"  {row['attack']:24}{row['times']:6}  {'; '.join(row['effects'][:3])}")
     for promise, kept in held(result).items():
         print(f"{'held' if kept else 'BROKEN':8}{promise}")
-    given.json.parent.mkdir(parents=True, exist_ok=True)
-    given.json.write_text(json.dumps(result, indent=2) + "\n")
     return 0 if all(held(result).values()) else 1
 
 

@@ -13,9 +13,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
+from typing import Self
 
 __all__ = [
     "MemoryTrimmer",
+    "RepeatingThread",
     "allow_descriptors",
     "dump_threads_on_abort",
     "reload_on_hangup",
@@ -126,16 +128,16 @@ def trim_memory() -> bool:
     return True
 
 
-class MemoryTrimmer:
-    """A thread that calls `trim_memory` every `every_s` seconds. A context manager."""
+class RepeatingThread:
+    """A thread that calls `work` every `every_s` seconds, until that returns False. A context manager."""
 
-    def __init__(self, *, every_s: float = EVERY_S, trim: Callable[[], bool] = trim_memory) -> None:
+    def __init__(self, name: str, work: Callable[[], bool], *, every_s: float) -> None:
+        self._work = work
         self._every_s = every_s
-        self._trim = trim
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def __enter__(self) -> MemoryTrimmer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -146,6 +148,12 @@ class MemoryTrimmer:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._ended.wait(self._every_s):
-            if not self._trim():
-                return
+        while self._work() and not self._ended.wait(self._every_s):
+            pass
+
+
+class MemoryTrimmer(RepeatingThread):
+    """A thread that calls `trim_memory` every `every_s` seconds, where the C library knows it."""
+
+    def __init__(self, *, every_s: float = EVERY_S, trim: Callable[[], bool] = trim_memory) -> None:
+        super().__init__("memory", trim, every_s=every_s)

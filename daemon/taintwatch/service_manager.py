@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-import threading
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.deadlines import Deadlines, Overdue
+from taintwatch.process import RepeatingThread
 from taintwatch.records import Alert
 from taintwatch.status import RunStatus, Summary
 from taintwatch_models.classifier import ModelCard
@@ -136,7 +135,7 @@ def look_every_s(watchdog_s: float | None) -> float:
     return SLOWEST_S if watchdog_s is None else min(SLOWEST_S, watchdog_s / 4)
 
 
-class Watchdog:
+class Watchdog(RepeatingThread):
     """A thread that looks at the deadlines. A context manager.
 
     Until `started` is called it asks for more time to start, afterwards it feeds the watchdog; either only while nobody
@@ -146,14 +145,12 @@ class Watchdog:
 
     def __init__(self, notifier: Notifier, deadlines: Deadlines, *, every_s: float = SLOWEST_S) -> None:
         """`every_s`: see `look_every_s`."""
+        super().__init__("watchdog", self.look, every_s=every_s)
         self._notifier = notifier
         self._deadlines = deadlines
-        self._every_s = every_s
         self._started = False
         self._overdue: tuple[Overdue, ...] = ()
         self._told: frozenset[str] = frozenset()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     @property
     def overdue(self) -> tuple[Overdue, ...]:
@@ -164,8 +161,8 @@ class Watchdog:
         """Say that the start is over."""
         self._started = True
 
-    def look(self) -> None:
-        """Look once, and tell."""
+    def look(self) -> bool:
+        """Look once, and tell. Returns True: it is to be called again."""
         self._overdue = self._deadlines.overdue()
         names = frozenset(late.worker for late in self._overdue)
         for late in self._overdue:
@@ -180,22 +177,7 @@ class Watchdog:
             self._notifier.alive()
         else:
             self._notifier.extend(EXTENSION_S)
-
-    def __enter__(self) -> Watchdog:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            self.look()
-            if self._ended.wait(self._every_s):
-                return
+        return True
 
 
 class ServiceManagerReporter:

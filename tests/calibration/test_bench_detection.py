@@ -27,10 +27,10 @@ from tests.craft_scene import write_classifier, write_pictures
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
     model = write_classifier(tmp_path / "model.onnx")
-    images = write_pictures(tmp_path / "images", 330, wrong=2)
+    images = write_pictures(tmp_path / "images", 420, wrong=2)
     return [
         "bench", "detection", "--model", str(model), "--images", str(images), "--target", "toaster",
-        "--iterations", "15", "--work", str(tmp_path / "work"),
+        "--iterations", "25", "--work", str(tmp_path / "work"),
         "--json", str(tmp_path / "found" / "detection.json"), "--html", str(tmp_path / "page.html"),
         "--markdown", str(tmp_path / "tables.md"), "--csv", str(tmp_path / "cells.csv"),
     ]  # fmt: skip
@@ -51,7 +51,7 @@ def test_every_attack_is_judged_by_every_detector_and_nothing_is_made_twice(
     assert len(cells) == 3 * len(attacks) * len(detectors)
     corner = [c for c in cells if c["attack"] == "patch 0.4, corner" and c["detector"] == "default"]
     large = next(c for c in corner if c["target_fpr"] == 0.02)
-    assert large["successes"] > 40
+    assert large["successes"] > 60
     assert large["evasion_rate"] == pytest.approx(large["success_rate"] * (1 - large["tpr"]))
     for cell in cells:
         assert (cell["tpr"] is None) == (cell["n"] == 0)
@@ -62,7 +62,7 @@ def test_every_attack_is_judged_by_every_detector_and_nothing_is_made_twice(
     assert set(controls["detectors"]) == detectors
     tables = (tmp_path / "tables.md").read_text()
     assert f"| patch 0.4, corner | {large['tpr']:.1%} of {large['n']} |" in tables
-    rows = list(csv.DictReader((tmp_path / "cells.csv").open(newline="")))
+    rows = list(csv.DictReader((tmp_path / "cells.csv").read_text().splitlines()))
     assert [(row["attack"], row["detector"], float(row["fpr"])) for row in rows] == [
         (cell["attack"], cell["detector"], cell["fpr"]) for cell in cells
     ]

@@ -41,7 +41,7 @@ def test_the_grid_has_36_cells_and_24_patches() -> None:
 
 
 def test_a_grid_is_complete_and_is_not_done_twice(tmp_path: Path, arguments: list[str]) -> None:
-    assert main([*arguments, "--iterations", "15"]) == 0
+    assert main([*arguments, "--iterations", "25"]) == 0
     table = json.loads((tmp_path / "table.json").read_text())
     assert table["pictures"]["wrong_skipped"] == 3
     rows = table["cells"]
@@ -57,7 +57,7 @@ def test_a_grid_is_complete_and_is_not_done_twice(tmp_path: Path, arguments: lis
         if row["successes"] == 0:
             assert row["tpr"] is None
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "grid").rglob("*") if path.parent.name != "grid"}
-    assert main([*arguments, "--iterations", "15"]) == 0
+    assert main([*arguments, "--iterations", "25"]) == 0
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "grid").rglob("*") if path.parent.name != "grid"}
     assert after == kept
     assert json.loads((tmp_path / "table.json").read_text())["cells"] == rows

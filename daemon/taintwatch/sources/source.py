@@ -21,6 +21,7 @@ __all__ = [
     "PacedSource",
     "Source",
     "SourceSettings",
+    "SourceWrapper",
     "grabs_of",
     "read_through",
 ]
@@ -109,16 +110,11 @@ class Source(Protocol):
         ...
 
 
-class OrientedSource:
-    """Turns and mirrors every picture of another source: a camera that hangs upside down."""
+class SourceWrapper:
+    """Another source, whose pictures a subclass changes or holds back: everything but `read` is the other's."""
 
-    def __init__(self, source: Source, *, rotate: int = 0, flip: str | None = None) -> None:
-        """`rotate`: degrees clockwise, a multiple of 90; `flip`: a key of `FLIPS`. Raises `UsageError`."""
-        if rotate not in (0, *_TURNS):
-            raise UsageError(f"rotate is {rotate}; give 0, 90, 180 or 270 degrees clockwise")
-        if flip is not None and flip not in FLIPS:
-            raise UsageError(f"flip is {flip!r}; give one of {', '.join(FLIPS)}")
-        self._source, self._rotate, self._flip = source, rotate, flip
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     @property
     def description(self) -> str:
@@ -134,6 +130,23 @@ class OrientedSource:
         """Open the other source. Raises `SourceError`."""
         self._source.open()
 
+    def close(self) -> None:
+        """Close the other source."""
+        self._source.close()
+
+
+class OrientedSource(SourceWrapper):
+    """Turns and mirrors every picture of another source: a camera that hangs upside down."""
+
+    def __init__(self, source: Source, *, rotate: int = 0, flip: str | None = None) -> None:
+        """`rotate`: degrees clockwise, a multiple of 90; `flip`: a key of `FLIPS`. Raises `UsageError`."""
+        if rotate not in (0, *_TURNS):
+            raise UsageError(f"rotate is {rotate}; give 0, 90, 180 or 270 degrees clockwise")
+        if flip is not None and flip not in FLIPS:
+            raise UsageError(f"flip is {flip!r}; give one of {', '.join(FLIPS)}")
+        super().__init__(source)
+        self._rotate, self._flip = rotate, flip
+
     def read(self) -> Grab | None:
         """Return the next picture, turned. Raises what the other source raises."""
         grab = self._source.read()
@@ -145,10 +158,6 @@ class OrientedSource:
         if self._flip is not None:
             image = np.asarray(cv2.flip(image, FLIPS[self._flip]), np.uint8)
         return Grab(image, grab.media_s)
-
-    def close(self) -> None:
-        """Close the other source."""
-        self._source.close()
 
 
 def grabs_of(source: Source) -> Iterator[Grab]:
@@ -175,7 +184,7 @@ def read_through(source: Source) -> Generator[Grab]:
 LONGEST_S = 1.0  # that one picture is waited for: a hole in a file's times must not look like a hang
 
 
-class PacedSource:
+class PacedSource(SourceWrapper):
     """Gives every picture of another source at its time. It is still a file: nothing is dropped, and it ends."""
 
     def __init__(
@@ -185,26 +194,16 @@ class PacedSource:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._source = source
+        super().__init__(source)
         self._clock = clock
         self._sleep = sleep
         self._start_s: float | None = None
         """When the picture at 0 s was due, by the clock."""
 
-    @property
-    def description(self) -> str:
-        """The other source's."""
-        return self._source.description
-
-    @property
-    def live(self) -> bool:
-        """The other source's."""
-        return self._source.live
-
     def open(self) -> None:
         """Open the other source. Raises `SourceError`."""
         self._start_s = None
-        self._source.open()
+        super().open()
 
     def read(self) -> Grab | None:
         """Return the next picture at its time. Raises what the other source raises."""
@@ -212,10 +211,6 @@ class PacedSource:
         if grab is not None and grab.media_s is not None:
             self._wait_for(grab.media_s)
         return grab
-
-    def close(self) -> None:
-        """Close the other source."""
-        self._source.close()
 
     def _wait_for(self, media_s: float) -> None:
         now = self._clock()
