@@ -14,7 +14,7 @@ from benchmarks.architectures.exports import EXPORTERS, FORMS, Exporter
 from benchmarks.architectures.keras_exports import KERAS_EXPORTERS, KERAS_NETWORKS, KERAS_SIDE
 from benchmarks.architectures.torch_networks import TorchNetwork, lively, torch_networks
 
-__all__ = ["Case", "cases"]
+__all__ = ["ExportCase", "cases"]
 
 _IN_ALL_FORMS = ("resnet18", "mobilenet_v2")
 _SOME_FORMS = {
@@ -26,7 +26,7 @@ _SOME_FORMS = {
 
 
 @dataclass(frozen=True)
-class Case:
+class ExportCase:
     """One export."""
 
     family: str
@@ -53,7 +53,7 @@ class _Last:
         return self._model
 
 
-def cases() -> Iterator[Case]:
+def cases() -> Iterator[ExportCase]:
     """Yield every case that the installed packages allow; each network by torch's default call first."""
     networks, last = list(torch_networks()), _Last()
     for name, exporter in EXPORTERS.items():
@@ -67,15 +67,15 @@ def cases() -> Iterator[Case]:
             yield _case(network, form, FORMS[form], last)
 
 
-def _case(network: TorchNetwork, name: str, exporter: Exporter, last: _Last) -> Case:
+def _case(network: TorchNetwork, name: str, exporter: Exporter, last: _Last) -> ExportCase:
     def write(path: Path) -> None:
         model = lively(network) if "float" in name else last(network)  # numbers are converted in place
         exporter(model, network.side, path)
 
-    return Case(network.family, network.name, name, network.side, write)
+    return ExportCase(network.family, network.name, name, network.side, write)
 
 
-def _keras() -> Iterator[Case]:
+def _keras() -> Iterator[ExportCase]:
     for network in KERAS_NETWORKS:
         for name, exporter in KERAS_EXPORTERS.items():
-            yield Case("keras", network, name, KERAS_SIDE, partial(exporter, network))
+            yield ExportCase("keras", network, name, KERAS_SIDE, partial(exporter, network))

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from benchmarks.architectures.cases import Case
+from benchmarks.architectures.cases import ExportCase
 from benchmarks.architectures.torch_networks import described
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.graph.prepare import Prepared, logits_difference, prepare_source
@@ -52,7 +52,7 @@ class Row:
         return self.family, self.model, self.exporter
 
 
-def measure(case: Case, folder: Path) -> Row:
+def measure(case: ExportCase, folder: Path) -> Row:
     """Export, prepare and check one case."""
     path = folder / "model.onnx"
     try:
@@ -74,7 +74,7 @@ def measure(case: Case, folder: Path) -> Row:
     )  # fmt: skip
 
 
-def _tolerance(case: Case) -> float:
+def _tolerance(case: ExportCase) -> float:
     """1e-4 of the largest output; half-precision files round their own outputs, and integer ones step."""
     if case.exporter.startswith("int8"):
         return 0.1
