@@ -7,11 +7,12 @@ JOBS ?= 3
 CORE := .venv/.installed-core
 FULL := .venv/.installed-full
 
-.PHONY: help demo test pytest lock sbom audit docs wheel-test lint format types bench clean distclean
+.PHONY: help demo test pytest fuzz lock sbom audit docs wheel-test lint format types bench clean distclean
 
 help:
 	@echo "make demo       set up, then show an attack being detected (needs no camera, printer or GPU)"
 	@echo "make test       set up with the tools, then lint, types and all tests"
+	@echo "make fuzz       try the parsers of what strangers send with FUZZ_EXAMPLES (20000) hostile inputs each"
 	@echo "make lint       ruff: check and format"
 	@echo "make types      mypy, strict"
 	@echo "make docs       build the documentation into build/site, strictly"
@@ -39,6 +40,9 @@ test: $(FULL)
 
 pytest: $(FULL)
 	@$(PY) -m pytest -n $(JOBS) --dist loadfile
+
+fuzz: $(FULL)
+	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-20000} $(PY) -m pytest tests/test_fuzz.py --timeout 0
 
 lint: $(FULL)
 	@$(PY) -m ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,6 +43,8 @@ def read_archive(path: Path, format_name: str, learn: str, build: Callable[[dict
     ValueError, KeyError and TypeError.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is not a regular file")
         if path.stat().st_size > _MOST_BYTES:
             raise CalibrationError(f"{path}: larger than any reference is ({_MOST_BYTES >> 20} MB at most)")
         with path.open("rb") as file:
@@ -55,7 +58,8 @@ def read_archive(path: Path, format_name: str, learn: str, build: Callable[[dict
                 return build(head, stored)
     except FileNotFoundError:
         raise CalibrationError(f"{path}: no such reference; learn one with `{learn}`") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, RuntimeError,
+            zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
         raise CalibrationError(f"{path}: not a readable reference ({type(error).__name__}: {error})") from None
 
 
