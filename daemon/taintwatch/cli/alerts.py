@@ -180,7 +180,8 @@ def export(target: Path, event_ids: tuple[str, ...], folder: Path | None, config
 def prune(folder: Path | None, config: Path | None, keep_days: float | None, max_mb: float | None, yes: bool) -> None:
     """Remove old alerts, oldest first, never one that is open. Without --yes nothing is removed."""
     from taintwatch.evidence.evidence import DAY_NS
-    from taintwatch.evidence.retention import Limits, RetentionJob
+    from taintwatch.evidence.removal import Limits
+    from taintwatch.evidence.retention import RetentionJob
     from taintwatch.evidence.store import AlertStore
     from taintwatch_models.errors import UsageError
 

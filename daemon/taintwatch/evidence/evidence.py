@@ -17,7 +17,8 @@ from taintwatch.evidence.chain import Signer
 from taintwatch.evidence.folder import EvidenceFolder
 from taintwatch.evidence.reader import AlertReader
 from taintwatch.evidence.recorder import ClipSettings, Recorder, RecorderStats
-from taintwatch.evidence.retention import Holdings, Limits, RetentionJob
+from taintwatch.evidence.removal import Limits
+from taintwatch.evidence.retention import Holdings, RetentionJob
 from taintwatch.evidence.store import AlertStore
 from taintwatch.records import Alert, AlertState
 from taintwatch.review.dismissals import Dismissals

@@ -4,164 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from heapq import heapify, heappop, heappush
 
 from taintwatch.evidence.annotations import Annotation, Annotations
 from taintwatch.evidence.folder import EvidenceFolder
-from taintwatch.evidence.media_store import Media
-from taintwatch.evidence.reader import AlertReader, Filter, StoredAlert
+from taintwatch.evidence.reader import AlertReader, Filter
+from taintwatch.evidence.removal import Item, Limits, Removal, items_of, plan_removal
 from taintwatch.evidence.store import AlertStore
+from taintwatch.records import Alert
 from taintwatch_models.errors import TaintwatchError
 
-__all__ = ["Holdings", "Item", "Limits", "Removal", "RetentionJob", "items_of", "order_of_removal", "plan_removal"]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much may be kept."""
-
-    keep_ns: int
-    """Age above which an alert is removed altogether."""
-    max_bytes: int
-    """Of pictures, clips and database together."""
-    min_free_bytes: int
-    """Room to be left on the disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One alert, as far as room goes."""
-
-    event_id: str
-    at_ns: int
-    """When it was raised; of pictures that no alert is known of, when they were written."""
-    open: bool
-    media_bytes: int
-    record_bytes: int
-    camera: str = ""
-    label: str = ""
-    score: float = 0.0
-    pinned: bool = False
-    """Acknowledged, or somebody wrote a note: nothing but age takes it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """What is to go."""
-
-    media: tuple[Item, ...]
-    """Only their pictures and clips."""
-    whole: tuple[Item, ...]
-    """Pictures, clips and records."""
-
-    @property
-    def bytes(self) -> int:
-        """What that frees, about."""
-        return sum(item.media_bytes for item in (*self.media, *self.whole)) + sum(i.record_bytes for i in self.whole)
-
-
-def items_of(
-    kept: Iterable[StoredAlert],
-    media: Iterable[Media],
-    busy: frozenset[str] = frozenset(),
-    pinned: frozenset[str] = frozenset(),
-) -> list[Item]:
-    """Return every alert that has a record or pictures, oldest first. `busy`: ids whose clip is being taken."""
-    bytes_of = {each.event_id: each for each in media}
-    items = []
-    for alert in kept:
-        found = bytes_of.pop(alert.event_id, None)
-        held = alert.open or alert.event_id in busy
-        size = 0 if found is None else found.bytes
-        items.append(
-            Item(
-                alert.event_id,
-                alert.raised_wall_ns,
-                held,
-                size,
-                alert.record_bytes,
-                alert.camera,
-                alert.label_name,
-                alert.score,
-                alert.event_id in pinned,
-            )
-        )
-    for event_id, found in bytes_of.items():
-        items.append(Item(event_id, found.changed_ns, event_id in busy, found.bytes, 0))
-    return sorted(items, key=lambda item: (item.at_ns, item.event_id))
-
-
-def plan_removal(items: Sequence[Item], limits: Limits, *, now_ns: int, used_bytes: int, free_bytes: int) -> Removal:
-    """Return what must go, from `items` oldest first.
-
-    Age takes whole alerts. Too many bytes, or too little free space, take pictures first, since records are small and
-    say the most: in the order of `order_of_removal`, never pinned ones. Only where `used_bytes` is still above the
-    limit without any picture that may go do whole alerts go, in the same order.
-    """
-    free = [item for item in items if not item.open]
-    whole = [item for item in free if now_ns - item.at_ns > limits.keep_ns]
-    freed = sum(item.media_bytes + item.record_bytes for item in whole)
-    rest = order_of_removal([item for item in free[len(whole) :] if not item.pinned])
-    media = []
-    for item in rest:
-        enough = used_bytes - freed <= limits.max_bytes and free_bytes + freed >= limits.min_free_bytes
-        if enough:
-            break
-        if item.media_bytes:
-            media.append(item)
-            freed += item.media_bytes
-    gone = {item.event_id for item in media}
-    for item in rest:
-        if used_bytes - freed <= limits.max_bytes:
-            break
-        whole.append(item)
-        freed += item.record_bytes + (0 if item.event_id in gone else item.media_bytes)
-        gone.discard(item.event_id)
-    both = {item.event_id for item in whole}
-    return Removal(tuple(item for item in media if item.event_id not in both), tuple(whole))
-
-
-def order_of_removal(items: Sequence[Item]) -> list[Item]:
-    """Return `items` (oldest first) as they are to go, so that nobody pushes another's evidence out with decoys.
-
-    Repeats first: of the alerts of one camera and label the first, the worst and the last stay longest. Then the
-    oldest of whichever camera holds most bytes, so that each camera keeps an equal share.
-    """
-    groups: dict[tuple[str, str], list[Item]] = {}
-    for item in items:
-        groups.setdefault((item.camera, item.label), []).append(item)
-    telling = set()
-    for group in groups.values():
-        worst = max(group, key=lambda item: item.score)
-        telling |= {group[0].event_id, worst.event_id, group[-1].event_id}
-    repeats = [item for item in items if item.event_id not in telling]
-    rest = [item for item in items if item.event_id in telling]
-    return [*_by_turns(repeats, items), *_by_turns(rest, rest)]
-
-
-def _by_turns(items: Sequence[Item], held: Sequence[Item]) -> list[Item]:
-    """Return `items`, each time the oldest of the camera that holds most bytes. `held`: all that counts as held."""
-    waiting: dict[str, deque[Item]] = {}
-    for item in items:
-        waiting.setdefault(item.camera, deque()).append(item)
-    size: dict[str, int] = dict.fromkeys(waiting, 0)
-    for item in held:
-        if item.camera in size:
-            size[item.camera] += item.media_bytes + item.record_bytes
-    heap = [(-size[camera], camera) for camera in waiting]
-    heapify(heap)
-    order: list[Item] = []
-    while heap:
-        negative, camera = heappop(heap)
-        item = waiting[camera].popleft()
-        order.append(item)
-        if waiting[camera]:
-            heappush(heap, (negative + item.media_bytes + item.record_bytes, camera))
-    return order
-
+__all__ = ["Holdings", "RetentionJob"]
 
 _log = logging.getLogger(__name__)
 
@@ -217,9 +71,21 @@ class RetentionJob:
         items = items_of(kept, media, self._busy(), pinned)
         size = history.bytes_used() + sum(each.bytes for each in media)
         held = self.holdings = Holdings(len(items), size, self._free_bytes())
+        if kept and (held.bytes > self._limits.max_bytes or held.free_bytes < self._limits.min_free_bytes):
+            items = self._with_places(items)
         return plan_removal(
             items, self._limits, now_ns=self._wall_ns(), used_bytes=held.bytes, free_bytes=held.free_bytes
         )
+
+    def _with_places(self, items: list[Item]) -> list[Item]:
+        """Say of each alert where in the picture it was: only its record tells, and only too many need to know."""
+        latest = AlertReader(self._folder.history).latest([item.event_id for item in items])
+        bodies = {event_id: message.body for event_id, message in latest.items()}
+        boxes = {
+            event_id: body.region.box for event_id, body in bodies.items()
+            if isinstance(body, Alert) and body.region is not None
+        }  # fmt: skip
+        return [replace(item, box=boxes.get(item.event_id)) for item in items]
 
     def tidy(self) -> Removal:
         """Remove what is beyond the limits, and return it. Raises `TaintwatchError` or `OSError`."""

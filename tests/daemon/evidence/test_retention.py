@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taintwatch.evidence.retention import Item, Limits, order_of_removal, plan_removal
+from taintwatch.evidence.removal import Item, Limits, order_of_removal, plan_removal
 
 LIMITS = Limits(keep_ns=10**18, max_bytes=10_000, min_free_bytes=0)
 
@@ -36,6 +36,15 @@ def test_of_many_repeats_the_first_the_worst_and_the_last_stay() -> None:
     items = [an_item(number, score=50.0 if number == 17 else 1.0) for number in range(40)]
     left = kept_media(items, replace(LIMITS, max_bytes=3_500))
     assert left == {"e0000", "e0017", "e0039"}
+
+
+def test_repeats_in_another_place_are_no_repeats_of_these() -> None:
+    decoys = [an_item(number, box=(number % 5, 0, 50, 50)) for number in range(40)]
+    attack = an_item(20, box=(300, 200, 50, 50), score=0.5)
+    items = sorted([*decoys[:20], attack, *decoys[21:]], key=lambda item: item.at_ns)
+    assert attack.event_id in kept_media(items, replace(LIMITS, max_bytes=4_600))
+    flood = [an_item(number, box=(100 * number, 0, 50, 50)) for number in range(400)]
+    assert len(order_of_removal(flood)) == 400
 
 
 def test_each_camera_keeps_an_equal_share() -> None:
