@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ import onnx
 from numpy.typing import NDArray
 
 from taintwatch_calibration.benign import BenignFrames, batches_of
-from taintwatch_models.calibration_file import Calibration, PaperCalibration
-from taintwatch_models.fills import is_constant, make_fill
+from taintwatch_models.calibration_file import PaperCalibration
+from taintwatch_models.fills import make_fill
+from taintwatch_models.graph.builder import GraphBuilder
+from taintwatch_models.graph.resampling import inpaint
 from taintwatch_models.graph.transforms import choose_branches, keep_outputs
-from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 
@@ -30,6 +32,9 @@ LABEL_COUNTS = tuple(range(1, 21))
 """The K that are tried: all of the paper's figures."""
 _BATCH = 8
 _DRAWN_CHANGES = (0, 1, 2, 5, 10, 20, 50)
+
+_Paint = Callable[[NDArray[np.bool_]], NDArray[np.float32]]
+"""Fills holes, (n, H, W), in one picture: (n, 3, H, W)."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -113,30 +118,60 @@ def ranks_of_pixels(
 ) -> dict[int, NDArray[np.int64]]:
     """Return `paper`'s rank change of pictures (N, H, W, 3) for each K, (N,) each.
 
-    The K masks of the most labels are made once; their running intersections are the masks of all smaller K. Only those
-    that are neither empty nor the same as the last cost a forward.
+    Each picture's masks are made once, those of the most labels; their running intersections are the masks of all
+    smaller K. Only those that are neither empty nor the same as the last cost a forward.
     """
     counts = sorted({min(count, radar.info.classes) for count in label_counts})
     session = SessionSettings(threads=threads)
-    if not is_constant(settings.fill) or settings.fill == "inpaint":
-        return _ranks_one_by_one(radar, pixels, settings, counts, session, progress)
     masks_of = _label_masks(radar, settings, counts[-1], session)
     third, _ = open_session(keep_outputs(radar.proto, ["logits"]).SerializeToString(), session)
-    fill = make_fill(settings.fill, "paper", radar.info.preprocessing)
+    painted = _painter(radar, settings.fill, session)
     ranks: dict[int, list[int]] = {count: [] for count in counts}
     for start, inputs in _batches(pixels, radar):
-        pattern = fill(inputs)["paper_fill"]
-        for one, label, masks in zip(inputs, *masks_of(inputs), strict=True):
-            for count, rank in _ranks_of_one(third, radar.info.input, one, label, masks, pattern[0], counts):
+        for paint, label, masks in zip(painted(inputs), *masks_of(inputs), strict=True):
+            for count, rank in _ranks_of_one(third, radar.info.input, paint, label, masks, counts):
                 ranks[count].append(rank)
         progress(start + len(inputs))
     return {count: np.array(found, np.int64) for count, found in ranks.items()}
 
 
+def _patterned(one: NDArray[np.float32], pattern: NDArray[np.float32], holes: NDArray[np.bool_]) -> NDArray[np.float32]:
+    return np.asarray(np.where(holes[:, None], pattern, one), np.float32)
+
+
+def _painter(radar: RadarFile, kind: str, session: SessionSettings) -> Callable[[NDArray[np.float32]], list[_Paint]]:
+    """Return what gives, for each of a batch of inputs, the way to fill holes in it."""
+    size = radar.info.preprocessing.size
+    if kind != "inpaint":
+        fill = make_fill(kind, "paper", radar.info.preprocessing)
+
+        def patterned(inputs: NDArray[np.float32]) -> list[_Paint]:
+            patterns = np.broadcast_to(fill(inputs)["paper_fill"], inputs.shape)
+            return [partial(_patterned, one, pattern) for one, pattern in zip(inputs, patterns, strict=True)]
+
+        return patterned
+    b = GraphBuilder(17)
+    b.nodes.append(onnx.helper.make_node("Where", ["hole", inpaint(b, "image", "hole", size), "image"], ["filled"]))
+    given = [
+        onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["batch", 3, *size]),
+        onnx.helper.make_tensor_value_info("hole", onnx.TensorProto.BOOL, ["batch", 1, *size]),
+    ]
+    filled = [onnx.helper.make_tensor_value_info("filled", onnx.TensorProto.FLOAT, ["batch", 3, *size])]
+    graph = onnx.helper.make_graph(b.nodes, "inpaint", given, filled, list(b.initializers.values()))
+    proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    opened, _ = open_session(proto.SerializeToString(), session)
+
+    def around(one: NDArray[np.float32], holes: NDArray[np.bool_]) -> NDArray[np.float32]:
+        images = np.ascontiguousarray(np.broadcast_to(one, (len(holes), *one.shape)))
+        found: NDArray[np.float32] = opened.run(["filled"], {"image": images, "hole": holes[:, None]})[0]
+        return found
+
+    return lambda inputs: [partial(around, one) for one in inputs]
+
+
 def _ranks_of_one(
-    third: Any, name: str, one: NDArray[np.float32], label: int, masks: NDArray[np.bool_], pattern: NDArray[np.float32],
-    counts: Sequence[int],
-) -> Iterator[tuple[int, int]]:  # fmt: skip
+    third: Any, name: str, paint: _Paint, label: int, masks: NDArray[np.bool_], counts: Sequence[int]
+) -> Iterator[tuple[int, int]]:
     """Yield (K, rank change) of one picture; `masks` (K, H, W) are those of its suppressed labels, in order."""
     running = np.logical_and.accumulate(masks, axis=0)
     holes = [running[count - 1] for count in counts]
@@ -144,8 +179,7 @@ def _ranks_of_one(
     found: dict[int, int] = {}
     for start in range(0, len(fresh), _BATCH):
         chosen = fresh[start : start + _BATCH]
-        filled = np.stack([np.where(holes[i], pattern, one) for i in chosen]).astype(np.float32)
-        logits = third.run(None, {name: filled})[0]
+        logits = third.run(None, {name: paint(np.stack([holes[i] for i in chosen]))})[0]
         found |= dict(zip(chosen, (logits > logits[:, label : label + 1]).sum(axis=1).tolist(), strict=True))
     rank = 0
     for index, count in enumerate(counts):
@@ -186,20 +220,6 @@ def _before_intersection(proto: onnx.ModelProto) -> str:
     while node.op_type != "ReduceMin":  # what intersects the K masks
         node = made_by[node.input[0]]
     return str(node.input[0])
-
-
-def _ranks_one_by_one(
-    radar: RadarFile, pixels: NDArray[np.uint8], settings: PaperCalibration, counts: Sequence[int],
-    session: SessionSettings, progress: Callable[[int], None],
-) -> dict[int, NDArray[np.int64]]:  # fmt: skip
-    """The same for fills that depend on the frame: the whole radar once for each K."""
-    run = OnnxRadar(radar, ("paper",), Calibration(paper=settings), session)
-    ranks: dict[int, list[NDArray[np.int64]]] = {count: [] for count in counts}
-    for start, inputs in _batches(pixels, radar):
-        for count in counts:
-            ranks[count].append(run(inputs, paper_labels=np.array([count], np.int64))["paper_rank"])
-        progress(start + len(inputs))
-    return {count: np.concatenate(parts) for count, parts in ranks.items()}
 
 
 def _batches(pixels: NDArray[np.uint8], radar: RadarFile) -> Iterator[tuple[int, NDArray[np.float32]]]:

@@ -55,7 +55,7 @@ def test_the_k_that_a_rate_takes_falls_as_the_rank_change_grows() -> None:
     assert surface.labels_needed(0, 0.1) is None
 
 
-@pytest.mark.parametrize("fill", ["noise", "average"])
+@pytest.mark.parametrize("fill", ["noise", "average", "blur", "inpaint"])
 def test_the_ranks_of_all_k_are_those_of_the_detector_run_once_for_each(tmp_path: Path, fill: str) -> None:
     radar = load_radar_file(ModelSettings(path=str(write_model(tmp_path / "m.onnx"))))
     height, width = radar.info.preprocessing.size
