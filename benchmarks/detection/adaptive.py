@@ -1,7 +1,7 @@
 """Attackers who know the default detector, its reference and its thresholds, and craft against all of it.
 
-The detector's statistics are made differentiable: the anomaly map, the distance of the evidence's features, the
-concentration of the evidence, the swing of the margin when the window is filled, and the log odds of the label on the
+The detector's statistics are made differentiable: the anomaly maps with the evidence map, the distance of the
+evidence's features, the appearance, the margin once the window is filled, and the log odds of the label on the
 detector's own hosts. Each is turned into its surprise on the benign scale, linear beyond the 90% quantile, combined as
 the detector combines them, and what that has above the threshold is added to the loss.
 """
@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.detection.networks import Network
+from benchmarks.makers.onnx_torch import OnnxModule
 from taintwatch_calibration.craft.materials import differentiable
-from taintwatch_models.detection.anomaly import LayerCells
-from taintwatch_models.detection.reference import Reference
-from taintwatch_models.detection.windows import FILL_SHARE, PASTE_SHARE
+from taintwatch_models.detection.anomaly import GRID, LayerCells, early_layers
+from taintwatch_models.detection.appearance import appearance_model
+from taintwatch_models.detection.reference import WEIGHTS, Reference
+from taintwatch_models.detection.windows import FILL_SHARE
+from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.torch_graph import TorchGraph
 
 __all__ = ["ATTACKERS", "Attacker", "craft_adaptive", "outcome"]
-
-_GRID = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,16 @@ ATTACKERS = (
 class _Knowledge:
     """The detector's score of attacked pictures, differentiable."""
 
-    def __init__(self, model: TorchGraph, reference: Reference, fill: Tensor, hosts: Tensor) -> None:
+    def __init__(
+        self,
+        model: TorchGraph,
+        reference: Reference,
+        fill: Tensor,
+        hosts: Tensor,
+        appearance: Callable[[Tensor], Tensor],
+    ) -> None:
         self._model, self._reference, self._fill, self._hosts = model, reference, fill, hosts
+        self._appearance = appearance
         self._layers = [self._tensors(layer, fill) for layer in reference.layers]
         evidence = reference.evidence
         self._evidence = [torch.from_numpy(np.array(value)).to(fill) for value in
@@ -71,15 +80,16 @@ class _Knowledge:
         values = self._model.between(inputs, [layer.value for layer, *_ in self._layers] + ["features"])
         maps = values[-1]
         logits = self._model.head(maps)
-        found = self._map_statistics(maps, corners, side, inputs.shape[-1], target)
-        found["anomaly"] = self._anomaly(values[:-1])
-        found["necessity"] = self._necessity(inputs, logits, target, corners, side)
+        found = {"evidence": self._features(maps, corners, side, inputs.shape[-1])}
+        evidence = self._evidence_map(maps, target)
+        layers = self._scaled_maps(values[:-1])
+        for name, some in (("anomaly", layers), ("early_anomaly", layers[: early_layers(len(layers))])):
+            found[name] = (torch.stack(some).mean(0) + evidence).flatten(1).amax(1)
+        found["appearance"] = self._appearance(inputs)
+        found["necessity"] = self._necessity(inputs, target, corners, side)
         found["sufficiency"] = self._sufficiency(inputs, target, corners, side)
-        score = torch.zeros(len(inputs), device=inputs.device)
-        for name, value in found.items():
-            if name in self._reference.tails:
-                score = score + (2 * self._surprise(name, value) + 1e-3).sqrt()  # as the detector combines them
-        return logits, score
+        known = {name: self._surprise(name, value) for name, value in found.items() if name in self._reference.tails}
+        return logits, torch.stack([WEIGHTS.get(name, 1.0) * value for name, value in known.items()]).sum(0)
 
     def _surprise(self, name: str, value: Tensor) -> Tensor:
         tail = self._reference.tails[name]
@@ -88,8 +98,9 @@ class _Knowledge:
         below = ((value - median) / max(split - median, 1e-6)).clamp(0, 1) * 2.3
         return above + below
 
-    def _anomaly(self, values: list[Tensor]) -> Tensor:
-        total = torch.zeros((), device=values[0].device)
+    def _scaled_maps(self, values: list[Tensor]) -> list[Tensor]:
+        """Each layer's anomaly map, (B, 14, 14)."""
+        found = []
         for value, (layer, channels, mean, whitening) in zip(values, self._layers, strict=True):
             if layer.tokens:
                 height, width = layer.cells
@@ -101,10 +112,20 @@ class _Knowledge:
             window = [max(1, round(FILL_SHARE * extent)) for extent in layer.side]
             average = F.avg_pool2d((white * white).mean(1, keepdim=True), window, stride=1)
             scaled = (average.clamp_min(1e-6).log() - layer.centre) / layer.spread
-            total = total + F.interpolate(scaled, (_GRID, _GRID), mode="bilinear", align_corners=False)
-        return (total / len(values)).flatten(1).amax(1)
+            found.append(F.interpolate(scaled, (GRID, GRID), mode="bilinear", align_corners=False)[:, 0])
+        return found
 
-    def _map_statistics(self, maps: Tensor, corners: Tensor, side: int, size: int, target: int) -> dict[str, Tensor]:
+    def _evidence_map(self, maps: Tensor, target: int) -> Tensor:
+        """As `anomaly.evidence_map`, of the target's saliency: (B, 14, 14)."""
+        said = self._model.head(maps).log_softmax(1)[:, target].sum()
+        slope = torch.autograd.grad(said, maps, create_graph=True)[0]
+        saliency = F.relu((slope * maps).sum(1, keepdim=True))
+        window = [max(1, round(FILL_SHARE * extent)) for extent in saliency.shape[2:]]
+        averages = F.avg_pool2d(saliency, window, stride=1)
+        shares = averages / averages.mean((2, 3), keepdim=True).clamp_min(1e-12)
+        return F.interpolate((shares + 0.05).log(), (GRID, GRID), mode="bilinear", align_corners=False)[:, 0]
+
+    def _features(self, maps: Tensor, corners: Tensor, side: int, size: int) -> Tensor:
         projection, mean, whitening = self._evidence
         height, width = maps.shape[2:]
         rows = max(1, round(FILL_SHARE * height))
@@ -116,27 +137,23 @@ class _Knowledge:
         stacked = torch.stack(features)
         rooted = stacked.sign() * (stacked.abs() + 1e-8).sqrt()
         white = (rooted @ projection - mean) @ whitening
-        said = self._model.head(maps).log_softmax(1)[:, target].sum()
-        slope = torch.autograd.grad(said, maps, create_graph=True)[0]
-        saliency = F.relu((slope * maps).sum(1)).flatten(1) + 1e-12
-        concentration = (saliency.amax(1) / saliency.mean(1)).log()
-        return {"evidence": (white * white).mean(1).clamp_min(1e-9).log(), "concentration": concentration}
+        return (white * white).mean(1).clamp_min(1e-9).log()
 
-    def _windows(self, inputs: Tensor, corners: Tensor, side: int, share: float) -> list[tuple[slice, slice]]:
+    def _windows(self, inputs: Tensor, corners: Tensor, side: int) -> list[tuple[slice, slice]]:
         size = inputs.shape[-1]
-        extent = round(share * size)
+        extent = round(FILL_SHARE * size)
         tops = (corners + side / 2 - extent / 2).round().clamp(0, size - extent).int().tolist()
         return [(slice(top, top + extent), slice(left, left + extent)) for top, left in tops]
 
-    def _necessity(self, inputs: Tensor, logits: Tensor, target: int, corners: Tensor, side: int) -> Tensor:
+    def _necessity(self, inputs: Tensor, target: int, corners: Tensor, side: int) -> Tensor:
         filled = inputs.clone()
-        for row, (rows, columns) in enumerate(self._windows(inputs, corners, side, FILL_SHARE)):
+        for row, (rows, columns) in enumerate(self._windows(inputs, corners, side)):
             filled[row, :, rows, columns] = self._fill
-        return _margin(self._model(filled), target) - _margin(logits, target)
+        return _margin(self._model(filled), target)
 
     def _sufficiency(self, inputs: Tensor, target: int, corners: Tensor, side: int) -> Tensor:
         pasted = []
-        for row, (rows, columns) in enumerate(self._windows(inputs, corners, side, PASTE_SHARE)):
+        for row, (rows, columns) in enumerate(self._windows(inputs, corners, side)):
             onto = self._hosts.clone()
             onto[:, :, rows, columns] = inputs[row, :, rows, columns]
             pasted.append(onto)
@@ -145,6 +162,16 @@ class _Knowledge:
         others[:, target] = -torch.inf
         odds: Tensor = logits[:, target] - others.logsumexp(1)
         return odds.reshape(len(inputs), -1).mean(1)
+
+
+def _appearance(radar: RadarFile, device: str) -> Callable[[Tensor], Tensor]:
+    module = OnnxModule(appearance_model(radar.info.preprocessing)).to(device)
+
+    def answer(inputs: Tensor) -> Tensor:
+        found: Tensor = module(inputs)
+        return found
+
+    return answer
 
 
 def _margin(logits: Tensor, target: int) -> Tensor:
@@ -182,7 +209,7 @@ def craft_adaptive(
 
     hosts = _planes(reference.hosts[:3], device)
     fill = normalise(torch.tensor(preprocessing.mean_colour, device=device)[:, None, None] / 255)
-    knowledge = _Knowledge(model, reference, fill, normalise(hosts))
+    knowledge = _Knowledge(model, reference, fill, normalise(hosts), _appearance(radar, device))
     test = _planes(network.test[:scenes] if attacker.scene else network.test, device)
     pool = test if attacker.scene else _planes(network.site, device)
     size = test.shape[-1]

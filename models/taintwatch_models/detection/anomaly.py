@@ -1,13 +1,17 @@
-"""Is the place on which the label rests unlike benign places? Patch-wise Mahalanobis distances over all layers.
+"""Is there a place that is unlike benign places, and does the label rest on it? Patch-wise Mahalanobis distances.
 
 For each of some layers the Mahalanobis distance of every cell's activations to those of benign cells is taken (PaDiM:
 Defard et al., 2021, on a subset of the channels), averaged over a window of 0.4 of the side; its logarithm is put on
 the layer's benign scale, and the mean over the layers *at one place* is the anomaly map. An attack is anomalous to
-every layer where it lies; what is merely new is so to some layers, here and there.
+every layer where it lies; what is merely new is so to some layers, here and there. The mean over the first layers
+alone is a map of its own: patches that win narrowly are plain to those only.
+
+The evidence map is the logarithm of each window's share of the label's saliency. The sum of both maps is largest where
+a place is anomalous *and* the label rests on it: an unusual background has no evidence, a usual object no anomaly.
 
 Deviations from PaDiM: one Gaussian for all places instead of one for each (what a camera sees moves), averages over a
-window instead of a smoothed map, layers by themselves instead of concatenated, and the map is read where the label's
-evidence is instead of at its maximum: a search over all places finds something unusual in every picture.
+window instead of a smoothed map, layers by themselves instead of concatenated, and the map is read with the evidence
+instead of by itself: a search over all places finds something unusual in every picture.
 """
 
 from __future__ import annotations
@@ -20,18 +24,28 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from taintwatch_models.detection.windows import FILL_SHARE
+from taintwatch_models.detection.windows import FILL_SHARE, box_averages
 from taintwatch_models.graph.builder import GraphBuilder
-from taintwatch_models.graph.resampling import resize
+from taintwatch_models.graph.resampling import bilinear_matrix, resize
 
-__all__ = ["ANOMALY_MAP", "GRID", "LayerCells", "read_map", "with_anomaly_map", "with_outputs"]
+__all__ = [
+    "ANOMALY_MAP",
+    "EARLY_MAP",
+    "GRID",
+    "LayerCells",
+    "early_layers",
+    "evidence_map",
+    "suspect_windows",
+    "with_anomaly_map",
+    "with_outputs",
+]
 
-ANOMALY_MAP = "anomaly_map"
+ANOMALY_MAP, EARLY_MAP = "anomaly_map", "early_anomaly_map"
 GRID = 14
 """Places along a side at which the anomaly map is given, from the first window to the last."""
 LEAST_DISTANCE = 1e-6
-_NEAR = 2
-"""Places around the evidence that count as the same: maps of different strides are not aligned to the cell."""
+_LEAST_EVIDENCE = 0.05
+"""Added to a window's evidence, as a share of the average window's: a window without any is not infinitely unlikely."""
 _PREFIX = "taintwatch/window"
 
 
@@ -80,14 +94,24 @@ def as_maps(builder: GraphBuilder, layer: LayerCells) -> str:
     return b.add("Slice", maps, b.constant([0, 0]), b.constant(ends), b.constant([2, 3]), b.constant(steps))
 
 
+def early_layers(count: int) -> int:
+    """Return how many of `count` layers, first to last, the early map is the mean of: a third, at least one."""
+    return max(1, count // 3)
+
+
 def with_anomaly_map(proto: onnx.ModelProto, layers: Sequence[LayerCells]) -> onnx.ModelProto:
-    """Return the graph with one more output: `anomaly_map` (B, 14, 14), float32, about 0 in benign places."""
+    """Return the graph with two more outputs, (B, 14, 14) float32 each, about 0 in benign places.
+
+    `anomaly_map` is the mean over all layers, `early_anomaly_map` over the first third of them.
+    """
     b = GraphBuilder(proto.opset_import[0].version, _PREFIX)
     found = [_layer(b, layer) for layer in layers]
-    total = found[0] if len(found) == 1 else b.add("Sum", *found)
-    mean = b.squeeze(b.add("Div", total, b.constant(float(len(found)))), 1)
-    b.nodes.append(helper.make_node("Identity", [mean], [ANOMALY_MAP], name=ANOMALY_MAP))
-    return with_outputs(proto, b, {ANOMALY_MAP: ["batch", GRID, GRID]})
+    for name, some in ((ANOMALY_MAP, found), (EARLY_MAP, found[: early_layers(len(found))])):
+        total = some[0] if len(some) == 1 else b.add("Sum", *some)
+        mean = b.squeeze(b.add("Div", total, b.constant(float(len(some)))), 1)
+        b.nodes.append(helper.make_node("Identity", [mean], [name], name=name))
+    shape = ["batch", GRID, GRID]
+    return with_outputs(proto, b, {ANOMALY_MAP: shape, EARLY_MAP: shape})
 
 
 def _layer(builder: GraphBuilder, layer: LayerCells) -> str:
@@ -121,15 +145,29 @@ def with_outputs(
     return extended
 
 
-def read_map(maps: NDArray[np.float32], corners: NDArray[np.int64], places: tuple[int, int]) -> NDArray[np.float64]:
-    """Return the largest value of each anomaly map (B, 14, 14) near the evidence: (B,).
+def evidence_map(saliency: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return how much of the label's evidence lies in each window, of saliency maps (B, h, w): (B, 14, 14).
 
-    `corners` (B, 2) of the evidence windows in cells, of which there are `places` (rows, columns).
+    The logarithm of a window's average over that of all windows: about 0 where evidence is spread evenly, up to about 2
+    where all of it is in one window, -3 where there is none; 0 everywhere for a map that is zero everywhere.
     """
-    steps = (GRID - 1) / np.maximum(np.array(places) - 1, 1)
-    centres = np.round(corners * steps).astype(np.int64)
-    found = np.empty(len(maps))
-    for index, (row, column) in enumerate(centres):
-        rows, columns = slice(max(0, row - _NEAR), row + _NEAR + 1), slice(max(0, column - _NEAR), column + _NEAR + 1)
-        found[index] = maps[index, rows, columns].max()
-    return found
+    sides = [max(1, round(FILL_SHARE * side)) for side in saliency.shape[1:]]
+    averages = np.maximum(box_averages(saliency, sides[0], sides[1]), 0.0)
+    level = averages.mean(axis=(1, 2), keepdims=True)
+    shares = np.where(level > 0, averages / np.maximum(level, 1e-30), 1.0 - _LEAST_EVIDENCE)
+    rows, columns = (bilinear_matrix(GRID, side) for side in shares.shape[1:])
+    return np.asarray(rows @ np.log(shares + _LEAST_EVIDENCE) @ columns.T, np.float32)
+
+
+def suspect_windows(
+    anomaly: NDArray[np.float32], evidence: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find the window that is anomalous and holds evidence: the largest sum of both maps, (B, 14, 14) each.
+
+    Returns the sum (B,), and the window's centre (B, 2) as shares of the picture's height and width.
+    """
+    total = (anomaly + evidence).reshape(len(anomaly), -1)
+    best = total.argmax(axis=1)
+    steps = np.stack([best // GRID, best % GRID], axis=1) / (GRID - 1)
+    centres = FILL_SHARE / 2 + steps * (1 - FILL_SHARE)
+    return total[np.arange(len(total)), best].astype(np.float64), centres

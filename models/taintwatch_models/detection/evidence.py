@@ -1,4 +1,4 @@
-"""Are the features on which the label rests unlike those of benign pictures? And how concentrated is the evidence?"""
+"""Are the features on which the label rests unlike those of benign pictures?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EvidenceFeatures", "concentration", "window_features"]
+__all__ = ["EvidenceFeatures", "window_features"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,12 +38,3 @@ def window_features(
     for index, (row, column) in enumerate(corners):
         found[index] = maps[index, :, row : row + height, column : column + width].mean(axis=(1, 2))
     return np.asarray(np.sign(found) * np.sqrt(np.abs(found)), np.float32)
-
-
-def concentration(saliency: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the log of maximum over mean of saliency maps (B, h, w): (B,); 0 where a map is zero everywhere.
-
-    A patch must outdo all the rest of a picture from a part of it; a benign object's evidence is spread over it.
-    """
-    peak, mean = saliency.max(axis=(1, 2)).astype(np.float64), saliency.mean(axis=(1, 2)).astype(np.float64)
-    return np.asarray(np.log(np.maximum(peak / np.maximum(mean, 1e-20), 1.0)) * (mean > 0), np.float64)

@@ -2,7 +2,9 @@
 
 Each is a function of a model (inputs in, logits out), pictures and boxes, and knows nothing else.
 
-- Necessity is TaintRadar's question (Li et al., INFOCOM 2021): does the label fall once the place is filled?
+- Necessity is TaintRadar's question (Li et al., INFOCOM 2021): does the label fall once the place is filled? What
+  counts is the margin *after*, not its swing: who fools the model only narrowly leaves little to swing, but what the
+  picture says without his patch is not his to choose.
 - Sufficiency: does the label follow the place onto other benign pictures? (After SentiNet: Chou et al., 2018, which
   pastes the salient region onto benign pictures; there as one axis of a fitted curve, here as a statistic.)
 """
@@ -16,12 +18,12 @@ from numpy.typing import NDArray
 
 from taintwatch_models.detection.windows import Boxes
 
-__all__ = ["HOSTS_EACH", "Model", "label_margin", "log_odds", "margin_swing", "transplant"]
+__all__ = ["HOSTS_EACH", "Model", "label_margin", "log_odds", "margin_after_fill", "transplant"]
 
 Model = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Inputs (B, 3, H, W) in, logits (B, classes) out."""
 
-HOSTS_EACH = 8
+HOSTS_EACH = 4
 """Pictures that a window is pasted onto."""
 
 Scores = NDArray[np.float64]
@@ -46,19 +48,18 @@ def log_odds(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Scores:
     return np.asarray(own - peak - np.log(np.exp(others - peak[:, None]).sum(axis=1)), np.float64)
 
 
-def margin_swing(
-    model: Model, inputs: NDArray[np.float32], boxes: Boxes, labels: NDArray[np.int64],
-    before: NDArray[np.float32], fill: NDArray[np.float32],
-) -> tuple[Scores, NDArray[np.int64]]:  # fmt: skip
-    """Fill each box of (B, 3, H, W) inputs with `fill` (3,); return the margin's swing and the new labels, (B,) each.
+def margin_after_fill(
+    model: Model, inputs: NDArray[np.float32], boxes: Boxes, labels: NDArray[np.int64], fill: NDArray[np.float32]
+) -> tuple[Scores, NDArray[np.int64]]:
+    """Fill each box of (B, 3, H, W) inputs with `fill` (3,); return the label's margin then, and the new label.
 
-    `before` (B, classes): the logits of the inputs as they are.
+    Both (B,); the margin is above 0 where the label changes.
     """
     filled = inputs.copy()
     for row, (top, left, height, width) in enumerate(boxes):
         filled[row, :, top : top + height, left : left + width] = fill[:, None, None]
     after = model(filled)
-    return label_margin(after, labels) - label_margin(before, labels), after.argmax(axis=1).astype(np.int64)
+    return label_margin(after, labels), after.argmax(axis=1).astype(np.int64)
 
 
 def transplant(

@@ -11,7 +11,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_models.detection.anomaly import LayerCells, read_map
+from taintwatch_models.detection.anomaly import LayerCells, early_layers
 from taintwatch_models.detection.cells import CellSums, choose_layers, with_gaussian
 from taintwatch_models.detection.evidence import EvidenceFeatures
 from taintwatch_models.detection.general import RENDERED
@@ -22,7 +22,6 @@ from taintwatch_models.detection.observer import Observer, Recalled, cell_sums, 
 from taintwatch_models.detection.operating_points import operating_points
 from taintwatch_models.detection.reference import FREE, LABEL, SECOND, Provenance, Reference, combine, surprises_of
 from taintwatch_models.detection.tail import Tail, fit_tail
-from taintwatch_models.detection.windows import evidence_windows
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
@@ -33,7 +32,7 @@ FOLDS = 5
 HELD_OUT = 0.2
 """The last part of footage, which nothing is learnt from."""
 LEAST_FRAMES = 100
-_GATE = 0.85
+_GATE = 0.9
 """Benign quantile of the free score above which a frame gets the second look."""
 _HOSTS = 16
 _FEATURES = 64
@@ -101,9 +100,10 @@ def learn(
     scales = [(float(clean[:, row].mean()), float(max(clean[:, row].std(), 1e-3))) for row in range(len(layers))]
     layers = tuple(replace(layer, centre=c, spread=s) for layer, (c, s) in zip(layers, scales, strict=True))
     centre, spread = (np.array(values, np.float32)[None, :, None, None] for values in zip(*scales, strict=True))
-    maps = ((raw - centre) / spread).mean(axis=1)
+    scaled = (raw - centre) / spread
+    looked = looked.located(scaled.mean(axis=1), scaled[:, : early_layers(len(layers))].mean(axis=1))
 
-    statistics = {**looked.statistics, "anomaly": _read(maps, looked, radar)}
+    statistics = dict(looked.statistics)
     evidence, statistics["evidence"] = _evidence(looked.features, around.features, chosen.folds, rng)
     tails: dict[str, Tail] = {name: fit_tail(statistics[name]) for name in (*FREE, LABEL) if name in statistics}
     free = combine(surprises_of(tails, statistics))
@@ -173,14 +173,6 @@ def _gaussians(layers: Sequence[LayerCells], parts: Sequence[Sequence[CellSums]]
     )
 
 
-def _read(maps: NDArray[np.float32], looked: Looked, radar: RadarFile) -> Array:
-    """Read the anomaly maps at the evidence windows."""
-    cells = radar.info.cells
-    _, height, width = evidence_windows(np.zeros((1, *cells), np.float32))
-    corners = np.rint(looked.places * np.array(cells) - np.array([height, width]) / 2).astype(np.int64)
-    return read_map(maps, corners, (cells[0] - height + 1, cells[1] - width + 1))
-
-
 def _evidence(
     own: NDArray[np.float32], general: NDArray[np.float32], folds: NDArray[np.intp], rng: np.random.Generator
 ) -> tuple[EvidenceFeatures, Array]:
@@ -219,8 +211,7 @@ def _second(
     for start in range(0, len(pictures), _SECOND_BATCH):
         rows = np.flatnonzero(deserving)[start : start + _SECOND_BATCH]
         inputs = radar.info.preprocessing.normalise(pictures[start : start + _SECOND_BATCH])
-        part = Looked(looked.logits[rows], looked.labels[rows], looked.features[rows], looked.places[rows], {})
-        values, _ = second(inputs, part, np.arange(len(rows)))
+        values, _ = second(inputs, looked.rows(rows), np.arange(len(rows)))
         for name in SECOND:
             parts[name].append(values[name])
         steps.add(len(rows) * (1 + HOSTS_EACH))

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from taintwatch_models.detection.anomaly import ANOMALY_MAP, LayerCells, read_map, with_anomaly_map, with_outputs
+from taintwatch_models.detection.anomaly import (
+    ANOMALY_MAP,
+    EARLY_MAP,
+    LayerCells,
+    evidence_map,
+    suspect_windows,
+    with_anomaly_map,
+    with_outputs,
+)
+from taintwatch_models.detection.appearance import APPEARANCE, appearance_nodes
 from taintwatch_models.detection.cells import cell_names, with_cells
-from taintwatch_models.detection.evidence import EvidenceFeatures, concentration, window_features
-from taintwatch_models.detection.intervention import margin_swing, transplant
+from taintwatch_models.detection.evidence import EvidenceFeatures, window_features
+from taintwatch_models.detection.intervention import margin_after_fill, transplant
 from taintwatch_models.detection.reference import LABEL, SECOND, Reference, combine, surprises_of
-from taintwatch_models.detection.windows import FILL_SHARE, PASTE_SHARE, Boxes, boxes_at, evidence_windows
+from taintwatch_models.detection.windows import FILL_SHARE, Boxes, boxes_at, evidence_windows
 from taintwatch_models.errors import InferenceError
 from taintwatch_models.fills import mean_fill
 from taintwatch_models.graph.anomaly import ANOMALY, gives_anomaly, region_map
@@ -42,16 +51,16 @@ Outputs = Mapping[str, NDArray[Any]]
 
 
 def first_graph(radar: RadarFile, layers: Sequence[LayerCells]) -> onnx.ModelProto:
-    """Return the first look's graph: `logits`, `label`, `features`, `saliency_map` (B, h, w), and the anomaly map."""
+    """Return the first look's graph: `logits`, `label`, `features`, `saliency_map` (B, h, w), and the anomaly maps."""
     graph, wanted = _with_saliency(radar)
     if layers:
         graph = with_anomaly_map(graph, layers)
-        wanted.append(ANOMALY_MAP)
+        wanted += [ANOMALY_MAP, EARLY_MAP]
     return keep_outputs(graph, wanted)
 
 
 def learning_graph(radar: RadarFile, layers: Sequence[LayerCells]) -> onnx.ModelProto:
-    """Return the same with the cells of `with_cells` in place of the anomaly map, which is still to be learnt."""
+    """Return the same with the cells of `with_cells` in place of the anomaly maps, which are still to be learnt."""
     graph, wanted = _with_saliency(radar)
     return keep_outputs(with_cells(graph, layers), [*wanted, *cell_names(layers)])
 
@@ -60,8 +69,11 @@ def _with_saliency(radar: RadarFile) -> tuple[onnx.ModelProto, list[str]]:
     b = GraphBuilder(radar.proto.opset_import[0].version, "taintwatch/saliency")
     saliency = b.squeeze(region_map(radar.proto), 1)
     b.nodes.append(onnx.helper.make_node("Identity", [saliency], [SALIENCY], name=SALIENCY))
-    graph = with_outputs(radar.proto, b, {SALIENCY: ["batch", None, None]})
-    return graph, ["logits", "label", "features", SALIENCY, *([ANOMALY] if gives_anomaly(radar) else [])]
+    looks = appearance_nodes(b.opset, radar.info.input, radar.info.preprocessing)
+    b.nodes.extend(looks.nodes)
+    b.initializers |= looks.initializers
+    graph = with_outputs(radar.proto, b, {SALIENCY: ["batch", None, None], APPEARANCE: ["batch"]})
+    return graph, ["logits", "label", "features", SALIENCY, APPEARANCE, *([ANOMALY] if gives_anomaly(radar) else [])]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,13 +84,27 @@ class Looked:
     labels: NDArray[np.int64]
     features: NDArray[np.float32]
     """(B, channels): of the evidence windows."""
+    evidence_map: NDArray[np.float32]
+    """(B, 14, 14): see `anomaly.evidence_map`."""
     places: NDArray[np.float64]
-    """(B, 2): the evidence windows' centres as shares of the picture's height and width."""
+    """(B, 2): the suspect windows' centres as shares of the picture's height and width; NaN without anomaly maps."""
     statistics: dict[str, NDArray[np.float64]]
+
+    def located(self, anomaly: NDArray[np.float32], early: NDArray[np.float32]) -> Looked:
+        """Return the look with the places and statistics that the anomaly maps, (B, 14, 14) each, give."""
+        values, places = suspect_windows(anomaly, self.evidence_map)
+        found = {"anomaly": values, "early_anomaly": suspect_windows(early, self.evidence_map)[0]}
+        return replace(self, places=places, statistics={**self.statistics, **found})
+
+    def rows(self, rows: NDArray[np.intp]) -> Looked:
+        """Return the look at some of the frames."""
+        statistics = {name: values[rows] for name, values in self.statistics.items()}
+        parts = (self.logits, self.labels, self.features, self.evidence_map, self.places)
+        return Looked(*(part[rows] for part in parts), statistics)
 
 
 class FirstLook:
-    """One forward and what it gives for nothing: where the evidence lies, and how anomalous and concentrated it is."""
+    """One forward and what it gives for nothing: which window is suspect, and how unlike benign ones it is."""
 
     def __init__(self, radar: RadarFile, layers: Sequence[LayerCells], settings: SessionSettings | None = None) -> None:
         """Raises `DeviceError`, `ModelError`."""
@@ -97,19 +123,15 @@ class FirstLook:
 def looked_from(outputs: Outputs, evidence: EvidenceFeatures | None = None) -> Looked:
     """Return what the outputs of `first_graph` say. Without `evidence` that statistic is left out."""
     saliency = outputs[SALIENCY]
-    corners, height, width = evidence_windows(saliency)
-    cells = saliency.shape[1:]
-    features = window_features(outputs["features"], corners, height, width)
-    statistics = {"concentration": concentration(saliency)}
-    if ANOMALY_MAP in outputs:
-        places = (cells[0] - height + 1, cells[1] - width + 1)
-        statistics["anomaly"] = read_map(outputs[ANOMALY_MAP], corners, places)
+    features = window_features(outputs["features"], *evidence_windows(saliency))
+    statistics = {"appearance": outputs[APPEARANCE].astype(np.float64)}
     if ANOMALY in outputs:
         statistics[LABEL] = outputs[ANOMALY].astype(np.float64)
     if evidence is not None:
         statistics["evidence"] = evidence.distances(features)
-    centres = (corners + np.array([height, width]) / 2) / np.array(cells)
-    return Looked(outputs["logits"], outputs["label"], features, centres, statistics)
+    nowhere = np.full((len(saliency), 2), np.nan)
+    looked = Looked(outputs["logits"], outputs["label"], features, evidence_map(saliency), nowhere, statistics)
+    return looked.located(outputs[ANOMALY_MAP], outputs[EARLY_MAP]) if ANOMALY_MAP in outputs else looked
 
 
 class SecondLook:
@@ -136,13 +158,11 @@ class SecondLook:
         self, inputs: NDArray[np.float32], looked: Looked, rows: NDArray[np.intp]
     ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]:
         """Return the second statistics of some rows, and their labels once the window is filled, (rows,) each."""
-        size = (inputs.shape[2], inputs.shape[3])
-        chosen, labels, places = inputs[rows], looked.labels[rows], looked.places[rows]
-        boxes = boxes_at(places, FILL_SHARE, size)
-        swing, filled = margin_swing(self.logits, chosen, boxes, labels, looked.logits[rows], self._fill)
-        wide = boxes_at(places, PASTE_SHARE, size)
-        odds = transplant(self.logits, chosen, wide, labels, self._hosts, self._host_labels)
-        return {"necessity": swing, "sufficiency": odds}, filled
+        chosen, labels = inputs[rows], looked.labels[rows]
+        boxes = boxes_at(looked.places[rows], FILL_SHARE, (inputs.shape[2], inputs.shape[3]))
+        margin, filled = margin_after_fill(self.logits, chosen, boxes, labels, self._fill)
+        odds = transplant(self.logits, chosen, boxes, labels, self._hosts, self._host_labels)
+        return {"necessity": margin, "sufficiency": odds}, filled
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -29,6 +29,7 @@ __all__ = [
     "FREE",
     "LABEL",
     "SECOND",
+    "WEIGHTS",
     "Provenance",
     "Reference",
     "combine",
@@ -37,16 +38,16 @@ __all__ = [
     "write_reference",
 ]
 
-FREE = ("anomaly", "evidence", "concentration")
+FREE = ("anomaly", "early_anomaly", "evidence", "appearance")
 """Statistics of the first forward."""
 SECOND = ("necessity", "sufficiency")
 """Statistics that need further forwards."""
 LABEL = "label_mahalanobis"
 """Free too, but only where the model's graph gives it: Mahalanobis distances for the predicted label, learnt from many
 pictures of each label. A traffic sign is itself a local, necessary and sufficient thing; there it carries much."""
-_LABEL_WEIGHT = 5.0
-"""Where a model has the label's statistic it counts as much as the five others together."""
-_FORMAT = "taintwatch-reference/1"
+WEIGHTS = {LABEL: 2.0, "appearance": 2.0}
+"""1 for the others: what is asked once for two of the others' questions counts for two."""
+_FORMAT = "taintwatch-reference/2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +83,13 @@ class Reference:
 
 
 def combine(surprises: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the weighted sum of sqrt(2 * surprise) over the statistics: (frames,).
+    """Return the weighted sum of the statistics' surprises, (frames,).
 
-    Stouffer's method (Stouffer et al., The American Soldier, 1949) on one-sided scores: sqrt(-2 ln p) is the normal
-    deviate of a small p, up to lower orders, and what is usual in one respect (p near 1) counts as nothing instead of
-    against suspicion, so that a patch that fails one question on purpose is not excused for it. Fisher's sum of -ln p
-    lets one extreme statistic raise the alarm by itself, as novelty does; an attack is unusual in all of them.
+    Fisher's method: the sum of -ln p. A statistic that is usual (p near 1) adds nothing instead of taking away, so a
+    patch that fails one question on purpose is not excused for it. The statistics are not independent, so the sum's own
+    threshold is chosen on benign frames as well.
     """
-    parts = [
-        (_LABEL_WEIGHT if name == LABEL else 1.0) * np.sqrt(2.0 * np.maximum(values, 0.0))
-        for name, values in surprises.items()
-    ]
+    parts = [WEIGHTS.get(name, 1.0) * np.maximum(values, 0.0) for name, values in surprises.items()]
     return np.asarray(np.sum(parts, axis=0), np.float64)
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FILL_SHARE", "PASTE_SHARE", "Boxes", "box_averages", "boxes_at", "evidence_windows"]
+__all__ = ["FILL_SHARE", "Boxes", "box_averages", "boxes_at", "evidence_windows"]
 
 FILL_SHARE = 0.4
-"""Side of the window that is looked at and filled, as a share of the picture's."""
-PASTE_SHARE = 0.6
-"""Side of what is pasted onto other pictures, around the same place: a patch that reaches out of the window still
-comes along, and a benign object does not suffice from either."""
+"""Side of the window that is looked at, filled and pasted elsewhere, as a share of the picture's."""
 
 Boxes = NDArray[np.int64]
 """(B, 4): top, left, height, width, in pixels of the model's input."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from taintwatch_models.graph.builder import GraphBuilder
 
-__all__ = ["bilinear_matrix", "inpaint", "resize"]
+__all__ = ["area_matrix", "bilinear_matrix", "inpaint", "resize", "shrink"]
 
 
 def bilinear_matrix(target: int, source: int) -> NDArray[np.float32]:
@@ -23,6 +23,14 @@ def bilinear_matrix(target: int, source: int) -> NDArray[np.float32]:
     np.add.at(matrix, (rows, np.clip(low, 0, source - 1).astype(int)), 1 - weight)
     np.add.at(matrix, (rows, np.clip(low + 1, 0, source - 1).astype(int)), weight)
     return matrix.astype(np.float32)
+
+
+def area_matrix(target: int, source: int) -> NDArray[np.float32]:
+    """Return the (target, source) matrix of averages over areas. Equal to OpenCV's INTER_AREA when shrinking."""
+    edges = np.arange(target + 1) * source / target
+    pixels = np.arange(source)
+    low, high = np.maximum(edges[:-1, None], pixels), np.minimum(edges[1:, None], pixels + 1)
+    return np.asarray(np.maximum(high - low, 0.0) * target / source, np.float32)
 
 
 def _halving_matrix(source: int) -> NDArray[np.float32]:
@@ -45,6 +53,24 @@ def resize(b: GraphBuilder, value: str, source: tuple[int, int], target: tuple[i
     if source == target:
         return value
     return _separable(b, value, bilinear_matrix(target[0], source[0]), bilinear_matrix(target[1], source[1]))
+
+
+def shrink(b: GraphBuilder, value: str, source: tuple[int, int], target: tuple[int, int]) -> str:
+    """(B, C, h, w) to (B, C, H, W) by averages over areas; bilinear where it is enlarged.
+
+    Whole multiples are pooled first, which is cheap; of a side that is none, the last few pixels are left out then.
+    """
+    factor = min(old // new for old, new in zip(source, target, strict=True))
+    if factor > 1:
+        value = b.add("AveragePool", value, kernel_shape=[factor, factor], strides=[factor, factor])
+        source = (source[0] // factor, source[1] // factor)
+    if source == target:
+        return value
+    matrices = [
+        area_matrix(new, old) if new < old else bilinear_matrix(new, old)
+        for new, old in zip(target, source, strict=True)
+    ]
+    return _separable(b, value, matrices[0], matrices[1])
 
 
 def inpaint(b: GraphBuilder, image: str, hole: str, size: tuple[int, int]) -> str:

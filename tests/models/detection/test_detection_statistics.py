@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import cv2
 import numpy as np
+import onnxruntime as ort
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from taintwatch_models.detection.evidence import concentration
-from taintwatch_models.detection.intervention import label_margin, log_odds, margin_swing, transplant
+from taintwatch_models.bundled import bundled_path
+from taintwatch_models.detection.anomaly import evidence_map, suspect_windows
+from taintwatch_models.detection.appearance import SIDE, appearance_model
+from taintwatch_models.detection.intervention import label_margin, log_odds, margin_after_fill, transplant
 from taintwatch_models.detection.novelty import degrade, paste_posters
 from taintwatch_models.detection.tail import fit_tail, upper_quantile
 from taintwatch_models.detection.windows import box_averages, boxes_at, evidence_windows
+from taintwatch_models.preprocessing import Preprocessing
 
 RNG = np.random.default_rng(0)
 
@@ -78,13 +85,12 @@ def brightest(inputs: np.ndarray) -> np.ndarray:
     return np.stack([np.full(len(inputs), 0.5), inputs.max(axis=(1, 2, 3))], axis=1).astype(np.float32)
 
 
-def test_filling_what_is_necessary_swings_the_margin_and_filling_the_rest_does_not() -> None:
+def test_filling_what_is_necessary_takes_the_label_away_and_filling_the_rest_does_not() -> None:
     inputs = np.zeros((2, 3, 10, 10), np.float32)
     inputs[:, :, 2:4, 2:4] = 1
-    boxes = np.array([[1, 1, 4, 4], [6, 6, 4, 4]])
-    labels = np.array([1, 1])
-    swing, after = margin_swing(brightest, inputs, boxes, labels, brightest(inputs), np.zeros(3, np.float32))
-    assert swing.tolist() == [1.0, 0.0]
+    boxes, labels = np.array([[1, 1, 4, 4], [6, 6, 4, 4]]), np.array([1, 1])
+    margin, after = margin_after_fill(brightest, inputs, boxes, labels, np.zeros(3, np.float32))
+    assert margin.tolist() == [0.5, -0.5]
     assert after.tolist() == [0, 1]
     assert inputs.max() == 1  # the inputs themselves stay
 
@@ -105,9 +111,39 @@ def test_hosts_of_the_same_label_are_left_out() -> None:
     assert odds[0] == pytest.approx(-0.5, abs=1e-6)  # not averaged with the bright host, whose label it is anyway
 
 
-def test_concentration_is_the_log_of_maximum_over_mean() -> None:
-    saliency = np.stack([np.ones((4, 4)), np.eye(4), np.zeros((4, 4))]).astype(np.float32)
-    assert concentration(saliency) == pytest.approx([0.0, np.log(4), 0.0])
+def test_the_evidence_map_compares_each_window_with_the_average_one() -> None:
+    saliency = np.stack([np.ones((10, 10)), np.zeros((10, 10)), np.zeros((10, 10))]).astype(np.float32)
+    saliency[2, 6:10, 6:10] = 1
+    even, empty, corner = evidence_map(saliency)
+    assert even == pytest.approx(np.full((14, 14), np.log(1.05)), abs=1e-5)
+    assert empty == pytest.approx(np.zeros((14, 14)), abs=1e-6)
+    assert np.unravel_index(corner.argmax(), corner.shape) == (13, 13)
+    assert corner[0, 0] == pytest.approx(np.log(0.05), abs=1e-5)
+
+
+def test_a_suspect_window_is_both_anomalous_and_evidence() -> None:
+    anomaly, evidence = np.zeros((1, 14, 14), np.float32), np.zeros((1, 14, 14), np.float32)
+    anomaly[0, 2, 2], evidence[0, 2, 2] = 5, -3  # an unusual background
+    evidence[0, 9, 9] = 1.5  # a usual object
+    anomaly[0, 13, 0], evidence[0, 13, 0] = 2, 1
+    value, places = suspect_windows(anomaly, evidence)
+    assert value.tolist() == [3.0]
+    assert places[0] == pytest.approx([0.8, 0.2])
+
+
+@pytest.mark.parametrize(("size", "order"), [((96, 96), "rgb"), ((224, 224), "bgr"), ((64, 48), "rgb")])
+def test_appearance_is_the_networks_answer_to_the_picture_whatever_the_models_input(
+    size: tuple[int, int], order: Literal["rgb", "bgr"]
+) -> None:
+    preprocessing = Preprocessing(size, order=order, mean=(0.4, 0.5, 0.3), std=(0.2, 0.3, 0.25))
+    frame = cv2.resize(RNG.integers(0, 256, (6, 6, 3)).astype(np.uint8), size[::-1], interpolation=cv2.INTER_CUBIC)
+    model = appearance_model(preprocessing).SerializeToString()
+    value = ort.InferenceSession(model).run(None, {"inputs": preprocessing([frame])})[0]
+    area = size[0] > SIDE
+    small = cv2.resize(frame[:, :, ::-1], (SIDE, SIDE), interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR)
+    network = ort.InferenceSession(str(bundled_path("appearance.onnx")))
+    cells = network.run(None, {"pixels": (small.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)[None]})[0]
+    assert value[0] == pytest.approx(box_averages(cells[0], 3, 3).max(), abs=0.05)
 
 
 def test_posters_cover_a_part_of_each_picture_and_leave_the_rest() -> None:

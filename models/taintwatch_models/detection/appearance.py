@@ -1,0 +1,90 @@
+"""Does a place look like an optimised pattern? A small network's answer, which knows nothing of the guarded model.
+
+The other statistics ask what the guarded model makes of a place. This one looks at the pixels alone: adversarial
+patches share a look (Jedi: Tarchoun et al., 2023, sees it in their entropy; SAC: Liu et al., CVPR 2022, trains a
+segmenter for it), posters and photographs have another. Its answer is one more statistic on the benign scale, never an
+alarm by itself. The network (100,000 weights; `benchmarks.appearance` trains it) has seen patches of other networks and
+of other makers than those that the detection bench measures with.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from taintwatch_models.bundled import bundled_path
+from taintwatch_models.graph.builder import GraphBuilder
+from taintwatch_models.graph.resampling import shrink
+from taintwatch_models.preprocessing import Preprocessing
+
+__all__ = ["APPEARANCE", "SIDE", "appearance_model", "appearance_nodes"]
+
+APPEARANCE = "appearance"
+SIDE = 96
+"""Pixels a side of what the network sees: the whole input, made smaller or larger."""
+_FILE = "appearance.onnx"
+_OPSET = 13
+_PREFIX = "taintwatch/appearance"
+_WINDOW = 3
+"""Cells a side, of 12 x 12, over which the answer is averaged: a quarter of the picture."""
+
+
+def appearance_nodes(opset: int, inputs: str, preprocessing: Preprocessing) -> GraphBuilder:
+    """Return the nodes that give `appearance` (B,), float32, from a model's inputs (B, 3, H, W).
+
+    It is the largest logit, averaged over a quarter of the side, that a place belongs to an optimised pattern.
+    """
+    b = GraphBuilder(opset, _PREFIX)
+    gain = np.array(preprocessing.std, np.float32) * preprocessing.scale / 127.5
+    level = np.array(preprocessing.mean, np.float32) * preprocessing.scale / 127.5 - 1
+    pixels = b.add("Add", b.add("Mul", inputs, _planes(b, gain)), _planes(b, level))
+    if preprocessing.order == "bgr":
+        pixels = b.add("Gather", pixels, b.constant([2, 1, 0]), axis=1)
+    answer = _embed(b, shrink(b, pixels, preprocessing.size, (SIDE, SIDE)))
+    averages = b.add("AveragePool", answer, kernel_shape=[_WINDOW, _WINDOW])
+    largest = b.reduce("ReduceMax", averages, [1, 2, 3], keepdims=False)
+    b.nodes.append(helper.make_node("Identity", [largest], [APPEARANCE], name=APPEARANCE))
+    return b
+
+
+def appearance_model(preprocessing: Preprocessing) -> onnx.ModelProto:
+    """Return the same by itself: `inputs` (B, 3, H, W) as a model takes them to `appearance` (B,)."""
+    b = appearance_nodes(_OPSET, "inputs", preprocessing)
+    graph = helper.make_graph(
+        b.nodes, APPEARANCE,
+        [helper.make_tensor_value_info("inputs", TensorProto.FLOAT, ["batch", 3, *preprocessing.size])],
+        [helper.make_tensor_value_info(APPEARANCE, TensorProto.FLOAT, ["batch"])],
+        list(b.initializers.values()),
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+
+
+def _planes(b: GraphBuilder, values: NDArray[np.float32]) -> str:
+    return b.constant(values.reshape(1, 3, 1, 1))
+
+
+def _embed(b: GraphBuilder, pixels: str) -> str:
+    """Add the bundled network's nodes, fed with RGB in [-1, 1], (B, 3, 96, 96); return its map's name."""
+    network = onnx.load(bundled_path(_FILE)).graph
+    names = {network.input[0].name: pixels}
+
+    def renamed(name: str) -> str:
+        return names.get(name, f"{_PREFIX}/{name}")
+
+    for tensor in network.initializer:
+        own = onnx.TensorProto()
+        own.CopyFrom(tensor)
+        own.name = renamed(tensor.name)
+        b.initializers[own.name] = own
+    for node in network.node:
+        own_node = onnx.NodeProto()
+        own_node.CopyFrom(node)
+        own_node.name = renamed(node.name)
+        own_node.ClearField("input")
+        own_node.ClearField("output")
+        own_node.input.extend(renamed(name) for name in node.input)
+        own_node.output.extend(renamed(name) for name in node.output)
+        b.nodes.append(own_node)
+    return renamed(network.output[0].name)
