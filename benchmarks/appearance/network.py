@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmarks.appearance.scenes import Scenes
 from taintwatch_models.detection.appearance import SIDE
@@ -72,11 +74,11 @@ def to_onnx(net: AppearanceNet) -> onnx.ModelProto:
     """Return the network with its batch norms folded in: `pixels` (B, 3, 96, 96) to `map` (B, 1, 12, 12)."""
     b = GraphBuilder(_OPSET, "appearance")
     value = "pixels"
-    for block in net.body:
-        convolution, norm = block[0], block[1]
-        gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        weight, bias = convolution.weight * gain.reshape(-1, 1, 1, 1), norm.bias - norm.running_mean * gain
-        step, spread = convolution.stride[0], convolution.dilation[0]
+    for block in net.body.children():
+        convolution, norm, _ = block.children()
+        fused = fuse_conv_bn_eval(cast("nn.Conv2d", convolution), cast("nn.BatchNorm2d", norm))
+        step, spread = fused.stride[0], fused.dilation[0]
+        weight, bias = fused.parameters()
         value = b.add(
             "Conv", value, b.constant(_array(weight)), b.constant(_array(bias)),
             strides=[step, step], pads=[spread] * 4, dilations=[spread, spread],

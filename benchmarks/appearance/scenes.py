@@ -123,7 +123,7 @@ class Scenes:
         if rng.random() < 0.4:
             colours = colours * rng.uniform(0.8, 1.2, 3).astype(np.float32)
         if rng.random() < 0.4:
-            colours = 255 * (np.clip(colours, 0, 255) / 255) ** np.float32(rng.uniform(0.6, 1.6))
+            colours = np.asarray(255 * (np.clip(colours, 0, 255) / 255) ** rng.uniform(0.6, 1.6), np.float32)
         if rng.random() < 0.3:
             grey = colours.mean(axis=2, keepdims=True)
             colours = grey + (colours - grey) * np.float32(rng.uniform(0.3, 1.6))
@@ -158,12 +158,12 @@ class Scenes:
         if rng.random() < 0.25:
             scene = cv2.GaussianBlur(scene, (0, 0), rng.uniform(0.3, 1.1))
         if rng.random() < 0.3:
-            scene = scene + rng.normal(0, rng.uniform(2, 12), scene.shape).astype(np.float32)
-        scene = np.clip(scene, 0, 255)
+            scene = scene + np.asarray(rng.normal(0, rng.uniform(2, 12), scene.shape), np.float32)
+        scene = np.asarray(np.clip(scene, 0, 255), np.float32)
         if rng.random() < 0.4:
             quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))]
             coded = cv2.imencode(".jpg", scene.astype(np.uint8), quality)[1]
-            scene = cv2.imdecode(coded, cv2.IMREAD_COLOR).astype(np.float32)
+            scene = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.float32)
         return self._recoloured(scene) if rng.random() < 0.4 else np.asarray(scene, np.float32)
 
 

@@ -31,7 +31,7 @@ SURPRISE = 40.0
 """-ln p of the strongest evidence in each statistic: no benign frame in 10^17 reaches it."""
 BEYOND_LOGITS = 20.0
 """No margin is wider than so many times the range of the model's own logits."""
-BEYOND_BENIGN = 20.0
+BEYOND_BENIGN = 3.0
 """A benign picture's statistic lies within so many times the benign range (90% of it) of that range."""
 BEYOND_RECONSTRUCTION = 100.0
 """No reconstruction is worse than so many times that of noise."""
@@ -106,8 +106,8 @@ def strongest(prediction: Prediction, reach: float) -> Prediction:
     """
     window = prediction.window
     if window is not None:
-        weight = 5.0 if LABEL in window.values else 0.0  # as `reference.combine` weighs it
-        window = replace(window, score=(len((*FREE, *SECOND)) + weight) * float(np.sqrt(2.0 * SURPRISE)))
+        names = (*FREE, *SECOND, *((LABEL,) if LABEL in window.values else ()))
+        window = replace(window, score=float(combine({name: np.array([SURPRISE]) for name in names})[0]))
     guarded = prediction.guarded
     return replace(
         prediction,

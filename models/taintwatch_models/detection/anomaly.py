@@ -110,7 +110,7 @@ def with_anomaly_map(proto: onnx.ModelProto, layers: Sequence[LayerCells]) -> on
         total = some[0] if len(some) == 1 else b.add("Sum", *some)
         mean = b.squeeze(b.add("Div", total, b.constant(float(len(some)))), 1)
         b.nodes.append(helper.make_node("Identity", [mean], [name], name=name))
-    shape = ["batch", GRID, GRID]
+    shape: Sequence[str | int | None] = ("batch", GRID, GRID)
     return with_outputs(proto, b, {ANOMALY_MAP: shape, EARLY_MAP: shape})
 
 

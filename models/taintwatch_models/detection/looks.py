@@ -98,9 +98,14 @@ class Looked:
 
     def rows(self, rows: NDArray[np.intp]) -> Looked:
         """Return the look at some of the frames."""
-        statistics = {name: values[rows] for name, values in self.statistics.items()}
-        parts = (self.logits, self.labels, self.features, self.evidence_map, self.places)
-        return Looked(*(part[rows] for part in parts), statistics)
+        return Looked(
+            self.logits[rows],
+            self.labels[rows],
+            self.features[rows],
+            self.evidence_map[rows],
+            self.places[rows],
+            {name: values[rows] for name, values in self.statistics.items()},
+        )
 
 
 class FirstLook:
