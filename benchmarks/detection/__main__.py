@@ -35,6 +35,7 @@ from taintwatch_calibration.machine import machine
 from taintwatch_calibration.results import write_json, write_text
 from taintwatch_calibration.torch_tuning import keep_freed_memory
 from taintwatch_models import detection
+from taintwatch_models.bundled import bundled_path
 from taintwatch_models.errors import ModelError, UsageError
 
 __all__ = ["command"]
@@ -246,7 +247,7 @@ def _code_of(folder: Path) -> str:
     import hashlib
 
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
+    for path in (*sorted(folder.glob("*.py")), bundled_path("appearance.onnx")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
