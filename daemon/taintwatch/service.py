@@ -15,8 +15,9 @@ from taintwatch.cameras.camera_status import CameraState, CameraStatus
 from taintwatch.config.digest import config_hash
 from taintwatch.deadlines import Deadlines
 from taintwatch.detection_stack import ConfigurationChange
+from taintwatch.evidence.media import picture_of
 from taintwatch.pipeline import Step, watch
-from taintwatch.records import Alert
+from taintwatch.records import Alert, AlertState
 from taintwatch.review.reviewer import Reviewer
 from taintwatch.runtime import Runtime
 from taintwatch.status import Ending, Meter, Reporter, RunStatus, Summary
@@ -133,20 +134,26 @@ class Service:
                 step.outcome.reason,
             )
         if step.alert is not None:
-            self._tell(step.alert)
+            self._tell(step.alert, step.frame)
         if self._runtime.evidence is not None:
             self._runtime.evidence.offer(step.frame, step.alert)
 
-    def _tell(self, alert: Alert) -> None:
+    def _tell(self, alert: Alert, frame: Frame | None = None) -> None:
         self._meter.see_alert(alert)
         _log.info("camera %s, alert %s %s: %s", alert.camera, alert.event_id, alert.state.value, alert.label_name)
         if self._runtime.publisher is not None:
             self._runtime.identify()
             try:
-                self._runtime.publisher.publish_alert(alert)
+                self._runtime.publisher.publish_alert(alert, self._picture(alert, frame))
             except MessageError as error:
                 _log.error("alert %s was not published: %s", alert.event_id, error)
         self._reporter.alert(alert)
+
+    def _picture(self, alert: Alert, frame: Frame | None) -> bytes | None:
+        """Return the picture that goes with the raising of an alert, where one is asked for."""
+        if frame is None or alert.state is not AlertState.RAISED or not self._runtime.config.publish.pictures:
+            return None
+        return picture_of(alert, frame.image)
 
     def _apply_change(self) -> bool:
         """Take what a reload, or learning, brought into use; return whether there was something."""

@@ -14,6 +14,7 @@ from taintwatch.alerts.publisher import Publisher
 from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.cameras.camera_status import CameraStatus
+from taintwatch.config.outputs import PublishSection
 from taintwatch.config.sections import Config, LimitsSection
 from taintwatch.detection_stack import DetectionStack
 from taintwatch.records import Alert, AlertState
@@ -79,8 +80,10 @@ class FakePublisher:
 
     endpoint: str = "inproc://fake"
     published: list[Any] = field(default_factory=list)
+    pictures: list[bytes | None] = field(default_factory=list)
 
     def publish_alert(self, alert: Alert, jpeg: bytes | None = None) -> None:
+        self.pictures.append(jpeg)
         self.published.append(alert)
 
     def publish_status(self, status: Any) -> None:
@@ -95,12 +98,13 @@ def service(
     *,
     classifier: FakeClassifier | None = None,
     limits: LimitsSection | None = None,
+    publish: PublishSection | None = None,
     stop_after: int | None = None,
 ) -> tuple[Service, FakeReporter, FakePublisher]:
     reporter, publisher = FakeReporter(), FakePublisher()
     model = classifier or FakeClassifier()
     runtime = Runtime(
-        Config(limits=limits or LimitsSection(max_batch=1)),
+        Config(limits=limits or LimitsSection(max_batch=1), publish=publish or PublishSection()),
         cameras=CameraSet([Camera(name, source) for name, source in sources.items()]),
         detection=DetectionStack(model, (FakeDetector(),), Voter(KofN(2, 3), hold=Hold(0, 0)), AlertTracker()),
         publisher=cast(Publisher, publisher),
@@ -123,6 +127,18 @@ def test_an_attack_is_published_and_reported_alike() -> None:
     assert (summary.frames, summary.alerts, summary.ending) == (12, 1, Ending.ENDED)
     assert reporter.summaries == [summary]
     assert reporter.endpoint == "inproc://fake"
+
+
+def test_a_picture_goes_with_the_raising_alone_and_only_where_it_is_asked_for() -> None:
+    for pictures in (False, True):
+        frames = FakeSource([BENIGN] * 3 + [ATTACK] * 4 + [BENIGN] * 5)
+        run, reporter, publisher = service({"door": frames}, publish=PublishSection(pictures=pictures))
+        run.run()
+        sent = dict(zip([alert.state for alert in reporter.alerts], publisher.pictures, strict=True))
+        assert (sent[AlertState.RAISED] is not None) is pictures
+        assert sent[AlertState.CLEARED] is None
+        if pictures:
+            assert (sent[AlertState.RAISED] or b"").startswith(b"\xff\xd8")
 
 
 def test_an_alert_that_is_open_at_the_end_is_cleared_before_the_socket_is_closed() -> None:

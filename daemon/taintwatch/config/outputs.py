@@ -37,6 +37,9 @@ class PublishSection(Section):
     heartbeat_s: Seconds = Field(default=1.0, description="Seconds between heartbeats.")
     status_s: Seconds = Field(default=5.0, description="Seconds between status messages.")
     update_s: Seconds = Field(default=1.0, description="A raised alert is updated at most this often.")
+    pictures: bool = Field(
+        default=False, description="Send a small JPEG with the raising of each alert, as the message's third frame."
+    )
     curve: CurveSection = Field(default=CurveSection(), description="Encryption: the next table.")
 
 

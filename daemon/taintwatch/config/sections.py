@@ -251,12 +251,12 @@ class Config(Section):
             raise ValueError("the detector 'face' looks for faces itself; leave objects.model and camera.region out")
         if {"cmag", "joint"} & set(self.detect.detectors):
             raise ValueError("detect.detectors: beside 'face' only tight and paper can judge faces")
-        sent = self.notify.mqtt.host is not None and self.notify.mqtt.snapshots
+        sent = self.publish.pictures or (self.notify.mqtt.host is not None and self.notify.mqtt.snapshots)
         kept = self.evidence.folder and self.evidence.images
         if not self.faces.names and (self.web.bind is not None or kept or sent):
             raise ValueError(
-                "faces.names is false, so no picture may be kept, sent or shown: set evidence.images and "
-                "notify.mqtt.snapshots to false, and no web.bind"
+                "faces.names is false, so no picture may be kept, sent or shown: set evidence.images, "
+                "publish.pictures and notify.mqtt.snapshots to false, and no web.bind"
             )
         return self
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,9 +20,22 @@ from taintwatch.records import Alert, Moment, elapsed_ns
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.records import Region
 
-__all__ = ["ClipBuffer", "ClipFrame", "PictureError", "draw_region", "encode_jpeg", "overlay", "shrink", "write_clip"]
+__all__ = [
+    "ClipBuffer",
+    "ClipFrame",
+    "PictureError",
+    "draw_region",
+    "encode_jpeg",
+    "overlay",
+    "picture_of",
+    "shrink",
+    "write_clip",
+]
+
+_log = logging.getLogger(__name__)
 
 QUALITY = 85
+MESSAGE_WIDTH, MESSAGE_QUALITY = 640, 80
 CODECS = ("libx264", "mpeg4")  # whichever this build of FFmpeg has
 MILLISECONDS = Fraction(1, 1000)
 
@@ -193,6 +207,24 @@ def overlay(image: NDArray[np.uint8], alert: Alert) -> NDArray[np.uint8]:
     ):
         _write(picture, text, row)
     return picture
+
+
+def picture_of(alert: Alert, image: NDArray[np.uint8]) -> bytes | None:
+    """Return a small JPEG of a frame with what was found, to go with a message; None where it cannot be made."""
+    try:
+        return encode_jpeg(overlay(shrink(image, MESSAGE_WIDTH), _scaled(alert, image)), MESSAGE_QUALITY)
+    except PictureError as error:
+        _log.error("the picture of alert %s was not sent: %s", alert.event_id, error)
+        return None
+
+
+def _scaled(alert: Alert, image: NDArray[np.uint8]) -> Alert:
+    """Return the alert with its region in pixels of the shrunk image."""
+    if alert.region is None:
+        return alert
+    scale = min(1.0, MESSAGE_WIDTH / image.shape[1])
+    polygons = tuple(tuple((round(x * scale), round(y * scale)) for x, y in each) for each in alert.region.polygons)
+    return replace(alert, region=replace(alert.region, polygons=polygons))
 
 
 def _write(picture: NDArray[np.uint8], text: str, row: int) -> None:

@@ -25,6 +25,7 @@ from taintwatch.evidence.reader import Filter
 from taintwatch.web.authentication import COOKIE, SESSION_S, Sessions, login_page
 from taintwatch.web.body import Call, body_of, event_of, visitor_of
 from taintwatch.web.description import Description
+from taintwatch.web.openapi import document
 from taintwatch.web.repository import AlertRepository, Exports, Passing
 from taintwatch.web.review import review_calls
 from taintwatch.web.stream import Audience
@@ -81,6 +82,7 @@ def application_of(context: Context, monitored: Monitored | None) -> Starlette:
         ("/api/about", "GET", partial(_about, context)),
         ("/api/config", "GET", _answer(lambda request: context.description.config())),
         ("/api/calibration", "GET", _answer(lambda request: context.description.calibration())),
+        ("/api/openapi.json", "GET", _answer(lambda request: document())),
         ("/api/trials", "GET", _answer(lambda request: [asdict(trial) for trial in context.trials.all()])),
         ("/api/alerts", "GET", _answer(lambda request: repository.alerts(filter_of(request.query_params, LIST_LIMIT)))),
         ("/api/alerts/{event_id}", "GET", _answer(lambda request: repository.alert(event_of(request)))),

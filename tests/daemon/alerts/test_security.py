@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -124,6 +127,21 @@ def test_a_raw_socket_with_a_strangers_keys_gets_not_a_byte(site: Site, publishe
         socket.connect(publisher.endpoint)
         publisher.publish_alert(an_alert())
         assert socket.poll(round(NEVER_S * 1000)) == 0
+
+
+def test_the_documented_lines_of_plain_pyzmq_hear_alerts(
+    site: Site, publisher: Publisher, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (repository / "docs" / "security.md").read_text()
+    [code] = [each for each in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "zmq.auth" in each]
+    monkeypatch.chdir(site.folder)
+    for line in code.splitlines():
+        assert len(line) <= 120
+    said: dict[str, Any] = {}
+    publisher.publish_alert(an_alert())  # who joins later is told of what is open
+    exec(code.replace("tcp://camera-box:5556", publisher.endpoint), said)  # noqa: S102 (what the documentation says)
+    assert json.loads(said["text"])["site"] == "lab"
+    said["context"].destroy(0)
 
 
 def test_without_a_handler_for_its_list_the_server_lets_in_nobody(site: Site) -> None:
