@@ -9,12 +9,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks.published import region, strengths, table2
+from benchmarks.published import misleading, region, strengths, table2
 from benchmarks.published.groups import Cell, all_cells, craft_groups, show_groups
 from benchmarks.published.sources import TABLE_2
+from taintwatch_calibration.craft.adaptive import pooled_label_map
 from taintwatch_calibration.craft.engine import Schedule
 from taintwatch_calibration.craft.materials import differentiable, load_classifier, read_pictures, to_pictures
-from taintwatch_calibration.craft.physical import Pictures
+from taintwatch_calibration.craft.physical import AttackedBatch, Pictures
 from tests.craft_scene import write_classifier, write_pictures
 
 
@@ -99,3 +100,34 @@ def test_two_strengths_move_the_region_and_the_rest_each_and_add_up_to_fgsm(scen
     rows = json.loads((tmp_path / "s.json").read_text())["rows"]
     assert rows[0]["published"] == [35.12, 33.47]
     assert rows[-1]["l2"] == pytest.approx(4.0, rel=0.1)
+
+
+def test_misleading_and_bpda_are_as_published(scene: Path, tmp_path: Path) -> None:
+    steep = misleading.published_steepness(2000)
+    assert [steep(step / 2000) for step in (0, 99, 100, 250, 1999)] == [1, 1, 2, 3, 20]
+    first, second = torch.zeros(2, 4, 4, dtype=torch.bool), torch.zeros(2, 4, 4, dtype=torch.bool)
+    first[0, :2], second[0, 1:3] = True, True
+    assert misleading.intersection_over_union(first, second).tolist() == pytest.approx([4 / 12, 0.0])
+    radar = load_classifier(str(scene / "model.onnx"))
+    model, batch = differentiable(radar), torch.full((1, 3, 32, 32), 0.3)
+    batch[:, :, :12, :12], batch[:, 1, :12, :12] = 1.0, 0.0  # `toaster` rests on what is magenta
+    maps = model.maps(batch)
+    covered = torch.zeros(1, 1, 32, 32)
+    covered[:, :, :12, :12] = 1.0
+    seen = AttackedBatch(batch, maps, model.head(maps), torch.tensor([0]), None, covered, 0.5)
+    large = torch.nn.functional.interpolate(
+        pooled_label_map(model, maps)[:, None], size=(32, 32), mode="bilinear", align_corners=False
+    )
+    large = large.detach()
+    share = large / large.sum()
+    losses = {kind: misleading.misleading(kind, 0.75, model)(seen) for kind in misleading.MISLEADING}
+    found = {kind: float(loss.detach()) / 3 for kind, loss in losses.items()}
+    assert found["away"] == pytest.approx(float(share[0, 0, :12, :12].sum()), rel=1e-5)
+    assert found["given"] == pytest.approx(1 - float(share[0, 0, :16, :16].sum()), rel=1e-5)
+    assert found["smallest"] == pytest.approx(float((share > 0.15 * share.max()).float().mean()), rel=1e-5)
+    assert torch.equal(misleading.estimated_region(model, batch), (large > 0.15 * large.max())[:, 0])
+    words = ["--model", str(scene / "model.onnx"), "--images", str(scene / "images"), "--target", "toaster", "--count",
+             "4", "--iterations", "2", "--kind", "bpda", "--json", str(tmp_path / "a.json")]  # fmt: skip
+    CliRunner().invoke(misleading.main, words, catch_exceptions=False)
+    rows = json.loads((tmp_path / "a.json").read_text())["rows"]
+    assert [row["attacker"] for row in rows] == ["knows nothing", "BPDA"]

@@ -28,6 +28,7 @@ from taintwatch_models.torch_radar import TEMPERATURE
 __all__ = [
     "ADAPTIVE",
     "AnomalyScore",
+    "Steepness",
     "against",
     "binarised",
     "cellwise",
@@ -36,10 +37,14 @@ __all__ = [
     "evade_tight",
     "high_rank_target",
     "mislead_region",
+    "pooled_label_map",
 ]
 
 ADAPTIVE = ("tight", "paper", "misleading")
 """Which detector is evaded; `misleading` draws the saliency away from the attack, whichever variant reads it."""
+
+Steepness = Callable[[float], float]
+"""From how far a run is, 0 to 1, to the slope of the sigmoid that stands for a binarisation."""
 
 _STEEP = (10.0, 60.0)
 """The sigmoid's slope at the beginning and at the end."""
@@ -84,20 +89,26 @@ def evade_tight(
     return loss
 
 
-def evade_paper(model: Model, preprocessing: Preprocessing, settings: PaperCalibration) -> DetectorLoss:
-    """Keep the label on top after the paper's third forward: BPDA through all of its masks."""
+def evade_paper(
+    model: Model, preprocessing: Preprocessing, settings: PaperCalibration, steepness: Steepness | None = None
+) -> DetectorLoss:
+    """Keep the label on top after the paper's third forward: BPDA through all of its masks.
+
+    `steepness`: of the sigmoid that stands for each binarisation, by progress; None: from 10 to 60.
+    """
     import numpy as np
 
     fill = torch.from_numpy(noise_fill(preprocessing, np.random.default_rng(0)))
 
     def loss(batch: AttackedBatch) -> Tensor:
-        first = _mask(_pooled(model, batch.maps, _log_softmax_of_label), settings.saliency_threshold, batch)
+        first = _mask(pooled_label_map(model, batch.maps), settings.saliency_threshold, batch, steepness)
         second = model.head(model.maps(_filled(batch.inputs, first, fill)))
         count = min(settings.labels, second.shape[1])
         suppressed = (second - batch.logits).detach().topk(count, dim=1).indices  # (B, K)
         mask = torch.ones_like(first)
         for column in suppressed.T:
-            mask = mask * _mask(_pooled(model, batch.maps, _minus_label(column)), settings.saliency_threshold, batch)
+            region = _pooled(model, batch.maps, _minus_label(column))
+            mask = mask * _mask(region, settings.saliency_threshold, batch, steepness)
         third = model.head(model.maps(_filled(batch.inputs, mask, fill)))
         return _once_fooled(F.relu(_margin(third, batch.logits.argmax(1)) + _ENOUGH), batch)
 
@@ -175,12 +186,17 @@ def _pooled(model: Model, maps: Tensor, what: Callable[[Tensor], Tensor]) -> Ten
     return F.relu((_slope(model, maps, what).mean((2, 3), keepdim=True) * maps).sum(1))
 
 
-def _mask(saliency: Tensor, threshold: float, batch: AttackedBatch) -> Tensor:
+def pooled_label_map(model: Model, maps: Tensor) -> Tensor:
+    """Return the paper's region map of the label on top, (B, h, w): Grad-CAM of its log softmax at T = 2."""
+    return _pooled(model, maps, _log_softmax_of_label)
+
+
+def _mask(saliency: Tensor, threshold: float, batch: AttackedBatch, steepness: Steepness | None = None) -> Tensor:
     """From a map (B, h, w) to a mask (B, 1, H, W): 0 everywhere where the map is."""
     large = F.interpolate(saliency[:, None], size=batch.inputs.shape[2:], mode="bilinear", align_corners=False)
     share = large / large.amax((1, 2, 3), keepdim=True).clamp_min(1e-12)
-    steepness = _STEEP[0] + (_STEEP[1] - _STEEP[0]) * batch.progress
-    return binarised(share, threshold, steepness)
+    steep = _STEEP[0] + (_STEEP[1] - _STEEP[0]) * batch.progress if steepness is None else steepness(batch.progress)
+    return binarised(share, threshold, steep)
 
 
 def _filled(inputs: Tensor, mask: Tensor, fill: Tensor) -> Tensor:
