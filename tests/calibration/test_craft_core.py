@@ -10,6 +10,7 @@ from torch import Tensor
 
 from taintwatch_calibration.craft.engine import Checkpoint, Outcome, Schedule, Step, optimise
 from taintwatch_calibration.craft.losses import lead, non_printability, total_variation, wrong_or_wanted
+from taintwatch_calibration.craft.physical import change_norm
 from taintwatch_calibration.craft.placement import Placement, apply_patterns, bent
 from taintwatch_calibration.craft.shapes import glasses_mask, load_mask, shape_mask
 from taintwatch_models.errors import UsageError
@@ -92,6 +93,17 @@ def test_printable_colours_score_nothing_and_others_their_distance() -> None:
     red = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1).expand(3, 2, 2)
     assert float(non_printability(red, palette)) == pytest.approx(1.0, abs=1e-4)
     assert float(non_printability(red, palette, rule="product")) == pytest.approx(2**0.5, abs=1e-4)
+
+
+def test_the_norm_of_a_change_is_its_length_over_what_it_covers() -> None:
+    before, laid, covered = torch.rand(2, 3, 6, 6), torch.rand(2, 3, 6, 6), torch.zeros(2, 1, 6, 6)
+    covered[:, :, 1:3, 2:5] = 1.0
+    laid = before * (1 - covered) + laid * covered
+    for row in range(2):
+        length = float((laid[row] - before[row]).square().sum().sqrt()) / (3 * 6) ** 0.5
+        assert float(change_norm(before, laid, covered)[row]) == pytest.approx(length, rel=1e-5)
+    white = before * (1 - covered) + covered
+    assert float(change_norm(torch.zeros_like(before), white * covered, covered)[0]) == pytest.approx(1.0)
 
 
 def test_several_patterns_lie_each_at_its_own_place() -> None:

@@ -28,7 +28,7 @@ ATTACKS: dict[str, Attack] = {
     "rp2": Attack(
         "RP2 (Eykholt et al., 2018)", "physical", from_kind("sticker", targeted=True),
         "GTSRB-CNN: 95.7% drive-by, subtle poster 100%, art stickers 80%",
-        "two bars on any sign, in the camera model's light, blur and noise; no drive past",
+        "two bars on any sign, with norm, NPS and TV, under the camera model; no drive past",
     ),
     "ps_gan": Attack(
         "PS-GAN (Liu et al., 2019)", "physical", patch_gan,

@@ -23,7 +23,7 @@ def from_kind(name: str, *, targeted: bool, iterations: int = 200) -> Callable[[
 
     def attack(subject: Subject, scale: Scale) -> Attacked:
         kind, target = KINDS[name], subject.target if targeted else None
-        pattern = replace(kind.pattern, target=target)
+        pattern = replace(kind.pattern, target=target, norm=0.1 if name == "sticker" else 0.0)
         boxes = STICKERS if pattern.placement.overlay else ()
         masks = masks_of(kind, pattern, subject.preprocessing.size, boxes=boxes)
         schedule = replace(kind.schedule, iterations=scale.of(iterations), seed=scale.seed)

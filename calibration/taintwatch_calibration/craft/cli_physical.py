@@ -16,7 +16,7 @@ __all__ = ["glasses", "hat", "lavan", "patch", "sticker"]
 
 _SESSION = ("model", "images", "labels", "class_names", "preprocessing", "calibration", "target", "most", "out", "seed",
             "device", "threads")  # fmt: skip
-_PATTERN = ("batch", "loss", "smoothness", "printability", "nps_rule")
+_PATTERN = ("batch", "loss", "smoothness", "printability", "nps_rule", "norm")
 _SCHEDULE = ("iterations", "step", "rule", "stop_at")
 
 _mask = click.option("--mask", type=click.Path(path_type=Path, dir_okay=False), help="Picture, white where it shows.")

@@ -76,6 +76,8 @@ def _physical(known: dict[str, str]) -> tuple[Callable[[_F], _F], ...]:
                      help=of("Weight of the non-printability score.", "printability")),
         click.option("--nps", "nps_rule", type=click.Choice(["nearest", "product"]),
                      help="Which non-printability score.  [default: nearest]"),
+        click.option("--norm", type=click.FloatRange(min=0),
+                     help="Weight of the change's length: RP2's norm.  [default: 0]"),
         click.option("--profile", help="Colour profile of printer and camera (JSON), or generic.  [default: none]"),
         click.option("--camera", help=of("Camera to survive: office, corridor, street, dim, or none.", "camera")),
         click.option("--rotation", type=click.FloatRange(0, 180),

@@ -24,6 +24,7 @@ __all__ = [
     "Pattern",
     "PhysicalObjective",
     "Pictures",
+    "change_norm",
     "craft_patterns",
     "craft_values",
     "label_pictures",
@@ -95,6 +96,8 @@ class Pattern:
     """Weight of the total variation."""
     printability: float = 0.0
     """Weight of the non-printability score."""
+    norm: float = 0.0
+    """Weight of the length of the change: RP2's `lambda |M * delta|_p`, with p = 2, over the root of what it covers."""
     nps_rule: str = "nearest"
     """`nearest` or the paper's `product`; see `non_printability`."""
     palette: tuple[tuple[float, float, float], ...] = DEFAULT_PALETTE
@@ -141,11 +144,37 @@ def show_pattern(
 
     `values` (P, 3, h, w) in [0, 1], `masks` (P, 1, h, w); it lies where `known` says, else where `generator` draws.
     """
+    laid, covered = _laid(pixels, values, masks, pattern, generator, known)
+    return _seen(laid, pattern, generator), covered
+
+
+def _laid(
+    pixels: Tensor,
+    values: Tensor,
+    masks: Tensor,
+    pattern: Pattern,
+    generator: torch.Generator,
+    known: PlacementBatch | None,
+) -> tuple[Tensor, Tensor]:
+    """As `show_pattern`, before the camera."""
     colours = pattern.inked(values)
     if pattern.profile is not None:
         colours = printed(colours, pattern.profile)
-    batch, covered = apply_patterns(pixels, colours, masks, pattern.placement, generator, known)
-    return (batch if pattern.camera is None else simulate_camera(batch, pattern.camera, generator)), covered
+    return apply_patterns(pixels, colours, masks, pattern.placement, generator, known)
+
+
+def _seen(laid: Tensor, pattern: Pattern, generator: torch.Generator) -> Tensor:
+    return laid if pattern.camera is None else simulate_camera(laid, pattern.camera, generator)
+
+
+def change_norm(before: Tensor, laid: Tensor, covered: Tensor) -> Tensor:
+    """Return the length of the change of pictures (B, 3, H, W) over the root of the values covered, (B,).
+
+    `covered` (B, 1, H, W) in [0, 1]. RP2's norm of M * delta (Eykholt et al., 2018, equation 3), per covered value: 0
+    for stickers that look like what they cover, at most 1.
+    """
+    values = 3 * covered.sum((1, 2, 3)).clamp_min(1.0)
+    return ((laid - before).square().sum((1, 2, 3)) + 1e-12).sqrt() / values.sqrt()
 
 
 class PhysicalObjective:
@@ -177,11 +206,15 @@ class PhysicalObjective:
         own = self._pictures.own[rows]
         target = None if pattern.target is None else torch.full_like(own, pattern.target)
         known = None if self._pictures.places is None else self._pictures.places.rows(rows.cpu())
-        batch, covered = self.show(self._pictures.pixels[rows], values, generator, known)
+        pixels = self._pictures.pixels[rows]
+        laid, covered = _laid(pixels, values, self._masks, pattern, generator, known)
+        batch = _seen(laid, pattern, generator)
         inputs = self._normalise(batch)
         maps = self._model.maps(inputs)
         logits = self._model.head(maps)
         loss = self._classified(logits, own, target).mean() + self._printing(values)
+        if pattern.norm:
+            loss = loss + pattern.norm * change_norm(pixels, laid, covered).mean()
         if self._detector is not None:
             loss = loss + self._detector(AttackedBatch(inputs, maps, logits, own, target, covered, progress))
         success = succeeds(logits.argmax(1), own, pattern.target).float().mean()
