@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from taintwatch_calibration.craft.engine import Checkpoint, Outcome, Schedule, Step, optimise
-from taintwatch_calibration.craft.losses import lead, non_printability, total_variation, wrong_or_wanted
-from taintwatch_calibration.craft.physical import change_norm
+from taintwatch_calibration.craft.losses import change_norm, lead, non_printability, total_variation, wrong_or_wanted
 from taintwatch_calibration.craft.placement import Placement, apply_patterns, bent
 from taintwatch_calibration.craft.shapes import glasses_mask, load_mask, shape_mask
 from taintwatch_models.errors import UsageError

@@ -12,6 +12,7 @@ from torch import Tensor
 __all__ = [
     "CLASSIFIED",
     "DEFAULT_PALETTE",
+    "change_norm",
     "lead",
     "non_printability",
     "others",
@@ -67,6 +68,16 @@ def total_variation(pattern: Tensor, mask: Tensor | None = None) -> Tensor:
         return steps.mean()
     inside = mask[..., :-1, :-1] * mask[..., 1:, :-1] * mask[..., :-1, 1:]
     return (steps * inside).sum() / (inside.sum() * pattern.shape[-3]).clamp_min(1.0)
+
+
+def change_norm(before: Tensor, laid: Tensor, covered: Tensor) -> Tensor:
+    """Return the length of the change of pictures (B, 3, H, W) over the root of the values covered, (B,).
+
+    `covered` (B, 1, H, W) in [0, 1]. RP2's norm of M * delta (Eykholt et al., 2018, equation 3), per covered value: 0
+    for stickers that look like what they cover, at most 1.
+    """
+    values = 3 * covered.sum((1, 2, 3)).clamp_min(1.0)
+    return ((laid - before).square().sum((1, 2, 3)) + 1e-12).sqrt() / values.sqrt()
 
 
 def non_printability(pattern: Tensor, palette: Tensor, mask: Tensor | None = None, *, rule: str = "nearest") -> Tensor:

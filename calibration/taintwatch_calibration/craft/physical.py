@@ -12,7 +12,14 @@ from torch import Tensor
 from taintwatch.sources.colour_profile import ColourProfile
 from taintwatch_calibration.camera_model.variation import CameraVariation, printed, simulate_camera
 from taintwatch_calibration.craft.engine import Checkpoint, Outcome, Schedule, Step, optimise
-from taintwatch_calibration.craft.losses import CLASSIFIED, DEFAULT_PALETTE, lead, non_printability, total_variation
+from taintwatch_calibration.craft.losses import (
+    CLASSIFIED,
+    DEFAULT_PALETTE,
+    change_norm,
+    lead,
+    non_printability,
+    total_variation,
+)
 from taintwatch_calibration.craft.placement import Placement, PlacementBatch, apply_patterns
 from taintwatch_models.errors import UsageError
 from taintwatch_models.preprocessing import Preprocessing
@@ -24,7 +31,6 @@ __all__ = [
     "Pattern",
     "PhysicalObjective",
     "Pictures",
-    "change_norm",
     "craft_patterns",
     "craft_values",
     "label_pictures",
@@ -144,11 +150,11 @@ def show_pattern(
 
     `values` (P, 3, h, w) in [0, 1], `masks` (P, 1, h, w); it lies where `known` says, else where `generator` draws.
     """
-    laid, covered = _laid(pixels, values, masks, pattern, generator, known)
+    laid, covered = _on_pictures(pixels, values, masks, pattern, generator, known)
     return _seen(laid, pattern, generator), covered
 
 
-def _laid(
+def _on_pictures(
     pixels: Tensor,
     values: Tensor,
     masks: Tensor,
@@ -165,16 +171,6 @@ def _laid(
 
 def _seen(laid: Tensor, pattern: Pattern, generator: torch.Generator) -> Tensor:
     return laid if pattern.camera is None else simulate_camera(laid, pattern.camera, generator)
-
-
-def change_norm(before: Tensor, laid: Tensor, covered: Tensor) -> Tensor:
-    """Return the length of the change of pictures (B, 3, H, W) over the root of the values covered, (B,).
-
-    `covered` (B, 1, H, W) in [0, 1]. RP2's norm of M * delta (Eykholt et al., 2018, equation 3), per covered value: 0
-    for stickers that look like what they cover, at most 1.
-    """
-    values = 3 * covered.sum((1, 2, 3)).clamp_min(1.0)
-    return ((laid - before).square().sum((1, 2, 3)) + 1e-12).sqrt() / values.sqrt()
 
 
 class PhysicalObjective:
@@ -207,7 +203,7 @@ class PhysicalObjective:
         target = None if pattern.target is None else torch.full_like(own, pattern.target)
         known = None if self._pictures.places is None else self._pictures.places.rows(rows.cpu())
         pixels = self._pictures.pixels[rows]
-        laid, covered = _laid(pixels, values, self._masks, pattern, generator, known)
+        laid, covered = _on_pictures(pixels, values, self._masks, pattern, generator, known)
         batch = _seen(laid, pattern, generator)
         inputs = self._normalise(batch)
         maps = self._model.maps(inputs)
