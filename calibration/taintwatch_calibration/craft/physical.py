@@ -19,7 +19,7 @@ from taintwatch_calibration.craft.losses import (
     lead,
     non_printability,
     total_variation,
-)
+)  # fmt: skip
 from taintwatch_calibration.craft.placement import Placement, PlacementBatch, apply_patterns
 from taintwatch_models.errors import UsageError
 from taintwatch_models.preprocessing import Preprocessing
@@ -155,13 +155,9 @@ def show_pattern(
 
 
 def _on_pictures(
-    pixels: Tensor,
-    values: Tensor,
-    masks: Tensor,
-    pattern: Pattern,
-    generator: torch.Generator,
+    pixels: Tensor, values: Tensor, masks: Tensor, pattern: Pattern, generator: torch.Generator,
     known: PlacementBatch | None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """As `show_pattern`, before the camera."""
     colours = pattern.inked(values)
     if pattern.profile is not None:
