@@ -193,8 +193,7 @@ class PhysicalObjective:
 
     def __call__(self, values: Tensor, generator: torch.Generator, progress: float) -> Outcome:
         pattern = self._pattern
-        rows = torch.randint(len(self._pictures), (pattern.batch,), generator=generator)
-        rows = rows.to(self._pictures.pixels.device)
+        rows = torch.randint(len(self._pictures), (pattern.batch,), generator=generator).to(self._masks.device)
         own = self._pictures.own[rows]
         target = None if pattern.target is None else torch.full_like(own, pattern.target)
         known = None if self._pictures.places is None else self._pictures.places.rows(rows.cpu())
