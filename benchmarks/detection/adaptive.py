@@ -27,7 +27,7 @@ from taintwatch_models.detection.windows import FILL_SHARE
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.torch_graph import TorchGraph
 
-__all__ = ["ATTACKERS", "Attacker", "craft_adaptive", "outcome"]
+__all__ = ["ATTACKERS", "FRAMES", "Attacker", "craft_adaptive", "outcome", "outcome_of_frames"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,19 @@ class Attacker:
     lead: float
     """Logits by which the target shall lead: more makes the patch stronger and easier to see."""
     size: float = 0.35
+    shaken: bool = False
+    """Crafted for a camera that shakes a little and has noise, and measured so: what only a picture file can hold, no
+    printed thing can."""
 
 
 ATTACKERS = (
     Attacker("universal, all statistics", 1.0, scene=False, lead=2.0),
     Attacker("one scene, all statistics", 1.0, scene=True, lead=1.0),
     Attacker("one scene, barely wins", 3.0, scene=True, lead=0.2),
+    Attacker("one scene, before a camera", 1.0, scene=True, lead=1.5, shaken=True),
 )
+FRAMES, VOTES = 5, 3
+"""Frames of an attempt before a camera; it fools where so many show the target, and is seen where so many alarm."""
 
 
 class _Knowledge:
@@ -224,7 +230,8 @@ def craft_adaptive(
         rows = torch.randint(len(pool), (batch,), generator=generator)
         corners = fixed[rows] if attacker.scene else torch.randint(0, size - side + 1, (batch, 2), generator=generator)
         patches = torch.sigmoid(hidden[rows.to(device)] if attacker.scene else hidden.expand(batch, -1, -1, -1))
-        inputs = normalise(_laid(pool[rows.to(device)], patches, corners))
+        laid = _laid(pool[rows.to(device)], patches, corners)
+        inputs = normalise(_shaken(laid, generator) if attacker.shaken else laid)
         logits, score = knowledge.logits_and_score(inputs, target, corners, side)
         fooled = F.relu(_margin(logits, target) + attacker.lead).mean()
         patience = min(1.0, 2 * step / steps)  # first fool, then hide
@@ -254,6 +261,27 @@ def _laid(pictures: Tensor, patches: Tensor, corners: Tensor) -> Tensor:
     for row, (top, left) in enumerate(corners.tolist()):
         laid[row, :, top : top + side, left : left + side] = patches[row]
     return laid
+
+
+def _shaken(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Pictures (B, 3, H, W) as a held camera sees them: shift, zoom, turn, light and noise as of presentations."""
+    count = len(pictures)
+    move = torch.randn(count, 4, generator=generator).to(pictures) * torch.tensor([0.02, 0.02, 0.012, 0.01]).to(
+        pictures
+    )
+    zoom, turn = 1 + move[:, 3], move[:, 2]
+    rows = [zoom * turn.cos(), -zoom * turn.sin(), 2 * move[:, 0], zoom * turn.sin(), zoom * turn.cos(), 2 * move[:, 1]]
+    grid = F.affine_grid(torch.stack(rows, 1).reshape(count, 2, 3), list(pictures.shape), align_corners=False)
+    seen = F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+    gain = 1 + 0.03 * torch.randn(count, 1, 1, 1, generator=generator).to(pictures)
+    return seen * gain + 4 / 255 * torch.randn(seen.shape, generator=generator).to(pictures)
+
+
+def outcome_of_frames(success: NDArray[np.bool_], scores: NDArray[np.float64], threshold: float) -> Mapping[str, float]:
+    """Return the same of attempts before a camera, (attempts, frames) each: most frames decide."""
+    fools = success.sum(axis=1) >= VOTES
+    seen = (scores > threshold).sum(axis=1) >= VOTES
+    return {"attempts": len(success), "fools": float(fools.mean()), "unseen": float((fools & ~seen).mean())}
 
 
 def outcome(success: NDArray[np.bool_], scores: NDArray[np.float64], threshold: float) -> Mapping[str, float]:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.detection.adaptive import ATTACKERS, craft_adaptive, outcome
+from benchmarks.detection.adaptive import ATTACKERS, FRAMES, craft_adaptive, outcome, outcome_of_frames
 from benchmarks.detection.attacks import AttackedPictures
 from benchmarks.detection.networks import Network, read_folder
 from benchmarks.detection.novelty import STRENGTHS, degraded, posters, smaller_or_turned
-from benchmarks.detection.presentations import count_alerts
+from benchmarks.detection.presentations import count_alerts, in_motion
 from benchmarks.detection.scorers import RATES, CombinedScorer, Scorer
 from taintwatch_calibration.results import write_json
 from taintwatch_models.detection.detector import CombinedDetector
@@ -164,9 +164,25 @@ def measure_adaptive(
             network, scorer.reference, attacker, thresholds[RATES[0]],
             steps=counts.steps * (4 if attacker.scene else 1), device=device, report=report,
         )  # fmt: skip
-        success = network.labels_of(pictures) == network.targets[0]
-        scores = scorer.score(pictures)
-        found = {f"{rate:g}": outcome(success, scores, thresholds[rate]) for rate in RATES}
+        if attacker.shaken:
+            success, scores = _before_a_camera(network, scorer, pictures)
+        else:
+            success, scores = network.labels_of(pictures) == network.targets[0], scorer.score(pictures)
+        judged = outcome_of_frames if attacker.shaken else outcome
+        found = {f"{rate:g}": judged(success, scores, thresholds[rate]) for rate in RATES}
         records.append({"attacker": attacker.name, "size": attacker.size, **found})
         report(f"{attacker.name}: {found}")
     return records
+
+
+def _before_a_camera(
+    network: Network, scorer: CombinedScorer, pictures: Pictures
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Hold each attacked picture before a camera; return target or not, and the score, (attempts, frames) each."""
+    frames = []
+    for index, picture in enumerate(pictures):
+        seen = in_motion(picture, np.random.default_rng([11, index]))
+        frames += [frame[:, :, ::-1] for frame in seen[:: len(seen) // FRAMES][:FRAMES]]
+    shown = np.stack(frames)
+    success = network.labels_of(shown) == network.targets[0]
+    return success.reshape(-1, FRAMES), scorer.score(shown).reshape(-1, FRAMES)
