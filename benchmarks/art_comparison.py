@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +136,8 @@ def main(model: str, images: Path, target: str, steps: int, seed: int, work: Pat
         }  # fmt: skip
 
     for name, how in MAKERS.items():
-        row = cache.document(
-            name.replace(", ", "_").replace("/", "_"), (name, *identity), lambda name=name, how=how: tried(name, how)
-        )
+        file = name.replace(", ", "_").replace("/", "_")
+        row = cache.document(file, (name, *identity), partial(tried, name, how))
         rows.append(row)
         by_own = row["success_by_its_own_placing"]
         print(f"{name:16s} success {row['success_rate']:.3f} of {row['attempts']}"

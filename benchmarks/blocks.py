@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from taintwatch_calibration.bench.cache import Cache
@@ -21,14 +22,15 @@ def in_blocks(
     """Return what `attack` gives for each block of `count` pictures, from the cache where it is there."""
     key = hashlib.sha256(repr((name, *identity)).encode()).hexdigest()[:16]
 
-    def made(rows: slice) -> dict[str, Any]:
+    def attacked(rows: slice) -> dict[str, Any]:
         with denormals_flushed():
             return attack(rows)
 
-    return [
-        cache.document(f"{key}_{start}", (name, *identity), lambda start=start: made(slice(start, start + BLOCK)))
-        for start in range(0, count, BLOCK)
-    ]
+    blocks = []
+    for start in range(0, count, BLOCK):
+        make = partial(attacked, slice(start, start + BLOCK))
+        blocks.append(cache.document(f"{key}_{start}", (name, *identity), make))
+    return blocks
 
 
 def weighted_means(blocks: Sequence[dict[str, Any]], names: Iterable[str], digits: int) -> dict[str, float]:

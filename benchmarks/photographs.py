@@ -131,4 +131,5 @@ def split_photographs(radar: RadarFile, folder: Path, target: int, *, seed: int 
     order = np.random.default_rng(seed).permutation(len(pixels))
     craft, rest = order[: len(order) // 5], order[len(order) // 5 :]
     rest = rest[(seen[rest] == truth[rest]) & (truth[rest] != target)]
-    return Photographs(radar, plain, pixels, craft, *np.array_split(rest, 3), accuracy=float((seen == truth).mean()))
+    calibrate, held_out, test_images = np.array_split(rest, 3)
+    return Photographs(radar, plain, pixels, craft, calibrate, held_out, test_images, float((seen == truth).mean()))

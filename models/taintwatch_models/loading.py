@@ -41,38 +41,35 @@ class LoadedModel:
     """What the user should know before trusting it, one sentence each."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chosen:
+    """What was chosen from benign pictures, and what is to be said of it."""
+
+    calibration: Calibration
+    reference: Reference | None
+    """For `combined` alone."""
+    warnings: tuple[str, ...]
+
+
 def load_model(settings: ModelSettings, reference: Reference | None = None) -> LoadedModel:
     """Load, calibrate and warm up a model, and try its detectors (`self_test`).
 
     Raises `ModelError`, `CalibrationError` (also for detectors that could not raise), `DeviceError`, `ConfigError`.
     `reference`: what was just learnt, for `combined`; None: the file that the settings name.
     """
-    from taintwatch_models.onnx_classifier import RadarClassifier
-
     if not settings.variants:
         raise ConfigError("no detector is switched on; name at least one of combined, tight, paper")
     files = resolve_files(settings)
     file = _prepared(files, settings)
-    if COMBINED not in settings.variants:
-        reference = None
-    elif reference is None:
-        reference = read_reference(files.reference, file.info.source_sha256)
-    calibration, warnings = _calibration(settings, files, file, reference)
-    radar = _open(file, settings, calibration, reference)
-    classifier = RadarClassifier(radar)
-    classifier.warm_up(settings.batches)
-    cmag = _reconstructors(files.cmag, calibration, file.info) if _wants_cmag(settings.variants) else None
-    info = file.info
-    combined = None
-    if reference is not None:
-        combined = CombinedDetector(reference, chosen_fpr(settings), info.labels, info.preprocessing)
-    detectors = make_detectors(settings.variants, calibration, info.labels, info.preprocessing, cmag, combined)
-    if reference is not None:
-        require_fit(reference, info.preprocessing, radar, str(files.reference))
-    warnings = (*warnings, *require_sight(classifier, detectors, calibration))
+    chosen = _calibrated(settings, files, file, reference)
+    radar, classifier = _opened(settings, file, chosen)
+    detectors = _detectors(settings, files, file, chosen)
+    if chosen.reference is not None:
+        require_fit(chosen.reference, file.info.preprocessing, radar, str(files.reference))
+    warnings = (*chosen.warnings, *require_sight(classifier, detectors, chosen.calibration))
     for warning in warnings:
         _log.warning(warning)
-    return LoadedModel(classifier, detectors, calibration, info.preprocessing, warnings)
+    return LoadedModel(classifier, detectors, chosen.calibration, file.info.preprocessing, warnings)
 
 
 def load_radar_file(settings: ModelSettings) -> RadarFile:
@@ -95,13 +92,15 @@ def _prepared(files: ModelFiles, settings: ModelSettings) -> RadarFile:
     return prepare_source(files.model, files.description, output=settings.output, size=settings.size).radar
 
 
-def _calibration(
-    settings: ModelSettings, files: ModelFiles, file: RadarFile, reference: Reference | None
-) -> tuple[Calibration, tuple[str, ...]]:
-    """Read the calibration and say what is missing. Raises `CalibrationError` where it does not fit the graph."""
+def _calibrated(settings: ModelSettings, files: ModelFiles, file: RadarFile, reference: Reference | None) -> _Chosen:
+    """Read what was chosen and say what is missing. Raises `CalibrationError` where it does not fit the graph."""
     from taintwatch_models.graph.anomaly import gives_anomaly
 
     warnings: list[str] = []
+    if COMBINED not in settings.variants:
+        reference = None
+    elif reference is None:
+        reference = read_reference(files.reference, file.info.source_sha256)
     if files.calibration_named or files.calibration.is_file():
         calibration = read_calibration(files.calibration, model_hash=file.info.source_sha256)
     elif reference is not None and not radar_variants(settings.variants):
@@ -124,7 +123,7 @@ def _calibration(
     if not file.info.declared:
         name = file.info.name
         warnings.append(f"{name}: no preprocessing is declared (no {name}.toml beside it); RGB in [-1, 1] is assumed")
-    return calibration, tuple(warnings)
+    return _Chosen(calibration, reference, tuple(warnings))
 
 
 def _learnt(settings: ModelSettings, file: RadarFile, reference: Reference) -> Calibration:
@@ -140,8 +139,18 @@ def _learnt(settings: ModelSettings, file: RadarFile, reference: Reference) -> C
     )
 
 
-def _open(file: RadarFile, settings: ModelSettings, calibration: Calibration, reference: Reference | None) -> Radar:
-    """Open what runs a prepared model, with the gate before it where that is wanted."""
+def _opened(settings: ModelSettings, file: RadarFile, chosen: _Chosen) -> tuple[Radar, Classifier]:
+    """Open what runs a prepared model, and warm it up."""
+    from taintwatch_models.onnx_classifier import RadarClassifier
+
+    radar = _radar(settings, file, chosen.calibration, chosen.reference)
+    classifier = RadarClassifier(radar)
+    classifier.warm_up(settings.batches)
+    return radar, classifier
+
+
+def _radar(settings: ModelSettings, file: RadarFile, calibration: Calibration, reference: Reference | None) -> Radar:
+    """Open a prepared model, with the gate before it where that is wanted."""
     from taintwatch_models.detection.looks import CombinedRadar
     from taintwatch_models.gated import GatedRadar
     from taintwatch_models.graph.verification import check_half_precision
@@ -169,6 +178,16 @@ def _open(file: RadarFile, settings: ModelSettings, calibration: Calibration, re
 
 def _wants_cmag(detectors: Sequence[str]) -> bool:
     return "cmag" in detectors or "joint" in detectors
+
+
+def _detectors(settings: ModelSettings, files: ModelFiles, file: RadarFile, chosen: _Chosen) -> tuple[Detector, ...]:
+    """Return what judges the predictions, with what was chosen for each."""
+    info, calibration = file.info, chosen.calibration
+    cmag = _reconstructors(files.cmag, calibration, info) if _wants_cmag(settings.variants) else None
+    combined = None
+    if chosen.reference is not None:
+        combined = CombinedDetector(chosen.reference, chosen_fpr(settings), info.labels, info.preprocessing)
+    return make_detectors(settings.variants, calibration, info.labels, info.preprocessing, cmag, combined)
 
 
 def _reconstructors(path: Path, calibration: Calibration, info: RadarInfo) -> CmagRunner:

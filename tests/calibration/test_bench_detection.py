@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -157,9 +158,8 @@ def test_what_is_kept_is_made_again_where_it_is_damaged_or_of_something_else(tmp
     (tmp_path / "a" / "scores.npz").write_bytes(b"no archive")
     assert cache.arrays("a/scores", ("model", 2), make)["scores"].tolist() == [0, 1, 2]
     assert len(made) == 3
-    assert [cache.document("b", (each,), lambda each=each: {"of": each}) for each in (1, 1, 2)] == [
-        {"of": 1}, {"of": 1}, {"of": 2}
-    ]  # fmt: skip
+    found = [cache.document("b", (each,), partial(dict, of=each)) for each in (1, 1, 2)]
+    assert found == [{"of": 1}, {"of": 1}, {"of": 2}]
     (tmp_path / "b.json").write_text("{")
     assert cache.document("b", (2,), lambda: "anew") == "anew"
 

@@ -93,7 +93,7 @@ class AttackMaker:
                 detector = self._evading(plan.evades, self.model)
             craft = to_pictures(_without(subject.craft, plan.pattern.target), subject.preprocessing, self._device)
             path.parent.mkdir(parents=True, exist_ok=True)
-            checkpoint = Checkpoint(path, plan.key(*self._identity(plan)), every=50)
+            checkpoint = Checkpoint(path, plan.key(*map(str, self._identity(plan))), every=50)
             values = craft_values(
                 self.model, craft, subject.preprocessing, self.masks(plan).to(self._device), plan.pattern,
                 plan.schedule, detector=detector, report=report, checkpoint=checkpoint,
