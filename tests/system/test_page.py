@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from taintwatch.detection_stack import DetectionStack
+from taintwatch.evidence.folder import EvidenceFolder
 from taintwatch.pipeline import Step
 from taintwatch.subjects.expander import WholeFrame
 from taintwatch.web.live import LiveState
@@ -29,6 +31,7 @@ from taintwatch_models.loading import LoadedModel
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Frame, SecondLook, WindowStatistics, read_only
 from tests.fakes import FakeClassifier, FakeDetector, a_prediction, a_verdict
+from tests.fleet_scene import fill_history
 from tests.ports import free_port
 from tests.system.browser import MISSING, PATIENCE_S, chromium, errors_of, until
 from tests.system.program import start
@@ -91,7 +94,7 @@ NEW_ROWS = (
     "return Object.entries(window.firstSeen).filter(([event]) => !window.known.includes(event)).length > 0"
     " && Object.fromEntries(Object.entries(window.firstSeen).filter(([event]) => !window.known.includes(event)))"
 )
-VIEWS = ("live", "alerts", "settings")
+VIEWS = ("live", "cameras", "alerts", "settings")
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +258,27 @@ def test_axe_finds_no_serious_hindrance(browser: webdriver.Chrome, address: str,
         found = browser.execute_async_script("axe.run().then(arguments[0])")["violations"]
         serious = [each["id"] for each in found if each["impact"] in ("serious", "critical")]
         assert serious == [], (view, [node["html"] for each in found for node in each["nodes"]])
+
+
+def test_400_cameras_are_searched_grouped_by_site_and_lead_to_their_alerts(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    folder = EvidenceFolder(tmp_path / "kept")
+    folder.prepare()
+    fill_history(folder.history, time.time_ns())
+    rows = "return document.querySelectorAll('#camera-sites tbody tr').length === arguments[0]"
+    with serving(web_config(f'site = "shop0"\n[evidence]\nfolder = "{folder.root}"\n')) as server:
+        look(browser, "http://{}:{}/".format(*server.address), "cameras")
+        until(browser, rows, 400)
+        names = "return [...document.querySelectorAll('#camera-sites h2')].map((each) => each.firstChild.textContent)"
+        assert browser.execute_script(names)[:2] == ["shop3", "shop5"]  # whose alerts are open
+        browser.find_element(By.NAME, "text").send_keys("SHOP3/till0")
+        until(browser, rows, 10)
+        assert browser.find_element(By.ID, "camera-count").text == "10 of 400 cameras"
+        browser.find_element(By.CSS_SELECTOR, "#camera-sites tbody a").click()
+        until(browser, "return document.querySelector('#alert-rows tr')?.dataset.event === '3-7'")
+        assert errors_of(browser) == []
+        browser.get("about:blank")
 
 
 def test_a_stranger_is_asked_for_the_token_and_then_let_in(browser: webdriver.Chrome, tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def _supervise(config: Config) -> int:
     import time
     from contextlib import ExitStack
 
+    from taintwatch.fleet.fleet_page import FleetPage
     from taintwatch.fleet.ray_cluster import ray_cluster
     from taintwatch.fleet.status_file import status_path, write_status
     from taintwatch.fleet.supervisor import Supervisor
@@ -78,6 +79,8 @@ def _supervise(config: Config) -> int:
     with ExitStack() as stack:
         supervisor = Supervisor(config, stack.enter_context(ray_cluster(config)))
         stopping = stack.enter_context(stop_on_signals())  # after Ray, which sets handlers of its own
+        page = FleetPage(config)
+        page.start(stack)
         next_status = 0.0
         while not stopping.is_set() and not supervisor.finished:
             supervisor.step()
@@ -85,6 +88,7 @@ def _supervise(config: Config) -> int:
                 next_status = time.monotonic() + STATUS_S
                 found = supervisor.status()
                 write_status(path, found)
+                page.update(found)
                 said = _say(found, said)
             stopping.wait(STEP_S)
         clean = supervisor.stop(config.limits.stop_s + 10.0)

@@ -12,7 +12,7 @@ from taintwatch.evidence.history import History, Row, one_of
 from taintwatch.evidence.sqlite_history import history_of
 from taintwatch_models.errors import TaintwatchError, UsageError
 
-__all__ = ["MOST", "AlertReader", "Filter", "StoredAlert"]
+__all__ = ["MOST", "AlertReader", "CameraAlerts", "Filter", "StoredAlert"]
 
 MOST = 10_000_000
 AT_ONCE = 500  # ids in one query
@@ -31,6 +31,13 @@ ORDER BY r.daemon, r.id
 LATEST = """
 SELECT r.topic, r.json FROM records r JOIN alerts a ON a.event_id = r.event_id AND a.daemon = r.daemon
 WHERE r.id = (SELECT max(id) FROM records WHERE daemon = a.daemon AND event_id = a.event_id) AND a.
+"""
+BY_CAMERA = """
+SELECT site, camera, count(*) AS alerts, max(raised_wall_ns) AS last_wall_ns,
+    sum(CASE WHEN state IN ('raised', 'updated') THEN 1 ELSE 0 END) AS open,
+    sum(CASE WHEN raised_wall_ns >= :since THEN 1 ELSE 0 END) AS recent
+FROM alerts GROUP BY site, camera
+ORDER BY open DESC, recent DESC, last_wall_ns DESC, site, camera
 """
 PUBLISHED = """
 SELECT json FROM records WHERE topic = :topic AND instance = :instance AND sequence BETWEEN :first AND :last
@@ -77,6 +84,20 @@ class StoredAlert:
     def open(self) -> bool:
         """Whether it has not ended."""
         return self.state in ("raised", "updated")
+
+
+@dataclass(frozen=True, slots=True)
+class CameraAlerts:
+    """What the history has of one camera. JSON-ready."""
+
+    site: str
+    camera: str
+    alerts: int
+    open: int
+    recent: int
+    """Raised since the moment that was asked for."""
+    last_wall_ns: int
+    """When the last one was raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +154,15 @@ class AlertReader:
         with self._history.read() as session:
             rows = session.rows(query, {**values, "limit": wanted.limit})
         return [StoredAlert(**row) for row in reversed(rows)]
+
+    def cameras(self, since_ns: int) -> list[CameraAlerts]:
+        """Return every camera that has an alert, of all sites, the worst first: open ones, recent ones, the latest.
+
+        Raises `TaintwatchError`.
+        """
+        with self._history.read() as session:
+            rows = session.rows(BY_CAMERA, {"since": since_ns})
+        return [CameraAlerts(**{**row, "open": int(row["open"]), "recent": int(row["recent"])}) for row in rows]
 
     def find(self, start: str) -> StoredAlert:
         """Return the one alert whose id starts so. Raises `UsageError` where there is none, or more than one."""

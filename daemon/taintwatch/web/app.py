@@ -24,6 +24,7 @@ from taintwatch.evidence.audit import AuditLog
 from taintwatch.evidence.reader import Filter
 from taintwatch.web.authentication import COOKIE, SESSION_S, Sessions, login_page
 from taintwatch.web.body import Call, body_of, event_of, visitor_of
+from taintwatch.web.camera_list import CameraList
 from taintwatch.web.description import Description
 from taintwatch.web.openapi import document
 from taintwatch.web.repository import AlertRepository, Exports, Passing
@@ -53,6 +54,7 @@ class Context:
     sessions: Sessions
     web: WebSection
     audit: AuditLog
+    cameras: CameraList
 
 
 class Monitored(Protocol):
@@ -84,6 +86,7 @@ def application_of(context: Context, monitored: Monitored | None) -> Starlette:
         ("/api/calibration", "GET", _answer(lambda request: context.description.calibration())),
         ("/api/openapi.json", "GET", _answer(lambda request: document())),
         ("/api/trials", "GET", _answer(lambda request: [asdict(trial) for trial in context.trials.all()])),
+        ("/api/cameras", "GET", _answer(lambda request: context.cameras.all())),
         ("/api/alerts", "GET", _answer(lambda request: repository.alerts(filter_of(request.query_params, LIST_LIMIT)))),
         ("/api/alerts/{event_id}", "GET", _answer(lambda request: repository.alert(event_of(request)))),
         *review_calls(repository),
@@ -115,13 +118,13 @@ async def _metrics(monitored: Monitored, request: Request) -> Response:
 
 
 def filter_of(query: QueryParams, most: int) -> Filter:
-    """Read camera, state, since, until (milliseconds since 1970) and limit. Raises `UsageError`."""
-    camera, state = query.get("camera") or None, query.get("state") or None
+    """Read camera, site, state, since, until (milliseconds since 1970) and limit. Raises `UsageError`."""
+    camera, state, site = (query.get(key) or None for key in ("camera", "state", "site"))
     if state not in (None, "open", "cleared", "interrupted"):
         raise UsageError("state must be open, cleared or interrupted.")
     since, until = _number(query, "since"), _number(query, "until")
     limit = min(most, _number(query, "limit") or most)
-    return Filter(camera, _ns(since), _ns(until), state, max(1, limit))
+    return Filter(camera, _ns(since), _ns(until), state, max(1, limit), site)
 
 
 def _number(query: QueryParams, key: str) -> int | None:

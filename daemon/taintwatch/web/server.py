@@ -16,6 +16,7 @@ from taintwatch.secret_files import read_token
 from taintwatch.web.address import parse_address
 from taintwatch.web.app import MONITORING, Context, Monitored, application_of
 from taintwatch.web.authentication import AuthenticationMiddleware, BearerMiddleware, Sessions
+from taintwatch.web.camera_list import CameraList
 from taintwatch.web.description import Description
 from taintwatch.web.http import HttpServer, Listener
 from taintwatch.web.live import LiveState
@@ -68,6 +69,7 @@ class WebServer:
             sessions,
             web,
             audit,
+            CameraList(live, kept, config().site),
         )
         application = application_of(context, monitored)
         listeners = []

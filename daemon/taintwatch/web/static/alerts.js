@@ -11,11 +11,12 @@ export class Alerts {
     this.about = about;
     this.review = new Review(about);
     this.shown = null; // the alert that is opened
+    this.site = ""; // of a camera that was chosen from the list of all
     const form = byId("filter");
     form.elements.camera.append(...about.cameras.map((name) => make("option", {}, name)));
     form.addEventListener("input", () => this.load());
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("reset", () => setTimeout(() => this.load()));
+    form.addEventListener("reset", () => { this.site = ""; setTimeout(() => this.load()); });
     byId("not-kept").hidden = about.kept;
     byId("export").hidden = !about.kept;
   }
@@ -25,10 +26,21 @@ export class Alerts {
     for (const [key, value] of new FormData(byId("filter"))) {
       if (value) query.set(key, key === "since" || key === "until" ? new Date(value).getTime() : value);
     }
+    if (this.site && query.has("camera")) query.set("site", this.site);
     return query;
   }
 
-  async load() {
+  choose(given) { // camera=NAME&site=NAME, from the list of cameras
+    const wanted = new URLSearchParams(given);
+    const choice = byId("filter").elements.camera;
+    const name = wanted.get("camera") ?? "";
+    if (![...choice.options].some((option) => option.value === name)) choice.append(make("option", {}, name));
+    choice.value = name;
+    this.site = wanted.get("site") ?? "";
+  }
+
+  async load(given) {
+    if (given) this.choose(given);
     const query = this.query();
     byId("export").href = `/export.zip?${query}`;
     const turn = (this.turn = (this.turn ?? 0) + 1);

@@ -1,5 +1,6 @@
 // The page: which view is shown, and where what the daemon says goes.
 import { Alerts } from "./alerts.js";
+import { Cameras } from "./cameras.js";
 import { ask, banner, byId, make, moment } from "./dom.js";
 import { Live } from "./live.js";
 import { isSnoozed } from "./review.js";
@@ -14,12 +15,14 @@ let stream = null;
 
 const live = new Live(about, () => stream.restart());
 const alerts = new Alerts(about);
+const cameras = new Cameras();
 byId("trials-link").hidden = !about.trials;
 document.title = `Taintwatch: ${about.site}`;
 
 const views = {
   live: async () => {},
-  alerts: () => alerts.load(),
+  cameras: () => cameras.load(),
+  alerts: (query) => alerts.load(query),
   alert: (id) => alerts.open(id),
   trials: showTrials,
   settings: () => showSettings(audience),

@@ -34,7 +34,7 @@ export class Live {
     if (!this.panels.has(name)) {
       const panel = new Panel(name, this);
       this.panels.set(name, panel);
-      byId("cameras").append(panel.root);
+      byId("panels").append(panel.root);
       byId("no-cameras").hidden = true;
     }
     return this.panels.get(name);
