@@ -2,7 +2,7 @@
 
     python -m benchmarks.latency_table [--json docs/results/latency.json] [--only NAME]
 
-Networks are torchvision's with random weights, exported with a dynamic batch at 96 x 96 pixels; any ONNX files can be
+Networks are torchvision's with random weights, exported with a dynamic batch at 64 x 64 pixels; any ONNX files can be
 measured with them (--models). Ratios are those of processor time on one thread. A run goes on where an earlier one
 stopped. Beside the JSON stand the curves, as SVG and PNG.
 """
@@ -35,7 +35,7 @@ from taintwatch_models.storage import write_atomically
 
 __all__ = ["main", "table"]
 
-SIDE, CLASSES = 96, 20
+SIDE, CLASSES = 64, 20
 NETWORKS = (
     "resnet18", "resnet50", "densenet121", "googlenet", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0",
     "squeezenet1_1", "regnet_y_400mf", "convnext_tiny",
@@ -73,8 +73,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", help="networks whose name contains this")
     parser.add_argument("--models", nargs="*", default=(), help="ONNX files that are measured too; `bundled`: ours")
     parser.add_argument("--footage", type=Path, default=FOOTAGE)
-    parser.add_argument("--frames", type=int, default=96)
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--frames", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--share", type=float, default=SecondLookLimits().share)
     parser.add_argument("--draw", action="store_true", help="only draw and print what was measured")

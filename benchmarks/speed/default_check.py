@@ -25,7 +25,9 @@ from taintwatch_models.shared_looks import SharedLooks
 
 __all__ = ["DefaultCheck", "Footage", "reference_for"]
 
-_SITE = 120
+_SITE = LEAST_FRAMES
+_THINNED = 8
+"""Of the general pictures every so many-th is learnt from: enough for times."""
 _NOTHING = read_only(np.zeros((1, 1, 3), np.uint8))
 
 
@@ -67,7 +69,7 @@ def reference_for(radar: RadarFile, footage: Footage, known: Path | None, thread
     start = time.process_time()
     if known is not None and known.is_file():
         return read_reference(known, radar.info.source_sha256), 0.0
-    general = general_pictures(radar.info.preprocessing)[::3][: LEAST_FRAMES + 20]
+    general = general_pictures(radar.info.preprocessing)[::_THINNED]
     found = learn(radar, footage.site, general, description=footage.name, threads=threads)
     return found, time.process_time() - start
 
