@@ -17,7 +17,7 @@ from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.objects.finder import FoundObject, ObjectFinder
 from taintwatch_models.objects.guard import ObjectGuard
 
-__all__ = ["Attack", "benign_row", "printed_patch", "ratio_gated", "trial_row"]
+__all__ = ["Attack", "benign_row", "has_effect", "laid", "printed_patch", "ratio_gated", "trial_row"]
 
 Picture = NDArray[np.uint8]
 
@@ -60,13 +60,13 @@ def trial_row(guard: ObjectGuard, plain: ObjectFinder, frames: Sequence[Picture]
         wearers = [None] if attack.victim is None else attacked_objects(plain, frame, attack.victim)[:1]
         for victim in wearers:
             patch = printed_patch(attack.patch, index) if recorded else attack.patch
-            shown = _laid(frame, victim, patch, attack.size)
+            shown = laid(frame, victim, patch, attack.size)
             guarded = guard(shown.picture)
-            effects.append(_has_effect(plain(frame), guarded.objects, victim))
+            effects.append(has_effect(plain(frame), guarded.objects, victim))
             alarms.append(guarded.score > guard.threshold)
             told.append(guarded.change is not None and guarded.change.size >= 0.25)
-            other = guard(_laid(frame, victim, control, attack.size).picture)
-            control_effects.append(_has_effect(plain(frame), other.objects, victim))
+            other = guard(laid(frame, victim, control, attack.size).picture)
+            control_effects.append(has_effect(plain(frame), other.objects, victim))
             control_alarms.append(other.score > guard.threshold)
         if len(effects) >= most:
             break
@@ -83,11 +83,13 @@ def trial_row(guard: ObjectGuard, plain: ObjectFinder, frames: Sequence[Picture]
     }  # fmt: skip
 
 
-def _laid(frame: Picture, victim: FoundObject | None, patch: torch.Tensor, size: float) -> AttackedPicture:
+def laid(frame: Picture, victim: FoundObject | None, patch: torch.Tensor, size: float) -> AttackedPicture:
+    """Lay a patch on a victim, or into the corner where there is none."""
     return corner_patch(frame, patch, size) if victim is None else worn_patch(frame, victim, patch, size)
 
 
-def _has_effect(before: Sequence[FoundObject], after: Sequence[FoundObject], victim: FoundObject | None) -> bool:
+def has_effect(before: Sequence[FoundObject], after: Sequence[FoundObject], victim: FoundObject | None) -> bool:
+    """Say whether the victim is not found any more; of a corner patch whether any box appeared or vanished."""
     if victim is not None:
         return not _answers(victim, after)
     lost = any(not _answers(each, after) for each in before)

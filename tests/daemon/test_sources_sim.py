@@ -260,7 +260,7 @@ def test_a_scene_without_a_usable_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.png").write_text("no picture")
     for spec, words in {
-        "sim:?size=0.5": "the bundled one has attack, camera, duration",
+        "sim:?size=0.5": "the bundled ones have attack, camera, duration",
         f"sim:{tmp_path}?attack=both": "for the bundled scene",
         f"sim:{tmp_path}/gone.png": "does not exist",
         f"sim:{tmp_path}/empty": "holds no image",

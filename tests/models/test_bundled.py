@@ -12,7 +12,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from taintwatch_models.bundled import bundled_calibration_path, bundled_path, bundled_radar
+from taintwatch_models.bundled import BUNDLED_FINDER, bundled_calibration_path, bundled_path, bundled_radar
 from taintwatch_models.calibration_file import read_calibration
 from taintwatch_models.errors import CalibrationError, ModelError
 from taintwatch_models.loading import LoadedModel, load_model
@@ -48,6 +48,12 @@ def seen(model: LoadedModel, *images: NDArray[np.uint8]) -> list[Prediction]:
 
 def test_the_prepared_model_is_at_most_four_megabytes() -> None:
     assert bundled_path("signs.radar.onnx").stat().st_size <= MEGABYTES
+
+
+def test_recogniser_and_finder_together_fit_four_mebibytes() -> None:
+    finder = bundled_path(BUNDLED_FINDER)
+    assert finder.with_suffix(".toml").is_file()
+    assert bundled_path("signs.radar.onnx").stat().st_size + finder.stat().st_size <= 4 * 1024 * 1024
 
 
 def test_no_weight_is_stored_twice() -> None:
@@ -111,5 +117,5 @@ def test_a_wheel_would_carry_the_bundled_files(tmp_path: Path, repository: Path)
     builder = pytest.importorskip("hatchling.builders.wheel", reason="hatchling is not installed")
     (wheel,) = builder.WheelBuilder(str(repository)).build(directory=str(tmp_path), versions=["standard"])
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("signs.radar.onnx", "signs.calibration.json"):
+    for name in ("signs.radar.onnx", "signs.calibration.json", BUNDLED_FINDER, "signs.finder.toml"):
         assert f"taintwatch_models/bundled/{name}" in names

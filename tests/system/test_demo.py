@@ -93,6 +93,26 @@ def test_it_leaves_a_contact_sheet_annotated_frames_the_summary_and_the_daemons_
     assert len(listed.stdout.splitlines()) == 2
 
 
+def test_in_the_street_the_patched_sign_alone_is_alerted_on(tmp_path: Path) -> None:
+    done = demo("--scene", "street", "--json", "--seconds", "5", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = summary_of(done)
+    (act,) = summary["acts"]
+    assert act["fooled"] >= 0.8
+    assert 0 <= act["delay"] < 10
+    assert act["cleared"] >= act["left"]
+    assert [(each["sign"], each["patched"], each["alerts"]) for each in summary["signs"]] == [
+        ("speed limit 30 km/h", False, 0),
+        ("stop", True, 1),
+        ("no entry", False, 0),
+    ]
+    assert all(each["found"] >= 0.9 for each in summary["signs"])
+    assert all(each["right"] == 1 for each in summary["signs"] if not each["patched"])
+    sheet = cv2.imread(str(tmp_path / "demo-evidence" / "contact-sheet.png"))
+    assert sheet is not None
+    assert len(summary["pictures"]) == 5
+
+
 def test_it_fails_when_the_attack_is_left_out(tmp_path: Path) -> None:
     done = demo("--json", "--seconds", "10", "--attack", "none", "--no-pictures", cwd=tmp_path)
     assert done.returncode == 1

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from taintwatch.demo.director import Director
     from taintwatch.demo.screen import Screen
     from taintwatch.demo.show import DemoResult
+    from taintwatch.demo.street_scene import StreetScene
+    from taintwatch.demo.street_show import StreetResult
 
 __all__ = ["demo"]
 
@@ -31,6 +33,8 @@ __all__ = ["demo"]
 )
 @click.option("--camera", metavar="N", help="Use webcam N and printed cards in place of the drawn scene.")
 @click.option("--seconds", type=float, help="Play so many seconds; before a camera, wait so long at each step.")
+@click.option("--scene", type=click.Choice(["card", "street"]), default="card", show_default=True, help="Play a card "
+              "with a sign, patched in two ways, or a street with three signs, one of them patched.")  # fmt: skip
 @click.option("--no-pictures", is_flag=True, help="Write no pictures.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Draw another scene.")
 @click.option("--camera-model", "camera_model", type=click.Choice(["office", "plain"]), default="office", hidden=True)
@@ -41,6 +45,7 @@ def demo(
     as_json: bool,
     camera: str | None,
     seconds: float | None,
+    scene: str,
     no_pictures: bool,
     seed: int,
     camera_model: str,
@@ -50,14 +55,20 @@ def demo(
     """Show an attack being detected: a printed patch enters, the classifier is fooled, an alert comes and goes.
 
     Everything but the scene is what `taintwatch run` uses: classifier, detectors, vote, publisher, a subscriber. Exit
-    status 0 only if every attack was alerted within 10 frames, cleared once the patch had left, and nothing else was.
+    status 0 only if every attack was alerted within 10 frames, cleared once the patch had left, and nothing else was
+    (of the street: no other sign, and all three were found).
     """
     from taintwatch.demo.screen import Screen
     from taintwatch.demo.show import demo_config, perform
     from taintwatch.logs import set_up_logging
     from taintwatch.process import stop_on_signals
+    from taintwatch_models.errors import UsageError
 
     set_up_logging(as_json=False, level=logging.ERROR if as_json else logging.WARNING)
+    if scene == "street":
+        if camera is not None or attack == "beside":
+            raise UsageError("the street is drawn, with a patch stuck on: leave --camera and --attack beside out")
+        return _street(out, seconds, seed, as_json, calibration, attack, pictures=not no_pictures)
     if camera is None:
         source, director, total = _drawn(seconds, seed, camera_model, attack)
     else:
@@ -81,6 +92,53 @@ def _drawn(seconds: float | None, seed: int, camera_model: str, attack: str) -> 
         source += f"&duration={seconds:g}"
     play = parse_play(source).play
     return source, SimulatedDirector(play), play.frame_count
+
+
+def _street(
+    out: Path, seconds: float | None, seed: int, as_json: bool, calibration: str | None, attack: str, *, pictures: bool
+) -> int:
+    """Play the street, write its pictures, say how it went, and return the exit status."""
+    from taintwatch.demo.screen import Screen
+    from taintwatch.demo.street_play import parse_street
+    from taintwatch.demo.street_show import StreetFrame, perform_street, street_config
+    from taintwatch.process import stop_on_signals
+
+    source = f"sim:?scene=street&seed={seed}&pace=0" + (f"&duration={seconds:g}" if seconds is not None else "")
+    source += "&attack=none" if attack == "none" else ""
+    scene = parse_street(source).scene
+    _make(out)
+    evidence = out / "evidence" if pictures else None
+    config = street_config(source, realtime=not as_json, evidence=evidence, calibration=calibration)
+    with stop_on_signals() as stopping, Screen(sys.stdout, silent=as_json) as screen:
+
+        def show(frame: StreetFrame) -> None:
+            title = f"Taintwatch demo, a street, frame {frame.index + 1} of {scene.frame_count}"
+            screen.show_signs(title, [each.row() for each in frame.signs])
+
+        result = perform_street(config, scene, screen.alert, show, stopping=stopping.is_set)
+    return _conclude_street(out, result, scene, screen, as_json, pictures=pictures)
+
+
+def _conclude_street(
+    out: Path, result: StreetResult, scene: StreetScene, screen: Screen, as_json: bool, *, pictures: bool
+) -> int:
+    from taintwatch.demo.contact_sheet import write_summary
+    from taintwatch.demo.street_pictures import write_street_pictures
+
+    written = write_street_pictures(out, result, scene) if pictures else ()
+    summary = result.as_dict() | {"out": str(out), "pictures": [str(path) for path in written]}
+    write_summary(out, summary)
+    for each in result.signs:
+        what = "with the patch" if each.patched else "untouched"
+        alerts = f"{each.alerts} alert{'' if each.alerts == 1 else 's'}"
+        screen.say(f"{each.sign}, {what}: found in {each.found:.0%} of the frames, {alerts}")
+    for problem in result.problems:
+        screen.say(f"failed: {problem}")
+    if written:
+        screen.say(f"pictures: {written[0]} (all in {out})")
+    if as_json:
+        click.echo(json.dumps(summary))
+    return 1 if result.problems else 0
 
 
 def _before_camera(camera: str, seconds: float | None) -> Director:

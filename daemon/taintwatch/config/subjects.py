@@ -64,7 +64,8 @@ class FacesSection(Section):
 class ObjectsSection(Section):
     """An object detector, in front of the classifier or guarded itself. Without a model, the frame is judged."""
 
-    model: Text | None = Field(default=None, description="ONNX file of the detector (YOLOX, YOLOv5 to 11, DETR, SSD).")
+    model: Text | None = Field(default=None, description="ONNX file of the detector (YOLOX, YOLOv5 to 11, DETR, SSD); "
+                              "bundled:signs: the sign finder that comes with the package.")  # fmt: skip
     labels: Text | None = Field(default=None, description="Its class names: a .json list or a .txt.")
     preprocessing: Text | None = Field(default=None, description="TOML that declares its input; MODEL.toml beside it.")
     decoder: Text | None = Field(default=None, description="Layout of its outputs; none: what they look like.")

@@ -19,7 +19,17 @@ from taintwatch.demo.verdict import ActResult, Chapter
 from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["CONTACT_SHEET", "SUMMARY", "Panel", "Row", "contact_sheet", "write_pictures", "write_summary"]
+__all__ = [
+    "CONTACT_SHEET",
+    "SUMMARY",
+    "Panel",
+    "Row",
+    "contact_sheet",
+    "encoded",
+    "write_file",
+    "write_pictures",
+    "write_summary",
+]
 
 PANEL_W = 392
 GAP = 12
@@ -142,18 +152,18 @@ def write_pictures(out: Path, result: DemoResult, director: Director) -> tuple[P
             "not as it should be" if result.problems else "attacks are seen, and nothing else"
         )
         sheet = contact_sheet(title, SUBTITLE, rows)
-        written.append(_write(out / CONTACT_SHEET, _encoded(sheet, ".png")))
+        written.append(write_file(out / CONTACT_SHEET, encoded(sheet, ".png")))
     for row in rows:
         for panel in row.panels:
             name = f"{row.result.attack}-{panel.caption[0]}-frame-{panel.seen.index:04}.jpg"
             picture = annotate(panel.seen, panel.truth)
-            written.append(_write(out / "frames" / name, _encoded(picture, ".jpg")))
+            written.append(write_file(out / "frames" / name, encoded(picture, ".jpg")))
     return tuple(written)
 
 
 def write_summary(out: Path, summary: dict[str, object]) -> Path:
     """Write the summary; return its path. Raises `UsageError`."""
-    return _write(out / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+    return write_file(out / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
 
 
 def _row(chapter: Chapter, act: ActResult, result: DemoResult, director: Director) -> Row:
@@ -188,13 +198,15 @@ def _outcome(act: ActResult) -> str:
     return f"fools the classifier in {act.fooled:.0%} of its frames; alert after {act.delay} frames"
 
 
-def _encoded(picture: NDArray[np.uint8], suffix: str) -> bytes:
+def encoded(picture: NDArray[np.uint8], suffix: str) -> bytes:
+    """Return a picture as a file, `.png` or `.jpg`."""
     settings = [cv2.IMWRITE_PNG_COMPRESSION, 9] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 90]
     _, buffer = cv2.imencode(suffix, picture, settings)
     return bytes(buffer.tobytes())
 
 
-def _write(path: Path, content: bytes) -> Path:
+def write_file(path: Path, content: bytes) -> Path:
+    """Write a file whole, and the folders above it; return its path. Raises `UsageError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,14 @@ from taintwatch_models.records import read_only
 
 __all__ = [
     "ATTACK_NAMES",
+    "ENTER",
     "LEAST_S",
+    "LEAVE",
     "Act",
     "DemoAttack",
     "Play",
     "PlaySpec",
+    "check_keys",
     "load_attack",
     "parse_play",
     "read_attack",
@@ -89,8 +92,9 @@ def _decode(content: bytes, recipe: Path) -> NDArray[np.uint8]:
 
 LEAST_S = 5.0
 """Seconds of an act: shorter ones leave no time for the vote to clear, and to cool down before the next attack."""
-ENTER, LEAVE = 0.3, 0.7  # when the patch enters and leaves, as shares of an act
-_KEYS = ("attack", "camera", "duration", "fps", "height", "loop", "pace", "seed", "width")
+ENTER, LEAVE = 0.3, 0.7
+"""When the patch enters and leaves, as shares of an act."""
+_KEYS = ("attack", "camera", "duration", "fps", "height", "loop", "pace", "scene", "seed", "width")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +166,8 @@ class PlaySpec:
 def parse_play(spec: str, *, loop: bool = False) -> PlaySpec:
     """Read `sim:?key=value&...` and load the attacks. Raises `SourceError`; `ModelError` for a damaged attack."""
     _, values = split_sim(spec)
-    for key in values:
-        if key not in _KEYS:
-            raise SourceError(f"sim: {key}= is for a scene of yours (sim:PICTURE?...); the bundled one has {_listed()}")
+    check_keys(values)
+    values.pop("scene", None)
     which = values.pop("attack", "both")
     loop |= values.pop("loop", False)
     pace, camera = values.pop("pace", 1.0), values.pop("camera", "office")
@@ -183,5 +186,9 @@ def _scene(
     return attack, placed_scene(attack.placement, attack.picture if armed else None, settings, camera=camera)
 
 
-def _listed() -> str:
-    return ", ".join(_KEYS)
+def check_keys(values: Mapping[str, object]) -> None:
+    """Raise `SourceError` for a key that only scenes of one's own have."""
+    for key in values:
+        if key not in _KEYS:
+            known = ", ".join(_KEYS)
+            raise SourceError(f"sim: {key}= is for a scene of yours (sim:PICTURE?...); the bundled ones have {known}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from rich.console import Console, Group
@@ -61,6 +61,22 @@ class Screen:
             self._lines = [*self._lines, alert_line(alert)][-LINES:]
         if self._live is None:
             self._console.print(alert_line(alert))
+
+    def show_signs(self, title: str, signs: Sequence[tuple[str, str, ScoreReading, bool]]) -> None:
+        """Draw what was found in one frame, unless it is too soon: subject, label, score, whether it is alerted on."""
+        if self._live is None or self._clock() < self._next:
+            return
+        self._next = self._clock() + DRAW_EVERY_S
+        table = Table.grid(padding=(0, 2))
+        for subject, label, reading, raised in signs:
+            table.add_row(
+                printable(subject), printable(label), _meter(reading),
+                Text("ALERT", "bold white on red") if raised else Text("quiet", "green"),
+            )  # fmt: skip
+        with self._lock:
+            lines = list(self._lines)
+        panel = Panel(table, title=title, title_align="left", width=110)
+        self._live.update(Group(panel, *lines), refresh=True)
 
     def show(self, seen: FrameRecord, truth: GroundTruth, script: Script, total: int | None) -> None:
         """Draw one frame's facts, unless it is too soon after the last."""

@@ -28,9 +28,11 @@ from taintwatch.status import RunStatus, Summary
 from taintwatch_models.bundled import bundled_calibration_path
 from taintwatch_models.calibration_file import read_calibration
 from taintwatch_models.classifier import ModelCard
+from taintwatch_models.cmag.detector import CmagDetector
 from taintwatch_models.errors import PublishError
+from taintwatch_models.records import Detector
 
-__all__ = ["DemoResult", "Listener", "demo_config", "perform"]
+__all__ = ["DemoResult", "Listener", "demo_config", "perform", "play_service"]
 
 CONNECT_S = 30.0
 STEP_S = 0.2
@@ -149,15 +151,14 @@ def perform(
 
     Raises what assembling and running a service raise.
     """
-    deadlines = Deadlines()
-    runtime = assemble(config, deadlines)
-    publisher = runtime.publisher
-    if publisher is None:
-        raise PublishError("the demo needs its alerts published; switch publishing on")
-    reel, cmag = FrameHistory(), rebuilder(runtime.detection.detectors)
+    reel = FrameHistory()
+    cmag: list[CmagDetector | None] = []
+
+    def began(detectors: Sequence[Detector]) -> None:
+        cmag.append(rebuilder(detectors))
 
     def observe(step: Step) -> None:
-        seen = frame_record_of(step, cmag)
+        seen = frame_record_of(step, cmag[0])
         if seen is not None:
             reel.add(seen)
             director.see(seen)
@@ -167,28 +168,45 @@ def perform(
         director.hear(alert)
         screen.alert(alert)
 
+    summary, alerts = play_service(config, observe, hear, stopping=lambda: stopping() or director.over, began=began)
+    chapters = tuple(director.chapters(reel))
+    return DemoResult(
+        chapters=chapters,
+        acts=tuple(judge_act(chapter, alerts) for chapter in chapters),
+        stray=stray_alerts(chapters, alerts),
+        alerts=alerts,
+        summary=summary,
+        reel=reel,
+    )
+
+
+def play_service(
+    config: Config,
+    observe: Callable[[Step], None],
+    hear: Callable[[Alert], None],
+    *,
+    stopping: Callable[[], bool],
+    began: Callable[[Sequence[Detector]], None] = lambda detectors: None,
+) -> tuple[Summary, tuple[Alert, ...]]:
+    """Run the service to its end with a subscriber beside it; return its summary, and the alerts as they came.
+
+    `observe` gets every step, in the service's thread; `hear` every alert, in another; `began` what judges, before the
+    first. Raises what assembling and running a service raise.
+    """
+    deadlines = Deadlines()
+    runtime = assemble(config, deadlines)
+    publisher = runtime.publisher
+    if publisher is None:
+        raise PublishError("the demo needs its alerts published; switch publishing on")
+    began(runtime.detection.detectors)
     with ExitStack() as stack:
         stack.callback(publisher.close)  # again, where the service never ran
         listener = stack.enter_context(Listener(publisher.endpoint, hear))
         listener.wait_connected()
-        service = Service(
-            runtime,
-            _Silent(),
-            stopping=lambda: stopping() or director.over,
-            deadlines=deadlines,
-            observe=observe,
-        )
+        service = Service(runtime, _Silent(), stopping=stopping, deadlines=deadlines, observe=observe)
         summary = service.run()
         listener.close()
-    chapters = tuple(director.chapters(reel))
-    return DemoResult(
-        chapters=chapters,
-        acts=tuple(judge_act(chapter, listener.alerts) for chapter in chapters),
-        stray=stray_alerts(chapters, listener.alerts),
-        alerts=listener.alerts,
-        summary=summary,
-        reel=reel,
-    )
+    return summary, listener.alerts
 
 
 class _Silent:

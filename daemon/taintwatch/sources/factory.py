@@ -81,10 +81,10 @@ def _webcam(device: int, settings: SourceSettings) -> Source:
 
 def _simulator(text: str, loop: bool, clock: Callable[[], float]) -> Source:
     if is_bundled_scene(text):
-        from taintwatch.demo.play import parse_play  # draws its signs with the model packages: only where it is wanted
+        from taintwatch.demo.street_play import bundled_scene  # draws signs with the model packages: only where wanted
 
-        play = parse_play(text, loop=loop)
-        return SimSource(play.play, pace=play.pace, description="sim:", clock=clock)
+        scene, pace = bundled_scene(text, loop=loop)
+        return SimSource(scene, pace=pace, description="sim:", clock=clock)
     spec = parse_sim(text)
     if loop:
         spec = replace(spec, settings=replace(spec.settings, loop=True))

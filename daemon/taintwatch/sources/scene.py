@@ -17,7 +17,7 @@ from taintwatch.sources.compositing import composite, cover, premultiplied, warp
 from taintwatch.sources.images import read_image
 from taintwatch_models.errors import SourceError
 
-__all__ = ["Background", "Position", "Scene", "SceneSettings", "Truth"]
+__all__ = ["Background", "Position", "Scene", "SceneSettings", "Truth", "camera_view", "mean_zoom"]
 
 Position: TypeAlias = Literal["random"] | tuple[float, float]
 """The patch's centre as fractions of the visible scene's (width, height), or anywhere that it stays in view."""
@@ -124,7 +124,7 @@ class Scene:
     def render(self, index: int) -> NDArray[np.uint8]:
         """Return frame `index` as (height, width, 3) uint8 blue-green-red. Raises `BadFrame` for an unreadable file."""
         chosen = self._background_number(index)
-        view = self._view(index)
+        view = camera_view(self.settings, index)
         size = (self.settings.width, self.settings.height)
         image = warp(self._background(chosen), view, size, cv2.BORDER_REPLICATE)
         truth = self.ground_truth(index)
@@ -139,7 +139,7 @@ class Scene:
         round_s = (index % self._round_frames) / self.settings.fps
         if self._patch is None or not self.settings.start <= round_s < self.settings.end:
             return Truth(False, None, media_s)
-        box = self._box(self._view(index) @ self._placement(self._background_number(index)))
+        box = self._box(camera_view(self.settings, index) @ self._placement(self._background_number(index)))
         return Truth(box is not None, box, media_s)
 
     @property
@@ -156,31 +156,13 @@ class Scene:
             self._shown = (number, cover(image, self.settings.width, self.settings.height))
         return self._shown[1]
 
-    def _view(self, index: int) -> NDArray[np.float64]:
-        """Return the 3 x 3 transform from background pixels to frame pixels: a smooth pan and zoom."""
-        time_s = index / self.settings.fps
-        phases = np.random.default_rng([self.settings.seed, 0x5CE4E]).uniform(0.0, 2.0 * math.pi, 3)
-        zoom = self._mean_zoom * (1.0 + self.settings.motion * _wave(time_s, _ZOOM_PERIOD_S, phases[2]))
-        view = np.eye(3)
-        for axis, side in enumerate((self.settings.width, self.settings.height)):
-            # The window may move by half of what the zoom leaves over, so that it never sees the border.
-            shift = 0.5 * side * (1.0 - 1.0 / zoom) * _wave(time_s, _PAN_PERIODS_S[axis], phases[axis])
-            view[axis, axis] = zoom
-            view[axis, 2] = 0.5 * side - zoom * (0.5 * side + shift)
-        return view
-
-    @property
-    def _mean_zoom(self) -> float:
-        # Squared, so that the least zoom, mean * (1 - motion), still leaves something over to pan.
-        return 1.0 / (1.0 - self.settings.motion) ** 2
-
     def _placement(self, number: int) -> NDArray[np.float64]:
         """Return the 3 x 3 transform from patch pixels to background pixels."""
         if self._patch is None:
             raise ValueError("there is no patch to place")
         patch_h, patch_w = self._patch.shape[:2]
         width, height = self.settings.width, self.settings.height
-        visible = 1.0 / self._mean_zoom  # share of the background's side that the window shows
+        visible = 1.0 / mean_zoom(self.settings)  # share of the background's side that the window shows
         scale = self.settings.size * min(width, height) * visible / max(patch_h, patch_w)
         placement = np.diag([scale, scale, 1.0])
         shares = (scale * patch_w / width, scale * patch_h / height)
@@ -201,7 +183,7 @@ class Scene:
 
     def _centre(self, number: int, axis: int, share: float) -> float:
         """Return the patch's centre as a fraction of the background's side, of which the patch takes `share`."""
-        visible = 1.0 / self._mean_zoom
+        visible = 1.0 / mean_zoom(self.settings)
         if self.settings.position != "random":
             return 0.5 + visible * (self.settings.position[axis] - 0.5)
         unit = np.random.default_rng([self.settings.seed, 0x9A7C4, number]).uniform(-1.0, 1.0, 2)[axis]
@@ -218,6 +200,26 @@ class Scene:
         x0, y0 = max(0, math.floor(left)), max(0, math.floor(top))
         x1, y1 = min(self.settings.width, math.ceil(right)), min(self.settings.height, math.ceil(bottom))
         return (x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
+
+
+def camera_view(settings: SceneSettings, index: int) -> NDArray[np.float64]:
+    """Return the 3 x 3 transform from the scene's pixels to those of frame `index`: a smooth pan and zoom."""
+    time_s = index / settings.fps
+    phases = np.random.default_rng([settings.seed, 0x5CE4E]).uniform(0.0, 2.0 * math.pi, 3)
+    zoom = mean_zoom(settings) * (1.0 + settings.motion * _wave(time_s, _ZOOM_PERIOD_S, phases[2]))
+    view = np.eye(3)
+    for axis, side in enumerate((settings.width, settings.height)):
+        # The window may move by half of what the zoom leaves over, so that it never sees the border.
+        shift = 0.5 * side * (1.0 - 1.0 / zoom) * _wave(time_s, _PAN_PERIODS_S[axis], phases[axis])
+        view[axis, axis] = zoom
+        view[axis, 2] = 0.5 * side - zoom * (0.5 * side + shift)
+    return view
+
+
+def mean_zoom(settings: SceneSettings) -> float:
+    """Return by how much a scene's picture is enlarged on average."""
+    # Squared, so that the least zoom, mean * (1 - motion), still leaves something over to pan.
+    return 1.0 / (1.0 - settings.motion) ** 2
 
 
 def _wave(time_s: float, period_s: float, phase: float) -> float:

@@ -87,7 +87,7 @@ def is_sim(spec: str) -> bool:
 
 
 def is_bundled_scene(spec: str) -> bool:
-    """Return whether `spec` asks for the scene that comes with the package: `sim:`, with or without values."""
+    """Return whether `spec` asks for a scene that comes with the package: `sim:`, with or without values."""
     return is_sim(spec) and spec.removeprefix(_PREFIX).partition("?")[0] == ""
 
 
@@ -102,8 +102,10 @@ def parse_sim(spec: str) -> SimSpec:
     place, values = split_sim(spec)
     if not place:
         raise SourceError(f"{spec!r} names no picture: write sim:IMAGE_OR_FOLDER?patch=...")
-    if "attack" in values:
-        raise SourceError("sim: attack= is for the bundled scene (sim: alone); give patch=PICTURE for a scene of yours")
+    for key in {"attack", "scene"} & set(values):
+        raise SourceError(
+            f"sim: {key}= is for the bundled scenes (sim: alone); give patch=PICTURE for a scene of yours"
+        )
     background = Path(unquote(place))
     if not background.exists():
         raise SourceError(f"sim: {background} does not exist: give an image or a folder of images")
@@ -216,6 +218,10 @@ def _attack(text: str) -> str:
     return text
 
 
+def _bundled(text: str) -> str:
+    return {name: name for name in ("card", "street")}[text]
+
+
 SIM_KEYS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "angle": (float, "degrees from -80 to 80"),
     "attack": (_attack, "on-sign, beside, both or none"),
@@ -231,6 +237,7 @@ SIM_KEYS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "patch": (Path, "the path of a picture"),
     "position": (_position, "random, or two fractions x,y"),
     "profile": (str, "none, generic, or the path of a colour profile"),
+    "scene": (_bundled, "card or street"),
     "seed": (int, "a whole number"),
     "size": (float, "a fraction of the scene's shorter side"),
     "start": (float, "a number of seconds"),

@@ -11,6 +11,7 @@ from taintwatch.subjects.faces import FaceExpander
 from taintwatch.subjects.objects import CropLimits, ObjectExpander
 from taintwatch.subjects.regions import Masked, Outline, RegionExpander
 from taintwatch.subjects.tracking import BoxTracker
+from taintwatch_models.bundled import BUNDLED_FINDER, bundled_path
 from taintwatch_models.errors import ConfigError
 from taintwatch_models.faces.finder import FaceFinder, make_finder
 from taintwatch_models.faces.loading import load_face_model
@@ -19,7 +20,11 @@ from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.objects.finder import FinderSettings, ObjectFinder
 from taintwatch_models.objects.guarded_model import load_guarded_model
 
-__all__ = ["finder_settings", "guards_objects", "load_subject_model", "make_expander", "make_face_finder"]
+__all__ = ["BUNDLED", "finder_settings", "guards_objects", "load_subject_model", "make_expander", "make_face_finder"]
+
+
+BUNDLED = "bundled:signs"
+"""What `objects.model` says for the sign finder that comes with the package."""
 
 
 def make_expander(config: Config, find_faces: FaceFinder | None, size: int) -> Expander:
@@ -49,7 +54,7 @@ def finder_settings(config: Config) -> FinderSettings:
     if section.model is None:
         raise ConfigError("objects.model is missing: an ONNX object detector")
     return FinderSettings(
-        path=section.model,
+        path=str(bundled_path(BUNDLED_FINDER)) if section.model == BUNDLED else section.model,
         labels=section.labels,
         preprocessing=section.preprocessing,
         decoder=section.decoder,

@@ -1,4 +1,7 @@
-"""The bundled default: a recogniser of 43 traffic signs, prepared and calibrated. See docs/bundled-model.md."""
+"""The bundled default: a recogniser of 43 traffic signs, prepared and calibrated, and what finds signs in a street.
+
+See docs/bundled-model.md and docs/street.md.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,11 @@ from pathlib import Path
 from taintwatch_models.errors import ModelError
 from taintwatch_models.radar_file import RadarFile, read_radar
 
-__all__ = ["bundled_calibration_path", "bundled_path", "bundled_radar"]
+__all__ = ["BUNDLED_FINDER", "bundled_calibration_path", "bundled_path", "bundled_radar"]
+
+
+BUNDLED_FINDER = "signs.finder.onnx"
+"""What finds signs in a street; its TOML lies beside it. See docs/street.md."""
 
 
 def bundled_path(name: str) -> Path:

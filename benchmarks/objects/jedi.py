@@ -1,0 +1,90 @@
+"""Jedi in small (Tarchoun et al., CVPR 2023): a patch is where the picture's local entropy is high.
+
+Jedi slides a kernel over the picture, takes the kernels whose entropy is above a threshold from benign pictures,
+completes them to a patch by an autoencoder, and paints them over. Here: the entropy of grey levels in a kernel of 50
+pixels of the detector's input (at half its size), its threshold at the same benign rate as the guard's, the kernels
+above it filled as the guard fills (Telea). Left out: the autoencoder. Jedi repairs pictures; what alarms here is that
+there is anything to repair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage.filters.rank import entropy
+
+from benchmarks.objects.scenes import attacked_objects
+from benchmarks.objects.trials import Attack, has_effect, laid, printed_patch
+from taintwatch_calibration.rates import wilson_interval
+from taintwatch_models.detection.tail import upper_quantile
+from taintwatch_models.objects.finder import ObjectFinder
+from taintwatch_models.objects.guard import Guarded
+
+__all__ = ["JediPeer", "peer_row"]
+
+_KERNEL = 25  # pixels at half size
+
+Picture = NDArray[np.uint8]
+
+
+class JediPeer:
+    """A guard of the same call as `ObjectGuard`: what the repaired picture shows, and the largest local entropy."""
+
+    def __init__(self, finder: ObjectFinder, benign: Sequence[Picture], target_fpr: float = 0.005) -> None:
+        self._finder = finder
+        self._footprint = np.ones((_KERNEL, _KERNEL), np.uint8)
+        self.threshold = upper_quantile(np.array([self.entropies(each).max() for each in benign]), target_fpr)
+        self.looked = 0
+
+    def entropies(self, image: Picture) -> NDArray[np.float64]:
+        """Return the entropy, in bits, around each pixel of half the detector's input."""
+        pixels = self._finder.preprocessing.pixels(image)
+        half = cv2.resize(pixels, (pixels.shape[1] // 2, pixels.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        found = entropy(cv2.cvtColor(half, cv2.COLOR_BGR2GRAY), self._footprint)
+        return np.asarray(found, np.float64)
+
+    def __call__(self, image: Picture) -> Guarded:
+        """Find objects, in the picture with what is above the threshold painted over."""
+        values = self.entropies(image)
+        score = float(values.max())
+        if score <= self.threshold:
+            return Guarded(self._finder(image), score, score, (0, 0, 1, 1), None)
+        self.looked += 1
+        above = cv2.dilate((values > self.threshold).astype(np.uint8), self._footprint)
+        pixels = self._finder.preprocessing.pixels(image)
+        half = cv2.resize(pixels, above.shape[::-1], interpolation=cv2.INTER_AREA)
+        painted = cv2.resize(cv2.inpaint(half, above, 3, cv2.INPAINT_TELEA), pixels.shape[1::-1])
+        mask = cv2.resize(above, pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        repaired = np.where(mask[..., None] > 0, painted, pixels)
+        outputs = self._finder.run(self._finder.preprocessing.normalise(repaired)[None])
+        return Guarded(self._finder.objects(outputs, image.shape), score, score, (0, 0, 1, 1), None)
+
+
+def peer_row(
+    peer: JediPeer, plain: ObjectFinder, frames: Sequence[Picture], attack: Attack, recorded: bool, most: int
+) -> dict[str, Any]:
+    """Lay the patch into frames as `trial_row` does; count what is suspicious, and what the repair brings back."""
+    shown = effective = alarms = repaired = 0
+    for index, frame in enumerate(frames):
+        wearers = [None] if attack.victim is None else attacked_objects(plain, frame, attack.victim)[:1]
+        for victim in wearers:
+            patch = printed_patch(attack.patch, index) if recorded else attack.patch
+            picture = laid(frame, victim, patch, attack.size).picture
+            before, shown = plain(frame), shown + 1
+            if has_effect(before, plain(picture), victim):
+                guarded = peer(picture)
+                effective += 1
+                alarms += guarded.score > peer.threshold
+                repaired += not has_effect(before, guarded.objects, victim)
+        if shown >= most:
+            break
+    return {
+        "attack": attack.name, "recorded": recorded, "frames": shown, "effective": effective,
+        "suspicious_of_effective": alarms, "tpr": round(alarms / effective, 4) if effective else None,
+        "tpr_interval": [round(value, 4) for value in wilson_interval(alarms, effective)] if effective else None,
+        "repaired_of_effective": repaired,
+    }  # fmt: skip

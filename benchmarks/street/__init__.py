@@ -1,0 +1,1 @@
+"""The sign finder, trained on rendered streets: `python -m benchmarks.street --help`."""

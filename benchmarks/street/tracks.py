@@ -1,0 +1,182 @@
+"""Signs followed through streets that nothing was trained on: is the patched one alerted on, and no other?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from benchmarks.street.patches import StreetPatch, patched
+from taintwatch.assembly import make_detection
+from taintwatch.deadlines import Deadlines
+from taintwatch.demo.street_scene import StreetScene, random_street
+from taintwatch.demo.street_show import street_config
+from taintwatch.pipeline import Step, watch
+from taintwatch.records import AlertState
+from taintwatch.sources.camera_model import CAMERA_MODELS
+from taintwatch.sources.scene import SceneSettings
+from taintwatch.subjects.regions import CropBox
+from taintwatch_calibration.rates import wilson_interval
+from taintwatch_models.records import Frame, Prediction
+from taintwatch_models.signs import SIGN_NAMES
+
+__all__ = ["measure_tracks"]
+
+_SECONDS, _START, _END = 2.8, 0.6, 2.0
+_FIRST_SEED = 9000
+_BACKGROUND = len(SIGN_NAMES)
+
+
+@dataclass(slots=True)
+class _Sign:
+    """What became of one sign of one street."""
+
+    frames: int = 0
+    """In view."""
+    found: int = 0
+    under_patch: int = 0
+    fooled: int = 0
+    suspicious: int = 0
+    suspicious_under_patch: int = 0
+    right: int = 0
+    alerts: int = 0
+    subjects: set[str] = field(default_factory=set)
+
+
+class _Frames:
+    """Gives the frames of one street, one at a time, as a set of cameras does."""
+
+    def __init__(self, scene: StreetScene, name: str) -> None:
+        self.scene, self._name, self._next = scene, name, 0
+        self._count = scene.frame_count or 0
+
+    @property
+    def finished(self) -> bool:
+        return self._next >= self._count
+
+    def next_batch(self, max_batch: int, wait_s: float) -> list[Frame]:
+        index, self._next = self._next, self._next + 1
+        moment = round(index / self.scene.fps * 1e9)
+        return [Frame(self._name, index, self.scene.render(index), moment, moment, index / self.scene.fps)]
+
+
+def measure_tracks(patches: Sequence[StreetPatch], streets: int) -> dict[str, Any]:
+    """Play `streets` streets of three signs, with a patch on one for half of the time, and count by track.
+
+    A patch counts where the recogniser is wrong in at least half of the frames that have it. Returns rows by patch, and
+    the untouched signs' alerts.
+    """
+    _, stack = make_detection(
+        street_config("sim:?scene=street", realtime=False, evidence=None), Deadlines(), learning=False
+    )
+    rows: dict[str, list[_Sign]] = {patch.name: [] for patch in patches}
+    others: list[_Sign] = []
+    elsewhere = 0
+    for number in range(streets):
+        patch = patches[number % len(patches)]
+        scene = _street(_FIRST_SEED + number, patch)
+        signs = [_Sign() for _ in scene.plan.signs]
+        frames = _Frames(scene, f"street-{number}")
+        for steps in watch(
+            frames, stack.classifier, stack.detectors, stack.voter, stack.tracker, stack.expander,
+            max_batch=4, wait_s=0.0, stopping=lambda: False,
+        ):  # fmt: skip
+            elsewhere += _count(scene, signs, steps)
+        rows[patch.name].append(signs[scene.plan.patched])
+        others += [sign for index, sign in enumerate(signs) if index != scene.plan.patched]
+    attacked = [sign for signs in rows.values() for sign in signs]
+    return {
+        "streets": streets,
+        "frames": round(_SECONDS * SceneSettings().fps) * streets,
+        "attacked": {name: _attacked_row(signs) for name, signs in rows.items()},
+        "all_attacked": _attacked_row(attacked),
+        "untouched": _untouched_row(others),
+        "alerts_where_no_sign_is": elsewhere,
+    }
+
+
+def _street(seed: int, patch: StreetPatch) -> StreetScene:
+    rng = np.random.default_rng([seed, 0x7])
+    settings = SceneSettings(seed=seed, duration=_SECONDS, start=_START, end=_END)
+    classes = [sign for sign in range(len(SIGN_NAMES)) if sign != patch.sign]
+    plan = patched(random_street(rng, 3, classes=classes, settings=settings), patch)
+    camera = CAMERA_MODELS[("street", "office", "corridor")[seed % 3]](seed)
+    return StreetScene(plan, patch.picture, settings, camera)
+
+
+def _count(scene: StreetScene, signs: list[_Sign], steps: Sequence[Step]) -> int:
+    """Count one frame's steps with their signs; return the alerts on what is no sign."""
+    elsewhere = 0
+    index = steps[0].frame.index
+    boxes = scene.sign_boxes(index)
+    for sign, box in zip(signs, boxes, strict=True):
+        sign.frames += box is not None
+    for step in steps:
+        number = _which(step, boxes)
+        if number is not None and isinstance(step.outcome, Prediction):
+            _judged(signs[number], step, scene.plan.signs[number].sign,
+                    number == scene.plan.patched and scene.ground_truth(index).attacked)  # fmt: skip
+        if step.alert is not None and step.alert.state is AlertState.RAISED:
+            owner = next((sign for sign in signs if step.alert.subject in sign.subjects), None)
+            if owner is None:
+                elsewhere += 1
+            else:
+                owner.alerts += 1
+    return elsewhere
+
+
+def _judged(sign: _Sign, step: Step, true_label: int, attacked: bool) -> None:
+    if not isinstance(step.outcome, Prediction):
+        return
+    suspicious = any(verdict.suspicious for verdict in step.verdicts)
+    sign.subjects.add(step.outcome.frame.subject or "")
+    sign.found += 1
+    sign.right += step.outcome.label == true_label
+    sign.suspicious += suspicious
+    sign.under_patch += attacked
+    sign.fooled += attacked and step.outcome.label != true_label
+    sign.suspicious_under_patch += attacked and suspicious
+
+
+def _which(step: Step, boxes: Sequence[tuple[int, int, int, int] | None]) -> int | None:
+    crop = None if step.subject_frame is None else step.subject_frame.transform
+    if not isinstance(crop, CropBox):
+        return None
+    x, y = crop.x + crop.width / 2, crop.y + crop.height / 2
+    near = [
+        (abs(box[0] + box[2] / 2 - x) + abs(box[1] + box[3] / 2 - y), number)
+        for number, box in enumerate(boxes)
+        if box is not None and box[0] <= x <= box[0] + box[2] and box[1] <= y <= box[1] + box[3]
+    ]
+    return min(near)[1] if near else None
+
+
+def _attacked_row(signs: Sequence[_Sign]) -> dict[str, Any]:
+    effective = [sign for sign in signs if sign.under_patch and sign.fooled >= sign.under_patch / 2]
+    alerted = sum(sign.alerts > 0 for sign in effective)
+    return {
+        "tracks": len(signs),
+        "found": round(sum(sign.found for sign in signs) / max(1, sum(sign.frames for sign in signs)), 4),
+        "effective": len(effective),
+        "alerted_of_effective": alerted,
+        "tpr": round(alerted / len(effective), 4) if effective else None,
+        "tpr_interval": [round(value, 4) for value in wilson_interval(alerted, len(effective))] if effective else None,
+        "frame_tpr": round(
+            sum(sign.suspicious_under_patch for sign in effective) / max(1, sum(s.under_patch for s in effective)), 4
+        ),
+    }
+
+
+def _untouched_row(signs: Sequence[_Sign]) -> dict[str, Any]:
+    found = sum(sign.found for sign in signs)
+    alerted = sum(sign.alerts > 0 for sign in signs)
+    return {
+        "tracks": len(signs),
+        "found": round(found / max(1, sum(sign.frames for sign in signs)), 4),
+        "right": round(sum(sign.right for sign in signs) / max(1, found), 4),
+        "suspicious_frames": round(sum(sign.suspicious for sign in signs) / max(1, found), 5),
+        "alerted": alerted,
+        "alerted_interval": [round(value, 4) for value in wilson_interval(alerted, len(signs))],
+    }
