@@ -16,6 +16,7 @@ from benchmarks.architectures.torch_networks import TorchNetwork, lively, torch_
 
 __all__ = ["ExportCase", "cases"]
 
+_LARGE = ("alexnet", "vgg11", "wide_resnet50_2", "maxvit_t", "beit_base_patch16_224", "vit_b_32")  # slow: last
 _IN_ALL_FORMS = ("resnet18", "mobilenet_v2")
 _SOME_FORMS = {
     "ViT": ("legacy, opset 15", "dynamic, opset 18", "dynamic, opset 23", "dynamic, opset 24", "float16 by conversion",
@@ -55,7 +56,7 @@ class _Last:
 
 def cases() -> Iterator[ExportCase]:
     """Yield every case that the installed packages allow; each network by torch's default call first."""
-    networks, last = list(torch_networks()), _Last()
+    networks, last = sorted(torch_networks(), key=lambda network: network.name in _LARGE), _Last()
     for name, exporter in EXPORTERS.items():
         for network in networks:
             yield _case(network, name, exporter, last)

@@ -59,6 +59,7 @@ _TIMM: dict[str, tuple[int, dict[str, Any]]] = {
     "caformer_s18": (64, {}),
 }
 _YOLO = ("yolov8n-cls", "yolo11n-cls")
+_HUGGING_FACE = ("ViT", "ConvNeXt", "Swin")
 
 
 @dataclass(frozen=True)
@@ -84,27 +85,37 @@ class _Logits(nn.Module):
 
 def torch_networks() -> Iterator[TorchNetwork]:
     """Yield every network that the installed packages have."""
-    import torchvision
-
     for name, side in _TORCHVISION.items():
-        settings = {"image_size": side} if name.startswith("vit") else {}
-        settings |= {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
-        make = partial(torchvision.models.get_model, name, weights=None, num_classes=CLASSES, **settings)
-        yield TorchNetwork("torchvision", name, side, make)
+        yield TorchNetwork("torchvision", name, side, partial(_torchvision, name, side))
     if _installed("timm"):
-        import timm
-
         for name, (side, others) in _TIMM.items():
-            yield TorchNetwork("timm", name, side, partial(timm.create_model, name, num_classes=CLASSES, **others))
+            yield TorchNetwork("timm", name, side, partial(_timm, name, others))
     if _installed("ultralytics"):
         for name in _YOLO:
             yield TorchNetwork("ultralytics", name, 64, partial(_yolo, name))
     if _installed("transformers"):
-        yield from _hugging_face()
+        for name in _HUGGING_FACE:
+            yield TorchNetwork("transformers", name, 64, partial(_hugging_face, name))
 
 
 def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
+
+
+def _torchvision(name: str, side: int) -> nn.Module:
+    import torchvision
+
+    settings: dict[str, Any] = {"image_size": side} if name.startswith("vit") else {}
+    settings |= {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    made: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=CLASSES, **settings)
+    return made
+
+
+def _timm(name: str, others: dict[str, Any]) -> nn.Module:
+    import timm
+
+    made: nn.Module = timm.create_model(name, num_classes=CLASSES, **others)
+    return made
 
 
 def _yolo(name: str) -> nn.Module:
@@ -119,19 +130,21 @@ def _yolo(name: str) -> nn.Module:
     return made
 
 
-def _hugging_face() -> Iterator[TorchNetwork]:
+def _hugging_face(name: str) -> nn.Module:
     import transformers as hf
 
     small = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 128}
-    vit = hf.ViTConfig(image_size=64, patch_size=8, num_labels=CLASSES, **small)
-    convnext = hf.ConvNextConfig(hidden_sizes=[16, 32, 64, 128], depths=[1, 1, 2, 1], num_labels=CLASSES)
+    if name == "ViT":
+        vit = hf.ViTConfig(image_size=64, patch_size=8, num_labels=CLASSES, **small)
+        return _Logits(hf.ViTForImageClassification(vit))
+    if name == "ConvNeXt":
+        convnext = hf.ConvNextConfig(hidden_sizes=[16, 32, 64, 128], depths=[1, 1, 2, 1], num_labels=CLASSES)
+        return _Logits(hf.ConvNextForImageClassification(convnext))
     swin = hf.SwinConfig(
         image_size=64, patch_size=4, window_size=4, embed_dim=24, depths=[1, 1, 2], num_heads=[2, 4, 8],
         num_labels=CLASSES,
     )  # fmt: skip
-    yield TorchNetwork("transformers", "ViT", 64, lambda: _Logits(hf.ViTForImageClassification(vit)))
-    yield TorchNetwork("transformers", "ConvNeXt", 64, lambda: _Logits(hf.ConvNextForImageClassification(convnext)))
-    yield TorchNetwork("transformers", "Swin", 64, lambda: _Logits(hf.SwinForImageClassification(swin)))
+    return _Logits(hf.SwinForImageClassification(swin))
 
 
 def described(side: int) -> Preprocessing:

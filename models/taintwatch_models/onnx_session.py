@@ -62,8 +62,8 @@ def available_providers() -> tuple[str, ...]:
     return tuple(ort.get_available_providers())
 
 
-def open_session(model: bytes, settings: SessionSettings | None = None) -> tuple[Any, str]:
-    """Open a session and return it with the provider that really runs it.
+def open_session(model: bytes | str, settings: SessionSettings | None = None) -> tuple[Any, str]:
+    """Open a session on a graph, or on the file of one, and return it with the provider that really runs it.
 
     Raises `DeviceError` where the device is required and another provider came out, `ModelError` where the graph cannot
     be loaded.

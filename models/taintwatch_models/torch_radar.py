@@ -66,7 +66,8 @@ class SessionSplit:
         weights = [tensor for tensor in body.graph.initializer if tensor.name in used]
         del body.graph.initializer[:]
         body.graph.initializer.extend(weights)
-        self._session, _ = open_session(body.SerializeToString(), SessionSettings(device="cpu"))
+        given = body.SerializeToString() if model.weights is None else model.weights.saved(body)
+        self._session, _ = open_session(given, SessionSettings(device="cpu"))
         self._input, self._wanted, self._head = model.input, wanted, head
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -267,7 +267,7 @@ def _of_tokens(path: Path, nodes: list[onnx.NodeProto], stored: dict[str, np.nda
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_op_attention_is_taken_apart(masked: bool, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    stored = {name: rng.normal(0, 0.5, (12, 12)).astype(np.float32) for name in ("q", "k", "v")}
+    stored: dict[str, np.ndarray] = {name: rng.normal(0, 0.5, (12, 12)).astype(np.float32) for name in ("q", "k", "v")}
     stored["mask"] = rng.random((16, 16)) < 0.7
     nodes = [helper.make_node("MatMul", ["tokens", name], [f"{name}_of"]) for name in ("q", "k", "v")]
     given = ["q_of", "k_of", "v_of", *(["mask"] if masked else [])]
@@ -287,3 +287,37 @@ def test_tokens_that_are_read_by_points_are_taken(tmp_path: Path) -> None:
     ]
     found = prepare(_of_tokens(tmp_path / "m.onnx", nodes, stored, 18), heads.DESCRIPTION)
     right(found)
+
+
+def test_a_table_that_reads_one_row_in_its_order_is_a_reshape(tmp_path: Path) -> None:
+    stored = {"over": np.array([1]), "one": np.array([-1]), "table": np.arange(12)[None]}
+    nodes = [
+        helper.make_node("ReduceMean", ["tokens", "over"], ["mean"], keepdims=0),
+        helper.make_node("Reshape", ["mean", "one"], ["row"]),
+        helper.make_node("Gather", ["row", "table"], ["pooled"]),
+    ]
+    path = _of_tokens(tmp_path / "m.onnx", nodes, stored, 18)
+    proto = onnx.load(str(path))
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    right(prepare(_saved(proto, path), heads.DESCRIPTION))
+
+
+def test_the_weights_of_a_large_model_lie_in_a_file_while_it_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = exported(tmp_path, heads.make("max-pool and three layers (VGG)"))
+    plainly = prepare(path, heads.DESCRIPTION)
+    monkeypatch.setattr("taintwatch_models.graph.weight_file._LARGE_MODEL", 0)
+    monkeypatch.setattr("taintwatch_models.graph.weight_file._LARGE", 1024)
+    found = prepare(path, heads.DESCRIPTION)
+    assert found.plain.weights is not None
+    assert found.plain.weights.folder.is_dir()
+    right(found)
+    inputs = check_inputs(found.radar.info.preprocessing, 3)
+    ours, expected = (
+        OnnxRadar(each.radar, ("tight", "paper"), session=SessionSettings(device="cpu", threads=1))(inputs)
+        for each in (found, plainly)
+    )
+    for name, values in expected.items():
+        np.testing.assert_array_equal(ours[name], values)

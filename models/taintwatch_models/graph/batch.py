@@ -25,7 +25,7 @@ def free_batch(model: onnx.ModelProto, name: str, shapes: Shapes) -> int:
     `shapes` are all values' under the fixed batch.
     """
     axes = batch_axes(model, name, shapes)
-    stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if len(t.dims) < 2}
     nodes: list[onnx.NodeProto] = []
     changed = 0
     for node in model.graph.node:

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.builder import attributes
+from taintwatch_models.graph.weight_file import WeightFile
 
 __all__ = ["sorted_nodes", "standard_ops", "to_float32"]
 
@@ -44,13 +45,16 @@ def sorted_nodes(model: onnx.ModelProto) -> None:
     graph.node.extend(ready)
 
 
-def to_float32(model: onnx.ModelProto) -> str | None:
-    """Compute in float32 what is stored in another float format; return that format's name."""
+def to_float32(model: onnx.ModelProto, weights: WeightFile | None = None) -> str | None:
+    """Compute in float32 what is stored in another float format; return that format's name.
+
+    `weights`: where those of a large model lie, and are written to.
+    """
     graph, found = model.graph, set()
     for tensor in graph.initializer:
         if tensor.data_type in _OTHER_FLOATS:
             found.add(tensor.data_type)
-            tensor.CopyFrom(_as_float32(tensor))
+            tensor.CopyFrom(_as_float32(tensor, weights))
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type in _OTHER_FLOATS:
@@ -64,12 +68,15 @@ def to_float32(model: onnx.ModelProto) -> str | None:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
     if found:
         del graph.value_info[:]
+    if found and weights is not None:
+        weights.move(model)
     return str(TensorProto.DataType.Name(min(found))).lower() if found else None
 
 
-def _as_float32(tensor: onnx.TensorProto) -> onnx.TensorProto:
+def _as_float32(tensor: onnx.TensorProto, weights: WeightFile | None = None) -> onnx.TensorProto:
     limit = np.finfo(np.float32).max
-    values = np.clip(numpy_helper.to_array(tensor).astype(np.float64), -limit, limit)
+    stored = numpy_helper.to_array(tensor) if weights is None else weights.array(tensor)
+    values = np.clip(stored.astype(np.float64), -limit, limit)
     return numpy_helper.from_array(values.astype(np.float32), tensor.name)
 
 

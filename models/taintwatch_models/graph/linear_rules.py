@@ -21,9 +21,9 @@ def _gemm(c: HeadContext, node: onnx.NodeProto, g: Cotangent) -> dict[str, Cotan
     alpha, weights = float(a.get("alpha", 1.0)), c.constant(node.input[1])
     if a.get("transA", 0) or node.input[0] not in c.active or weights is None:
         raise ModelError(f"the head's Gemm ('{node.output[0]}') transposes its input or computes its weights")
-    rows = weights.astype(np.float32) if a.get("transB", 0) else weights.astype(np.float32).T  # (out, in)
+    rows = np.asarray(weights, np.float32) if a.get("transB", 0) else np.asarray(weights, np.float32).T  # (out, in)
     stored = node.input[1] if a.get("transB", 0) and alpha == 1 else None
-    return {node.input[0]: _through(c, g, alpha * rows, stored)}
+    return {node.input[0]: _through(c, g, rows if alpha == 1 else alpha * rows, stored)}
 
 
 def _through(c: HeadContext, g: Cotangent, rows: NDArray[Any], stored: str | None = None) -> Cotangent:

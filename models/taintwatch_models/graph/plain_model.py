@@ -20,6 +20,7 @@ from taintwatch_models.graph.simplification import (
     without_weights,
 )
 from taintwatch_models.graph.stored_values import StoredValues, stored_values
+from taintwatch_models.graph.weight_file import WeightFile
 from taintwatch_models.model_source import ModelSource
 
 __all__ = ["PlainModel", "plain_model"]
@@ -53,6 +54,8 @@ class PlainModel:
     """What lies between `logits` and the user's own output."""
     notes: tuple[str, ...] = field(default=())
     """What was changed on the way, for people."""
+    weights: WeightFile | None = None
+    """Where the weights of a large model lie; None: in the graph."""
 
     @property
     def nodes(self) -> list[onnx.NodeProto]:
@@ -60,20 +63,26 @@ class PlainModel:
 
 
 def plain_model(
-    source: ModelSource, *, output: str | None = None, size: tuple[int, int] | None = None, order: str = "rgb"
+    source: ModelSource,
+    *,
+    output: str | None = None,
+    size: tuple[int, int] | None = None,
+    order: str = "rgb",
+    weights: WeightFile | None = None,
 ) -> PlainModel:
     """Check and regularise an ONNX classifier.
 
     `output` names the logits where the model has several outputs; `size` (height, width) is taken where its input has
-    none; `order` says which channels make the grey of a one-channel input. Raises `ModelError`: an invalid graph,
+    none; `order` says which channels make the grey of a one-channel input; `weights` is where those of the source were
+    moved to. Raises `ModelError`: an invalid graph,
     several inputs, an input that is no batch of pictures, an output that is no batch of logits.
     """
     where, notes = source.where, list[str]()
-    model = _standard(source, notes)
+    model = _standard(source, notes, weights)
     model = raise_opset(model, where, notes)
     chosen = choose_output(model, where, output)
     input_name, input_form = adapt_input(model, where, size, order, notes)
-    model = fold_regular(model, input_name, where, notes)
+    model = fold_regular(model, input_name, where, notes, weights)
     merge_pads(model)
     logits, output_form = adapt_output(inferred(model), model, chosen, where, notes)
     renamed = _free_reserved_names(model)
@@ -84,12 +93,12 @@ def plain_model(
     if not classes:
         raise ModelError(f"{where}: how many classes '{logits}' has cannot be told")
     return PlainModel(
-        model, opset_of(model), input_name, logits, input_form.size, classes, stored_values(model), shapes, input_form,
-        output_form, tuple(notes),
+        model, opset_of(model), input_name, logits, input_form.size, classes, stored_values(model, weights), shapes,
+        input_form, output_form, tuple(notes), weights,
     )  # fmt: skip
 
 
-def _standard(source: ModelSource, notes: list[str]) -> onnx.ModelProto:
+def _standard(source: ModelSource, notes: list[str], weights: WeightFile | None) -> onnx.ModelProto:
     """Return a copy that may be changed: valid, in float32, of standard ops. Raises `ModelError`."""
     model = onnx.ModelProto()
     model.CopyFrom(source.proto)
@@ -100,7 +109,7 @@ def _standard(source: ModelSource, notes: list[str]) -> onnx.ModelProto:
     try:
         sorted_nodes(model)
         rewritten = standard_ops(model)
-        stored_as = to_float32(model)
+        stored_as = to_float32(model, weights)
     except ModelError as error:
         raise ModelError(f"{source.where}: {error}") from None
     if rewritten:

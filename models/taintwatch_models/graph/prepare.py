@@ -14,8 +14,10 @@ from taintwatch_models.errors import ModelError
 from taintwatch_models.fills import mean_fill, noise_fill
 from taintwatch_models.graph.plain_model import PlainModel, plain_model
 from taintwatch_models.graph.radar import build_radar
+from taintwatch_models.graph.simplification import MINIMUM_OPSET, opset_of
 from taintwatch_models.graph.split import Split, find_split
 from taintwatch_models.graph.transforms import keep_outputs
+from taintwatch_models.graph.weight_file import WeightFile, move_weights
 from taintwatch_models.model_source import ModelSource, read_source
 from taintwatch_models.preprocessing import ModelDescription, Preprocessing
 from taintwatch_models.radar_file import RadarFile, RadarInfo, attach, named_labels
@@ -59,15 +61,20 @@ def prepare_source(
     """Prepare a classifier.
 
     `output` names the logits where it has several outputs; `size` (height, width) is that of its pictures where neither
-    it nor its description says so. Raises `ModelError`: see `plain_model`, `find_split` and `HeadTranspose`; also where
-    the declared size or labels do not fit the model, or the prepared graph's logits differ from it.
+    it nor its description says so. A large model's weights are moved to a file meanwhile. Raises `ModelError`: see
+    `plain_model`, `find_split` and `HeadTranspose`; also where the declared size or labels do not fit the model, or the
+    prepared graph's logits differ from it.
     """
     where = source.where
     description = description or ModelDescription(None)
     declared = description.preprocessing is not None
     known = description.preprocessing
     plain = plain_model(
-        source, output=output, size=known.size if known else size, order=known.order if known else "rgb"
+        source,
+        output=output,
+        size=known.size if known else size,
+        order=known.order if known else "rgb",
+        weights=move_weights(source.proto) if opset_of(source.proto) >= MINIMUM_OPSET else None,
     )
     preprocessing = known or default_preprocessing(plain)
     if preprocessing.size != plain.input_size:
@@ -113,6 +120,8 @@ def prepare_source(
         raise ModelError(
             f"{where}: the prepared graph's logits differ by {difference:.2g} of their range; please report"
         )
+    if plain.weights is not None:
+        plain.weights.put_back(proto)
     return prepared
 
 
@@ -125,20 +134,24 @@ def _tolerance(plain: PlainModel) -> float:
 
 def logits_difference(source: ModelSource, prepared: Prepared, inputs: NDArray[np.float32]) -> float:
     """Return the largest difference between the user's model and the radar graph, relative to the largest output."""
-    users = _session(source.proto)
-    ours = _session(keep_outputs(prepared.radar.proto, ["logits"]))
+    weights = prepared.plain.weights
+    users = _session(source.proto, weights)
     given, form = users.get_inputs()[0], prepared.plain.output_form
     kind = _NUMPY.get(given.type, np.float32)
     copies = given.shape[0] if isinstance(given.shape[0], int) else 1
     rows = [prepared.plain.input_form.convert(row[None], np.dtype(kind)) for row in inputs]
     expected = np.concatenate([users.run([form.name], {given.name: np.repeat(row, copies, 0)})[0][:1] for row in rows])
+    del users
+    ours = _session(keep_outputs(prepared.radar.proto, ["logits"]), weights)
     # As one batch: a batch written down somewhere shows here.
     actual = form.apply(ours.run(None, {prepared.plain.input: inputs})[0])
     expected = expected.reshape(actual.shape).astype(np.float64)
     return float(np.abs(actual - expected).max() / np.maximum(np.abs(expected).max(), 1e-12))
 
 
-def _session(proto: onnx.ModelProto) -> ort.InferenceSession:
+def _session(proto: onnx.ModelProto, weights: WeightFile | None) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    options.add_session_config_entry("session.disable_prepacking", "1")  # another copy, for a few pictures
+    model = proto.SerializeToString() if weights is None else weights.saved(proto)
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

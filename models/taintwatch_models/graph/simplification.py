@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import helper, numpy_helper, shape_inference, version_converter
+from onnx.external_data_helper import uses_external_data
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.batch import free_batch
 from taintwatch_models.graph.builder import attributes
+from taintwatch_models.graph.weight_file import WeightFile
 
-__all__ = ["fold_regular", "inferred", "merge_pads", "opset_of", "raise_opset", "shapes_of", "without_weights"]
+__all__ = [
+    "MINIMUM_OPSET",
+    "fold_regular",
+    "inferred",
+    "merge_pads",
+    "opset_of",
+    "raise_opset",
+    "shapes_of",
+    "without_weights",
+]
 
 MINIMUM_OPSET = 17
 _LEAST_IR = 8
@@ -47,7 +59,9 @@ def raise_opset(model: onnx.ModelProto, where: str, notes: list[str]) -> onnx.Mo
     return model
 
 
-def fold_regular(model: onnx.ModelProto, name: str, where: str, notes: list[str]) -> onnx.ModelProto:
+def fold_regular(
+    model: onnx.ModelProto, name: str, where: str, notes: list[str], weights: WeightFile | None = None
+) -> onnx.ModelProto:
     """Fold constants, with a dynamic batch in the end.
 
     An exporter that was told of a dynamic batch may compute shapes at run time (ShuffleNet's channel shuffle); nothing
@@ -56,7 +70,7 @@ def fold_regular(model: onnx.ModelProto, name: str, where: str, notes: list[str]
     batch = next(v for v in model.graph.input if v.name == name).type.tensor_type.shape.dim[0]
     fixed = int(batch.dim_value)
     if not fixed:
-        folded = _fold(model, where)
+        folded = _fold(model, where, weights)
         if not any(node.op_type in ("Shape", "Size") for node in folded.graph.node):
             return folded
         batch.dim_value = 1
@@ -64,11 +78,29 @@ def fold_regular(model: onnx.ModelProto, name: str, where: str, notes: list[str]
             output.type.tensor_type.ClearField("shape")
         del model.graph.value_info[:]
         notes.append("shapes computed at run time were folded for a batch of 1")
-    folded = _fold(model, where)
-    changed = free_batch(folded, name, shapes_of(inferred(folded)))
+    folded = _fold(model, where, weights)
+    shapes = shapes_of(inferred(folded))
+    _reshape_gathers(folded, shapes)
+    changed = free_batch(folded, name, shapes)
     if fixed:
         notes.append(f"fixed batch of {fixed} made dynamic ({changed} reshapes changed)")
     return folded
+
+
+def _reshape_gathers(model: onnx.ModelProto, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
+    """Make reshapes of tables that read all of a flat value in its order.
+
+    torch's default export writes its `as_strided` so, behind the mean over cells of a network with channels last.
+    """
+    stored = {t.name: t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT64}
+    for node in model.graph.node:
+        if node.op_type != "Gather" or node.input[1] not in stored or len(shapes.get(node.input[0], (0, 0))) != 1:
+            continue
+        table = numpy_helper.to_array(stored[node.input[1]])
+        if np.array_equal(table.reshape(-1), np.arange(shapes[node.input[0]][0] or 0)):
+            sizes = numpy_helper.from_array(np.array(table.shape, np.int64), f"{node.output[0]}/sizes")
+            model.graph.initializer.append(sizes)
+            node.CopyFrom(helper.make_node("Reshape", [node.input[0], sizes.name], list(node.output)))
 
 
 def shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
@@ -111,30 +143,34 @@ def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.sparse_initializer.extend(own.sparse_initializer)
     there = {value.name for value in own.input}
     for tensor in own.initializer:
-        if int(np.prod(tensor.dims, initial=1)) < _LARGE:
+        if int(np.prod(tensor.dims, initial=1)) < _LARGE and not uses_external_data(tensor):
             graph.initializer.append(tensor)
         elif tensor.name not in there:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     return light
 
 
-def _fold(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+def _fold(model: onnx.ModelProto, where: str, weights: WeightFile | None) -> onnx.ModelProto:
     """Fold constants and batch norms with ONNX Runtime's own basic optimisations (standard ONNX ops only)."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "folded.onnx"
+        target = Path(folder if weights is None else weights.folder) / "folded.onnx"
         options.optimized_model_filepath = str(target)
+        if weights is not None:
+            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "folded.bin")
+            options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "65536")
+        given = model.SerializeToString() if weights is None else weights.saved(model)
         try:
             ort.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"],
+                given, options, providers=["CPUExecutionProvider"],
                 disabled_optimizers=["MatMulAddFusion"],  # it flattens tokens into rows
             )  # fmt: skip
         except Exception as error:
             first = str(error).strip().splitlines()[0]
             raise ModelError(f"{where}: ONNX Runtime cannot load the model ({first})") from None
-        folded = onnx.load(str(target))
+        folded = onnx.load(str(target), load_external_data=weights is None)
     keep = [o for o in folded.opset_import if o.domain in ("", "ai.onnx")]
     del folded.opset_import[:]
     folded.opset_import.extend(keep)
@@ -143,7 +179,7 @@ def _fold(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
 
 def merge_pads(model: onnx.ModelProto) -> None:
     """Merge zero padding into the convolution behind it (TensorFlow's asymmetric `same`): saves a copy of the map."""
-    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if len(t.dims) < 2}
     users: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
         for name in node.input:

@@ -18,7 +18,7 @@ from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.model_source import ModelSource
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["Split", "classifier_of", "find_split"]
+__all__ = ["Split", "classifier_of", "find_split", "split_at"]
 
 _MOST_OPS = 16  # of a head, in messages
 
@@ -58,6 +58,11 @@ def find_split(model: PlainModel, maps: str | None = None) -> tuple[PlainModel, 
     grid = finder.last_grid()
     if finder.reads_one_token(grid):
         grid = finder.before_attention(grid)
+    return split_at(model, grid)
+
+
+def split_at(model: PlainModel, grid: Grid) -> tuple[PlainModel, Split]:
+    """Split a classifier at a value whose cells lie as `grid` says; the model is returned with (B, C, h, w) maps."""
     if grid.layout == "channels first":
         return model, _split(model, grid.value, grid.value, (grid.channels, grid.height, grid.width))
     model, name = _as_maps(model, grid)

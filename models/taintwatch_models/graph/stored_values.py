@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from taintwatch_models.graph.builder import attributes
+from taintwatch_models.graph.weight_file import WeightFile
 
 __all__ = ["StoredValues", "stored_values"]
 
@@ -20,13 +21,17 @@ class StoredValues(Mapping[str, NDArray[np.generic]]):
     """Initialisers and the values of Constant nodes; weights that are stored as integers among them as floats."""
 
     def __init__(
-        self, tensors: Mapping[str, onnx.TensorProto], values: Mapping[str, NDArray[np.generic]] | None = None
+        self,
+        tensors: Mapping[str, onnx.TensorProto],
+        values: Mapping[str, NDArray[np.generic]] | None = None,
+        weights: WeightFile | None = None,
     ) -> None:
-        self._tensors, self._values = dict(tensors), dict(values or {})
+        """`weights`: where those of a large model lie."""
+        self._tensors, self._values, self._weights = dict(tensors), dict(values or {}), weights
 
     def __getitem__(self, name: str) -> NDArray[np.generic]:
         if name not in self._values:
-            value: NDArray[np.generic] = numpy_helper.to_array(self._tensors[name])
+            value = _array(self._tensors[name], self._weights)
             if value.size > _KEPT:
                 return value
             self._values[name] = value
@@ -50,11 +55,16 @@ class StoredValues(Mapping[str, NDArray[np.generic]]):
 
     def joined(self, values: Mapping[str, NDArray[np.generic]]) -> StoredValues:
         """Return these with others."""
-        return StoredValues(self._tensors, {**self._values, **values})
+        return StoredValues(self._tensors, {**self._values, **values}, self._weights)
 
 
-def stored_values(model: onnx.ModelProto) -> StoredValues:
-    """Return all values that a graph holds."""
+def _array(tensor: onnx.TensorProto, weights: WeightFile | None) -> NDArray[np.generic]:
+    value: NDArray[np.generic] = numpy_helper.to_array(tensor) if weights is None else weights.array(tensor)
+    return value
+
+
+def stored_values(model: onnx.ModelProto, weights: WeightFile | None = None) -> StoredValues:
+    """Return all values that a graph holds; `weights`: where those of a large model lie."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     values: dict[str, NDArray[np.generic]] = {}
     for node in model.graph.node:
@@ -63,9 +73,9 @@ def stored_values(model: onnx.ModelProto) -> StoredValues:
             if isinstance(value, onnx.TensorProto):
                 tensors[node.output[0]] = value
         if node.op_type == "DequantizeLinear" and all(name in tensors for name in node.input if name):
-            known = [numpy_helper.to_array(tensors[name]) for name in node.input if name]
+            known = [_array(tensors[name], weights) for name in node.input if name]
             values[node.output[0]] = _dequantised(node, known)
-    return StoredValues(tensors, values)
+    return StoredValues(tensors, values, weights)
 
 
 def _dequantised(node: onnx.NodeProto, values: list[NDArray[np.generic]]) -> NDArray[np.generic]:
