@@ -106,10 +106,9 @@ class Detector:
 
         `model`: an ONNX file, plain or prepared, or `torchvision:NAME`; None: the bundled recogniser of traffic signs.
         `detector`: `combined`, `tight`, `paper`, `cmag` or `joint`; None: `combined` where the model was learnt, else
-        `tight`. `target_fpr`: of `combined`, 0.001 or 0.02 a frame; None: 0.001, of the
-        bundled model 0.02. `reference` (what was learnt), `calibration`,
-        `preprocessing`, `labels`: None takes the files beside the model. `threads`: of one inference; 0 leaves it to
-        ONNX Runtime. Raises `ModelError`, `CalibrationError`, `DeviceError`, `ConfigError`.
+        `tight`. `target_fpr`: of `combined`, 0.001 or 0.02 a frame; None: 0.001. `reference` (what was learnt),
+        `calibration`, `preprocessing`, `labels`: None takes the files beside the model. `threads`: of one inference; 0
+        leaves it to ONNX Runtime. Raises `ModelError`, `CalibrationError`, `DeviceError`, `ConfigError`.
         """
         if detector is not None and detector not in DETECTOR_NAMES:
             raise ConfigError(f"there is no detector '{detector}'; there are {', '.join(DETECTOR_NAMES)}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from taintwatch_models.bundled import bundled_path
-from taintwatch_models.detection.operating_points import HIGH_FPR, LOW_FPR
+from taintwatch_models.detection.operating_points import LOW_FPR
 from taintwatch_models.model_source import ModelSource, describe, file_hash, read_source
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import ModelDescription
@@ -60,7 +60,7 @@ class ModelSettings:
     reference: str | None = None
     """What `combined` knows of benign pictures; None: the one beside the model, `<model>.reference.npz`."""
     target_fpr: float | None = None
-    """Per frame: which of the reference's thresholds `combined` judges by; None: 0.001, of the bundled model 0.02."""
+    """Per frame: which of the reference's thresholds `combined` judges by; None: 0.001."""
     session: SessionSettings = field(default_factory=SessionSettings)
     variants: tuple[str, ...] = ("tight",)
     fill: str | None = None
@@ -135,14 +135,8 @@ def reference_path(settings: ModelSettings) -> Path:
 
 
 def chosen_fpr(settings: ModelSettings) -> float:
-    """Return the target false-positive rate per frame whose threshold counts.
-
-    Few frames of an attack exceed the bundled model's threshold for 0.001: a sign is itself a local thing. Of its
-    benign frames 0.3% exceed that for 0.02, which novel frames decide.
-    """
-    if settings.target_fpr is not None:
-        return settings.target_fpr
-    return HIGH_FPR if settings.path is None else LOW_FPR
+    """Return the target false-positive rate per frame whose threshold counts."""
+    return LOW_FPR if settings.target_fpr is None else settings.target_fpr
 
 
 def default_detectors(settings: ModelSettings) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ SUSPICIOUS, UNREADABLE = 1, 2
 @click.option("--detector", help="Judge by combined, tight, paper, cmag or joint.  [default: combined where the model "
               "was learnt, else tight]")  # fmt: skip
 @click.option(
-    "--target-fpr", type=float, help="combined: use the threshold for this rate; default: 0.001, bundled model 0.02."
+    "--target-fpr", type=float, help="combined: use the threshold for this rate, 0.001 or 0.02.  [default: 0.001]"
 )
 @click.option("--reference", help="combined: use what was learnt here.  [default: MODEL.reference.npz]")
 @click.option("--calibration", help="Use these thresholds.  [default: those beside the model]")

@@ -91,8 +91,7 @@ class DetectSection(Section):
     )
     target_fpr: Annotated[float, Field(gt=0, le=0.5)] | None = Field(
         default=None,
-        description="False-positive rate per frame whose threshold combined judges by: 0.001 or 0.02; none: 0.001, of "
-        "the bundled model 0.02.",
+        description="False-positive rate per frame whose threshold combined judges by: 0.001 or 0.02; none: 0.001.",
     )
     fill: Text | None = Field(
         default=None, description="mean, noise, fresh-noise, blur, inpaint or a picture; none: as calibrated."
