@@ -63,6 +63,7 @@ class FleetMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every metric as it stands now."""
         groups, nodes = self._status["groups"], self._status["nodes"]
+        rows: list[tuple[tuple[str, ...], float]]
         yield _labelled("nodes", "Machines of the cluster.", (), [((), len(nodes))])
         for name, what in (("groups", "Groups on a machine."), ("room", "Groups that a machine has room for.")):
             rows = [((node["node"], node["host"]), float(node[name])) for node in nodes]
