@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taintwatch_calibration.anomaly import fit_anomaly
+from taintwatch_calibration.benign_options import benign_option, reading_options
 from taintwatch_calibration.cli_check import check
 from taintwatch_calibration.cli_colour import colour
 from taintwatch_calibration.cli_gate import gate
@@ -42,7 +43,7 @@ def calibrate_group() -> None:
 
 @calibrate_group.command("thresholds")
 @click.option("--model", help="ONNX file, plain or prepared; default: the bundled sign model.")
-@click.option("--benign", required=True, help="Folder of images, video, or any source, with no attack in it.")
+@benign_option
 @click.option("--fpr", default=0.02, show_default=True, help="False-positive rate per frame that you accept.")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: <model>.calibration.json beside the model.")
 @click.option("--variant", "variants", type=click.Choice(["tight", "paper"]), multiple=True, help="Default: both.")
@@ -61,11 +62,8 @@ def calibrate_group() -> None:
 @click.option("--learn", type=click.Path(path_type=Path, dir_okay=False), help="Learn what the maps of all layers look "
               "like in benign frames, too, and write the model with it to this file (NAME.radar.onnx).")  # fmt: skip
 @click.option("--paper-fill", default="noise", show_default=True, help="The paper variant's fill.")
-@click.option("--max-frames", default=2000, show_default=True, help="A longer source is thinned evenly.")
-@click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
+@reading_options
 @click.option("--labels", help="Class names: a JSON list or a text file.")
-@click.option("--seed", default=0, show_default=True, help="Of the split into two halves.")
-@click.option("--threads", default=0, show_default=True, help="Of ONNX Runtime; 0: its choice.")
 @click.option("--json", "as_json", is_flag=True, help="Print the calibration as one line of JSON.")
 def thresholds(
     model: str | None,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from taintwatch_calibration.benign_options import benign_option, reading_options
 from taintwatch_calibration.progress import bars, read_with_progress
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.calibration_file import Calibration, HeldOut, read_calibration, write_calibration
@@ -26,7 +27,7 @@ def cmag_group() -> None:
 
 @cmag_group.command("train")
 @click.option("--model", help="ONNX file, plain or prepared; default: the bundled sign model.")
-@click.option("--benign", required=True, help="Folder of images, video, or any source, with no attack in it.")
+@benign_option
 @click.option("--out", type=click.Path(path_type=Path), help="Default: <model>.cmag.onnx beside the model.")
 @click.option("--full", is_flag=True, help="Convolve at the full resolution too: three times slower.")
 @click.option("--size", default=32, show_default=True, type=click.IntRange(16, 128), help="Side that is rebuilt, px.")
@@ -117,7 +118,7 @@ def train(
 @cmag_group.command("calibrate")
 @click.option("--model", help="ONNX file, plain or prepared; default: the bundled sign model.")
 @click.option("--cmag", "cmag_file", help="Reconstructors; default: <model>.cmag.onnx beside the model.")
-@click.option("--benign", required=True, help="Folder of images, video, or any source, with no attack in it.")
+@benign_option
 @click.option("--fpr", default=0.02, show_default=True, help="False-positive rate per frame that you accept.")
 @click.option("--statistic", "statistics", multiple=True, help="Default: ssim and l2. Also novelty, error, "
               "texture, surprise, distance, disagreement, margin.")  # fmt: skip
@@ -128,10 +129,7 @@ def train(
               help="Calibrate `joint` too: tight and cmag together at the target rate.")  # fmt: skip
 @click.option("--calibration", "given", type=click.Path(path_type=Path), help="Default: the one beside the model.")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: the calibration itself is extended.")
-@click.option("--max-frames", default=2000, show_default=True, help="A longer source is thinned evenly.")
-@click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
-@click.option("--seed", default=0, show_default=True, help="Of the split into two halves.")
-@click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="Of ONNX Runtime; 0: its choice.")
+@reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print the calibration as one line of JSON.")
 def calibrate(
     model: str | None,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from taintwatch_calibration.benign_options import benign_option, reading_options
 from taintwatch_calibration.gate import calibrate_gate
 from taintwatch_calibration.progress import bars, read_with_progress
 from taintwatch_models.calibration_file import read_calibration, write_calibration
@@ -20,14 +21,11 @@ __all__ = ["gate"]
 
 @click.command("gate")
 @click.option("--model", help="ONNX file, plain or prepared; default: the bundled sign model.")
-@click.option("--benign", required=True, help="Folder of images, video, or any source, with no attack in it.")
+@benign_option
 @click.option("--share", default=0.12, show_default=True, help="Share of benign frames that may be checked.")
 @click.option("--calibration", type=click.Path(path_type=Path), help="The thresholds; default: those beside the model.")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: the calibration itself.")
-@click.option("--max-frames", default=2000, show_default=True, help="A longer source is thinned evenly.")
-@click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
-@click.option("--seed", default=0, show_default=True, help="Of the split into two halves.")
-@click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="Of ONNX Runtime; 0: its choice.")
+@reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print what was chosen as one line of JSON.")
 def gate(
     model: str | None,
