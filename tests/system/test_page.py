@@ -19,6 +19,7 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from taintwatch.detection_stack import DetectionStack
 from taintwatch.evidence.folder import EvidenceFolder
@@ -189,6 +190,33 @@ def test_an_alert_is_acknowledged_and_given_a_note(browser: webdriver.Chrome, ad
     look(browser, address, "alerts")
     row = until(browser, "return document.querySelector(`tr[data-event='${arguments[0]}']`)?.innerText", event)
     assert "a poster of a toaster" in row
+    assert errors_of(browser) == []
+
+
+def test_alerts_are_acknowledged_together_and_leafed_through_by_keys(browser: webdriver.Chrome, address: str) -> None:
+    look(browser, address, "alerts")
+    until(browser, "return document.querySelectorAll('#alert-rows tr').length >= 2")
+    browser.find_element(By.CSS_SELECTOR, "[data-since='day']").click()
+    until(browser, "return document.querySelectorAll('#timeline .tick').length > 0")
+    until(browser, "return document.querySelector('#alert-rows img.thumbnail')?.naturalWidth > 0")
+    browser.find_element(By.ID, "choose-all").click()
+    browser.find_element(By.ID, "acknowledge-chosen").click()
+    unseen = "[...document.querySelectorAll('#alert-rows td:last-child')].some((cell) => cell.innerText === 'no')"
+    until(browser, f"return !{unseen}")
+    first = browser.execute_script("return document.querySelector('#alert-rows tr').dataset.event")
+    browser.get(f"{address}#alert/{first}")
+    until(browser, "return !document.getElementById('older').hidden")
+    body = browser.find_element(By.TAG_NAME, "body")
+    body.send_keys(Keys.ARROW_RIGHT)
+    until(browser, "return location.hash.startsWith('#alert/') && location.hash !== `#alert/${arguments[0]}`", first)
+    until(browser, "return document.getElementById('newer').hash === `#alert/${arguments[0]}`", first)
+    body.send_keys("f")
+    until(browser, "return document.getElementById('said').innerText.includes('A false alarm')")
+    body.send_keys(Keys.ESCAPE)
+    until(browser, "return !document.getElementById('alerts').hidden")
+    until(browser, "return document.querySelector('#dismissal-list button')")
+    browser.execute_script("document.getElementById('dismissed').open = true")
+    browser.find_element(By.CSS_SELECTOR, "#dismissal-list button").click()
     assert errors_of(browser) == []
 
 

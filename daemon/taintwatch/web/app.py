@@ -197,7 +197,7 @@ async def _about(context: Context, request: Request) -> Response:
     told = context.description.about() | {
         "csrf": context.sessions.csrf,
         "kept": context.repository.keeps_alerts,
-        "trials": bool(await run_in_threadpool(context.trials.all)),
+        "trials": context.web.trials is not None,
         "audience": asdict(context.audience.stats()),
     }
     return JSONResponse(told)

@@ -43,6 +43,7 @@ SUMMARY: Schema = {
         "confidence": {"type": ["number", "null"]}, "score": {"type": ["number", "null"]},
         "threshold": {"type": ["number", "null"]}, "detectors": {"type": "array", "items": TEXT},
         "acknowledged_ms": MAYBE_WHOLE, "judgement": {"enum": ["attack", "false alarm", None]}, "note": TEXT,
+        "files": {"type": "array", "items": {"enum": ["clip", "frame", "overlay"]}},
     },
 }  # fmt: skip
 ALERT: Schema = {
@@ -50,10 +51,7 @@ ALERT: Schema = {
         {"$ref": "#/components/schemas/Summary"},
         {
             "type": "object",
-            "properties": {
-                "records": {"type": "array", "items": OBJECT},
-                "files": {"type": "array", "items": {"enum": ["clip", "frame", "overlay"]}},
-            },
+            "properties": {"records": {"type": "array", "items": OBJECT}},
         },
     ]
 }
@@ -89,6 +87,8 @@ def _calls() -> list[tuple[str, str, str, dict[str, Any]]]:
         ("get", "/api/about", "Site, model, cameras, detectors, vote, and the token that writing calls want.", {}),
         ("get", "/api/config", "The configuration without credentials.", {}),
         ("get", "/api/calibration", "What the thresholds come from, and the alarm rates then and now.", {}),
+        ("get", "/api/cameras", "Every camera that the history knows, of all sites and daemons.",
+         {"answer": {"type": "array", "items": OBJECT}}),
         ("get", "/api/trials", "The trial reports in the folder `web.trials`.", {"answer": {"type": "array"}}),
         ("get", "/api/openapi.json", "This description.", {}),
         ("get", "/api/alerts", "Summaries of alerts, newest first, 500 at most.",

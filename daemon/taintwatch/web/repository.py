@@ -20,6 +20,7 @@ from taintwatch.evidence.annotations import Annotation, Annotations
 from taintwatch.evidence.audit import AuditLog
 from taintwatch.evidence.export import export_alerts
 from taintwatch.evidence.folder import CLIP, FRAME, OVERLAY, EvidenceFolder
+from taintwatch.evidence.media_store import LocalMedia
 from taintwatch.evidence.reader import AlertReader, Filter, StoredAlert
 from taintwatch.records import Alert, AlertState
 from taintwatch.review.judgements import Judgements
@@ -51,11 +52,16 @@ class AlertRepository:
     def alerts(self, wanted: Filter) -> list[dict[str, Any]]:
         """Return summaries, newest first. Raises `TaintwatchError`."""
         if self._folder is None:
-            return [summary_of(alert) for alert in reversed(self._remembered(wanted))]
+            return [summary_of(alert) | {"files": []} for alert in reversed(self._remembered(wanted))]
         kept = AlertReader(self._folder.history).alerts(wanted)
         ids = [one.event_id for one in kept]
         latest, annotations = self._latest(ids), self._annotations_of(ids)
-        return [_summary(one, latest.get(one.event_id), annotations.get(one.event_id)) for one in reversed(kept)]
+        here = isinstance(self._folder.media, LocalMedia)  # a store on the network is not asked for hundreds
+        return [
+            _summary(one, latest.get(one.event_id), annotations.get(one.event_id))
+            | {"files": self._files(one.event_id) if here else []}
+            for one in reversed(kept)
+        ]
 
     def alert(self, event_id: str) -> dict[str, Any]:
         """Return all of one alert: its summary, its records and which files there are. Raises `UsageError`."""
@@ -67,13 +73,17 @@ class AlertRepository:
         messages = AlertReader(self._folder.history).records(event_id)
         if not messages or not isinstance(messages[-1].body, Alert):
             raise _unknown(event_id)
-        media = self._folder.media_of(event_id)
-        names = {file.name for file in (() if media is None else media.files)}
         annotation = self._annotations_of([event_id]).get(event_id)
         return summary_of(messages[-1].body, annotation) | {
             "records": [json.loads(as_json(message)) for message in messages],
-            "files": [kind for kind, name in FILES.items() if name in names],
+            "files": self._files(event_id),
         }
+
+    def _files(self, event_id: str) -> list[str]:
+        """Return which kinds of files there are of an alert."""
+        media = None if self._folder is None else self._folder.media_of(event_id)
+        names = {file.name for file in (() if media is None else media.files)}
+        return [kind for kind, name in FILES.items() if name in names]
 
     def file(self, event_id: str, kind: str, scratch: Path) -> Path | None:
         """Return a picture or the clip of an alert, where it is there; fetched to `scratch` where it is not here."""

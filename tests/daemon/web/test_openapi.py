@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from unittest.mock import MagicMock
 
 import jsonschema
 
-from taintwatch.config.load import parse_config
-from taintwatch.evidence.audit import AuditLog
 from taintwatch.web.app import Context, application_of
-from taintwatch.web.authentication import Sessions
-from taintwatch.web.description import Description
 from taintwatch.web.live import LiveState
 from taintwatch.web.openapi import document
-from taintwatch.web.repository import AlertRepository
-from taintwatch.web.stream import Audience
-from taintwatch.web.trials import Trials
 from tests.alert_fakes import an_alert
-from tests.web_scene import ask, detection, serving, web_config
+from tests.web_scene import ask, serving, web_config
 
 NOT_FOR_PROGRAMS = {"/", "/login", "/static/{name}", "/stream", "/trials/{name}/{path}"}
 
 
-def routes(audience: Any = None) -> set[tuple[str, str]]:
+def routes() -> set[tuple[str, str]]:
     """Every call that the application has, as (method, path)."""
-    live, audit = LiveState(), AuditLog(None)
-    config = parse_config("", "t.toml")
-    context = Context(
-        AlertRepository(live, None, audit), Description(lambda: config, detection, live), Trials(None),
-        audience or Audience, Sessions(None), config.web, audit,
-    )  # fmt: skip
     found = set()
-    for route in application_of(context, None).routes:
+    for route in application_of(cast(Context, MagicMock()), None).routes:  # nothing is asked
         path = str(getattr(route, "path", "")).replace(":path", "")
         methods = getattr(route, "methods", None) or {"GET"}
         found |= {(method.lower(), path) for method in methods if method != "HEAD"}

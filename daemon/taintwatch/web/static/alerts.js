@@ -1,10 +1,11 @@
 // The alerts: list, timeline, and one of them with its evidence.
-import { ask, byId, facts, make, moment, number, percent } from "./dom.js";
+import { ask, banner, byId, duration, facts, isOpen, make, moment, number, percent } from "./dom.js";
 import { Review } from "./review.js";
+import { history, timeline } from "./timeline.js";
 
-const SVG = "http://www.w3.org/2000/svg";
-const isOpen = (alert) => alert.state === "raised" || alert.state === "updated";
-const lasted = (alert) => `${number(((alert.ended_ms ?? Date.now()) - alert.raised_ms) / 1000)} s`;
+const DAY_MS = 86_400_000;
+const SINCE = { today: () => new Date().setHours(0, 0, 0, 0), day: () => Date.now() - DAY_MS, week: () => Date.now() - 7 * DAY_MS };
+const lasted = (alert) => duration((alert.ended_ms ?? Date.now()) - alert.raised_ms);
 
 export class Alerts {
   constructor(about) {
@@ -14,7 +15,20 @@ export class Alerts {
     this.site = ""; // of a camera that was chosen from the list of all
     const form = byId("filter");
     form.elements.camera.append(...about.cameras.map((name) => make("option", {}, name)));
+    this.order = []; // the ids of the list as it was shown last, newest first
+    this.chosen = new Set();
     form.addEventListener("input", () => this.load());
+    for (const button of document.querySelectorAll("[data-since]")) {
+      button.addEventListener("click", () => {
+        form.elements.since.value = local(SINCE[button.dataset.since]());
+        form.elements.until.value = "";
+        this.load();
+      });
+    }
+    byId("choose-all").addEventListener("change", (event) => this.choose(event.target.checked ? this.order : []));
+    byId("acknowledge-chosen").hidden = !about.kept;
+    byId("acknowledge-chosen").addEventListener("click", () => this.acknowledgeChosen().catch((error) => banner(error.message)));
+    addEventListener("keydown", (event) => this.key(event));
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("reset", () => { this.site = ""; setTimeout(() => this.load()); });
     byId("not-kept").hidden = about.kept;
@@ -47,7 +61,9 @@ export class Alerts {
     const [alerts] = await Promise.all([ask(`/api/alerts?${query}`), this.review.load()]);
     if (turn !== this.turn) return; // a newer question was asked meanwhile
     byId("no-alerts").hidden = alerts.length > 0;
-    byId("alert-rows").replaceChildren(...alerts.map(row));
+    this.order = alerts.map((alert) => alert.event_id);
+    byId("alert-rows").replaceChildren(...alerts.map((alert) => this.row(alert)));
+    this.choose([...this.chosen].filter((id) => this.order.includes(id)));
     timeline(alerts);
   }
 
@@ -60,7 +76,58 @@ export class Alerts {
       facts([["State", state(alert)], ["Raised", moment(alert.raised_ms)], ["Lasted", lasted(alert)],
         ["Label shown", `${alert.label} (${percent(alert.confidence)})`], ["Label recovered", alert.recovered ?? "\u2013"],
         ["Score", `${number(alert.score, 2)} (threshold ${number(alert.threshold, 2)})`], ["Detectors", alert.detectors.join(", ")], ["Id", alert.event_id]]),
-      evidence(alert), this.review.marking(alert), records(alert));
+      evidence(alert), this.review.marking(alert), records(alert), history(alert) ?? "");
+    if (!this.order.length) this.order = (await ask("/api/alerts")).map((each) => each.event_id); // came here by a link
+    for (const [step, id] of [[-1, "newer"], [1, "older"]]) {
+      const other = this.beside(step);
+      byId(id).hidden = !other;
+      if (other) byId(id).href = `#alert/${other}`;
+    }
+  }
+
+  beside(step) {
+    const at = this.order.indexOf(this.shown);
+    return at < 0 ? undefined : this.order[at + step];
+  }
+
+  choose(ids) {
+    this.chosen = new Set(ids);
+    for (const box of document.querySelectorAll("#alert-rows input")) box.checked = this.chosen.has(box.value);
+    byId("choose-all").checked = this.chosen.size > 0 && this.chosen.size === this.order.length;
+    byId("acknowledge-chosen").disabled = !this.chosen.size;
+    byId("acknowledge-chosen").textContent = this.chosen.size ? `Acknowledge ${this.chosen.size}` : "Acknowledge";
+  }
+
+  async acknowledgeChosen() {
+    await this.review.write("/api/acknowledge", { event_ids: [...this.chosen], acknowledged: true });
+    this.chosen.clear();
+    await this.load();
+  }
+
+  key(event) { // as in other viewers of events: arrows, a, f, Escape
+    if (!this.shown || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, video")) return;
+    const go = { ArrowLeft: () => byId("newer"), ArrowRight: () => byId("older"), a: () => byId("acknowledge"), f: () => byId("judge-false-alarm") }[event.key];
+    if (event.key === "Escape") location.hash = "alerts";
+    else if (go && !go()?.hidden) go()?.click();
+    else return;
+    event.preventDefault();
+  }
+
+  row(alert) {
+    const box = make("input", { type: "checkbox", value: alert.event_id, "aria-label": `Choose the alert of ${moment(alert.raised_ms)}` });
+    box.addEventListener("change", () => this.choose(box.checked ? [...this.chosen, box.value] : [...this.chosen].filter((id) => id !== box.value)));
+    const picture = alert.files.includes("overlay") ? make("img", { className: "thumbnail", src: `/alerts/${alert.event_id}/overlay`, alt: "", loading: "lazy" }) : make("span", { className: "thumbnail" });
+    const link = make("a", { href: `#alert/${alert.event_id}` }, moment(alert.raised_ms));
+    const said = alert.judgement ?? (alert.acknowledged_ms ? "yes" : "no");
+    const cells = [["", box], ["", picture], ["Raised", link], ["Camera", alert.camera], ["State", state(alert)], ["Shown", alert.label], ["Recovered", alert.recovered ?? "\u2013"],
+      ["Confidence", percent(alert.confidence)], ["Lasted", lasted(alert)], ["Seen", alert.note ? `${said} \u2013 ${alert.note.slice(0, 40)}` : said]];
+    const tr = make("tr", { className: isOpen(alert) ? "open" : "" }, ...cells.map(([name, cell]) => {
+      const td = make("td", {}, cell);
+      if (name) td.dataset.name = name;
+      return td;
+    }));
+    tr.dataset.event = alert.event_id;
+    return tr;
   }
 
   async refresh(id) { // only what changes: nobody's half-written note is lost
@@ -82,14 +149,8 @@ function state(alert) {
   return make("span", { className: isOpen(alert) ? "pill bad" : "pill" }, isOpen(alert) ? "open" : alert.state);
 }
 
-function row(alert) {
-  const link = make("a", { href: `#alert/${alert.event_id}` }, moment(alert.raised_ms));
-  const cells = [link, alert.camera, state(alert), alert.label, alert.recovered ?? "\u2013", percent(alert.confidence), lasted(alert),
-    alert.judgement ?? (alert.acknowledged_ms ? "yes" : "no")];
-  const tr = make("tr", {}, ...cells.map((cell) => make("td", {}, cell)));
-  tr.dataset.event = alert.event_id;
-  if (alert.note) tr.lastChild.append(` \u2013 ${alert.note.slice(0, 40)}`);
-  return tr;
+function local(ms) { // as <input type="datetime-local"> wants it
+  return new Date(ms - new Date(ms).getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }
 
 function evidence(alert) {
@@ -110,34 +171,4 @@ function records(alert) {
   const text = JSON.stringify(alert.records, null, 1);
   const link = make("a", { href: `/api/alerts/${alert.event_id}`, download: `${alert.event_id}.json` }, "Download the JSON");
   return make("details", {}, make("summary", {}, `What was published (${alert.records.length} records)`), make("p", {}, link), make("pre", { tabIndex: 0 }, text));
-}
-
-function draw(tag, attributes, text) {
-  const element = document.createElementNS(SVG, tag);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  if (text) element.textContent = text;
-  return element;
-}
-
-function timeline(alerts) {
-  const svg = byId("timeline"), cameras = [...new Set(alerts.map((alert) => alert.camera))].sort();
-  svg.parentElement.hidden = !alerts.length;
-  svg.replaceChildren();
-  if (!alerts.length) return;
-  const width = Math.max(320, svg.clientWidth || 800), left = 90, lane = 26, height = lane * cameras.length + 26;
-  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  const first = Math.min(...alerts.map((alert) => alert.raised_ms)), last = Math.max(Date.now(), ...alerts.map((alert) => alert.ended_ms ?? 0));
-  const x = (ms) => left + ((width - left - 12) * (ms - first)) / Math.max(1000, last - first);
-  cameras.forEach((name, index) => {
-    svg.append(draw("text", { x: 8, y: index * lane + 19 }, name.slice(0, 12)), draw("line", { x1: left, x2: width - 12, y1: index * lane + 15, y2: index * lane + 15 }));
-  });
-  for (const alert of alerts) {
-    const from = x(alert.raised_ms), to = x(alert.ended_ms ?? last);
-    const bar = draw("rect", { class: "bar", x: from, y: cameras.indexOf(alert.camera) * lane + 7, width: Math.max(5, to - from), height: 16, rx: 3 });
-    bar.append(draw("title", {}, `${alert.camera}, ${moment(alert.raised_ms)}: ${alert.label}`));
-    bar.addEventListener("click", () => { location.hash = `alert/${alert.event_id}`; });
-    svg.append(bar);
-  }
-  svg.append(draw("text", { x: left, y: height - 7 }, moment(first)), draw("text", { x: width - 12, y: height - 7, "text-anchor": "end" }, "now"));
-  byId("timeline-text").textContent = `${alerts.length} ${alerts.length === 1 ? "alert" : "alerts"} since ${moment(first)}`;
 }

@@ -16,6 +16,7 @@ let stream = null;
 const live = new Live(about, () => stream.restart());
 const alerts = new Alerts(about);
 const cameras = new Cameras();
+const calibrate = () => ask("/api/calibration").then((told) => live.calibrated(told)).catch(() => {});
 byId("trials-link").hidden = !about.trials;
 document.title = `Taintwatch: ${about.site}`;
 
@@ -49,6 +50,7 @@ async function show() {
 
 async function showTrials() {
   const trials = await ask("/api/trials");
+  byId("no-trials").hidden = trials.length > 0;
   byId("trial-list").replaceChildren(...trials.map((trial) => make("li", { className: "panel" },
     make("a", { href: `/trials/${encodeURIComponent(trial.name)}/report.html`, target: "_blank", rel: "noopener" }, trial.title),
     make("span", { className: "quiet" }, ` ${moment(trial.changed_ms)}`))));
@@ -116,6 +118,8 @@ function onState(state) {
 let shownView = null;
 addEventListener("hashchange", () => { show(); byId("main").focus({ preventScroll: true }); });
 await show();
+calibrate();
+setInterval(calibrate, 60_000); // drift shows over minutes
 setInterval(() => { if (alerts.shown) alerts.refresh(alerts.shown).catch(() => {}); }, 3000); // clips take a few seconds
 stream = new Stream({
   onRecord,

@@ -17,9 +17,18 @@ export function facts(pairs) {
   return list;
 }
 
+export const isOpen = (alert) => alert.state === "raised" || alert.state === "updated";
 export const moment = (ms) => (ms === null ? "" : new Date(ms).toLocaleString([], { dateStyle: "short", timeStyle: "medium" }));
 export const percent = (share) => (share === null || share === undefined ? "\u2013" : `${(100 * share).toFixed(share < 0.1 ? 2 : 1)} %`);
 export const number = (value, digits = 1) => (value === null || value === undefined ? "\u2013" : value.toFixed(digits));
+
+export function duration(ms) {
+  const seconds = Math.max(0, ms / 1000);
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60) return `${minutes} min`;
+  return minutes < 2880 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${Math.floor(minutes / 1440)} days ${Math.floor((minutes % 1440) / 60)} h`;
+}
 
 export async function ask(path, options) {
   const answer = await fetch(path, options);

@@ -1,4 +1,5 @@
 // What is drawn over a picture and beside it.
+const WALL_MS = 1; // of a point, as the stream gives it
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // `alarming`: filled and bold; else a thin line, so that a benign frame's region is not taken for an alarm.
@@ -50,14 +51,15 @@ export function chart(canvas, points, most) {
   if (!name) return;
   const values = points.flatMap((point) => (point[2][name] ?? []).slice(0, 2)).filter((value) => value !== null);
   const low = Math.min(...values), high = Math.max(...values), room = (high - low || 1) * 0.12;
+  const top = 20, bottom = height - 16; // above the caption, below the times: neither covers the lines
   const x = (index) => 4 + ((width - 8) * (index + most - points.length)) / (most - 1);
-  const y = (value) => 4 + (height - 8) * (1 - (value - low + room) / (high - low + 2 * room));
+  const y = (value) => top + (bottom - top) * (1 - (value - low + room) / (high - low + 2 * room));
   context.fillStyle = style("--raised");
   for (let first = 0; first < points.length; first += 1) { // one rectangle for each stretch: no seams
     if (!points[first][4]) continue;
     let last = first;
     while (points[last + 1]?.[4]) last += 1;
-    context.fillRect(x(first), 0, Math.max(2, x(last) - x(first)), height);
+    context.fillRect(x(first), top, Math.max(2, x(last) - x(first)), bottom - top);
     first = last;
   }
   line(context, points, x, (point) => y(point[2][name][1]), name, 1, style("--threshold"), [5, 4]);
@@ -66,7 +68,20 @@ export function chart(canvas, points, most) {
   context.font = "12px system-ui, sans-serif";
   const last = points.at(-1)[2][name];
   const says = last[0] === null ? "let pass unchecked" : `${last[0]?.toFixed(2)} (threshold ${last[1]?.toFixed(2)})`;
-  context.fillText(`${name}: ${says}`, 8, 14);
+  context.fillText(`${name}: ${says}`, 4, 13);
+  times(context, points, x, width, height);
+}
+
+// Three times below the chart: each where its frame is.
+function times(context, points, x, width, height) {
+  let free = width;
+  for (const index of [points.length - 1, Math.floor(points.length / 2), 0]) {
+    const text = new Date(points[index][WALL_MS]).toLocaleTimeString(), wide = context.measureText(text).width;
+    const left = Math.min(Math.max(0, x(index) - wide / 2), width - wide);
+    if (left + wide > free) continue;
+    context.fillText(text, left, height - 3);
+    free = left - 12;
+  }
 }
 
 function line(context, points, x, y, name, which, colour, dash) {

@@ -40,6 +40,11 @@ export class Live {
     return this.panels.get(name);
   }
 
+  calibrated(told) {
+    this.calibration = told;
+    this.panels.forEach((panel) => panel.paint());
+  }
+
   picture(told, jpeg) { this.panel(told.camera).show(told, jpeg); }
 
   status(status) {
@@ -64,6 +69,7 @@ class Panel {
     this.over = make("canvas", { className: "over", width: 640, height: 480, "aria-hidden": "true" });
     this.rebuilt = make("img", { className: "rebuilt", alt: "What the classifier believes it sees (CMAG)", hidden: true });
     this.state = make("span", { className: "pill" }, "connecting");
+    this.reference = make("span", { className: "pill reference", hidden: true });
     this.note = make("p", { className: "camera-note", hidden: true });
     this.before = make("ol");
     this.after = make("ol");
@@ -74,7 +80,7 @@ class Panel {
     const picture = make("div", { className: "picture" }, this.image, this.over, this.rebuilt);
     this.regions = new Regions(name, picture);
     this.root = make("article", { className: "camera", "aria-labelledby": title },
-      make("div", { className: "camera-head" }, make("h2", { id: title }, name), this.state), this.note,
+      make("div", { className: "camera-head" }, make("h2", { id: title }, name), this.reference, this.state), this.note,
       make("div", { className: "body" }, picture,
         make("div", { className: "below" }, this.labels, this.chart, this.vote, this.figures, this.regions.root)));
     this.root.dataset.camera = name;
@@ -154,6 +160,15 @@ class Panel {
     this.figures.replaceChildren(...pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, String(value)))));
   }
 
+  known() { // what it is judged by
+    const { arming, learnt_share: share } = this.camera ?? {}, told = this.live.calibration;
+    if (arming === "learning") return [`learning ${percent(share ?? 0)}`, "warn"];
+    if (arming === "arming") return ["arming", "warn"];
+    if (told?.detectors.some((each) => each.drifted)) return ["drifting", "warn"];
+    if (arming === "armed") return ["armed", "good"];
+    return !told ? ["", ""] : told.calibrated ? ["calibrated", "good"] : ["uncalibrated", "bad"];
+  }
+
   raised(alert) {
     this.alert = alert;
     this.root.classList.toggle("raised", Boolean(alert));
@@ -161,6 +176,10 @@ class Panel {
   }
 
   paint() {
+    const [known, how] = this.known();
+    this.reference.hidden = !known;
+    this.reference.textContent = known;
+    this.reference.className = `pill reference ${how}`;
     const state = this.camera?.state ?? "connecting";
     const [text, kind] = this.alert ? ["attack", "bad"] : [state, state === "running" ? "good" : "warn"];
     this.state.className = `pill ${kind}`;
@@ -169,6 +188,7 @@ class Panel {
     if (this.camera?.reason && state !== "running") notes.push(this.camera.reason);
     if (this.camera?.arming === "learning") notes.push(`Being learnt: ${percent(this.camera.learnt_share ?? 0)} of its frames are taken. Keep attacks away; until it is armed, general pictures are what it is judged by.`);
     if (this.camera?.arming === "arming") notes.push("About to be armed: what was learnt is being fitted.");
+    if (this.told?.dismissed) notes.push("What it shows was dismissed as a false alarm, or is acknowledged.");
     this.note.textContent = notes.join(" ");
     this.note.hidden = !notes.length;
     this.state.title = this.camera?.reason ?? "";
