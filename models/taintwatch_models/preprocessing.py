@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 LARGEST = 4_000_000  # bytes of a description or of labels
-LARGEST_SIDE = 4096  # pixels
+LARGEST_SIDE = 2048  # pixels
 LARGEST_NUMBER = 1e9
 IMAGENET_MEAN_COLOUR = (123.675, 116.28, 103.53)
 """Mean RGB of ImageNet's training images, 0..255: the mean colour where a model declares none."""

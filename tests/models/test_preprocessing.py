@@ -93,7 +93,7 @@ def test_a_frame_without_pixels_or_with_other_channels_is_a_bad_frame(shape: tup
         ("labels = 'linked.txt'\n[preprocessing]\nsize = [2, 2]\n", "lies outside the model's folder"),
         ("labels = 3\n[preprocessing]\nsize = [2, 2]\n", "labels must be a list of names"),
         ("[preprocessing]\nsize = [inf, 2]\n", "preprocessing.size must be 2 numbers above 0"),
-        ("[preprocessing]\nsize = [100000, 2]\n", "a side has at most 4096 pixels"),
+        ("[preprocessing]\nsize = [100000, 2]\n", "a side has at most 2048 pixels"),
         ("[preprocessing]\nsize = [2, 2]\nscale = nan\n", "scale must be a number above 0"),
         ("x = " + "[" * 5000, "not a readable TOML file"),
     ],

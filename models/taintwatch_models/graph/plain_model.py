@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import onnx
 
 from taintwatch_models.errors import ModelError
+from taintwatch_models.graph.bounds import refuse_large_input, refuse_large_values, refuse_oversized
 from taintwatch_models.graph.formats import sorted_nodes, standard_ops, to_float32
 from taintwatch_models.graph.interface import InputForm, OutputForm, adapt_input, adapt_output, choose_output
 from taintwatch_models.graph.simplification import (
@@ -78,10 +79,12 @@ def plain_model(
     several inputs, an input that is no batch of pictures, an output that is no batch of logits.
     """
     where, notes = source.where, list[str]()
+    refuse_oversized(source.proto, where)
     model = _standard(source, notes, weights)
     model = raise_opset(model, where, notes)
     chosen = choose_output(model, where, output)
     input_name, input_form = adapt_input(model, where, size, order, notes)
+    refuse_large_input(input_form.size, where)
     model = fold_regular(model, input_name, where, notes, weights)
     merge_pads(model)
     logits, output_form = adapt_output(inferred(model), model, chosen, where, notes)
@@ -89,6 +92,7 @@ def plain_model(
     input_name, logits = renamed.get(input_name, input_name), renamed.get(logits, logits)
     model = inferred(model)
     shapes = shapes_of(model)
+    refuse_large_values(shapes, where)
     classes = shapes.get(logits, (None, None))[-1]
     if not classes:
         raise ModelError(f"{where}: how many classes '{logits}' has cannot be told")
