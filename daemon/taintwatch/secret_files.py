@@ -8,7 +8,7 @@ from pathlib import Path
 
 from taintwatch_models.errors import ConfigError
 
-__all__ = ["read_secret", "read_token"]
+__all__ = ["is_credential", "read_secret", "read_token"]
 
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
 LARGEST = 10_000  # bytes
@@ -19,12 +19,11 @@ OF_OTHERS = stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP
 def read_secret(path: Path, what: str) -> bytes:
     """Return what a regular file of ours, or of root's, holds that nobody else may read or change.
 
-    A bare file name that is not there otherwise is looked for in systemd's credentials folder (`LoadCredential=`). Its
-    files may show group-read: the mask of an access list. `what` names it in the `ConfigError` that is raised.
+    A bare file name is looked for in systemd's credentials folder (`LoadCredential=`) first. Its files may show
+    group-read: the mask of an access list. `what` names it in the `ConfigError` that is raised.
     """
     folder = os.environ.get(CREDENTIALS)
-    credential = folder is not None and len(path.parts) == 1 and not path.exists()
-    if folder is not None and credential:
+    if folder is not None and (is_credential(str(path)) or (len(path.parts) == 1 and not path.exists())):
         path = Path(folder) / path
     inside = folder is not None and path.parent.resolve() == Path(folder).resolve()
     try:
@@ -36,6 +35,15 @@ def read_secret(path: Path, what: str) -> bytes:
             os.close(descriptor)
     except OSError as error:
         raise ConfigError(f"{what} {path} cannot be read: {error.strerror}.") from error
+
+
+def is_credential(name: str) -> bool:
+    """Whether systemd gave us a credential of this bare name. Never raises."""
+    folder = os.environ.get(CREDENTIALS)
+    try:
+        return folder is not None and len(Path(name).parts) == 1 and (Path(folder) / name).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read_token(path: Path, key: str, shortest: int = SHORTEST_TOKEN) -> str:

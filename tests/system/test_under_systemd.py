@@ -33,6 +33,7 @@ folder = "/var/lib/taintwatch/evidence"
 min_free_mb = 1
 [web]
 bind = "127.0.0.1:8080"
+token_file = "page.token"
 """
 SCRIPT = """\
 trap 'journalctl -u taintwatch.service --no-pager -o cat > /opt/try/journal' EXIT
@@ -40,11 +41,14 @@ taintwatch=/opt/try/taintwatch
 show() { systemctl show -P "$1" taintwatch.service; }
 until_it() { for _ in $(seq 600); do "$@" > /dev/null && return; sleep 0.1; done; echo "never: $*"; exit; }
 says() { show StatusText | grep -q "$1"; }
+token=correct-horse-battery
+page() { exec 3<> /dev/tcp/127.0.0.1/8080; printf 'GET /api/about HTTP/1.0\\r\\nHost: localhost\\r\\n%s\\r\\n' "$1" >&3
+  head -1 <&3 | cut -d ' ' -f 2; exec 3>&-; }
 restarted() { [ "$(show NRestarts)" -ge "$1" ] && says "cameras running"; }
 
 cp -r "$taintwatch" /usr/local/bin/taintwatch  # a program below /opt/try is no part of the system
 /usr/local/bin/taintwatch service install --program /usr/local/bin/taintwatch --with onnx-only --with curve \\
-  --with ip-filter > /dev/null || echo "not installed"
+  --with ip-filter --with tokens > /dev/null || echo "not installed"
 systemd-sysusers 2> /dev/null
 install -d /etc/taintwatch /etc/taintwatch/keys
 cd /etc/taintwatch/keys
@@ -53,6 +57,7 @@ $taintwatch keys new anna --folder . > /dev/null
 $taintwatch keys allow anna.key --clients clients > /dev/null
 chmod -R a+rX clients
 cp /opt/try/site.toml /etc/taintwatch/taintwatch.toml
+(umask 077; echo $token > /etc/taintwatch/page.token; : > /etc/taintwatch/metrics.token)
 chown root:taintwatch-config /etc/taintwatch/taintwatch.toml
 chmod 640 /etc/taintwatch/taintwatch.toml
 printf '[Service]\\nWatchdogSec=10\\n' > /etc/systemd/system/taintwatch.service.d/zz-sooner.conf
@@ -63,6 +68,9 @@ until_it says "1 of 1 cameras running"
 main=$(show MainPID)
 echo "capabilities: $(grep CapEff /proc/$main/status | cut -f 2)"
 echo "root: $(grep ^Uid /proc/$main/status | cut -f 2 | grep -cx 0)"
+echo "page without the token: $(page)"
+echo "page with it: $(page "Authorization: Bearer $token
+")"
 sed 's/gate/yard/' /opt/try/site.toml | sed -n '/camera/,/source/p' >> /etc/taintwatch/taintwatch.toml
 systemctl reload taintwatch.service; echo "reload: $?"
 until_it says "2 of 2 cameras running"
@@ -80,6 +88,8 @@ EXPECTED = """\
 started
 capabilities: 0000000000000000
 root: 0
+page without the token: 401
+page with it: 200
 reload: 0
 stop: success
 wrong: 1

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from taintwatch.config.complaint import complaint
 from taintwatch.config.line_map import KeyPath, line_numbers, line_of
 from taintwatch.config.sections import Config
+from taintwatch.secret_files import is_credential
 from taintwatch_models.errors import ConfigError, UsageError
 
 __all__ = ["Examination", "examine", "is_there", "load_config", "parse_config", "read_text"]
@@ -25,7 +26,7 @@ STAND_INS = {"name": "left-out-{}", "source": "sim:"}
 """What stands for a camera's key that is wrong and must be given."""
 EVERY = "*"
 PATHS = {
-    "model": ("path", "preprocessing", "labels", "calibration"),
+    "model": ("path", "preprocessing", "labels", "calibration", "reference", "cmag", "signed_by"),
     "camera": ("source",),
     "detect": ("fill",),
     "objects": ("model", "labels", "preprocessing", "reference"),
@@ -270,7 +271,12 @@ def _tables(values: dict[str, Any], dotted: str) -> list[dict[str, Any]]:
 
 
 def _rooted(value: Any, folder: Path) -> Any:
-    """Return `value` below `folder` where it names something that is there; anything else is left as it is."""
+    """Return `value` below `folder` where it names something that is there; anything else is left as it is.
+
+    So is the name of a credential: the file of that name beside the configuration may be root's alone.
+    """
+    if isinstance(value, str) and is_credential(value):
+        return value
     if isinstance(value, str) and value and is_there(folder / value):
         return str(folder / value)
     return value

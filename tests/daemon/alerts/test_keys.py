@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from taintwatch.alerts.keys import AllowedClients, KeyPair, load_public, load_secret, make_key_pair
 from taintwatch.cli.keys import keys_group
+from taintwatch.config.load import parse_config
 from taintwatch.secret_files import read_token
 from taintwatch_models.errors import ConfigError, UsageError
 
@@ -222,3 +223,19 @@ def test_a_damaged_file_among_the_clients_lets_nobody_in_and_is_said_once(
         allowed.check()
     with pytest.raises(ConfigError, match="is not there"):
         AllowedClients(tmp_path / "none").check()
+
+
+def test_a_credential_goes_before_a_file_of_that_name_beside_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That file is what systemd made it from, and root's alone."""
+    (tmp_path / "credentials").mkdir()
+    for folder, token in ((tmp_path, "the file's own token"), (tmp_path / "credentials", "the credential's token")):
+        (folder / "page.token").write_text(token)
+        (folder / "page.token").chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    config = parse_config('[web]\nbind = "127.0.0.1:0"\ntoken_file = "page.token"\n', "t.toml", tmp_path)
+    assert read_token(Path(str(config.web.token_file)), "web.token_file") == "the credential's token"
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    config = parse_config('[web]\nbind = "127.0.0.1:0"\ntoken_file = "page.token"\n', "t.toml", tmp_path)
+    assert read_token(Path(str(config.web.token_file)), "web.token_file") == "the file's own token"
