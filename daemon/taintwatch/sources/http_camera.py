@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from urllib.parse import urljoin
 
 import numpy as np
 import requests
@@ -20,7 +21,7 @@ from taintwatch.sources.image_check import MOST_BYTES, JpegReader
 from taintwatch.sources.images import as_bgr, decode_image
 from taintwatch.sources.network import StreamSource, require_host
 from taintwatch.sources.source import Grab, NotYet, SourceSettings
-from taintwatch.sources.url import describe_url, split_credentials, url_scheme
+from taintwatch.sources.url import describe_url, foreign_part, is_same_camera, split_credentials, url_scheme
 from taintwatch_models.errors import AccessDenied, BadFrame, SourceError
 
 __all__ = ["HttpSource"]
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # said once a connection, in our own words
 
 CHUNK = 1 << 16
+MOST_REDIRECTS = 5
+LARGEST_PLAYLIST = 1_000_000  # bytes
 _TEXT = frozenset(b"\t\r\n") | frozenset(range(0x20, 0x7F))
 SNIFFED = 4096  # bytes of a body without a known type in which the first JPEG must begin
 
@@ -88,8 +91,17 @@ class HttpSource:
         elif self._looks_like_jpeg(response, kind):
             self._body = response
         else:
+            if "mpegurl" in kind:
+                self._refuse_foreign_parts(response)
             response.close()
             self._open_stream()
+
+    def _refuse_foreign_parts(self, response: requests.Response) -> None:
+        text = self._more(response)
+        while len(text) < LARGEST_PLAYLIST and (more := self._more(response)):
+            text += more
+        if part := foreign_part(text.decode("utf-8", "replace"), split_credentials(self._url)[0]):
+            raise SourceError(f"{self.description}: its playlist names something elsewhere, {describe_url(part)}")
 
     def read(self) -> Grab | None:
         """Return the next picture. Raises `SourceError` where none came in time, `BadFrame` for one that is damaged."""
@@ -131,16 +143,34 @@ class HttpSource:
         url, credentials = split_credentials(self._url)
         timeouts = (self._settings.open_timeout_s, self._settings.read_timeout_s)
         try:
-            response = session.get(url, headers=headers, timeout=timeouts, stream=True)
+            response = self._follow(session, url, headers, timeouts)
             if response.status_code == 401 and credentials is not None and session.auth is None:
                 session.auth = _authentication(response.headers.get("WWW-Authenticate", ""), credentials)
                 response.close()
-                response = session.get(url, headers=headers, timeout=timeouts, stream=True)
+                response = self._follow(session, url, headers, timeouts)
+        except SourceError as caught:
+            failure = caught
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as caught:
             failure = SourceError(self._reason(caught))
         else:
             return self._checked(response, credentials is not None)
         raise failure  # outside `except`: the library's own exceptions name the address
+
+    def _follow(
+        self, session: requests.Session, url: str, headers: dict[str, str] | None, timeouts: tuple[float, float]
+    ) -> requests.Response:
+        """Ask, and follow redirects that lead to the camera itself. Raises `SourceError` for one elsewhere."""
+        origin = url
+        for _ in range(MOST_REDIRECTS):
+            response = session.get(url, headers=headers, timeout=timeouts, stream=True, allow_redirects=False)
+            target = session.get_redirect_target(response)
+            if target is None:
+                return response
+            response.close()
+            url = urljoin(url, target)
+            if not is_same_camera(origin, url):
+                raise SourceError(f"{self.description} sends us elsewhere, to {describe_url(url)}: name that instead")
+        raise requests.TooManyRedirects
 
     def _checked(self, response: requests.Response, with_credentials: bool) -> requests.Response:
         status = response.status_code

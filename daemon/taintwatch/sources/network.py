@@ -128,6 +128,8 @@ class StreamSource:
     def _options(self) -> dict[str, str]:
         settings, options = self._settings, dict(_COMMON)
         scheme = url_scheme(self._url)
+        if scheme in ("http", "https"):  # a playlist names files beside it, never another kind of service
+            options["protocol_whitelist"] = "tcp,tls,http,https,crypto"
         if scheme in ("rtsp", "rtsps") and settings.transport != "auto":
             # By default TCP: over UDP a lost packet smears the picture, which looks like an attack.
             options["rtsp_transport"] = settings.transport

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
-__all__ = ["STREAM_SCHEMES", "describe_url", "split_credentials", "stream_mistakes", "url_scheme", "with_credentials"]
+__all__ = [
+    "STREAM_SCHEMES",
+    "describe_url",
+    "foreign_part",
+    "is_same_camera",
+    "split_credentials",
+    "stream_mistakes",
+    "url_scheme",
+    "with_credentials",
+]
 
 STREAM_SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp", "rtsps", "srt", "tcp", "udp"})
 
@@ -14,6 +24,8 @@ _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _UDP_HOST = re.compile(r"[0-9A-Za-z._-]*(?::[0-9]{1,5})?")
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9._~-]*")
 _HIDDEN = "..."
+_PARTS = re.compile(r'^[ \t]*([^#\s][^\r\n]*)|URI="([^"\r\n]*)"', re.MULTILINE)
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def url_scheme(spec: str) -> str | None:
@@ -75,6 +87,38 @@ def split_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
         return url, None
     user, _, password = user_info.partition(":")
     return f"{scheme}//{host}{rest[len(authority) :]}", (unquote(user), unquote(password))
+
+
+def is_same_camera(origin: str, target: str) -> bool:
+    """Whether a redirect from `origin` to `target` stays with the camera: its host, at its port or the usual ones.
+
+    A camera must not send us to another service of its network, or of this machine.
+    """
+    try:
+        ours, theirs = urlsplit(origin), urlsplit(target)
+        if theirs.scheme not in ("http", "https") or ours.hostname != theirs.hostname:
+            return False
+        port = theirs.port or DEFAULT_PORTS[theirs.scheme]
+        own = ours.port or DEFAULT_PORTS.get(ours.scheme, 0)
+    except ValueError:
+        return False
+    return port == own or (port in DEFAULT_PORTS.values() and not _is_this_machine(ours.hostname or ""))
+
+
+def foreign_part(playlist: str, origin: str) -> str | None:
+    """Return the first segment or key that an HLS playlist (RFC 8216) names elsewhere than at the camera; None: none.
+
+    `origin`: the playlist's own address.
+    """
+    parts = (urljoin(origin, match[1] or match[2]) for match in _PARTS.finditer(playlist))
+    return next((part for part in parts if not is_same_camera(origin, part)), None)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.endswith(".localhost")
 
 
 def describe_url(url: str) -> str:
