@@ -29,8 +29,8 @@ def run(file: Path, log_json: bool) -> int:
     """Watch the cameras of FILE on the Ray cluster that it or RAY_ADDRESS names, else on one started here.
 
     FILE has the sections of a daemon's configuration, and [fleet]. Groups of cameras are placed by CPU, GPU and memory;
-    one that is lost starts elsewhere. Stop it with Ctrl-C or SIGTERM. Exit with status 1 where something was not
-    watched to the end.
+    one that is lost starts elsewhere. Stop it with Ctrl-C or SIGTERM. Exit with status 1 where a group was nowhere at
+    the end, or did not end cleanly.
     """
     import logging
 
@@ -91,9 +91,10 @@ def _supervise(config: Config) -> int:
                 page.update(found)
                 said = _say(found, said)
             stopping.wait(STEP_S)
+        placed = all(group["node"] is not None for group in supervisor.status()["groups"])
         clean = supervisor.stop(config.limits.stop_s + 10.0)
         path.unlink(missing_ok=True)
-    return 0 if clean else 1
+    return 0 if clean and placed else 1
 
 
 def _say(status: dict[str, Any], before: str) -> str:
