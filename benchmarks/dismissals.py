@@ -52,12 +52,12 @@ class BundledModel:
     def __init__(self) -> None:
         self._model = Detector.load().model
         self._detector: Any = self._model.detectors[0]
-        self._suspicious = copy.copy(self._detector)
+        self._suspicious: Any = copy.copy(self._detector)
         self._suspicious.point = replace(self._detector.point, threshold=-1.0)
 
     def __call__(self, frame: Frame, *, suspect_all: bool = False) -> Verdict:
         """Return the verdict on a frame."""
-        outcome = self._model.classifier([frame])[0]
+        outcome: Any = self._model.classifier([frame])[0]
         verdict: Verdict = (self._suspicious if suspect_all else self._detector)(outcome)
         return verdict
 

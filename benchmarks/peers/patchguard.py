@@ -92,6 +92,6 @@ def masked_evidence(evidence: NDArray[np.float64], window: tuple[int, int]) -> N
     """Return each class's evidence (N, classes, h, w), cut at 0, less that of its strongest window: (N, classes)."""
     positive = np.maximum(evidence, 0)
     if not len(evidence):
-        return positive.sum(axis=(2, 3))
+        return np.asarray(positive.sum(axis=(2, 3)))
     windows = np.lib.stride_tricks.sliding_window_view(positive, window, axis=(2, 3)).sum(axis=(4, 5))
     return np.asarray(positive.sum(axis=(2, 3)) - windows.max(axis=(2, 3)))

@@ -86,7 +86,8 @@ def _anchors(embeddings: NDArray[np.float32], labels: NDArray[np.int64], people:
 def _aligned(archive: Path, stored: Path, size: int) -> tuple[Pixels, NDArray[np.int64], tuple[str, ...]]:
     """Return the photographs of the people with most of them, aligned as the product does, blue-green-red."""
     if not stored.is_file():
-        find, faces, labels, names = HaarFaces(smallest=0.3), [], [], []
+        find, faces, labels = HaarFaces(smallest=0.3), [], []
+        names: list[str] = []
         with tarfile.open(archive) as tar:
             members: dict[str, list[tarfile.TarInfo]] = {}
             for member in sorted(tar.getmembers(), key=lambda each: each.name):

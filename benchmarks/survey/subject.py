@@ -86,7 +86,8 @@ class Subject:
 
     def logits(self, rgb: Tensor) -> Tensor:
         """Return the logits of RGB in [0, 1], (B, 3, H, W); differentiable."""
-        return self.model(self.normalise(rgb))
+        logits: Tensor = self.model(self.normalise(rgb))
+        return logits
 
     def to_craft_on(self, most: int = CRAFT, *, but: int | None = None) -> Pictures:
         """Return pictures to craft on, none of the label `but`."""

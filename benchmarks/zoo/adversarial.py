@@ -61,7 +61,8 @@ def attack_of(recipe: Recipe, work: Path, classes: int) -> Callable[[nn.Module, 
 
     def classify(network: nn.Module, pictures: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            return network(normalised(pictures, dataset.mean, dataset.std)).float()
+            logits: Tensor = network(normalised(pictures, dataset.mean, dataset.std))
+            return logits.float()
 
     if recipe.adversarial == "fast":
         return lambda network, pictures, labels: fast_attack(classify, network, pictures, labels, recipe.eps)

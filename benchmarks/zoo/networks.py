@@ -63,12 +63,14 @@ class DenoisedPool(nn.Module):
         super().__init__()
         self.channels, self.side = channels, side
         self.pool = nn.MaxPool2d(2)
-        self.block = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
-        nn.init.zeros_(self.block[1].weight)
+        last = nn.BatchNorm2d(channels)
+        self.block = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), last)
+        nn.init.zeros_(last.weight)
 
     def forward(self, maps: Tensor) -> Tensor:
         given: Tensor = self.pool(maps)
-        return given + self.block(self.denoised(given))
+        changed: Tensor = self.block(self.denoised(given))
+        return given + changed
 
     def denoised(self, maps: Tensor) -> Tensor:
         """Return the non-local means of maps (B, C, side, side)."""

@@ -79,8 +79,8 @@ def _one(parameters: torch.Tensor, pictures: torch.Tensor, channel: int) -> torc
 
 def test_pixeldefend_purifies_within_eps_and_towards_what_is_likelier(radar: RadarFile) -> None:
     peer = PixelDefend(radar, greys(20), epochs=3)
-    noisy = greys(4, 2).astype(int) + np.random.default_rng(0).integers(-12, 13, (4, SIZE, SIZE, 3))
-    noisy = np.clip(noisy, 0, 255).astype(np.uint8)
+    moved = greys(4, 2).astype(int) + np.random.default_rng(0).integers(-12, 13, (4, SIZE, SIZE, 3))
+    noisy = np.clip(moved, 0, 255).astype(np.uint8)
     made = peer.purified(noisy)
     assert np.abs(made - noisy).max() <= 16 + 1e-3
     assert (peer.scores(np.rint(made).astype(np.uint8)) < peer.scores(noisy)).all()

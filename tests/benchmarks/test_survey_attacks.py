@@ -158,7 +158,12 @@ def test_a_swarm_moves_as_printed_never_gets_worse_and_finds_a_valley() -> None:
     start = torch.rand(1, 3, generator=generator)
     speed = 0.73 * 0.2 * (torch.rand(1, 3, generator=generator) - 0.5)
     seen: list[torch.Tensor] = []
-    fly(lambda places: (seen.append(places.clone()), torch.zeros(1))[1], (3,), 1, Swarm(particles=1), 4)
+
+    def look(places: torch.Tensor) -> torch.Tensor:
+        seen.append(places.clone())
+        return torch.zeros(1)
+
+    fly(look, (3,), 1, Swarm(particles=1), 4)
     assert torch.allclose(seen[1], (start + speed).clamp(0, 1))
 
 
@@ -228,6 +233,7 @@ def test_every_attack_leaves_pictures_and_a_cell_that_is_not_made_again(
         picture, crafted = crafted_attack(next((tmp_path / "kept").iterdir()))
         assert picture.is_file()
         assert crafted.kind == name
+        assert crafted.size is not None
         assert 0 < crafted.size <= 1
 
 

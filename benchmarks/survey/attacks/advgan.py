@@ -60,7 +60,8 @@ class ChangeGenerator(nn.Module):
 
 def hinge(change: Tensor, length: float) -> Tensor:
     """Return max(0, |G(x)|_2 - c), (B,)."""
-    return (change.flatten(1).norm(dim=1) - length).clamp_min(0)
+    over: Tensor = change.flatten(1).norm(dim=1) - length
+    return over.clamp_min(0)
 
 
 def generator_loss(change: Tensor, told: Tensor, logits: Tensor, own: Tensor, weights: AdvGanWeights) -> Tensor:

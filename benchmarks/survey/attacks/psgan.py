@@ -73,7 +73,8 @@ def generator_loss(made: Tensor, seeds: Tensor, told: Tensor, logits: Tensor, ow
     gan = F.binary_cross_entropy_with_logits(told, torch.ones_like(told))
     patch = (made - seeds).flatten(1).norm(dim=1).mean()
     adversarial = logits.log_softmax(1).gather(1, own[:, None]).clamp_min(-10).mean()
-    return weights.gan * gan + weights.patch * patch + weights.adversarial * adversarial
+    loss: Tensor = weights.gan * gan + weights.patch * patch + weights.adversarial * adversarial
+    return loss
 
 
 def attended_places(subject: Subject, pictures: Tensor, own: Tensor, size: float = SIZE) -> PlacementBatch:

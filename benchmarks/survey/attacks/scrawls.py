@@ -40,7 +40,7 @@ def weathered(side: int, seed: int = 0) -> Tensor:
         coarse = rng.normal(0, strength, (cells, cells)).astype(np.float32)
         cloud += cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
     share = np.clip(0.5 + cloud, 0, 1)[..., None]
-    colours = share * np.float32([0.62, 0.58, 0.5]) + (1 - share) * np.float32([0.32, 0.17, 0.08])
+    colours = share * np.array([0.62, 0.58, 0.5], np.float32) + (1 - share) * np.array([0.32, 0.17, 0.08], np.float32)
     return torch.from_numpy(colours.astype(np.float32)).permute(2, 0, 1)[None].clamp(0, 1)
 
 

@@ -107,7 +107,11 @@ def _run(config: Config, *, as_json: bool, quiet: bool, read_again: Callable[[],
             stopping=stopping.is_set,
             changes=(reloader,) if learner is None else (reloader, learner),
             deadlines=deadlines,
-            observe=_each(page.observe, learner and learner.see, notifications and notifications.observe),
+            observe=_each(
+                page.observe,
+                None if learner is None else learner.see,
+                None if notifications is None else notifications.observe,
+            ),
         )
         try:
             return service.run()

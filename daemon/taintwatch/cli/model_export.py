@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -34,7 +35,7 @@ def export_command(model: str | None, folder: Path, file: Path | None, as_json: 
     from taintwatch.config.load import load_config
     from taintwatch_models.triton.export import export_repository
 
-    flags = {} if model is None else {("model", "path"): ("MODEL", model)}
+    flags: dict[tuple[str | int, ...], tuple[str, Any]] = {} if model is None else {("model", "path"): ("MODEL", model)}
     settings = model_settings(load_config(file, flags))
     done = export_repository(replace(settings, gate_random_share=None, batches=(1,)), folder)
     if as_json:

@@ -66,15 +66,15 @@ class FleetMetrics(Collector):
         rows: list[tuple[tuple[str, ...], float]]
         yield _labelled("nodes", "Machines of the cluster.", (), [((), len(nodes))])
         for name, what in (("groups", "Groups on a machine."), ("room", "Groups that a machine has room for.")):
-            rows = [((node["node"], node["host"]), float(node[name])) for node in nodes]
+            rows = [((str(node["node"]), str(node["host"])), float(node[name])) for node in nodes]
             yield _labelled(f"node_{name}", what, ("node", "host"), rows)
         yield _labelled("groups", "Groups by state.", ("state",), _counted(group["state"] for group in groups))
         cameras = [camera for group in groups for camera in group["cameras"]]
         yield _labelled("cameras", "Cameras by state.", ("state",), _counted(camera["state"] for camera in cameras))
         for name, what in SUMS:
-            rows = [((group["group"],), float(group.get(name, 0))) for group in groups]
+            rows = [((str(group["group"]),), float(group.get(name, 0))) for group in groups]
             yield _labelled(name, what, ("group",), rows)
-        rows = [((group["group"],), float(group.get("resident_bytes", 0))) for group in groups]
+        rows = [((str(group["group"]),), float(group.get("resident_bytes", 0))) for group in groups]
         yield _labelled("resident_bytes", "Memory of a group's process.", ("group",), rows)
         for name, what in (*TOTALS, ("lost", "Alert records that were never kept."), ("restarts", "Starts elsewhere.")):
             family = CounterMetricFamily(f"taintwatch_fleet_{name}", what, labels=("group",))

@@ -130,7 +130,7 @@ def _operation(
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     parameters = [{"name": name, "in": "path", "required": True, "schema": TEXT} for name in names]
     parameters += (query or []) + ([] if body is None else [CSRF])
-    content = {kind: {} for kind in media} or {"application/json": {"schema": answer or OBJECT}}
+    content: dict[str, Any] = {kind: {} for kind in media} or {"application/json": {"schema": answer or OBJECT}}
     problem = {"application/json": {"schema": _named("Problem")}}
     operation: dict[str, Any] = {
         "summary": text,

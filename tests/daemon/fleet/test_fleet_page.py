@@ -28,7 +28,11 @@ def a_status(groups: int = 25, size: int = 16) -> dict[str, Any]:
             state = "lost" if (number, index) == (0, 0) else "running"
             whole = {"camera": name, "state": state, "source": "fake", "frames": 3, "fps": 1.0}
             cameras.append(whole if placed else {"camera": name, "state": "waiting"})
-        group = {"group": f"shop-{number:04}", "node": "n1" if placed else None, "host": "box" if placed else None}
+        group: dict[str, Any] = {
+            "group": f"shop-{number:04}",
+            "node": "n1" if placed else None,
+            "host": "box" if placed else None,
+        }
         group |= {"state": "running" if placed else "waiting", "restarts": 1, "reason": None, "cameras": cameras}
         found.append(group | ({"frames": 48, "fps": 16.0, "alerts": 2, "open_alerts": 1} if placed else {}))
     nodes = [{"node": "n1", "host": "box", "groups": groups - 1, "room": groups - 1}]

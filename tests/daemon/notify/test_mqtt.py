@@ -67,8 +67,8 @@ def reading(port: int) -> Iterator[Reader]:
     reader, client = Reader(), Client(CallbackAPIVersion.VERSION2)
 
     def on_message(client: Client, data: Any, message: MQTTMessage) -> None:
-        reader.topics[message.topic] = message.payload
-        reader.came.append((message.topic, message.payload))
+        reader.topics[message.topic] = bytes(message.payload)
+        reader.came.append((message.topic, bytes(message.payload)))
 
     client.on_message = on_message
     client.on_connect = lambda client, *rest: client.subscribe("#", qos=1)
