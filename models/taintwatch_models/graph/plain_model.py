@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import onnx
 
 from taintwatch_models.errors import ModelError
-from taintwatch_models.graph.bounds import refuse_large_input, refuse_large_values, refuse_oversized
+from taintwatch_models.graph.bounds import refuse_large_input, refuse_large_values
 from taintwatch_models.graph.formats import sorted_nodes, standard_ops, to_float32
 from taintwatch_models.graph.interface import InputForm, OutputForm, adapt_input, adapt_output, choose_output
 from taintwatch_models.graph.simplification import (
@@ -79,7 +79,6 @@ def plain_model(
     several inputs, an input that is no batch of pictures, an output that is no batch of logits.
     """
     where, notes = source.where, list[str]()
-    refuse_oversized(source.proto, where)
     model = _standard(source, notes, weights)
     model = raise_opset(model, where, notes)
     chosen = choose_output(model, where, output)

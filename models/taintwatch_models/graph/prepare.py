@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.fills import mean_fill, noise_fill
+from taintwatch_models.graph.bounds import refuse_oversized
 from taintwatch_models.graph.plain_model import PlainModel, plain_model
 from taintwatch_models.graph.radar import build_radar
 from taintwatch_models.graph.simplification import MINIMUM_OPSET, opset_of
@@ -66,6 +67,7 @@ def prepare_source(
     prepared graph's logits differ from it.
     """
     where = source.where
+    refuse_oversized(source.proto, where)  # before its weights are looked at
     description = description or ModelDescription(None)
     declared = description.preprocessing is not None
     known = description.preprocessing
