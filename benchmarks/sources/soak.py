@@ -33,6 +33,8 @@ from taintwatch_models.storage import write_atomically
 __all__ = ["main"]
 
 ROUND_S, ATTACK_S, FPS = 30.0, (9.0, 21.0), 5
+COUNTED = ("reconnects", "frames", "captured", "delivered", "dropped", "skipped", "bad")
+"""Of each camera's last status: on a busy machine most of what comes is dropped, and then an attack may be missed."""
 PROGRAM = Path(sys.executable).with_name("taintwatch")
 
 
@@ -156,9 +158,7 @@ def _rounds(scene: Scene, began_s: float, ended_s: float) -> list[int]:
 
 def _report(scene: Scene, lines: list[dict[str, Any]]) -> dict[str, Any]:
     statuses: list[dict[str, Any]] = next((line["cameras"] for line in reversed(lines) if line["kind"] == "status"), [])
-    cameras = {
-        status["camera"]: {"reconnects": status["reconnects"], "frames": status["frames"]} for status in statuses
-    }
+    cameras = {status["camera"]: {key: status.get(key) for key in COUNTED} for status in statuses}
     for name, camera in cameras.items():
         raised = [line for line in lines if line["kind"] == "alert" and line["camera"] == name]
         camera["raised_s"] = [
