@@ -57,7 +57,10 @@ lock: $(CORE)
 	@$(PY) -m pip install --disable-pip-version-check --quiet '.[audit]'
 	@.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet --no-header \
 		--no-emit-index-url pyproject.toml --output-file locks/service.txt
-	@echo "lock: locks/service.txt"
+	@.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --no-header \
+		--no-emit-index-url --constraint locks/service.txt --override locks/cpu-override.txt pyproject.toml \
+		--output-file locks/service-cpu.txt
+	@echo "lock: locks/service.txt, locks/service-cpu.txt (with the small ONNX Runtime)"
 
 sbom: $(CORE)
 	@$(PY) -m pip install --disable-pip-version-check --quiet '.[audit]'

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from enum import StrEnum
@@ -100,8 +100,10 @@ def check_torch(import_it: bool) -> Check:
     return Check("torch", State.OK, f"{version}, CUDA {'works' if torch.cuda.is_available() else 'not available'}")
 
 
-def check_gpu(find: Callable[[str], str | None] = shutil.which) -> Check:
-    """Check for an NVIDIA GPU and its driver by asking nvidia-smi."""
+def check_gpu(
+    find: Callable[[str], str | None] = shutil.which, providers: Callable[[], Sequence[str]] | None = None
+) -> Check:
+    """Check for an NVIDIA GPU and its driver by asking nvidia-smi, and whether this ONNX Runtime could use it."""
     program = find("nvidia-smi")
     if program is None:
         return Check("gpu", State.WARN, "no NVIDIA driver (no nvidia-smi)", "none needed: models run on the CPU")
@@ -113,7 +115,18 @@ def check_gpu(find: Callable[[str], str | None] = shutil.which) -> Check:
     if done.returncode or not done.stdout.strip():
         said = (done.stdout + done.stderr).strip().splitlines()
         return Check("gpu", State.WARN, said[0] if said else "nvidia-smi said nothing", "check the NVIDIA driver")
-    return Check("gpu", State.OK, "; ".join(done.stdout.strip().splitlines()))
+    found = "; ".join(done.stdout.strip().splitlines())
+    if "CUDAExecutionProvider" not in (providers or _providers)():
+        advice = "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+        return Check("gpu", State.WARN, f"{found}, but this ONNX Runtime is the one for CPUs", advice)
+    return Check("gpu", State.OK, found)
+
+
+def _providers() -> Sequence[str]:
+    try:
+        return list(import_module("onnxruntime").get_available_providers())
+    except ImportError:
+        return ()
 
 
 def check_decoders() -> Check:

@@ -68,8 +68,18 @@ def test_the_gpu_is_asked_for_through_its_driver(tmp_path: Path, script: str, st
     program = tmp_path / "nvidia-smi"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
-    check = check_gpu(lambda _: str(program))
+    check = check_gpu(lambda _: str(program), lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     assert (check.state, check.found) == (state, found)
+
+
+def test_a_gpu_that_this_runtime_cannot_use_is_said_with_what_to_do(tmp_path: Path) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho NVIDIA H100, 550, 80000 MiB\n")
+    program.chmod(0o755)
+    check = check_gpu(lambda _: str(program), lambda: ["CPUExecutionProvider"])
+    assert check.state is State.WARN
+    assert check.found == "NVIDIA H100, 550, 80000 MiB, but this ONNX Runtime is the one for CPUs"
+    assert "onnxruntime-gpu" in check.advice
 
 
 def test_no_gpu_is_only_a_warning() -> None:
