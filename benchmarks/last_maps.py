@@ -4,9 +4,9 @@
 
 A transformer's region map may be read from the tokens of any of its last blocks: of the residual stream, or behind the
 norm that the block's attention reads. For each, patches of `python -m benchmarks.detection` (which crafts them) are
-shown on test pictures. Measured where they succeed: the overlap (IoU) of `tight`'s mask with the patch, whether the
-map's peak lies on the patch (pointing game: Zhang et al., Top-down Neural Attention by Excitation Backprop, 2018), and
-the share of them whose margin swing exceeds that of 98% of benign pictures.
+shown on test pictures. Measured where they succeed: the overlap (IoU) of `tight`'s mask with the patch, at two saliency
+thresholds; the share of the mask that lies on the patch; the area under the ROC curve of the margin swing against
+benign pictures, and the share of attacks whose swing exceeds that of 98% of them.
 """
 
 from __future__ import annotations
@@ -39,10 +39,7 @@ from taintwatch_models.storage import write_atomically
 
 __all__ = ["Choice", "choices", "measure"]
 
-_SUCCESSES = 4
-"""Of each patch at each size."""
 _THRESHOLDS = (0.5, 0.8)
-_PEAK = 0.999
 _ON_CPU = SessionSettings(device="cpu", threads=1)
 
 Masks = NDArray[np.bool_]
@@ -97,25 +94,30 @@ def _radar(network: Network, choice: Choice) -> OnnxRadar:
     return OnnxRadar(file, ("tight",), session=_ON_CPU)
 
 
-def _attacks(network: Network, patches: Mapping[str, Patch]) -> Iterator[tuple[NDArray[np.uint8], Masks]]:
+def _attacks(
+    network: Network, patches: Mapping[str, Patch], pictures_of_each: int, successes: int
+) -> Iterator[tuple[NDArray[np.uint8], Masks]]:
     """Yield the pictures that each patch at each size succeeds on, (n, H, W, 3), and where it lies, (n, H, W)."""
     for index, (_, patch) in enumerate(sorted(patches.items())):
         for size in SIZES:
             rng = np.random.default_rng([0, index, round(100 * size)])
-            places = [random_placement(network.test, size, rng) for _ in network.test]
-            pictures = apply_at(network.test, patch.pixels, places)
-            rows = np.flatnonzero(network.labels_of(pictures) == patch.target)[:_SUCCESSES]
+            test = network.test[:pictures_of_each]
+            places = [random_placement(test, size, rng) for _ in test]
+            pictures = apply_at(test, patch.pixels, places)
+            rows = np.flatnonzero(network.labels_of(pictures) == patch.target)[:successes]
             if len(rows):
                 white = np.full((8, 8, 3), 255, np.uint8)
                 covered = apply_at(np.zeros_like(pictures[rows]), white, [places[row] for row in rows])
                 yield pictures[rows], covered[..., 0] > 127
 
 
-def measure(network: Network, patches: Mapping[str, Patch], benign: int = 100) -> list[dict[str, Any]]:
+def measure(
+    network: Network, patches: Mapping[str, Patch], *, benign: int, shown_on: int, successes: int
+) -> list[dict[str, Any]]:
     """Return one row for each choice of maps, JSON-ready."""
     if network.path is None:
         return []
-    shown = list(_attacks(network, patches))
+    shown = list(_attacks(network, patches, shown_on, successes))
     pictures = np.concatenate([pair[0] for pair in shown])
     covered = np.concatenate([pair[1] for pair in shown])
     normalise = network.radar.info.preprocessing.normalise
@@ -123,13 +125,15 @@ def measure(network: Network, patches: Mapping[str, Patch], benign: int = 100) -
     rows = []
     for choice in choices(plain_model(read_source(network.path))):
         radar = _radar(network, choice)
-        limit = float(np.quantile(_run(radar, quiet, 0.8)[1], 0.98))
-        found = {t: _run(radar, attacked, t) for t in (*_THRESHOLDS, _PEAK)}
+        calm = _run(radar, quiet, 0.8)[1]
+        found = {t: _run(radar, attacked, t) for t in _THRESHOLDS}
+        masks, swings = found[0.8]
         row: dict[str, Any] = {
             "network": network.name, "maps": choice.name, "chosen": choice.default,
-            "layers_behind": choice.layers_behind, "attacks": len(pictures),
-            "tpr_at_2_percent": round(float((found[0.8][1] > limit).mean()), 3),
-            "peak_on_patch": round(float(_inside(found[_PEAK][0], covered).mean()), 3),
+            "layers_behind": choice.layers_behind, "attacks": len(pictures), "benign": len(calm),
+            "tpr_at_2_percent": round(float((swings > np.quantile(calm, 0.98)).mean()), 3),
+            "auc": round(float((swings[:, None] > calm[None]).mean()), 3),
+            "mask_on_patch": round(float(((masks & covered).sum((1, 2)) / masks.sum((1, 2)).clip(1)).mean()), 3),
         }  # fmt: skip
         row |= {f"iou_{t}": round(float(_overlap(found[t][0], covered).mean()), 3) for t in _THRESHOLDS}
         rows.append(row)
@@ -153,10 +157,6 @@ def _overlap(masks: Masks, covered: Masks) -> NDArray[np.float64]:
     return np.asarray(both / np.maximum(either, 1))
 
 
-def _inside(peaks: Masks, covered: Masks) -> NDArray[np.bool_]:
-    return np.asarray((peaks & covered).sum((1, 2)) * 2 > peaks.sum((1, 2)))
-
-
 def main() -> None:
     """Measure the networks that are named, and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -164,6 +164,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the measuring data's folder")
     parser.add_argument("--work", type=Path, required=True, help="the folder of the detection bench")
     parser.add_argument("--json", type=Path, default=Path("last_maps.json"))
+    parser.add_argument("--shown-on", type=int, default=80, help="test pictures that each patch is shown on")
+    parser.add_argument("--successes", type=int, default=6, help="successes of each patch at each size that count")
+    parser.add_argument("--benign", type=int, default=200, help="benign pictures")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for name in options.networks:
@@ -172,7 +175,7 @@ def main() -> None:
             name, network.radar, _no_pictures, network.targets, options.work / "patches", print, craft=False,
             device="cpu",
         )  # fmt: skip
-        rows += measure(network, patches)
+        rows += measure(network, patches, benign=options.benign, shown_on=options.shown_on, successes=options.successes)
         write_atomically(options.json, (json.dumps({**machine(), "rows": rows}, indent=1) + "\n").encode())
 
 

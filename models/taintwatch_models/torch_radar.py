@@ -112,8 +112,10 @@ class TorchRadar:
         logits, maps = self._model(x)
         label = int(logits.argmax())
         outputs: dict[str, Any] = {"logits": logits, "label": np.array([label]), "features": maps}
-        own = logits.double()[0, label]
-        loss = own if self.info.multi_label else F.log_softmax(logits.double() / TEMPERATURE, dim=1)[0, label]
+        loss = logits.double()[0, label]
+        if not self.info.multi_label:  # log(p / (1 - p)) has log p's direction, and does not vanish where p rounds to 1
+            scaled = logits.double()[0] / TEMPERATURE
+            loss = scaled[label] - torch.cat([scaled[:label], scaled[label + 1 :]]).logsumexp(0)
         gradient = torch.autograd.grad(loss, maps, retain_graph=True)[0]
         cellwise = F.relu((gradient.double() * maps.double()).sum(1))  # (1, h, w)
         outputs["saliency_concentration"] = cellwise.amax() / cellwise.mean().clamp_min(1e-300)
