@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,8 +12,9 @@ from taintwatch_models.graph.builder import GraphBuilder
 __all__ = ["area_matrix", "bilinear_matrix", "inpaint", "resize", "shrink"]
 
 
+@lru_cache(maxsize=256)  # frames ask for the same few again and again
 def bilinear_matrix(target: int, source: int) -> NDArray[np.float32]:
-    """Return the (target, source) matrix of bilinear resizing with half-pixel centres and clamped edges.
+    """Return the (target, source) matrix of bilinear resizing with half-pixel centres and clamped edges, read-only.
 
     Equal to OpenCV's INTER_LINEAR and to torch's `interpolate(mode="bilinear", align_corners=False)` when enlarging.
     """
@@ -22,7 +25,9 @@ def bilinear_matrix(target: int, source: int) -> NDArray[np.float32]:
     rows = np.arange(target)
     np.add.at(matrix, (rows, np.clip(low, 0, source - 1).astype(int)), 1 - weight)
     np.add.at(matrix, (rows, np.clip(low + 1, 0, source - 1).astype(int)), weight)
-    return matrix.astype(np.float32)
+    made = matrix.astype(np.float32)
+    made.setflags(write=False)
+    return made
 
 
 def area_matrix(target: int, source: int) -> NDArray[np.float32]:
