@@ -81,12 +81,11 @@ def export(name: str, side: int, folder: Path) -> Path:
     import torch
     import torchvision
 
+    from benchmarks.architectures.exports import EXPORTERS
+
     torch.manual_seed(0)
-    path, model = folder / f"{name}.onnx", torchvision.models.get_model(name, weights=None).eval()
-    torch.onnx.export(
-        model, (torch.zeros(1, 3, side, side),), str(path), dynamo=False, opset_version=17, input_names=["input"],
-        dynamic_axes={"input": {0: "batch"}},
-    )  # fmt: skip
+    path = folder / f"{name}.onnx"
+    EXPORTERS["legacy"](torchvision.models.get_model(name, weights=None).eval(), side, path)
     return path
 
 
