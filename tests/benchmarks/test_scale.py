@@ -17,6 +17,7 @@ def a_run(cameras: int, fps: float, *, holds: int) -> dict[str, Any]:
     return {
         "cameras": cameras,
         "fps_each": fps,
+        "seconds": 10.0,
         "delay_ms": {"p99": 20.0 if cameras <= holds else 400.0},
         "dropped_share": 0.0,
         "frames_per_second": cameras * fps,
