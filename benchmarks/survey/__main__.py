@@ -79,16 +79,17 @@ def command(
         click.echo(f"{time.monotonic() - began:6.0f} s {line}", err=True)
 
     cells: dict[str, list[dict[str, Any]]] = {"attacks": [], "detectors": []}
-    about = {}
     for name in networks or SQUARE:
-        subject = load_subject(name, data, zoo_folder, seed=seed, report=report)
-        about[name] = {"accuracy": _accuracy(subject), "head": subject.radar.info.head}
-        found = _stored(subject, work) if stored else _measure(subject, only, scale, held_out, work, keep, report)
+        if stored:
+            found = _stored(name, work)
+        else:
+            subject = load_subject(name, data, zoo_folder, seed=seed, report=report)
+            found = _measure(subject, only, scale, held_out, work, keep, report)
         for kind in cells:
             cells[kind] += found[kind]
     result = {
-        **machine(), "pictures": pictures, "steps": steps, "held_out": held_out, "seed": seed, "networks": about,
-        **cells, "rows": [asdict(row) for row in ROWS],
+        **machine(), "pictures": pictures, "steps": steps, "held_out": held_out, "seed": seed, **cells,
+        "rows": [asdict(row) for row in ROWS],
     }  # fmt: skip
     if document is not None:
         write_json(document, result)
@@ -118,16 +119,12 @@ def _measure(
     return found
 
 
-def _stored(subject: Subject, work: Path) -> dict[str, list[dict[str, Any]]]:
-    attacks, detectors = SQUARE[subject.name]
+def _stored(name: str, work: Path) -> dict[str, list[dict[str, Any]]]:
+    attacks, detectors = SQUARE[name]
     return {
-        "attacks": stored_cells(work / "attacks", subject.name, attacks),
-        "detectors": stored_cells(work / "detectors", subject.name, detectors),
+        "attacks": stored_cells(work / "attacks", name, attacks),
+        "detectors": stored_cells(work / "detectors", name, detectors),
     }
-
-
-def _accuracy(subject: Subject) -> float:
-    return round(float((subject.labels_of(subject.held_out) == subject.held_out_truth).mean()), 4)
 
 
 def _check(networks: tuple[str, ...], only: tuple[str, ...]) -> None:
