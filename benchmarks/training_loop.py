@@ -72,7 +72,7 @@ class TrainingLoop:
         for steps, batch in enumerate(batches, start=1):
             loss = loss_of(self._network, batch)
             self._optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self._optimiser.step()
             self._schedule.step()
             self._average.update_parameters(self._network)

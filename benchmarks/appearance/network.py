@@ -62,7 +62,7 @@ def train(scenes: Scenes, steps: int, seed: int, report: Callable[[int, float], 
         wrong = F.binary_cross_entropy_with_logits(logits, (covered > _INSIDE).float(), known, reduction="sum")
         loss = wrong / known.sum()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         schedule.step()
         if step % 50 == 0:

@@ -74,7 +74,7 @@ def train_network(
                 moved = _shifted(images[rows], generator, mirror=data.name == "fashion")
             loss = F.cross_entropy(net(moved), labels[rows])
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             schedule.step()
         accuracy = float((run_network(net, data.validation)[0].argmax(1) == data.validation_labels).mean())

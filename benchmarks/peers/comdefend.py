@@ -110,5 +110,5 @@ def _train(compress: nn.Module, rebuild: nn.Module, examples: Tensor, epochs: in
             code = torch.sigmoid(5 * (values - noise * torch.randn_like(values)) if noise else values)
             loss = compression_loss(rebuild(code), code, given)
             adam.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             adam.step()

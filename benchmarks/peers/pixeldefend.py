@@ -165,7 +165,7 @@ def _train(network: nn.Module, examples: Tensor, epochs: int) -> None:
         for rows in torch.randperm(len(examples)).split(32):
             loss = negative_log_likelihood(network(examples[rows]), examples[rows]).mean()
             adam.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             adam.step()
 
 

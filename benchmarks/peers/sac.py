@@ -155,7 +155,7 @@ def _train(network: Any, benign: NDArray[np.uint8], patches: Tensor, steps: int,
             mask[:, top : top + side, left : left + side] = 1
         loss = F.binary_cross_entropy_with_logits(network(pictures), masks)
         adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         adam.step()
     network.eval()
 

@@ -92,7 +92,7 @@ class DetectorSubnetwork:
                     maps = self._read(both)[0]
                 loss = F.binary_cross_entropy_with_logits(self._network(maps)[:, 0], wanted)
                 adam.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 adam.step()
 
     def _attacked(self, pictures: Tensor, generator: Any, knows: bool) -> Tensor:

@@ -131,13 +131,13 @@ def train_network(
             group["lr"] = rate * _one_cycle(done + 0.5 / epochs)
         network.train()
         total = torch.zeros((), device=device)
-        for rows in torch.randperm(len(data), device=device)[: steps * batch].split(batch):  # type: ignore[no-untyped-call]
+        for rows in torch.randperm(len(data), device=device)[: steps * batch].split(batch):
             shown, soft = _varied(data[rows], wanted[rows], mixed=name == "vit")
             with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
                 said = network(shown)
             loss = F.cross_entropy(said.float(), soft, label_smoothing=0.1)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimiser.step()
             average.update_parameters(network)

@@ -122,7 +122,7 @@ def _torchscript(path: Path) -> nn.Module:
         raise ModelError(f"{path}: {_instead(path)}")
     with _quiet():
         try:
-            return torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call, no-any-return]
+            return torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-any-return]
         except (RuntimeError, ValueError):
             raise ModelError(f"{path}: {_instead(path)}") from None
 

@@ -72,7 +72,7 @@ def test_its_loss_falls_on_a_batch_that_it_learns_by_heart() -> None:
     for _ in range(12):
         loss = finder_loss(network, batch)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.7 * losses[0]

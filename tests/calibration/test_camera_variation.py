@@ -60,7 +60,7 @@ def test_printer_and_camera_pass_a_finite_gradient_also_at_black_and_white() -> 
     colours.requires_grad_(True)
     simulate_camera(
         printed(colours, GENERIC_PROFILE), CameraVariation(), torch.Generator().manual_seed(0)
-    ).sum().backward()  # type: ignore[no-untyped-call]
+    ).sum().backward()
     assert colours.grad is not None
     assert bool(torch.isfinite(colours.grad).all())
     assert float(colours.grad.abs().sum()) > 1.0

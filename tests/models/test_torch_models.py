@@ -93,7 +93,7 @@ def test_a_torchscript_file_is_exported_with_the_size_that_its_toml_declares(tmp
     path = tmp_path / "m.ts"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit's own deprecation
-        torch.jit.trace(model, torch.zeros(1, 3, 64, 64)).save(str(path))  # type: ignore[no-untyped-call]
+        torch.jit.trace(model, torch.zeros(1, 3, 64, 64)).save(str(path))
     with pytest.raises(ModelError, match=r"needs m\.toml beside it"):
         read_torch(str(path), None, None)
     path.with_suffix(".toml").write_text("[preprocessing]\nsize = [64, 64]\n")

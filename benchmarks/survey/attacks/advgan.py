@@ -98,5 +98,5 @@ def adversarial_gan(subject: Subject, scale: Scale, weights: AdvGanWeights | Non
 
 def _step(player: torch.optim.Optimizer, loss: Tensor) -> None:
     player.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     player.step()

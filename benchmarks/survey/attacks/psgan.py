@@ -119,7 +119,7 @@ def patch_gan(subject: Subject, scale: Scale, weights: Weights | None = None) ->
 
 def _step(player: torch.optim.Optimizer, loss: Tensor) -> None:
     player.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     player.step()
 
 

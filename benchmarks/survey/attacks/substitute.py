@@ -83,5 +83,5 @@ def _fit(network: nn.Module, pictures: Tensor, labels: Tensor, epochs: int) -> N
             if len(rows) < 2:  # batch norm needs two
                 continue
             adam.zero_grad(set_to_none=True)
-            F.cross_entropy(network(pictures[rows]), labels[rows]).backward()  # type: ignore[no-untyped-call]
+            F.cross_entropy(network(pictures[rows]), labels[rows]).backward()
             adam.step()

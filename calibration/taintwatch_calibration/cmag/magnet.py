@@ -63,7 +63,7 @@ def train_magnet(
             clean = images[rows]
             loss = F.mse_loss(model((clean + noise * torch.randn_like(clean)).clamp(0, 1)), clean)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             total += float(loss.detach()) * len(rows)
         report(epoch + 1, total / len(images))

@@ -171,7 +171,7 @@ class _Run:
                 group["lr"] = self.settings.rate_at(stage, epoch + step / len(batches))
             loss = self._loss(stage, self.training, rows, generator)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             total, count = total + float(loss.detach()) * len(rows), count + len(rows)
         return total / max(1, count)

@@ -145,7 +145,7 @@ def _pushed(change: Tensor, length: float) -> Tensor:
         return made
 
     through = change.clone()
-    through.register_hook(paced)  # type: ignore[no-untyped-call]
+    through.register_hook(paced)
     return through
 
 
