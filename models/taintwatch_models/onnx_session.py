@@ -69,9 +69,11 @@ def open_session(model: bytes | str, settings: SessionSettings | None = None) ->
     be loaded.
     """
     settings = settings or SessionSettings()
-    if settings.collect is not None:
+    if settings.portable and isinstance(model, str):
+        raise ModelError("a model of over 2 GB, with its weights beside it, cannot run on a Triton server")
+    if settings.collect is not None and isinstance(model, bytes):
         settings.collect(model)
-    if settings.server is not None:
+    if settings.server is not None and isinstance(model, bytes):
         from taintwatch_models.triton.session import TritonSession  # gRPC, which nobody else needs
 
         return TritonSession(model, settings.server), "Triton"
