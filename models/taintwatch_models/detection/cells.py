@@ -107,15 +107,21 @@ def choose_layers(radar: RadarFile, inputs: NDArray[np.float32], seed: Sequence[
 
 
 def _candidates(radar: RadarFile) -> list[str]:
-    """Names of values that the first forward's weighted layers read, and the last maps, evenly thinned."""
+    """Names of values that the first forward's weighted layers read, and the last maps, evenly thinned.
+
+    Of what was normalised for a layer, the value before: a layer norm takes the size of a token away, which tells much.
+    """
     weights = {tensor.name for tensor in radar.proto.graph.initializer}
     given = {value.name for value in radar.proto.graph.input}
+    normalised = {
+        node.output[0]: node.input[0] for node in radar.proto.graph.node if node.op_type == "LayerNormalization"
+    }
     found: dict[str, None] = {}
     for node in radar.proto.graph.node:
         if node.op_type not in ("Conv", "MatMul", "Gemm") or node.output[0].startswith("taintwatch/"):
             continue
         if node.input[1] in weights and node.input[0] not in given:
-            found[node.input[0]] = None
+            found[normalised.get(node.input[0], node.input[0])] = None
     names = [name for name in found if name != radar.info.maps]
     if len(names) > _TRIED:
         names = [names[index] for index in np.linspace(0, len(names) - 1, _TRIED).round().astype(int)]
