@@ -47,7 +47,7 @@ class Counts:
     held_out: int = 400
     novel: int = 80
     """Pictures of each kind of novelty."""
-    presentations: int = 50
+    presentations: int = 500
     successes: int = 20
     """Of each patch at each size, at most, that are scored."""
     frames: int = 150

@@ -120,6 +120,11 @@ Patches of 0.25, 0.35 and 0.5 of the side lie anywhere, turned by up to 20 degre
 count. Makers: `ours`, the project's engine; `adam` and `smooth` (with a total-variation weight), an independent
 implementation in `benchmarks/makers`; `art`, the Adversarial Robustness Toolbox; `transferred`, patches that were made
 for another network, which count only where a grey square in their place leaves the label right.
+
+The network behind the statistic `appearance` was trained on patterns that were crafted on `objects_14_occluded`,
+`objects_residual_occluded`, `signs_backdoor` and `signs_vgg_occluded`, by `benchmarks.appearance`. No patch here was
+made on any of these. But the first two share their architecture with `objects_14` and `objects_residual`, and the
+training photographs are of the same sets. So the fairest rows for it are those of the other networks.
 """
 
 
@@ -224,8 +229,10 @@ def _adaptive(networks: Sequence[Record]) -> str:
     if not rows:
         return ""
     text = (
-        "They have the model, the reference and the threshold, and minimise all five statistics while they fool the\n"
-        "network (`benchmarks/detection/adaptive.py`); patches of 0.35 of the side.\n\n"
+        "They have the model, the reference, the appearance network and the threshold, and minimise all statistics\n"
+        "while they fool the network (`benchmarks/detection/adaptive.py`); patches of 0.35 of the side. A patch for one\n"
+        "scene is made for one picture at one place, as a file. `before a camera` is made for one that shakes and has\n"
+        "noise: it fools where three of five such frames show the target, and is seen where three of them alarm.\n\n"
     )
     heads = ["network", "attacker", "attempts", "fools", "fools unseen at 2%", "at 0.1%"]
     return "## Attackers who know everything\n\n" + text + markdown_table(heads, rows)
