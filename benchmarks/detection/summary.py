@@ -230,8 +230,8 @@ def _adaptive(networks: Sequence[Record]) -> str:
         return ""
     text = (
         "They have the model, the reference, the appearance network and the threshold, and minimise all statistics\n"
-        "while they fool the network (`benchmarks/detection/adaptive.py`); patches of 0.35 of the side. A patch for one\n"
-        "scene is made for one picture at one place, as a file. `before a camera` is made for one that shakes and has\n"
+        "while they fool the network (`benchmarks/detection/adaptive.py`); patches of 0.35 of the side. A patch for\n"
+        "one scene is made for one picture at one place, as a file; `before a camera` for one that shakes and has\n"
         "noise: it fools where three of five such frames show the target, and is seen where three of them alarm.\n\n"
     )
     heads = ["network", "attacker", "attempts", "fools", "fools unseen at 2%", "at 0.1%"]

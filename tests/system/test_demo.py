@@ -12,8 +12,8 @@ from typing import Any
 import cv2
 import pytest
 
-from taintwatch_models.bundled import bundled_calibration_path
-from taintwatch_models.calibration_file import read_calibration, write_calibration
+from taintwatch_models.bundled import bundled_path
+from taintwatch_models.detection.reference import read_reference, write_reference
 from tests.system.program import ENVIRONMENT, PROGRAM
 
 PATIENCE_S = 300.0  # only so that a hanging program fails a test instead of the whole run
@@ -123,18 +123,14 @@ def test_it_fails_when_the_attack_is_left_out(tmp_path: Path) -> None:
     assert not (tmp_path / "demo-evidence" / "frames").exists()
 
 
-def test_it_fails_when_the_thresholds_can_never_be_reached(tmp_path: Path) -> None:
-    calibration = read_calibration(bundled_calibration_path())
-    deaf = replace(
-        calibration,
-        tight=replace(calibration.tight, threshold=1e6),
-        paper=replace(calibration.paper, rank_change=1000),
-    )
-    write_calibration(deaf, tmp_path / "deaf.json")
-    arguments = ("--seconds", "5", "--attack", "on-sign", "--calibration", "deaf.json", "--no-pictures")
-    done = demo("--json", *arguments, cwd=tmp_path)
-    assert done.returncode == 1
-    assert summary_of(done)["problems"] == ["on-sign: no alert was raised while the patch was there"]
+def test_a_reference_whose_threshold_can_never_be_reached_is_refused(tmp_path: Path) -> None:
+    reference = read_reference(bundled_path("signs.reference.npz"))
+    points = tuple(replace(point, threshold=150.0) for point in reference.points)
+    write_reference(replace(reference, points=points), tmp_path / "deaf.npz")
+    done = demo("--json", "--seconds", "5", "--reference", "deaf.npz", "--no-pictures", cwd=tmp_path)
+    assert done.returncode == 78
+    assert "'combined' is blind" in done.stderr
+    assert not done.stdout
 
 
 def test_for_people_it_names_what_happens_and_where_the_pictures_are_and_needs_no_torch(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ __all__ = ["demo"]
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Draw another scene.")
 @click.option("--camera-model", "camera_model", type=click.Choice(["office", "plain"]), default="office", hidden=True)
 @click.option("--attack", type=click.Choice(["both", "on-sign", "beside", "none"]), default="both", hidden=True)
-@click.option("--calibration", hidden=True, help="Other thresholds.")
+@click.option("--reference", hidden=True, help="Another reference.")
 def demo(
     out: Path,
     as_json: bool,
@@ -50,7 +50,7 @@ def demo(
     seed: int,
     camera_model: str,
     attack: str,
-    calibration: str | None,
+    reference: str | None,
 ) -> int:
     """Show an attack being detected: a printed patch enters, the classifier is fooled, an alert comes and goes.
 
@@ -68,14 +68,14 @@ def demo(
     if scene == "street":
         if camera is not None or attack == "beside":
             raise UsageError("the street is drawn, with a patch stuck on: leave --camera and --attack beside out")
-        return _street(out, seconds, seed, as_json, calibration, attack, pictures=not no_pictures)
+        return _street(out, seconds, seed, as_json, attack, pictures=not no_pictures)
     if camera is None:
         source, director, total = _drawn(seconds, seed, camera_model, attack)
     else:
         source, director, total = camera, _before_camera(camera, seconds), None
     _make(out)
     evidence = None if no_pictures else out / "evidence"
-    config = demo_config(source, realtime=not as_json, evidence=evidence, calibration=calibration)
+    config = demo_config(source, realtime=not as_json, evidence=evidence, reference=reference)
     with stop_on_signals() as stopping, Screen(sys.stdout, silent=as_json) as screen:
         result = perform(config, director, screen, stopping=stopping.is_set, total=total)
     return _conclude(out, result, director, screen, as_json, pictures=not no_pictures)
@@ -94,9 +94,7 @@ def _drawn(seconds: float | None, seed: int, camera_model: str, attack: str) -> 
     return source, SimulatedDirector(play), play.frame_count
 
 
-def _street(
-    out: Path, seconds: float | None, seed: int, as_json: bool, calibration: str | None, attack: str, *, pictures: bool
-) -> int:
+def _street(out: Path, seconds: float | None, seed: int, as_json: bool, attack: str, *, pictures: bool) -> int:
     """Play the street, write its pictures, say how it went, and return the exit status."""
     from taintwatch.demo.screen import Screen
     from taintwatch.demo.street_play import parse_street
@@ -108,7 +106,7 @@ def _street(
     scene = parse_street(source).scene
     _make(out)
     evidence = out / "evidence" if pictures else None
-    config = street_config(source, realtime=not as_json, evidence=evidence, calibration=calibration)
+    config = street_config(source, realtime=not as_json, evidence=evidence)
     with stop_on_signals() as stopping, Screen(sys.stdout, silent=as_json) as screen:
 
         def show(frame: StreetFrame) -> None:

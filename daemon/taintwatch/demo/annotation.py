@@ -80,7 +80,7 @@ def dashed_box(
 FOOTER = 132  # pixels under a frame of 480
 COLUMN = 176  # pixels beside a frame of 640, where CMAG is at work
 _TILE = 144
-WORDS = {"tight": "tight: decides", "paper": "paper: only shown"}
+WORDS = {"combined": "combined: decides", "tight": "tight: only shown", "paper": "paper: only shown"}
 
 
 @dataclass(frozen=True, slots=True)

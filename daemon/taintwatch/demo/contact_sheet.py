@@ -16,6 +16,7 @@ from taintwatch.demo.director import Director
 from taintwatch.demo.frame_record import FrameRecord
 from taintwatch.demo.show import DemoResult
 from taintwatch.demo.verdict import ActResult, Chapter
+from taintwatch_models.detection.detector import COMBINED
 from taintwatch_models.errors import UsageError
 from taintwatch_models.storage import write_atomically
 
@@ -129,7 +130,7 @@ def _strip(row: Row, width: int) -> NDArray[np.uint8]:
 
 CONTACT_SHEET = "contact-sheet.png"
 SUMMARY = "summary.json"
-DETECTOR = "tight"
+DETECTOR = COMBINED
 SUBTITLE = (
     "Dashed: where the patch really is. Red outline: what made the classifier decide, as the detector found it. "
     "Bars: score against threshold."

@@ -19,6 +19,7 @@ from taintwatch.demo.director import Script
 from taintwatch.demo.frame_record import FrameRecord, ScoreReading
 from taintwatch.printable import printable
 from taintwatch.records import Alert
+from taintwatch_models.detection.detector import COMBINED
 
 __all__ = ["Screen"]
 
@@ -109,7 +110,7 @@ def _panel(seen: FrameRecord, truth: GroundTruth, script: Script, total: int | N
     said = Text(f"{printable(seen.label_name)} ({seen.confidence:.0%})", "green" if right else "bold red")
     table.add_row("classifier says", said)
     for name, reading in seen.readings.items():
-        table.add_row(name if name == "tight" else f"{name} (no vote)", _meter(reading))
+        table.add_row(name if name == COMBINED else f"{name} (no vote)", _meter(reading))
     table.add_row("vote", _bar(seen.level, "red" if seen.raised else "green").append(f" {seen.level:.0%}"))
     table.add_row("alert", Text("RAISED", "bold white on red") if seen.raised else Text("none", "green"))
     table.add_row("frame", f"{seen.index + 1}" + (f" of {total}" if total is not None else ""))

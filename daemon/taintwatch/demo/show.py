@@ -25,10 +25,9 @@ from taintwatch.pipeline import Step
 from taintwatch.records import Alert
 from taintwatch.service import Service
 from taintwatch.status import RunStatus, Summary
-from taintwatch_models.bundled import bundled_calibration_path
-from taintwatch_models.calibration_file import read_calibration
 from taintwatch_models.classifier import ModelCard
 from taintwatch_models.cmag.detector import CmagDetector
+from taintwatch_models.detection.detector import COMBINED
 from taintwatch_models.errors import PublishError
 from taintwatch_models.records import Detector
 
@@ -117,15 +116,15 @@ class DemoResult:
         }
 
 
-def demo_config(source: str, *, realtime: bool, evidence: Path | None, calibration: str | None = None) -> Config:
+def demo_config(source: str, *, realtime: bool, evidence: Path | None, reference: str | None = None) -> Config:
     """Return the daemon's configuration for a demo: one camera, all detectors, a port that the system chooses."""
     flags: dict[KeyPath, tuple[str, Any]] = {
         ("site",): ("demo", "demo"),
         ("camera",): ("--camera", [{"name": "camera", "source": source, "realtime": realtime}]),
-        ("detect", "detectors"): ("demo", ["tight", "paper", *(["cmag"] if _rebuilds(calibration) else [])]),
+        ("detect", "detectors"): ("demo", [COMBINED, "paper", "cmag"]),
         # The others are shown beside it: `paper` neither sees every attack on this model nor leaves every benign frame
         # alone, and `cmag` shows what the classifier believes it sees.
-        ("vote", "detectors"): ("demo", ["tight"]),
+        ("vote", "detectors"): ("demo", [COMBINED]),
         ("vote", "clear_after_s"): ("demo", 0.0),  # its acts follow one another by seconds
         ("publish", "bind"): ("demo", "tcp://127.0.0.1:*"),
         ("publish", "heartbeat_s"): ("demo", 0.5),
@@ -133,15 +132,9 @@ def demo_config(source: str, *, realtime: bool, evidence: Path | None, calibrati
     }
     if evidence is not None:
         flags["evidence", "folder"] = ("--out", str(evidence))
-    if calibration is not None:
-        flags["model", "calibration"] = ("--calibration", calibration)
+    if reference is not None:
+        flags["model", "reference"] = ("--reference", reference)
     return load_config(None, flags)
-
-
-def _rebuilds(calibration: str | None) -> bool:
-    """Tell whether there are thresholds for CMAG. Raises `CalibrationError`."""
-    path = bundled_calibration_path() if calibration is None else Path(calibration)
-    return read_calibration(path).cmag is not None
 
 
 def perform(

@@ -122,7 +122,7 @@ class StreetResult:
         }
 
 
-def street_config(source: str, *, realtime: bool, evidence: Path | None, calibration: str | None = None) -> Config:
+def street_config(source: str, *, realtime: bool, evidence: Path | None) -> Config:
     """Return the daemon's configuration for the street: the bundled finder before the bundled recogniser."""
     flags: dict[KeyPath, tuple[str, Any]] = {
         ("site",): ("demo", "demo"),
@@ -136,8 +136,6 @@ def street_config(source: str, *, realtime: bool, evidence: Path | None, calibra
     }
     if evidence is not None:
         flags["evidence", "folder"] = ("--out", str(evidence))
-    if calibration is not None:
-        flags["model", "calibration"] = ("--calibration", calibration)
     return load_config(None, flags)
 
 
