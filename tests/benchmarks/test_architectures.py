@@ -15,7 +15,7 @@ from torchvision.models.efficientnet import EfficientNet, MBConvConfig
 from torchvision.models.regnet import BlockParams, RegNet
 from torchvision.models.resnet import Bottleneck
 
-from benchmarks.architectures.cases import Case
+from benchmarks.architectures.cases import ExportCase
 from benchmarks.architectures.exports import EXPORTERS
 from benchmarks.architectures.rows import NOT_EXPORTED, Row, measure, summary, table
 from benchmarks.architectures.torch_networks import CLASSES, TorchNetwork, lively
@@ -61,7 +61,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 def test_networks_are_prepared_as_they_are_exported(name: str, tmp_path: Path) -> None:
     side = 32 if name in ("MaxViT", "Swin") else 64
     network = TorchNetwork("torchvision", name, side, NETWORKS[name])
-    case = Case("torchvision", name, "legacy", side, lambda path: EXPORTERS["legacy"](lively(network), side, path))
+    case = ExportCase(
+        "torchvision", name, "legacy", side, lambda path: EXPORTERS["legacy"](lively(network), side, path)
+    )
     row = measure(case, tmp_path)
     assert row.outcome == "right", row
     assert row.tight_ratio is not None
