@@ -127,7 +127,7 @@ def test_a_reference_whose_threshold_can_never_be_reached_is_refused(tmp_path: P
     reference = read_reference(bundled_path("signs.reference.npz"))
     points = tuple(replace(point, threshold=150.0) for point in reference.points)
     write_reference(replace(reference, points=points), tmp_path / "deaf.npz")
-    done = demo("--json", "--seconds", "5", "--reference", "deaf.npz", "--no-pictures", cwd=tmp_path)
+    done = demo("--json", "--seconds", "10", "--reference", "deaf.npz", "--no-pictures", cwd=tmp_path)
     assert done.returncode == 78
     assert "'combined' is blind" in done.stderr
     assert not done.stdout
