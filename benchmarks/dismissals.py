@@ -13,7 +13,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -51,7 +51,7 @@ class BundledModel:
 
     def __init__(self) -> None:
         self._model = Detector.load().model
-        self._detector: Any = self._model.detectors[0]
+        self._detector = cast(Any, self._model.detectors[0])
         self._suspicious: Any = copy.copy(self._detector)
         self._suspicious.point = replace(self._detector.point, threshold=-1.0)
 
