@@ -7,7 +7,7 @@ JOBS ?= 3
 CORE := .venv/.installed-core
 FULL := .venv/.installed-full
 
-.PHONY: help demo test pytest fuzz lock sbom audit docs wheel-test lint format types bench clean distclean
+.PHONY: help demo test pytest fuzz lock sbom audit docs notebooks wheel-test lint format types bench clean distclean
 
 help:
 	@echo "make demo       set up, then show an attack being detected (needs no camera, printer or GPU)"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint       ruff: check and format"
 	@echo "make types      mypy, strict"
 	@echo "make docs       build the documentation into build/site, strictly"
+	@echo "make notebooks  execute the notebooks of docs/notebooks"
 	@echo "make wheel-test run the README's and the tutorial's lines from the built wheel, in a fresh environment"
 	@echo "make lock       pin the service's environment with hashes (locks/service.txt); make audit looks for known holes"
 	@echo "make sbom       write what it is made of to build/sbom.json (CycloneDX)"
@@ -72,6 +73,10 @@ sbom: $(CORE)
 audit: $(CORE)
 	@$(PY) -m pip install --disable-pip-version-check --quiet '.[audit]'
 	@.venv/bin/pip-audit --require-hashes --disable-pip --strict --requirement locks/service.txt
+
+notebooks: $(FULL)
+	@$(PY) -m pip install --disable-pip-version-check --quiet --editable '.[notebooks]'
+	@sh .ci/notebooks
 
 wheel-test:
 	@sh .ci/wheel-test

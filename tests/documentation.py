@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -17,13 +18,55 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import click
 import cv2
 
+from taintwatch.cli.main import cli
 from tests.tiny_model import footage, write_model, write_video
 
-__all__ = ["Block", "blocks", "prepare", "run"]
+__all__ = ["NOT_RUN", "Block", "blocks", "complaint", "prepare", "program_lines", "run"]
 
-PAGES = ("README.md", "docs/tutorial.md", "docs/python.md", "docs/adapters.md")
+PAGES = (
+    "README.md", "docs/tutorial.md", "docs/python.md", "docs/adapters.md", "docs/command-line.md", "docs/signs.md",
+)  # fmt: skip
+_DATA = "needs the measuring data of ../shared, and takes minutes to hours"
+_SITE = "speaks of folders, keys and addresses of a site of its own"
+_FORM = "shows the form of something, not lines to type"
+NOT_RUN = {
+    "architecture.md": _FORM,
+    "bundled-model.md": _DATA,
+    "calibration.md": "takes a site's footage; docs/python.md learns from pictures in its place",
+    "cmag.md": "takes a site's footage, and trains for minutes",
+    "containers.md": "needs Docker, and builds an image",
+    "crafting.md": "crafts for minutes each; docs/notebooks/craft_print_score.ipynb is run in its place",
+    "demo.md": "the tutorial runs the demo; its attacks take minutes to craft, and the third block a webcam",
+    "detection-bench.md": _DATA,
+    "detection-table.md": _DATA,
+    "evidence.md": _SITE,
+    "faces.md": "needs photographs of people and an embedding network",
+    "fleet.md": "needs a Ray cluster and its cameras",
+    "footage.md": "needs a folder of recordings, and a Ray cluster",
+    "gate.md": _DATA,
+    "messages.md": "waits for a running daemon",
+    "notify.md": "a function for a receiver of one's own; tests/daemon/notify checks signatures",
+    "objects.md": "needs an object detector's file",
+    "operations.md": "installs a service, as root",
+    "page.md": _SITE,
+    "printing.md": "needs a photograph of the printed chart",
+    "published.md": _DATA,
+    "running.md": _FORM,
+    "security.md": _SITE,
+    "sources.md": _DATA + "; the last line never ends",
+    "street.md": "tests/system/test_demo.py plays the street; the finder's training takes minutes, and ../shared",
+    "survey.md": _DATA,
+    "table2.md": _DATA,
+    "training-signs.md": _DATA,
+    "trials.md": "crafts and simulates for minutes; docs/notebooks/craft_print_score.ipynb is run in its place",
+    "votes-in-time.md": _DATA,
+    "voting.md": _FORM,
+    "zoo.md": _DATA,
+}
+"""Pages of docs/ whose blocks are not run, and why. What their lines call must be there all the same: `complaint`."""
 FENCE = re.compile(
     r"(?:<!-- (?P<note>[^>]+) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -61,6 +104,39 @@ def blocks(page: Path, *, long: bool = False) -> tuple[Block, ...]:
         elif code.strip():
             found.append(Block(match["language"], code, status))
     return tuple(found)
+
+
+def program_lines(page: Path) -> list[str]:
+    """Return what a page's blocks, run or not, call `taintwatch` with, without comments; a \\ joins lines."""
+    code = "\n".join(match["code"] for match in FENCE.finditer(page.read_text()) if match["language"] in ("", "sh"))
+    joined = re.sub(r"\\\n\s*", " ", code)
+    calls = (re.match(r"(?:\w+=\S+ )*(?:\S+/)?taintwatch (.*)", line) for line in joined.splitlines())
+    return [re.split(r"\s#|[|>]", call[1])[0].strip() for call in calls if call is not None]
+
+
+def complaint(arguments: str) -> str | None:
+    """Return what is wrong with a command line that may hold `...`, without running it; None where nothing is.
+
+    Commands and options must be there, and options that take a value have one.
+    """
+    given = shlex.split(arguments)
+    # `--folder ...` has a value; any other `...` stands for words that are left out.
+    words = [word for word, before in zip(given, ["", *given], strict=False) if word != "..." or before[:2] == "--"]
+    command: click.Command = cli
+    ctx = click.Context(cli, info_name="taintwatch")
+    try:
+        while isinstance(command, click.Group):
+            _, words, _ = command.make_parser(ctx).parse_args(words)
+            if not words:
+                return None
+            name, found, words = command.resolve_command(ctx, words)
+            if found is None:
+                return f"no command {name}"
+            command, ctx = found, click.Context(found, info_name=name, parent=ctx)
+        command.make_parser(ctx).parse_args(words)
+    except click.ClickException as error:
+        return error.format_message()
+    return None
 
 
 def prepare(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documentation import PAGES, Block, blocks, prepare, run
+from tests.documentation import NOT_RUN, PAGES, Block, blocks, complaint, prepare, program_lines, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,6 +42,25 @@ def test_marked_blocks_are_left_out_and_installing_is_too(tmp_path: Path) -> Non
     short = (Block("", "echo hello\n", 0), Block("python", "raise SystemExit(1)\n", 1))
     assert blocks(page) == short
     assert blocks(page, long=True) == (*short, Block("", "nap\n", 0))
+
+
+def test_every_page_with_blocks_is_run_or_says_why_not() -> None:
+    left = {page.name for page in (ROOT / "docs").glob("*.md") if blocks(page) and f"docs/{page.name}" not in PAGES}
+    assert left == set(NOT_RUN), "say in tests/documentation.py why the blocks of a new page are not run, or run it"
+
+
+def test_every_line_of_every_page_calls_commands_and_options_that_are_there() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    calls = [(page.name, line) for page in pages for line in program_lines(page)]
+    assert len(calls) > 60
+    assert [(page, line, wrong) for page, line in calls if (wrong := complaint(line)) is not None] == []
+
+
+def test_a_line_that_calls_what_is_not_there_is_found() -> None:
+    assert complaint("trial score clips --out t --engine ray ...") is None
+    assert complaint("run --sources x") is not None
+    assert complaint("alerts lists") is not None
+    assert complaint("print signs --out") is not None
 
 
 def test_the_front_page_is_short_and_says_where_it_fails() -> None:
