@@ -57,7 +57,8 @@ def find_mistakes(config: Config) -> tuple[Mistake, ...]:
     """Return everything that a run would refuse, cheapest first; the model is loaded and run once."""
     found = [*_cheap_mistakes(config)]
     if not any(mistake.key[:1] in (("model",), ("detect",), ("faces",)) for mistake in found):
-        found += _loading(config)
+        said = {str(mistake.error) for mistake in found}  # a camera's source is opened for its reference, too
+        found += [mistake for mistake in _loading(config) if str(mistake.error) not in said]
     return tuple(found)
 
 

@@ -106,7 +106,7 @@ def test_an_answer_that_takes_longer_than_a_request_may_is_not_cut_off(monkeypat
 
 
 def test_a_body_that_never_comes_whole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taintwatch.web.app.BODY_S", 0.3)
+    monkeypatch.setattr("taintwatch.web.body.BODY_S", 0.3)
     with serving(web_config()) as server, socket.create_connection(server.address, timeout=PATIENCE_S) as client:
         csrf = ask(server, "/api/about").json()["csrf"]
         lines = ("POST /api/alerts/e1/note HTTP/1.1", "Host: localhost", "Content-Length: 9", f"{CSRF_HEADER}: {csrf}")
