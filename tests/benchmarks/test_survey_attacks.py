@@ -91,7 +91,7 @@ def test_ps_gan_lays_its_patch_where_the_attention_is(subject: Subject) -> None:
     assert float(place.y[0]) == pytest.approx(24 / 16 - 1, abs=0.05)
     untrained = psgan.PatchGenerator()(scrawls(2, 32))
     assert untrained.shape == (2, 3, 32, 32)
-    assert 0 <= float(untrained.min()) <= float(untrained.max()) <= 1
+    assert 0 <= float(untrained.detach().min()) <= float(untrained.detach().max()) <= 1
 
 
 def test_advcams_content_is_a_distance_of_maps_and_nothing_but_the_surface_changes(subject: Subject) -> None:

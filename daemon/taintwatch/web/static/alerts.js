@@ -44,7 +44,7 @@ export class Alerts {
     return query;
   }
 
-  choose(given) { // camera=NAME&site=NAME, from the list of cameras
+  filterBy(given) { // camera=NAME&site=NAME, from the list of cameras
     const wanted = new URLSearchParams(given);
     const choice = byId("filter").elements.camera;
     const name = wanted.get("camera") ?? "";
@@ -54,7 +54,7 @@ export class Alerts {
   }
 
   async load(given) {
-    if (given) this.choose(given);
+    if (given) this.filterBy(given);
     const query = this.query();
     byId("export").href = `/export.zip?${query}`;
     const turn = (this.turn = (this.turn ?? 0) + 1);
