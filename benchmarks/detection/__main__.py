@@ -53,6 +53,7 @@ _PARTS = ("detection", "footage", "presentations", "adaptive")
 @click.option("--beside", multiple=True, help="Measure another detector too: tight, or one of the literature.")
 @click.option("--part", "parts", multiple=True, type=click.Choice(_PARTS), default=_PARTS, help="Measure only these.")
 @click.option("--stored-patches", is_flag=True, help="Craft no patch that is not there yet.")
+@click.option("--stored-cells", is_flag=True, help="Report what was measured already, and measure nothing else.")
 @click.option("--quick", is_flag=True, help="Measure a tenth of everything.")
 @click.option("--device", default="cpu", show_default=True, help="Where adaptive attackers craft.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads of an inference.")
@@ -65,6 +66,7 @@ def command(
     beside: tuple[str, ...],
     parts: tuple[str, ...],
     stored_patches: bool,
+    stored_cells: bool,
     quick: bool,
     device: str,
     threads: int,
@@ -86,12 +88,13 @@ def command(
     keep_freed_memory()
     counts = Counts(70, 20, 30, 10, 60, 20) if quick else Counts()
     run = _Run(data, work, counts, device, threads, craft=not stored_patches)
+    stored = run.stored if stored_cells else lambda name, parts: parts
     networks: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
     refused: list[dict[str, str]] = []
     for name in names or network_names():
         try:
-            networks.append(run.measure(name, parts))
+            networks.append(run.measure(name, stored(name, parts)))
         except ModelError as error:
             click.echo(f"{name} is left out: {error}", err=True)
             refused.append({"network": name, "reason": str(error)})
@@ -106,7 +109,7 @@ def command(
     if document is not None:
         write_json(document, slim | {"others": [_without_attacks(each) for each in others]})
     if markdown is not None:
-        write_text(markdown, page(result, f"python -m benchmarks.detection {' '.join(sys.argv[1:])}"))
+        write_text(markdown, page(result, _shown_command()))
     for key, value in result["summary"].items():
         click.echo(f"{key}: {value}")
 
@@ -123,6 +126,13 @@ class _Run:
         self._data, self._work, self._counts, self._device, self._threads = data, work, counts, device, threads
         self._started, self._craft = time.monotonic(), craft
         self._code = _code_of(Path(str(detection.__file__)).parent)
+
+    def stored(self, name: str, parts: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those of the parts that were measured of a network."""
+        names = {"detection": "combined"}
+        return tuple(
+            part for part in parts if (self._work / "cells" / f"{name}_{names.get(part, part)}.json").is_file()
+        )
 
     def measure(self, name: str, parts: tuple[str, ...]) -> dict[str, Any]:
         """Return everything that is measured of a network."""
@@ -234,6 +244,11 @@ class _Run:
             click.echo(f"{time.monotonic() - self._started:6.0f} s {name}: {line}", err=True)
 
         return report
+
+
+def _shown_command() -> str:
+    arguments = " ".join(sys.argv[1:]).replace(" --json", " \\\n    --json")
+    return f"python -m benchmarks.detection {arguments}"
 
 
 def _dataset(name: str) -> str:

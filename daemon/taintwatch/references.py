@@ -17,7 +17,7 @@ from taintwatch_models.classifier import Classifier, ModelCard, Rejected
 from taintwatch_models.detection.detector import COMBINED
 from taintwatch_models.detection.general import general_pictures
 from taintwatch_models.detection.learning import learn
-from taintwatch_models.detection.reference import write_reference
+from taintwatch_models.detection.reference import VERSION, write_reference
 from taintwatch_models.errors import CalibrationError, ConfigError
 from taintwatch_models.loading import LoadedModel, load_model
 from taintwatch_models.model_files import ModelSettings, calibration_path, default_detectors, is_torch
@@ -62,14 +62,17 @@ def state_folder(config: Config) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """The references of one model in the state folder."""
+    """The references of one model in the state folder.
+
+    Those of an earlier version of Taintwatch lie beside them, untouched for the way back; cameras are learnt anew.
+    """
 
     folder: Path
     model_hash: str
 
     def path(self, camera: str) -> Path:
         """Return where a camera's reference is, or should be; of `GENERAL` the general one."""
-        own = self.folder / "references" / self.model_hash[:16]
+        own = self.folder / "references" / f"v{VERSION}" / self.model_hash[:16]
         return own / "general.npz" if camera == GENERAL else own / "cameras" / f"{camera}.npz"
 
     def learnt(self, camera: str) -> bool:

@@ -29,6 +29,7 @@ __all__ = [
     "FREE",
     "LABEL",
     "SECOND",
+    "VERSION",
     "WEIGHTS",
     "Provenance",
     "Reference",
@@ -47,7 +48,9 @@ LABEL = "label_mahalanobis"
 pictures of each label. A traffic sign is itself a local, necessary and sufficient thing; there it carries much."""
 WEIGHTS = {LABEL: 2.0, "appearance": 2.0}
 """1 for the others: what is asked once for two of the others' questions counts for two."""
-_FORMAT = "taintwatch-reference/2"
+VERSION = 2
+"""Of the file's format, and of what the statistics in it mean."""
+_FORMAT = f"taintwatch-reference/{VERSION}"
 
 
 @dataclass(frozen=True, slots=True)
