@@ -1,0 +1,72 @@
+"""The training of the appearance network: patterns that fool, scenes with their masks, an export that says the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+
+from benchmarks.appearance.network import AppearanceNet, to_onnx, train
+from benchmarks.appearance.patterns import KINDS, Kind, craft_patterns
+from benchmarks.appearance.scenes import Material, Scenes
+from taintwatch_models.bundled import bundled_radar
+from taintwatch_models.detection.intervention import label_margin
+from taintwatch_models.onnx_classifier import OnnxRadar
+
+RNG = np.random.default_rng(3)
+MATERIAL = Material(
+    (RNG.integers(0, 60, (6, 40, 40, 3)).astype(np.uint8), RNG.integers(0, 60, (6, 120, 120, 3)).astype(np.uint8)),
+    (0.5, 0.5),
+    np.full((4, 48, 48, 3), 255, np.uint8),
+)
+
+
+def test_a_scene_is_as_bright_as_the_pattern_where_its_mask_says_so() -> None:
+    scenes = Scenes(MATERIAL, 1)
+    drawn = [scenes() for _ in range(60)]
+    with_pattern = [(picture, mask) for picture, mask in drawn if mask.any()]
+    assert 15 < len(with_pattern) < 45
+    for picture, mask in with_pattern:
+        assert (picture.shape, mask.shape) == ((96, 96, 3), (96, 96))
+        assert 0.02 < mask.mean() < 0.6
+        assert picture[mask > 0.99].mean() > picture[mask == 0].mean()
+
+
+def test_the_same_seed_draws_the_same_scenes() -> None:
+    one, other = Scenes(MATERIAL, 5), Scenes(MATERIAL, 5)
+    assert all((one()[0] == other()[0]).all() for _ in range(5))
+
+
+def test_the_export_says_what_the_trained_network_says() -> None:
+    torch.manual_seed(0)
+    net = train(Scenes(MATERIAL, 2), 2, 0, lambda step, loss: None)
+    assert isinstance(net, AppearanceNet)
+    pixels = RNG.uniform(-1, 1, (2, 3, 96, 96)).astype(np.float32)
+    given = ort.InferenceSession(to_onnx(net).SerializeToString()).run(["map"], {"pixels": pixels})[0]
+    assert given.shape == (2, 1, 12, 12)
+    assert given == pytest.approx(net(torch.from_numpy(pixels)).detach().numpy(), abs=1e-3)
+
+
+def margins_of(patterns: np.ndarray, pictures: np.ndarray, seed: int) -> np.ndarray:
+    """The lead of each pattern's label on the bundled model, laid onto the middle of a picture."""
+    radar = bundled_radar()
+    shown = pictures[: len(patterns)].copy()
+    for picture, pattern in zip(shown, patterns, strict=True):
+        picture[16:48, 16:48] = cv2.resize(pattern, (32, 32), interpolation=cv2.INTER_AREA)
+    inputs = radar.info.preprocessing.normalise(shown)
+    logits = OnnxRadar(radar, ())(inputs)["logits"]
+    targets = np.random.default_rng(seed).integers(0, len(radar.info.labels), len(patterns))
+    return -label_margin(logits, targets)
+
+
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[1], KINDS[4]], ids=lambda kind: kind.name)
+def test_patterns_come_nearer_to_their_label_with_every_step(kind: Kind) -> None:
+    pictures = RNG.integers(0, 256, (16, 64, 64, 3)).astype(np.uint8)
+    before, after = (craft_patterns(bundled_radar(), pictures, replace(kind, steps=n), 3) for n in (1, 20))
+    assert after.shape == (16, 48, 48, 3)
+    gain = margins_of(after, pictures, 3) - margins_of(before, pictures, 3)
+    assert gain.mean() > 1
