@@ -54,7 +54,10 @@ def read_archive(path: Path, format_name: str, learn: str, build: Callable[[dict
             with np.load(file, allow_pickle=False) as stored:
                 head = json.loads(stored["head"].tobytes().decode())
                 if head["format"] != format_name:
-                    raise ValueError(f"its format is '{head['format']}', not '{format_name}'")
+                    raise CalibrationError(
+                        f"{path}: written by another version of Taintwatch (its format is '{head['format']}', not "
+                        f"'{format_name}'); learn it anew with `{learn}`"
+                    )
                 return build(head, stored)
     except FileNotFoundError:
         raise CalibrationError(f"{path}: no such reference; learn one with `{learn}`") from None

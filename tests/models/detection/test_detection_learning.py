@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from taintwatch_models.detection.anomaly import ANOMALY_MAP
+from taintwatch_models.detection.archive import write_archive
 from taintwatch_models.detection.cells import log_averages
 from taintwatch_models.detection.general import general_pictures
 from taintwatch_models.detection.learning import learn
@@ -161,3 +162,11 @@ def test_progress_reaches_its_end(radar: RadarFile, pictures: np.ndarray) -> Non
     learn(radar, pictures[:120], pictures[120:], threads=1, progress=lambda done, total: seen.append((done, total)))
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert seen[-1][0] == seen[-1][1]
+
+
+def test_a_reference_of_another_version_is_to_be_learnt_anew(tmp_path: Path) -> None:
+    write_archive(tmp_path / "old.npz", {"format": "taintwatch-reference/1"}, {"hosts": np.zeros(1)})
+    with pytest.raises(
+        CalibrationError, match=r"another version of Taintwatch.*learn it anew with `taintwatch calibrate"
+    ):
+        read_reference(tmp_path / "old.npz")
