@@ -26,7 +26,18 @@ from taintwatch.web.server import WebServer
 from taintwatch_models.records import Frame, read_only
 from tests.fakes import FakeClassifier, FakeDetector, a_prediction, a_verdict
 
-__all__ = ["Answer", "a_status", "a_step", "ask", "detection", "records_of", "serving", "watching", "web_config"]
+__all__ = [
+    "Answer",
+    "a_status",
+    "a_step",
+    "ask",
+    "detection",
+    "records_of",
+    "serving",
+    "watching",
+    "web_config",
+    "write",
+]
 
 TOKEN = "correct-horse-battery"  # noqa: S105 (opens nothing but the tests' own page)
 PATIENCE_S = 30.0
@@ -100,6 +111,12 @@ def ask(
         return Answer(answer.status, answer.headers, answer.read())
     finally:
         connection.close()
+
+
+def write(server: WebServer, path: str, told: Any) -> Answer:
+    """Post something to the page as its own scripts do."""
+    csrf = ask(server, "/api/about").json()["csrf"]
+    return ask(server, path, "POST", json.dumps(told).encode(), X_Taintwatch_CSRF=csrf)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_models.detection.anomaly import GRID, LayerCells, early_layers
 from taintwatch_models.detection.appearance import appearance_model
 from taintwatch_models.detection.reference import WEIGHTS, Reference
-from taintwatch_models.detection.windows import FILL_SHARE
+from taintwatch_models.detection.windows import FILL_SHARE, window_cells
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.torch_graph import TorchGraph
 
@@ -115,7 +115,7 @@ class _Knowledge:
             else:
                 cells = value[:, channels, :: layer.stride, :: layer.stride]
             white = torch.einsum("bchw,cd->bdhw", cells - mean[:, None, None], whitening)
-            window = [max(1, round(FILL_SHARE * extent)) for extent in layer.side]
+            window = window_cells(layer.side)
             average = F.avg_pool2d((white * white).mean(1, keepdim=True), window, stride=1)
             scaled = (average.clamp_min(1e-6).log() - layer.centre) / layer.spread
             found.append(F.interpolate(scaled, (GRID, GRID), mode="bilinear", align_corners=False)[:, 0])
@@ -126,7 +126,7 @@ class _Knowledge:
         said = self._model.head(maps).log_softmax(1)[:, target].sum()
         slope = torch.autograd.grad(said, maps, create_graph=True)[0]
         saliency = F.relu((slope * maps).sum(1, keepdim=True))
-        window = [max(1, round(FILL_SHARE * extent)) for extent in saliency.shape[2:]]
+        window = window_cells(saliency.shape[2:])
         averages = F.avg_pool2d(saliency, window, stride=1)
         shares = averages / averages.mean((2, 3), keepdim=True).clamp_min(1e-12)
         return F.interpolate((shares + 0.05).log(), (GRID, GRID), mode="bilinear", align_corners=False)[:, 0]

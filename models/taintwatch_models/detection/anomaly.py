@@ -24,7 +24,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from taintwatch_models.detection.windows import FILL_SHARE, box_averages
+from taintwatch_models.detection.windows import FILL_SHARE, box_averages, window_cells
 from taintwatch_models.graph.builder import GraphBuilder
 from taintwatch_models.graph.resampling import bilinear_matrix, resize
 
@@ -35,6 +35,7 @@ __all__ = [
     "LayerCells",
     "early_layers",
     "evidence_map",
+    "on_grid",
     "suspect_windows",
     "with_anomaly_map",
     "with_outputs",
@@ -121,7 +122,7 @@ def _layer(builder: GraphBuilder, layer: LayerCells) -> str:
     kernel = np.ascontiguousarray(layer.whitening.T).reshape(count, count, 1, 1)
     white = b.add("Conv", rest, b.constant(kernel))
     distances = b.reduce("ReduceMean", b.add("Mul", white, white), [1], keepdims=True)
-    window = [max(1, round(FILL_SHARE * side)) for side in layer.side]
+    window = window_cells(layer.side)
     average = b.add("AveragePool", distances, kernel_shape=window)
     logarithm = b.add("Log", b.add("Max", average, b.constant(LEAST_DISTANCE)))
     scaled = b.add("Div", b.add("Sub", logarithm, b.constant(layer.centre)), b.constant(layer.spread))
@@ -151,12 +152,16 @@ def evidence_map(saliency: NDArray[np.float32]) -> NDArray[np.float32]:
     The logarithm of a window's average over that of all windows: about 0 where evidence is spread evenly, up to about 2
     where all of it is in one window, -3 where there is none; 0 everywhere for a map that is zero everywhere.
     """
-    sides = [max(1, round(FILL_SHARE * side)) for side in saliency.shape[1:]]
-    averages = np.maximum(box_averages(saliency, sides[0], sides[1]), 0.0)
+    averages = np.maximum(box_averages(saliency, *window_cells(saliency.shape[1:])), 0.0)
     level = averages.mean(axis=(1, 2), keepdims=True)
     shares = np.where(level > 0, averages / np.maximum(level, 1e-30), 1.0 - _LEAST_EVIDENCE)
-    rows, columns = (bilinear_matrix(GRID, side) for side in shares.shape[1:])
-    return np.asarray(rows @ np.log(shares + _LEAST_EVIDENCE) @ columns.T, np.float32)
+    return on_grid(np.log(shares + _LEAST_EVIDENCE))
+
+
+def on_grid(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return values of windows (B, h, w) at the 14 x 14 places of the maps, bilinear: (B, 14, 14)."""
+    rows, columns = (bilinear_matrix(GRID, side) for side in values.shape[1:])
+    return np.asarray(rows @ values @ columns.T, np.float32)
 
 
 def suspect_windows(

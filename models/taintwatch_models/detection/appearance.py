@@ -3,7 +3,7 @@
 The other statistics ask what the guarded model makes of a place. This one looks at the pixels alone: adversarial
 patches share a look (Jedi: Tarchoun et al., 2023, sees it in their entropy; SAC: Liu et al., CVPR 2022, trains a
 segmenter for it), posters and photographs have another. Its answer is one more statistic on the benign scale, never an
-alarm by itself. The network (100,000 weights; `benchmarks.appearance` trains it) has seen patches of other networks and
+alarm by itself. The network (94,000 weights; `benchmarks.appearance` trains it) has seen patches of other networks and
 of other makers than those that the detection bench measures with.
 """
 

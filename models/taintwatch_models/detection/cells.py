@@ -9,11 +9,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from taintwatch_models.detection.anomaly import GRID, LEAST_DISTANCE, LayerCells, as_maps, with_outputs
-from taintwatch_models.detection.windows import FILL_SHARE, box_averages
+from taintwatch_models.detection.anomaly import LEAST_DISTANCE, LayerCells, as_maps, on_grid, with_outputs
+from taintwatch_models.detection.windows import box_averages, window_cells
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.graph.builder import GraphBuilder
-from taintwatch_models.graph.resampling import bilinear_matrix
 from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
@@ -161,10 +160,7 @@ def log_averages(cells: NDArray[np.float32], layer: LayerCells) -> NDArray[np.fl
     """Return the unscaled anomaly map of one layer's cells (B, h, w, c): (B, 14, 14). The graph's in NumPy."""
     white = (cells - layer.mean) @ layer.whitening
     distances = (white * white).mean(axis=-1)
-    window = [max(1, round(FILL_SHARE * side)) for side in layer.side]
-    logarithm = np.log(np.maximum(box_averages(distances, window[0], window[1]), LEAST_DISTANCE))
-    rows, columns = (bilinear_matrix(GRID, side) for side in logarithm.shape[1:])
-    return np.asarray(rows @ logarithm @ columns.T, np.float32)
+    return on_grid(np.log(np.maximum(box_averages(distances, *window_cells(layer.side)), LEAST_DISTANCE)))
 
 
 def with_gaussian(layer: LayerCells, sums: CellSums) -> LayerCells:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FILL_SHARE", "Boxes", "box_averages", "boxes_at", "evidence_windows"]
+__all__ = ["FILL_SHARE", "Boxes", "box_averages", "boxes_at", "evidence_windows", "window_cells"]
 
 FILL_SHARE = 0.4
 """Side of the window that is looked at, filled and pasted elsewhere, as a share of the picture's."""
@@ -22,13 +24,18 @@ def box_averages(maps: NDArray[np.float32], height: int, width: int) -> NDArray[
     return np.asarray((sums + whole[:, :-height, :-width]) / (height * width), np.float64)
 
 
+def window_cells(cells: Sequence[int], share: float = FILL_SHARE) -> tuple[int, int]:
+    """Return the height and width of the window on maps of so many `cells`, (rows, columns): at least one each."""
+    height, width = (max(1, round(share * side)) for side in cells)
+    return height, width
+
+
 def evidence_windows(saliency: NDArray[np.float32], share: float = FILL_SHARE) -> tuple[NDArray[np.int64], int, int]:
     """Find the window of largest average saliency in (B, h, w) maps.
 
     Returns its corner (B, 2), row and column in cells, and the window's height and width in cells.
     """
-    _, h, w = saliency.shape
-    height, width = max(1, round(share * h)), max(1, round(share * w))
+    height, width = window_cells(saliency.shape[1:], share)
     averages = box_averages(saliency, height, width)
     rows, columns = np.unravel_index(averages.reshape(len(averages), -1).argmax(axis=1), averages.shape[1:])
     return np.stack([rows, columns], axis=1).astype(np.int64), height, width

@@ -31,7 +31,7 @@ from taintwatch.web.repository import AlertRepository
 from taintwatch.web.server import WebServer
 from taintwatch_models.errors import UsageError
 from tests.alert_fakes import an_alert, an_identity
-from tests.web_scene import PATIENCE_S, Answer, ask, serving, web_config
+from tests.web_scene import PATIENCE_S, ask, serving, web_config, write
 
 START_NS = 1_700_000_000_000_000_000
 HOUR_MS = 3_600_000
@@ -58,11 +58,6 @@ def folder(tmp_path: Path) -> EvidenceFolder:
 def server(folder: EvidenceFolder) -> Iterator[WebServer]:
     with serving(web_config(f'[evidence]\nfolder = "{folder.root}"')) as it:
         yield it
-
-
-def write(server: WebServer, path: str, told: Any) -> Answer:
-    csrf = ask(server, "/api/about").json()["csrf"]
-    return ask(server, path, "POST", json.dumps(told).encode(), X_Taintwatch_CSRF=csrf)
 
 
 def test_what_people_say_of_alerts_stands_in_the_audit_log(folder: EvidenceFolder) -> None:

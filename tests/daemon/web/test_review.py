@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from taintwatch.evidence.store import AlertStore
 from taintwatch.review.dismissals import Dismissals
 from taintwatch.web.server import WebServer
 from tests.alert_fakes import an_alert, an_identity
-from tests.web_scene import Answer, ask, serving, web_config
+from tests.web_scene import ask, serving, web_config, write
 
 
 @pytest.fixture
@@ -38,11 +37,6 @@ def folder(tmp_path: Path) -> EvidenceFolder:
 def server(folder: EvidenceFolder) -> Iterator[WebServer]:
     with serving(web_config(f'[evidence]\nfolder = "{folder.root}"')) as it:
         yield it
-
-
-def write(server: WebServer, path: str, told: Any) -> Answer:
-    csrf = ask(server, "/api/about").json()["csrf"]
-    return ask(server, path, "POST", json.dumps(told).encode(), X_Taintwatch_CSRF=csrf)
 
 
 def test_a_false_alarm_is_dismissed_listed_with_its_picture_and_undone(
