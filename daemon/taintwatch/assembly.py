@@ -22,7 +22,7 @@ from taintwatch.known_attack import require_known_attack
 from taintwatch.learner import Learner, LearningPlan
 from taintwatch.publication import make_publisher, security_of
 from taintwatch.recovery import RecoveringClassifier
-from taintwatch.references import References, load_learnt, make_general, state_folder, wants_learning
+from taintwatch.references import References, make_general, open_learnt, state_folder, wants_learning
 from taintwatch.runtime import Runtime
 from taintwatch.secret_files import read_token
 from taintwatch.sources.factory import open_source
@@ -164,7 +164,7 @@ def _load_learnt(config: Config, settings: ModelSettings) -> LoadedModel:
     radar = load_radar_file(settings)
     references = References(state_folder(config), radar.info.source_sha256)
     make_general(references, radar, settings.session.threads, _said)
-    return load_learnt(settings, references, [camera.name for camera in config.camera])
+    return open_learnt(radar, settings, references, [camera.name for camera in config.camera])
 
 
 def _said(done: int, total: int) -> None:

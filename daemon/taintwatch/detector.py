@@ -19,7 +19,7 @@ from taintwatch_models.detection.learning import Progress, learn
 from taintwatch_models.detection.reference import Reference, write_reference
 from taintwatch_models.detectors import DETECTOR_NAMES
 from taintwatch_models.errors import BadFrame, ConfigError, UsageError
-from taintwatch_models.loading import LoadedModel, load_model, load_radar_file
+from taintwatch_models.loading import LoadedModel, load_model, load_radar_file, open_model
 from taintwatch_models.model_files import ModelSettings, default_detectors, reference_path
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.records import Frame, Prediction, Region, Verdict, read_only
@@ -199,7 +199,7 @@ class Detector:
             threads=self._settings.session.threads, progress=progress,
         )  # fmt: skip
         self._settings = replace(self._settings, variants=(COMBINED,))
-        self._model = load_model(self._settings, self._learnt)
+        self._model = open_model(radar, self._settings, self._learnt)
 
     def save(self, path: str | Path | None = None) -> Path:
         """Write what was learnt beside the model, where `load` finds it, or to `path`; return where it is.

@@ -19,12 +19,12 @@ from taintwatch_models.detection.general import general_pictures
 from taintwatch_models.detection.learning import learn
 from taintwatch_models.detection.reference import VERSION, write_reference
 from taintwatch_models.errors import CalibrationError, ConfigError
-from taintwatch_models.loading import LoadedModel, load_model
+from taintwatch_models.loading import LoadedModel, open_model
 from taintwatch_models.model_files import ModelSettings, calibration_path, default_detectors, is_torch
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Detector, Frame, Prediction, Verdict
 
-__all__ = ["GENERAL", "References", "load_learnt", "make_general", "state_folder", "wants_learning"]
+__all__ = ["GENERAL", "References", "make_general", "open_learnt", "state_folder", "wants_learning"]
 
 GENERAL = "general"
 """What stands for the general reference where a camera's name would."""
@@ -107,15 +107,17 @@ def store(path: Path, write: Callable[[Path], None]) -> None:
         raise ConfigError(f"what is learnt cannot be kept in {path.parent}: {reason}; set learn.folder") from error
 
 
-def load_learnt(settings: ModelSettings, references: References, cameras: Sequence[str]) -> LoadedModel:
-    """Load the model once for each reference that one of the cameras is judged by. Raises what `load_model` raises."""
+def open_learnt(
+    radar: RadarFile, settings: ModelSettings, references: References, cameras: Sequence[str]
+) -> LoadedModel:
+    """Open the model once for each reference that one of the cameras is judged by. Raises what `open_model` raises."""
     paths = {camera: references.used(camera) for camera in cameras}
     needed = dict.fromkeys([references.path(GENERAL), *paths.values()])
     limits = settings.second_looks
     if limits is not None and limits.share is not None:  # each has its own budget
         limits = replace(limits, share=limits.share / max(1, len(set(paths.values()))))
     models = {
-        path: load_model(replace(settings, reference=str(path), variants=(COMBINED,), second_looks=limits))
+        path: open_model(radar, replace(settings, reference=str(path), variants=(COMBINED,), second_looks=limits))
         for path in needed
     }
     general = models[references.path(GENERAL)]

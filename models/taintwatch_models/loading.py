@@ -1,4 +1,4 @@
-"""From settings to a classifier and its detectors: resolve the files, prepare, calibrate, open, detectors."""
+"""From settings to a classifier and its detectors: read the model, prepare, calibrate, open, make the detectors."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ from taintwatch_models.detection.detector import COMBINED, CombinedDetector
 from taintwatch_models.detection.reference import Reference, read_reference
 from taintwatch_models.detectors import make_detectors, require_anomaly
 from taintwatch_models.errors import ConfigError
-from taintwatch_models.model_files import ModelFiles, ModelSettings, chosen_fpr, resolve_files
+from taintwatch_models.model_files import (
+    ModelSettings,
+    calibration_path,
+    chosen_fpr,
+    cmag_path,
+    read_model,
+    reference_path,
+)
 from taintwatch_models.preprocessing import Preprocessing
+from taintwatch_models.radar_file import RadarFile, RadarInfo
 from taintwatch_models.records import Detector
 from taintwatch_models.self_test import require_fit, require_sight
 
 if TYPE_CHECKING:
     from taintwatch_models.cmag.runner import CmagRunner
     from taintwatch_models.onnx_classifier import Radar
-    from taintwatch_models.radar_file import RadarFile, RadarInfo
 
-__all__ = ["LoadedModel", "load_model", "load_radar_file", "radar_variants"]
+__all__ = ["LoadedModel", "load_model", "load_radar_file", "open_model", "radar_variants"]
 
 _log = logging.getLogger(__name__)
 
@@ -51,30 +58,39 @@ class _Chosen:
     warnings: tuple[str, ...]
 
 
-def load_model(settings: ModelSettings, reference: Reference | None = None) -> LoadedModel:
-    """Load, calibrate and warm up a model, and try its detectors (`self_test`).
-
-    Raises `ModelError`, `CalibrationError` (also for detectors that could not raise), `DeviceError`, `ConfigError`.
-    `reference`: what was just learnt, for `combined`; None: the file that the settings name.
-    """
-    if not settings.variants:
-        raise ConfigError("no detector is switched on; name at least one of combined, tight, paper")
-    files = resolve_files(settings)
-    file = _prepared(files, settings)
-    chosen = _calibrated(settings, files, file, reference)
-    radar, classifier = _opened(settings, file, chosen)
-    detectors = _detectors(settings, files, file, chosen)
-    if chosen.reference is not None:
-        require_fit(chosen.reference, file.info.preprocessing, radar, str(files.reference))
-    warnings = (*chosen.warnings, *require_sight(classifier, detectors, chosen.calibration))
-    for warning in warnings:
-        _log.warning(warning)
-    return LoadedModel(classifier, detectors, chosen.calibration, file.info.preprocessing, warnings)
+def load_model(settings: ModelSettings) -> LoadedModel:
+    """Load, calibrate and warm up a model. Raises what `load_radar_file` and `open_model` raise."""
+    return open_model(load_radar_file(settings), settings)
 
 
 def load_radar_file(settings: ModelSettings) -> RadarFile:
     """Return the prepared model that the settings name, preparing a plain one in memory. Raises `ModelError`."""
-    return _prepared(resolve_files(settings), settings)
+    model = read_model(settings)
+    if isinstance(model, RadarFile):
+        return model
+    from taintwatch_models.graph.prepare import prepare_source
+
+    return prepare_source(*model, output=settings.output, size=settings.size).radar
+
+
+def open_model(file: RadarFile, settings: ModelSettings, reference: Reference | None = None) -> LoadedModel:
+    """Calibrate and warm up a prepared model, and try its detectors (`self_test`).
+
+    `file`: from `load_radar_file` with settings that name the same model. `reference`: what was just learnt, for
+    `combined`; None: the file that the settings name. Raises `ModelError`, `CalibrationError` (also for detectors that
+    could not raise an alarm), `DeviceError`, `ConfigError`.
+    """
+    if not settings.variants:
+        raise ConfigError("no detector is switched on; name at least one of combined, tight, paper")
+    chosen = _calibrated(file, settings, reference)
+    radar, classifier = _opened(file, settings, chosen)
+    detectors = _detectors(file, settings, chosen)
+    if chosen.reference is not None:
+        require_fit(chosen.reference, file.info.preprocessing, radar, str(reference_path(settings)))
+    warnings = (*chosen.warnings, *require_sight(classifier, detectors, chosen.calibration))
+    for warning in warnings:
+        _log.warning(warning)
+    return LoadedModel(classifier, detectors, chosen.calibration, file.info.preprocessing, warnings)
 
 
 def radar_variants(detectors: Sequence[str]) -> tuple[str, ...]:
@@ -83,16 +99,7 @@ def radar_variants(detectors: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys("tight" if name == "joint" else name for name in others))
 
 
-def _prepared(files: ModelFiles, settings: ModelSettings) -> RadarFile:
-    from taintwatch_models.graph.prepare import prepare_source
-    from taintwatch_models.radar_file import RadarFile
-
-    if isinstance(files.model, RadarFile):
-        return files.model
-    return prepare_source(files.model, files.description, output=settings.output, size=settings.size).radar
-
-
-def _calibrated(settings: ModelSettings, files: ModelFiles, file: RadarFile, reference: Reference | None) -> _Chosen:
+def _calibrated(file: RadarFile, settings: ModelSettings, reference: Reference | None) -> _Chosen:
     """Read what was chosen and say what is missing. Raises `CalibrationError` where it does not fit the graph."""
     from taintwatch_models.graph.anomaly import gives_anomaly
 
@@ -100,11 +107,12 @@ def _calibrated(settings: ModelSettings, files: ModelFiles, file: RadarFile, ref
     if COMBINED not in settings.variants:
         reference = None
     elif reference is None:
-        reference = read_reference(files.reference, file.info.source_sha256)
-    if files.calibration_named or files.calibration.is_file():
-        calibration = read_calibration(files.calibration, model_hash=file.info.source_sha256)
+        reference = read_reference(reference_path(settings), file.info.source_sha256)
+    path, required = calibration_path(settings), settings.calibration is not None or settings.path is None
+    if required or path.is_file():
+        calibration = read_calibration(path, model_hash=file.info.source_sha256)
     elif reference is not None and not radar_variants(settings.variants):
-        calibration = _learnt(settings, file, reference)
+        calibration = _learnt(file, settings, reference)
     else:
         calibration = Calibration()
         warnings.append(
@@ -126,7 +134,7 @@ def _calibrated(settings: ModelSettings, files: ModelFiles, file: RadarFile, ref
     return _Chosen(calibration, reference, tuple(warnings))
 
 
-def _learnt(settings: ModelSettings, file: RadarFile, reference: Reference) -> Calibration:
+def _learnt(file: RadarFile, settings: ModelSettings, reference: Reference) -> Calibration:
     """Return what a calibration says of a model that was learnt: the thresholds are the reference's own."""
     about = reference.about
     return Calibration(
@@ -139,17 +147,17 @@ def _learnt(settings: ModelSettings, file: RadarFile, reference: Reference) -> C
     )
 
 
-def _opened(settings: ModelSettings, file: RadarFile, chosen: _Chosen) -> tuple[Radar, Classifier]:
+def _opened(file: RadarFile, settings: ModelSettings, chosen: _Chosen) -> tuple[Radar, Classifier]:
     """Open what runs a prepared model, and warm it up."""
     from taintwatch_models.onnx_classifier import RadarClassifier
 
-    radar = _radar(settings, file, chosen.calibration, chosen.reference)
+    radar = _radar(file, settings, chosen)
     classifier = RadarClassifier(radar)
     classifier.warm_up(settings.batches)
     return radar, classifier
 
 
-def _radar(settings: ModelSettings, file: RadarFile, calibration: Calibration, reference: Reference | None) -> Radar:
+def _radar(file: RadarFile, settings: ModelSettings, chosen: _Chosen) -> Radar:
     """Open a prepared model, with the gate before it where that is wanted."""
     from taintwatch_models.detection.looks import CombinedRadar
     from taintwatch_models.gated import GatedRadar
@@ -157,6 +165,7 @@ def _radar(settings: ModelSettings, file: RadarFile, calibration: Calibration, r
     from taintwatch_models.onnx_classifier import OnnxRadar
     from taintwatch_models.shared_looks import SharedLooks
 
+    calibration, reference = chosen.calibration, chosen.reference
     session = replace(settings.session, batch=max(settings.batches))
     variants, features = radar_variants(settings.variants), _wants_cmag(settings.variants)
     if reference is not None:
@@ -180,10 +189,10 @@ def _wants_cmag(detectors: Sequence[str]) -> bool:
     return "cmag" in detectors or "joint" in detectors
 
 
-def _detectors(settings: ModelSettings, files: ModelFiles, file: RadarFile, chosen: _Chosen) -> tuple[Detector, ...]:
+def _detectors(file: RadarFile, settings: ModelSettings, chosen: _Chosen) -> tuple[Detector, ...]:
     """Return what judges the predictions, with what was chosen for each."""
     info, calibration = file.info, chosen.calibration
-    cmag = _reconstructors(files.cmag, calibration, info) if _wants_cmag(settings.variants) else None
+    cmag = _reconstructors(cmag_path(settings), calibration, info) if _wants_cmag(settings.variants) else None
     combined = None
     if chosen.reference is not None:
         combined = CombinedDetector(chosen.reference, chosen_fpr(settings), info.labels, info.preprocessing)

@@ -14,7 +14,6 @@ from taintwatch_models.preprocessing import ModelDescription
 from taintwatch_models.radar_file import RadarFile, from_proto, is_radar, read_radar
 
 __all__ = [
-    "ModelFiles",
     "ModelSettings",
     "SecondLookLimits",
     "calibration_path",
@@ -22,8 +21,8 @@ __all__ = [
     "cmag_path",
     "default_detectors",
     "is_torch",
+    "read_model",
     "reference_path",
-    "resolve_files",
 ]
 
 _TORCH_SUFFIXES = (".pt", ".pth", ".pt2", ".ts")
@@ -73,38 +72,22 @@ class ModelSettings:
     """None: every frame is checked. Else the gate decides, and this share of what it would let pass is checked too."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ModelFiles:
-    """What `ModelSettings` name, found and read."""
+def read_model(settings: ModelSettings) -> RadarFile | tuple[ModelSource, ModelDescription | None]:
+    """Read the model: a prepared one, or a plain one with what is declared of it.
 
-    model: RadarFile | ModelSource
-    description: ModelDescription | None
-    calibration: Path
-    cmag: Path
-    reference: Path
-    calibration_named: bool
-    """Asked for by name, or bundled: that it is missing is an error."""
-
-
-def resolve_files(settings: ModelSettings) -> ModelFiles:
-    """Find and read what belongs to the model. Raises `ModelError` naming what is missing or unreadable."""
-    description = None
-    model: RadarFile | ModelSource
+    Raises `ModelError` naming what is missing or unreadable.
+    """
     if settings.path is None:
-        model = read_radar(bundled_path("signs.radar.onnx"))
-    elif is_torch(settings.path):
+        return read_radar(bundled_path("signs.radar.onnx"))
+    if is_torch(settings.path):
         from taintwatch_models.torch_models import read_torch  # torch only where it is asked for
 
-        model, description = read_torch(settings.path, settings.preprocessing, settings.labels)
-    else:
-        path = Path(settings.path)
-        model = _read_onnx(path, beside=not (settings.preprocessing or settings.labels or settings.output))
-        if isinstance(model, ModelSource):
-            description = describe(path, settings.preprocessing, settings.labels)
-    named = settings.calibration is not None or settings.path is None
-    return ModelFiles(
-        model, description, calibration_path(settings), cmag_path(settings), reference_path(settings), named
-    )
+        return read_torch(settings.path, settings.preprocessing, settings.labels)
+    path = Path(settings.path)
+    model = _read_onnx(path, beside=not (settings.preprocessing or settings.labels or settings.output))
+    if isinstance(model, RadarFile):
+        return model
+    return model, describe(path, settings.preprocessing, settings.labels)
 
 
 def _read_onnx(path: Path, *, beside: bool) -> RadarFile | ModelSource:

@@ -31,7 +31,7 @@ from taintwatch_calibration.craft.placement import Placement, PlacementBatch
 from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.classifier import Classifier, Rejected
-from taintwatch_models.loading import load_model, load_radar_file
+from taintwatch_models.loading import load_radar_file, open_model
 from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import Preprocessing
@@ -246,7 +246,8 @@ def main(out: Path, model: str | None, only: str | None, iterations: int | None,
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     settings = ModelSettings(path=model, session=SessionSettings(threads=threads))
-    radar, classifier = load_radar_file(settings), load_model(settings).classifier
+    radar = load_radar_file(settings)
+    classifier = open_model(radar, settings).classifier
     console = Console(stderr=True)
     for name in ATTACK_NAMES if only is None else (only,):
         plan = PLANS[name]

@@ -41,7 +41,7 @@ from taintwatch_calibration.craft.physical import (
 )
 from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
 from taintwatch_models.errors import UsageError
-from taintwatch_models.loading import LoadedModel, load_model
+from taintwatch_models.loading import LoadedModel, open_model
 from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import Preprocessing
@@ -91,13 +91,13 @@ class Session:
         self.options = options
         self.device = pick_device(options.device)
         self.radar: RadarFile = load_classifier(options.model, options.preprocessing, options.class_names)
-        self.product: LoadedModel = load_model(
-            ModelSettings(
-                path=options.model, preprocessing=options.preprocessing, labels=options.class_names,
-                calibration=options.calibration, variants=("tight", "paper"),
-                session=SessionSettings(device="cpu", threads=options.threads),
-            )
-        )  # fmt: skip
+        settings = ModelSettings(
+            path=options.model,
+            calibration=options.calibration,
+            variants=("tight", "paper"),
+            session=SessionSettings(device="cpu", threads=options.threads),
+        )
+        self.product: LoadedModel = open_model(self.radar, settings)
         self.model: TorchGraph = differentiable(self.radar, self.device)
         every = read_pictures(options.images, self.radar, options.labels, most=options.most, seed=options.seed)
         self.read = every

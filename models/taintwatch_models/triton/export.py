@@ -9,7 +9,7 @@ import numpy as np
 
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.errors import ModelError
-from taintwatch_models.loading import LoadedModel, load_model
+from taintwatch_models.loading import LoadedModel, load_radar_file, open_model
 from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.records import Frame, read_only
 from taintwatch_models.triton.repository import ExportedModel, write_repository
@@ -39,8 +39,9 @@ def export_repository(settings: ModelSettings, folder: Path) -> Export:
     """
     graphs: list[bytes] = []
     session = replace(settings.session, device="cpu", providers=(), server=None)
-    local = load_model(replace(settings, session=session))
-    exported = load_model(replace(settings, session=replace(session, collect=graphs.append)))
+    file = load_radar_file(settings)
+    local = open_model(file, replace(settings, session=session))
+    exported = open_model(file, replace(settings, session=replace(session, collect=graphs.append)))
     models = write_repository(graphs, folder)
     difference = _difference(local, exported)
     if difference > TOLERANCE:
