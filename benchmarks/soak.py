@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import itertools
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-
-import psutil
 
 from benchmarks.soaking.bench import Bench, Effect, FaultError, Pace
 from benchmarks.soaking.cameras import MjpegCamera, RtspCamera
@@ -49,9 +46,7 @@ def soak(minutes: float, folder: Path, tell: Callable[[str], None] = print) -> R
     start = time.monotonic()
     with ExitStack() as stack:
         bench = _set_up(folder, LONG if long else SHORT, stack)
-        ended = threading.Event()
-        stack.callback(ended.set)
-        threading.Thread(target=_sample, args=(bench, ended), name="sampler", daemon=True).start()
+        stack.enter_context(bench.daemon.sampled(SAMPLE_S))
         effects: dict[str, list[Effect]] = {name: [] for name in FAULTS}
         failures: dict[str, list[str]] = {name: [] for name in FAULTS}
         if long:
@@ -139,14 +134,6 @@ def _settle_and_note(bench: Bench) -> None:
         if number >= QUIET_LOOKS and back:
             break
     bench.quiet.append(least)
-
-
-def _sample(bench: Bench, ended: threading.Event) -> None:
-    while not ended.wait(SAMPLE_S):
-        try:
-            bench.daemon.sample()
-        except (RuntimeError, OSError, psutil.Error):
-            continue  # it is being restarted
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from benchmarks.peers.comdefend import ComDefend
 from benchmarks.peers.double_masking import DoubleMasking
 from benchmarks.peers.lgs import LocalGradientsSmoothing
 from benchmarks.peers.magnet import MagNet
+from benchmarks.peers.masks import MaskPlan
 from benchmarks.peers.minority import MinorityReports
 from benchmarks.peers.patchguard import PatchGuard
 from benchmarks.peers.pixeldefend import PixelDefend
@@ -23,10 +24,10 @@ __all__ = ["PEERS", "Factory", "Peer", "Recoverer"]
 PEERS: dict[str, Factory] = {
     "sentinet": SentiNet,
     "lgs": LocalGradientsSmoothing,
-    "double_masking_3": partial(DoubleMasking, count=3),
-    "double_masking_6": partial(DoubleMasking, count=6),
-    "minority_3": partial(MinorityReports, count=3),
-    "minority_6": partial(MinorityReports, count=6),
+    "double_masking_3": partial(DoubleMasking, plan=MaskPlan(count=3)),
+    "double_masking_6": partial(DoubleMasking, plan=MaskPlan(count=6)),
+    "minority_3": partial(MinorityReports, plan=MaskPlan(count=3)),
+    "minority_6": partial(MinorityReports, plan=MaskPlan(count=6)),
     "squeezing": FeatureSqueezing,
     "magnet": MagNet,
     "watermarking": DigitalWatermarking,

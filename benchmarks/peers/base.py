@@ -12,7 +12,7 @@ from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["Classifier", "Factory", "Peer", "Recoverer", "checked_benign", "softmax"]
+__all__ = ["Classifier", "Factory", "Peer", "Recoverer", "checked_benign", "fitting_classifier", "softmax"]
 
 _BATCH = 16
 
@@ -101,3 +101,12 @@ def checked_benign(name: str, benign: NDArray[np.uint8], least: int) -> NDArray[
             f"the peer '{name}' fits itself on at least {least} benign pictures, there are {len(benign)}; give it more"
         )
     return benign
+
+
+def fitting_classifier(
+    name: str, radar: RadarFile, benign: NDArray[np.uint8], *, least: int, threads: int
+) -> Classifier:
+    """Return what the peer `name` asks, for benign pictures that fit it. Raises `UsageError`: too few, `BadFrame`."""
+    classifier = Classifier(radar, threads=threads)
+    classifier.check(checked_benign(name, benign, least))
+    return classifier

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.base import Classifier, checked_benign
+from benchmarks.peers.base import fitting_classifier
 from benchmarks.peers.magnet import crops
+from benchmarks.peers.training import descend, planes, training
 from taintwatch_models.radar_file import RadarFile
 
 if TYPE_CHECKING:
@@ -47,13 +48,8 @@ class ComDefend:
         """Train both networks. Raises `UsageError`: fewer than 8 pictures."""
         import torch
 
-        from benchmarks.peers.training import torch_threads
-
-        benign = checked_benign(self.name, benign, _LEAST)
-        self._classifier = Classifier(radar, threads=threads)
-        self._classifier.check(benign)
-        with torch_threads(threads), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        self._classifier = fitting_classifier(self.name, radar, benign, least=_LEAST, threads=threads)
+        with training(threads, seed):
             self._compress, self._rebuild = _networks()
             examples = torch.from_numpy(crops(benign, np.random.default_rng(seed))[:_CROPS])
             _train(self._compress, self._rebuild, examples, epochs)
@@ -74,7 +70,7 @@ class ComDefend:
         self._classifier.check(pixels)
         made = []
         with torch.no_grad():
-            for part in torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(255).split(16):
+            for part in planes(pixels).split(16):
                 code = (torch.sigmoid(self._compress(part)) > 0.5).float()
                 made.append(self._rebuild(code).clamp(0, 1).permute(0, 2, 3, 1).numpy() * np.float32(255))
         return np.concatenate(made) if made else pixels.astype(np.float32)
@@ -109,6 +105,4 @@ def _train(compress: nn.Module, rebuild: nn.Module, examples: Tensor, epochs: in
             values = compress(given)
             code = torch.sigmoid(5 * (values - noise * torch.randn_like(values)) if noise else values)
             loss = compression_loss(rebuild(code), code, given)
-            adam.zero_grad(set_to_none=True)
-            loss.backward()
-            adam.step()
+            descend(adam, loss)

@@ -22,29 +22,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers.base import Classifier
-from benchmarks.peers.masks import mask_grid
+from benchmarks.peers.masks import MaskPlan, mask_grid
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["DoubleMasking", "lead", "majority"]
+
+_PLAN = MaskPlan()
 
 
 class DoubleMasking:
     """One-mask predictions, and two-mask predictions of those that disagree."""
 
     def __init__(
-        self,
-        radar: RadarFile,
-        benign: NDArray[np.uint8],
-        *,
-        threads: int = 1,
-        seed: int = 0,
-        count: int = 6,
-        patch: float = 0.4,
+        self, radar: RadarFile, benign: NDArray[np.uint8], *, threads: int = 1, seed: int = 0, plan: MaskPlan = _PLAN
     ) -> None:
-        """`count`: masks along an axis. `patch`: assumed side, a share. Needs no benign picture and no randomness."""
-        self.name = f"double_masking_{count}"
+        """Needs no benign picture and no randomness."""
+        self.name = f"double_masking_{plan.count}"
         self._classifier = Classifier(radar, threads=threads)
-        self._masks = mask_grid(radar.info.preprocessing.size, patch, count).masks[:, None]  # (M, 1, H, W)
+        self._masks = mask_grid(radar.info.preprocessing.size, plan).masks[:, None]  # (M, 1, H, W)
         masks = len(self._masks)
         self.forwards = masks + masks * (masks - 1) // 2
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.base import Classifier, checked_benign
+from benchmarks.peers.base import fitting_classifier
+from benchmarks.peers.training import training
 from taintwatch_models.radar_file import RadarFile
 
 if TYPE_CHECKING:
@@ -45,21 +46,11 @@ class MagNet:
         epochs: int = _EPOCHS,
     ) -> None:
         """Train the autoencoder and take the benign scales. Raises `UsageError`: fewer than 8 pictures."""
-        import torch
-
         from taintwatch_calibration.cmag.magnet import train_magnet
 
-        benign = checked_benign(self.name, benign, _LEAST)
-        self._classifier = Classifier(radar, threads=threads)
-        self._classifier.check(benign)
-        examples = crops(benign, np.random.default_rng(seed))
-        before = torch.get_num_threads()
-        torch.set_num_threads(max(1, threads))
-        try:
-            with torch.random.fork_rng(devices=[]):
-                self._model = train_magnet(examples, epochs=epochs, seed=seed)
-        finally:
-            torch.set_num_threads(before)
+        self._classifier = fitting_classifier(self.name, radar, benign, least=_LEAST, threads=threads)
+        with training(threads, seed):
+            self._model = train_magnet(crops(benign, np.random.default_rng(seed)), epochs=epochs, seed=seed)
         values = self._values(benign)
         self._centre = np.median(values, axis=0)
         # A statistic that never moves on benign pictures says nothing by moving a little.

@@ -10,7 +10,19 @@ from numpy.typing import NDArray
 
 from taintwatch_models.errors import UsageError
 
-__all__ = ["MaskGrid", "covering", "mask_grid", "patch_side"]
+__all__ = ["MaskGrid", "MaskPlan", "covering", "mask_grid", "patch_side"]
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPlan:
+    """Which masks a peer lays over pictures."""
+
+    count: int = 6
+    """Masks along an axis."""
+    patch: float = 0.4
+    """Assumed side of the patch, a share of the shorter side."""
+    window: int = 1
+    """Neighbouring masks that hide the patch together."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,10 +57,10 @@ def covering(side: int, patch: int, count: int, window: int = 1) -> tuple[NDArra
     return starts, length
 
 
-def mask_grid(size: tuple[int, int], share: float, count: int, window: int = 1) -> MaskGrid:
-    """Return the masks that cover a patch of `share` of the shorter side in pictures of `size` (height, width)."""
-    patch = patch_side(size, share)
-    along = [_strips(side, *covering(side, patch, count, window)) for side in size]
+def mask_grid(size: tuple[int, int], plan: MaskPlan) -> MaskGrid:
+    """Return the masks that cover the plan's patch in pictures of `size` (height, width). Raises `UsageError`."""
+    patch = patch_side(size, plan.patch)
+    along = [_strips(side, *covering(side, patch, plan.count, plan.window)) for side in size]
     masks = along[0][:, None, :, None] & along[1][None, :, None, :]  # (rows, columns, height, width)
     return MaskGrid(masks.reshape(-1, *size), len(along[0]), len(along[1]))
 

@@ -22,30 +22,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers.base import Classifier, softmax
-from benchmarks.peers.masks import mask_grid
+from benchmarks.peers.masks import MaskPlan, mask_grid
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["MinorityReports", "voting_grid"]
+
+_PLAN = MaskPlan()
 
 
 class MinorityReports:
     """The strongest vote against the label."""
 
     def __init__(
-        self,
-        radar: RadarFile,
-        benign: NDArray[np.uint8],
-        *,
-        threads: int = 1,
-        seed: int = 0,
-        count: int = 6,
-        patch: float = 0.4,
-        window: int = 1,
+        self, radar: RadarFile, benign: NDArray[np.uint8], *, threads: int = 1, seed: int = 0, plan: MaskPlan = _PLAN
     ) -> None:
-        """As `DoubleMasking`; `window`: predictions along the side of what has one vote."""
-        self.name = f"minority_{count}"
+        """Needs no benign picture and no randomness. `plan.window`: predictions along the side of what has one vote."""
+        self.name = f"minority_{plan.count}"
         self._classifier = Classifier(radar, threads=threads)
-        self._grid, self._window = mask_grid(radar.info.preprocessing.size, patch, count, window), window
+        self._grid, self._window = mask_grid(radar.info.preprocessing.size, plan), plan.window
         self.forwards = 1 + len(self._grid.masks)
 
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:

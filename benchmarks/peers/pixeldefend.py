@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.base import Classifier, checked_benign
+from benchmarks.peers.base import fitting_classifier
 from benchmarks.peers.magnet import crops
+from benchmarks.peers.training import descend, planes, training
 from taintwatch_models.radar_file import RadarFile
 
 if TYPE_CHECKING:
@@ -47,13 +48,9 @@ class PixelDefend:
         """Train the PixelCNN. `eps`: of purification, of 255. Raises `UsageError`: fewer than 8 pictures."""
         import torch
 
-        from benchmarks.peers.training import torch_threads
-
-        benign = checked_benign(self.name, benign, _LEAST)
-        self._classifier, self._eps = Classifier(radar, threads=threads), eps
-        self._classifier.check(benign)
-        with torch_threads(threads), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        self._classifier = fitting_classifier(self.name, radar, benign, least=_LEAST, threads=threads)
+        self._eps = eps
+        with training(threads, seed):
             self._network = pixel_cnn()
             _train(self._network, torch.from_numpy(crops(benign, np.random.default_rng(seed))[:_CROPS]), epochs)
 
@@ -63,7 +60,7 @@ class PixelDefend:
 
         self._classifier.check(pixels)
         with torch.no_grad():
-            parts = [negative_log_likelihood(self._network(part), part).numpy() for part in _planes(pixels).split(16)]
+            parts = [negative_log_likelihood(self._network(part), part).numpy() for part in planes(pixels).split(16)]
         return np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
 
     def labels(self, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -74,7 +71,7 @@ class PixelDefend:
         """Return pictures (N, height, width, 3), 0..255, each value at most eps from where it was."""
         import torch
 
-        made = torch.nn.functional.pad(_planes(pixels), (_REACH,) * 4)
+        made = torch.nn.functional.pad(planes(pixels), (_REACH,) * 4)
         height, width = pixels.shape[1:3]
         with torch.no_grad():
             for y in range(height):
@@ -164,15 +161,7 @@ def _train(network: nn.Module, examples: Tensor, epochs: int) -> None:
     for _ in range(epochs):
         for rows in torch.randperm(len(examples)).split(32):
             loss = negative_log_likelihood(network(examples[rows]), examples[rows]).mean()
-            adam.zero_grad(set_to_none=True)
-            loss.backward()
-            adam.step()
-
-
-def _planes(pixels: NDArray[np.uint8]) -> Tensor:
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255
+            descend(adam, loss)
 
 
 def _planes_at(pixels: NDArray[np.uint8], y: int, x: int) -> Tensor:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.base import Classifier, checked_benign
+from benchmarks.peers.base import fitting_classifier
+from benchmarks.peers.training import descend, planes, training
 from taintwatch_models.radar_file import RadarFile
 
 if TYPE_CHECKING:
@@ -44,13 +45,8 @@ class SegmentAndComplete:
         """Train the segmenter. Raises `UsageError`: fewer than 8 pictures."""
         import torch
 
-        from benchmarks.peers.training import torch_threads
-
-        benign = checked_benign(self.name, benign, _LEAST)
-        self._classifier = Classifier(radar, threads=threads)
-        self._classifier.check(benign)
-        with torch_threads(threads), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        self._classifier = fitting_classifier(self.name, radar, benign, least=_LEAST, threads=threads)
+        with training(threads, seed):
             self._network = _segmenter()
             patches = _gradient_patches(radar, benign, torch.Generator().manual_seed(seed))
             _train(self._network, benign, patches, steps, np.random.default_rng(seed))
@@ -73,7 +69,7 @@ class SegmentAndComplete:
 
         self._classifier.check(pixels)
         with torch.no_grad():
-            parts = [torch.sigmoid(self._network(part))[:, 0].numpy() for part in _planes(pixels).split(16)]
+            parts = [torch.sigmoid(self._network(part))[:, 0].numpy() for part in planes(pixels).split(16)]
         return np.concatenate(parts) if parts else np.zeros((0, *pixels.shape[1:3]), np.float32)
 
 
@@ -143,7 +139,7 @@ def _train(network: Any, benign: NDArray[np.uint8], patches: Tensor, steps: int,
     adam = torch.optim.Adam(network.parameters(), 3e-3)
     network.train()
     for _ in range(steps):
-        pictures = _planes(benign[rng.integers(len(benign), size=16)])
+        pictures = planes(benign[rng.integers(len(benign), size=16)])
         masks = torch.zeros(len(pictures), 1, *pictures.shape[2:])
         for picture, mask in zip(pictures[::2], masks[::2], strict=True):  # half of them stay benign
             side = round(float(rng.uniform(0.15, 0.5)) * min(picture.shape[1:]))
@@ -154,9 +150,7 @@ def _train(network: Any, benign: NDArray[np.uint8], patches: Tensor, steps: int,
             )[0]
             mask[:, top : top + side, left : left + side] = 1
         loss = F.binary_cross_entropy_with_logits(network(pictures), masks)
-        adam.zero_grad(set_to_none=True)
-        loss.backward()
-        adam.step()
+        descend(adam, loss)
     network.eval()
 
 
@@ -177,7 +171,7 @@ def _gradient_patches(radar: RadarFile, benign: NDArray[np.uint8], generator: An
 
     model, preprocessing = differentiable(radar), radar.info.preprocessing
     mean, std = (torch.tensor(value).view(3, 1, 1) for value in (preprocessing.mean, preprocessing.std))
-    pictures, patches = _planes(benign[:count]), torch.rand(min(count, len(benign)), 3, 32, 32, generator=generator)
+    pictures, patches = planes(benign[:count]), torch.rand(min(count, len(benign)), 3, 32, 32, generator=generator)
     wanted = torch.randint(radar.info.classes, (len(pictures),), generator=generator)
     for _ in range(15):
         leaf = patches.clone().requires_grad_(True)
@@ -190,9 +184,3 @@ def _gradient_patches(radar: RadarFile, benign: NDArray[np.uint8], generator: An
         (slope,) = torch.autograd.grad(loss, leaf)
         patches = (patches - 0.08 * slope.sign()).clamp(0, 1)
     return patches
-
-
-def _planes(pixels: NDArray[np.uint8]) -> Tensor:
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.base import Classifier, checked_benign
+from benchmarks.peers.base import Classifier, fitting_classifier
+from benchmarks.peers.training import descend, planes, torch_threads, training
 from taintwatch_models.radar_file import RadarFile
 
 if TYPE_CHECKING:
@@ -42,27 +43,21 @@ class DetectorSubnetwork:
         """Train it. `dynamic`: against an adversary who knows it. Raises `UsageError`: fewer than 8 pictures."""
         import torch
 
-        from benchmarks.peers.training import torch_threads
-
         self.name = "subnetwork_dynamic" if dynamic else "subnetwork"
-        benign = checked_benign(self.name, benign, _LEAST)
-        Classifier(radar, threads=threads).check(benign)
+        fitting_classifier(self.name, radar, benign, least=_LEAST, threads=threads)
         self._threads, self._dynamic = threads, dynamic
         self._read = _InnerMaps(radar)
-        with torch_threads(threads), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self._network = self._built(_planes(benign[:2]))
-            self._train(_planes(benign), rounds, torch.Generator().manual_seed(seed))
+        with training(threads, seed):
+            self._network = self._built(planes(benign[:2]))
+            self._train(planes(benign), rounds, torch.Generator().manual_seed(seed))
 
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Score pictures (N, height, width, 3): (N,)."""
         import torch
 
-        from benchmarks.peers.training import torch_threads
-
         self._read.check(pixels)
         with torch_threads(self._threads), torch.no_grad():
-            parts = [self._network(self._read(part)[0])[:, 0].numpy() for part in _planes(pixels).split(16)]
+            parts = [self._network(self._read(part)[0])[:, 0].numpy() for part in planes(pixels).split(16)]
         return np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
 
     def _built(self, examples: Tensor) -> Any:
@@ -91,9 +86,7 @@ class DetectorSubnetwork:
                 with torch.no_grad():
                     maps = self._read(both)[0]
                 loss = F.binary_cross_entropy_with_logits(self._network(maps)[:, 0], wanted)
-                adam.zero_grad(set_to_none=True)
-                loss.backward()
-                adam.step()
+                descend(adam, loss)
 
     def _attacked(self, pictures: Tensor, generator: Any, knows: bool) -> Tensor:
         import torch
@@ -148,9 +141,3 @@ class _InnerMaps:
     def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         middle, last = self._model.between((pictures * self._scale - self._mean) / self._std, self._names)
         return middle, self._model.head(last)
-
-
-def _planes(pixels: NDArray[np.uint8]) -> Tensor:
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255

@@ -17,8 +17,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from benchmarks.siege.attackers import Attackers, attack_repeatedly
 from benchmarks.siege.attacks import ATTACKS, INSIDE, Siege
 from benchmarks.siege.site import HugeCamera, SiegeSite
@@ -30,6 +28,7 @@ from taintwatch_calibration.results import write_json
 
 __all__ = ["besiege", "main"]
 
+SAMPLE_S = 0.5
 ATTACK_S = 10.0  # the scripted attack comes again after so long
 GAP_S, PAGE_S, MEMORY_MB = 3.0, 2.0, 1500.0  # what is promised
 
@@ -73,10 +72,8 @@ def besiege(minutes: float, folder: Path, tell: Callable[[str], None] = print) -
         began, before = time.monotonic(), len(daemon.alerts)
         siege, owner, ended = Siege(site, daemon, mjpeg), _Owner(site), threading.Event()
         counts = dict.fromkeys(ATTACKS, 0)
-        threads = [
-            threading.Thread(target=owner.run, args=(ended,)),
-            threading.Thread(target=_sample, args=(daemon, ended)),
-        ]
+        stack.enter_context(daemon.sampled(SAMPLE_S))
+        threads = [threading.Thread(target=owner.run, args=(ended,))]
         threads += [
             threading.Thread(target=attack_repeatedly, args=(siege, name, counts, ended, tell)) for name in INSIDE
         ]
@@ -120,14 +117,6 @@ def besiege(minutes: float, folder: Path, tell: Callable[[str], None] = print) -
             + [{"attack": "huge_pictures", "times": huge.sent, "effects": []}],
             "machine": {"cpus": os.cpu_count(), "load": os.getloadavg()[0], "python": platform.python_version()},
         }
-
-
-def _sample(daemon: Daemon, ended: threading.Event) -> None:
-    while not ended.wait(0.5):
-        try:
-            daemon.sample()
-        except (RuntimeError, OSError, psutil.Error):
-            continue
 
 
 def _alive(daemon: Daemon, pid: int) -> bool:

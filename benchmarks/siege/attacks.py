@@ -23,7 +23,7 @@ from benchmarks.soaking.daemon import Daemon
 from taintwatch.alerts.replay import Request, encode_request
 from tests.ports import free_port
 
-__all__ = ["ATTACKS", "INSIDE", "Siege"]
+__all__ = ["ATTACKS", "FLOOD", "INSIDE", "Siege"]
 
 CROWD = 2000  # silent connections at once, on each address
 BLINDING = ("NaN", "Infinity", "1e999", "9" * 4000, "1e300")
@@ -35,8 +35,9 @@ attacker.sndhwm = attacker.linger = 0
 attacker.connect(sys.argv[1])
 for _ in range(20_000):
     attacker.send(b"\\x01" + os.urandom(int(sys.argv[2])))
-time.sleep(10)
+time.sleep(60)
 """
+"""A program that asks for twenty thousand topics of so many random bytes: ADDRESS SIZE."""
 
 
 @dataclass

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,24 @@ class Daemon:
                 f"{sample.at_s:.1f},{sample.pid},{sample.resident_bytes},{sample.threads},{sample.descriptors}\n"
             )
         return sample
+
+    @contextmanager
+    def sampled(self, every_s: float) -> Iterator[None]:
+        """Sample every so many seconds within the block, also while it is being restarted."""
+        ended = threading.Event()
+
+        def run() -> None:
+            while not ended.wait(every_s):
+                with suppress(RuntimeError, OSError, psutil.Error):
+                    self.sample()
+
+        thread = threading.Thread(target=run, name="sampler", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def log_size(self) -> int:
         """Return how much it has logged: what comes later can be looked for from there."""

@@ -86,6 +86,12 @@ def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"taintwatch_{name}", what, value=value)
 
 
+def _counters(*rows: tuple[str, str, float]) -> Iterator[Metric]:
+    """Yield a counter for each row of name, meaning and value."""
+    for name, what, value in rows:
+        yield CounterMetricFamily(f"taintwatch_{name}", what, value=value)
+
+
 def _info(card: ModelCard, provider: str) -> GaugeMetricFamily:
     family = GaugeMetricFamily(
         "taintwatch_model_info", "1; its labels say what runs.", labels=("model", "model_hash", "provider")
@@ -96,7 +102,7 @@ def _info(card: ModelCard, provider: str) -> GaugeMetricFamily:
 
 def _publisher(stats: PublisherStats) -> Iterator[Metric]:
     yield _gauge("publisher_queue", "Messages that wait for the publisher's thread.", stats.waiting)
-    for name, what, value in (
+    yield from _counters(
         ("messages_sent", "Alerts and statuses handed to the socket.", stats.sent),
         ("messages_dropped", "Messages dropped because the queue was full.", stats.dropped),
         ("heartbeats_sent", "Heartbeats.", stats.heartbeats),
@@ -107,19 +113,16 @@ def _publisher(stats: PublisherStats) -> Iterator[Metric]:
             stats.refused,
         ),
         ("floods", "Subscribers cut off because they sent more than one does.", stats.floods),
-    ):
-        yield CounterMetricFamily(f"taintwatch_{name}", what, value=value)
+    )
 
 
 def _evidence(stats: EvidenceStats) -> Iterator[Metric]:
     yield _gauge("evidence_trouble", "1 while alerts cannot be kept.", float(stats.trouble is not None))
     yield _gauge("evidence_waiting", "Alert records that wait in memory to be kept.", stats.waiting)
-    yield CounterMetricFamily("taintwatch_evidence_lost", "Alert records that were never kept.", value=stats.lost)
-    yield CounterMetricFamily(
-        "taintwatch_evidence_removed", "Alerts removed for their age or size.", value=stats.removed
-    )
-    yield CounterMetricFamily(
-        "taintwatch_audit_failures", "Entries of the audit log that could not be written.", value=stats.audit_failures
+    yield from _counters(
+        ("evidence_lost", "Alert records that were never kept.", stats.lost),
+        ("evidence_removed", "Alerts removed for their age or size.", stats.removed),
+        ("audit_failures", "Entries of the audit log that could not be written.", stats.audit_failures),
     )
     if stats.holdings is not None:
         yield from _holdings(stats.holdings)
@@ -170,14 +173,13 @@ def _recorder(stats: RecorderStats) -> Iterator[Metric]:
 
 def _audience(stats: AudienceStats) -> Iterator[Metric]:
     yield _gauge("page_viewers", "Browsers that look at the page now.", stats.viewers)
-    for name, what, value in (
+    yield from _counters(
         ("page_viewers_refused", "Viewers turned away because there were as many as are allowed.", stats.refused),
         ("page_viewers_dropped", "Viewers let go because they took nothing.", stats.dropped),
         ("page_pictures_encoded", "Pictures made for the page.", stats.encoded),
         ("page_pictures_sent", "Pictures sent, summed over viewers.", stats.sent),
         ("page_frames_skipped", "Frames that a viewer was not shown, summed over viewers.", stats.skipped),
-    ):
-        yield CounterMetricFamily(f"taintwatch_{name}", what, value=value)
+    )
 
 
 def _outlets(outlets: tuple[OutletStats, ...]) -> Iterator[Metric]:

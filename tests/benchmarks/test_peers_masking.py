@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from benchmarks.peers.double_masking import DoubleMasking, lead, majority
-from benchmarks.peers.masks import covering, mask_grid, patch_side
+from benchmarks.peers.masks import MaskPlan, covering, mask_grid, patch_side
 from benchmarks.peers.minority import MinorityReports, voting_grid
 from taintwatch_models.bundled import bundled_radar
 from taintwatch_models.errors import UsageError
@@ -34,7 +34,7 @@ def test_wherever_the_patch_is_a_window_of_masks_hides_it(side: int, share: floa
 @given(st.integers(10, 40), st.integers(10, 40), st.floats(0.1, 0.6), st.integers(1, 6))
 def test_the_masks_of_a_picture_hide_the_patch_whole(height: int, width: int, share: float, count: int) -> None:
     patch = patch_side((height, width), share)
-    masks = mask_grid((height, width), share, count).masks
+    masks = mask_grid((height, width), MaskPlan(count, share)).masks
     rng = np.random.default_rng(0)
     for _ in range(5):
         top, left = rng.integers(0, height - patch + 1), rng.integers(0, width - patch + 1)
@@ -50,7 +50,7 @@ def test_the_papers_example_of_a_mask_set() -> None:
 @pytest.mark.parametrize(("share", "count", "window"), [(0.0, 3, 1), (1.0, 3, 1), (0.4, 2, 3), (0.4, 3, 0)])
 def test_masks_that_make_no_sense_are_refused(share: float, count: int, window: int) -> None:
     with pytest.raises(UsageError):
-        mask_grid((SIZE, SIZE), share, count, window)
+        mask_grid((SIZE, SIZE), MaskPlan(count, share, window))
 
 
 def test_the_majority_is_what_most_predictions_name_and_a_tie_goes_to_the_stronger() -> None:
@@ -67,7 +67,7 @@ Answer = Callable[[NDArray[np.float32]], list[float]]
 
 def asked(monkeypatch: pytest.MonkeyPatch, answer: Answer, count: int = 3) -> tuple[DoubleMasking, list[int]]:
     """Double masking over a classifier that `answer`s for each input (3, H, W); and how many it was asked about."""
-    peer, sizes = DoubleMasking(bundled_radar(), np.empty((0, SIZE, SIZE, 3), np.uint8), count=count, patch=0.2), []
+    peer, sizes = DoubleMasking(bundled_radar(), np.empty((0, SIZE, SIZE, 3), np.uint8), plan=MaskPlan(count, 0.2)), []
 
     def logits(inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         sizes.append(len(inputs))
@@ -130,7 +130,7 @@ def test_a_window_votes_with_mean_confidences_without_each_classs_lowest() -> No
 
 
 def test_minority_reports_is_the_strongest_vote_against_the_label(monkeypatch: pytest.MonkeyPatch) -> None:
-    peer = MinorityReports(bundled_radar(), np.empty((0, SIZE, SIZE, 3), np.uint8), count=3, patch=0.2)
+    peer = MinorityReports(bundled_radar(), np.empty((0, SIZE, SIZE, 3), np.uint8), plan=MaskPlan(3, 0.2))
 
     def logits(inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         seen = [[0.8, 0.1, 0.1] if white(each) else [0.2, 0.7, 0.1] for each in inputs]

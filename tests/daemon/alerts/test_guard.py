@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from benchmarks.siege.attacks import FLOOD
 from taintwatch.alerts.endpoints import parse_endpoint
 from taintwatch.alerts.guard import MOST_CONNECTIONS, SUBSCRIBER_LIMITS
 from taintwatch.alerts.keys import AllowedClients, load_public, make_key_pair
@@ -85,17 +86,6 @@ def until_floods(publisher: Publisher) -> None:
     while not publisher.stats().floods:
         assert time.monotonic() < give_up
         time.sleep(0.02)
-
-
-FLOOD = """
-import os, sys, time, zmq
-attacker = zmq.Context().socket(zmq.XSUB)
-attacker.sndhwm = attacker.linger = 0
-attacker.connect(sys.argv[1])
-for _ in range(20_000):
-    attacker.send(b"\\x01" + os.urandom(int(sys.argv[2])))
-time.sleep(60)
-"""
 
 
 @pytest.mark.parametrize("size", [8, 100, 1000])
