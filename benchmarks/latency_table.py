@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             document = {**machine(), "rows": rows}
             write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
     if rows:
-        draw(options.json, rows)
+        draw(options.json, {"rows": rows})
         print("\n\n".join(table(rows, batch) for batch in (1, 4, 16)))
 
 

@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
               f"{found['dropped_share']:.1%} dropped, memory {found['resident_mb']} MB", flush=True)  # fmt: skip
     options.json.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
-    draw(options.json.with_suffix(".png"), document)
+    draw(options.json, document)
 
 
 if __name__ == "__main__":

@@ -27,14 +27,14 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.sign_attacks.attack import Attack, cached_attack, craftable, make_attack
+from benchmarks.sign_attacks.picture import draw
 from benchmarks.sign_attacks.pictures import SignPictures, cached_pictures, load_pictures
 from benchmarks.sign_attacks.plans import AttackSpec, attack_specs, tuning_specs
-from benchmarks.sign_attacks.scores import DETECTORS, pool, rates, score, success_rate
+from benchmarks.sign_attacks.scores import pool, rates, score, success_rate
 from benchmarks.signs.bundle import ANOMALY_SHARE, TIGHT
 from taintwatch_calibration.anomaly import fit_anomaly
 from taintwatch_calibration.bench.cache import Cache
 from taintwatch_calibration.bench.detectors import paper_of
-from taintwatch_calibration.bench.page import Curves, draw_roc
 from taintwatch_calibration.bench.records import Scores
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.craft.engine import Step
@@ -101,8 +101,8 @@ class Bench:
         return OnnxRadar(self.radar, (), session=SessionSettings(threads=1, device="cpu"))
 
 
-def measure(bench: Bench, target_fpr: float) -> tuple[dict[str, Any], tuple[Scores, Scores]]:
-    """Make all attacks on one model; return what is reported, and (held-out benign, successful strong attacks)."""
+def measure(bench: Bench, target_fpr: float) -> dict[str, Any]:
+    """Make all attacks on one model; return what is reported."""
     choosing, held = bench.pictures.tuning.pixels, bench.pictures.reporting.pixels
     paper = paper_of(bench.radar, choosing[:: max(1, len(choosing) // 600)], target_fpr)
     learnt = BenignFrames(np.concatenate([choosing, bench.pictures.further.pixels]), False, 0, "tuning pictures")
@@ -129,7 +129,7 @@ def measure(bench: Bench, target_fpr: float) -> tuple[dict[str, Any], tuple[Scor
         lines.append(line)
         _print_line(line)
     pooled = pool(strong)
-    found = {
+    return {
         "name": bench.radar.info.name,
         "sha256": bench.radar.info.source_sha256,
         "right_on_held_out": float(seen.mean()),
@@ -138,7 +138,6 @@ def measure(bench: Bench, target_fpr: float) -> tuple[dict[str, Any], tuple[Scor
         "strong_attacks": rates(benign, pooled, target_fpr) if pooled else None,
         "attacks": lines,
     }
-    return found, (benign[1], pooled)
 
 
 def _keep_misses(bench: Bench, spec: AttackSpec, attack: Attack, scores: Scores, line: dict[str, Any]) -> None:
@@ -242,24 +241,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         document["table"] = tune(_bench(options.model, options, None), options.fpr)
         for row in document["table"][:10]:
             print(row)
-    curves: dict[str, Curves] = {}
     names = {"trained to survive occlusion": options.model, "plainly trained": options.plain}
     for title, name in () if options.tune else names.items():
         if name is None:
             continue
         print(f"== {title}: {name}", flush=True)
-        found, scores = measure(_bench(str(name), options, options.plain), options.fpr)
+        found = measure(_bench(str(name), options, options.plain), options.fpr)
         document["models"][title] = found
-        if scores[1]:
-            curves[title] = {name: (scores[0][name], scores[1][name]) for name in DETECTORS if name in scores[0]}
         for detector, line in (found["strong_attacks"] or {}).items():
             low, high = line["tpr_interval"]
             print(f"{detector:14s} TPR {line['tpr']:.3f} ({low:.3f} to {high:.3f}) on {line['attacks']} successful "
                   f"attacks, held-out FPR {line['fpr']:.4f}, AUC {line['auc']:.3f}")  # fmt: skip
     document["seconds"] = {"wall": round(time.monotonic() - start), "process": round(time.process_time() - spent)}
     write_json(options.json, document)
-    if curves:
-        write_atomically(options.json.with_suffix(".png"), draw_roc(curves, "successful strong attacks"))
+    if any(model["strong_attacks"] for model in document["models"].values()):
+        draw(options.json, document)
 
 
 if __name__ == "__main__":

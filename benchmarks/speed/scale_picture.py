@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-
-from taintwatch_models.storage import write_atomically
+from benchmarks.figures import COLOURS, new_figure, save
 
 __all__ = ["draw"]
 
 
 def draw(path: Path, document: dict[str, Any]) -> None:
     """Draw beside `path`, as SVG and PNG: each run by its delay, and the most cameras that kept up."""
-    mpl.use("Agg")
-    mpl.rcParams["svg.hashsalt"] = "taintwatch"  # the same picture is the same file
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    figure, axes = new_figure(figsize=(6.4, 4.2))
     rows = document["rows"]
     for row in rows:
         late = row["delay_ms"]["p99"] > 100 or row["dropped_share"] > 0.01
-        axes.plot(row["fps_each"], row["cameras"], "x" if late else "o", color="#b33" if late else "#2a6", ms=6)
+        axes.plot(row["fps_each"], row["cameras"], "x" if late else "o", color=COLOURS[1] if late else COLOURS[0], ms=6)
         axes.annotate(
             f" {row['delay_ms']['p99']:.0f} ms", (row["fps_each"], row["cameras"]), fontsize=7, va="center"
         )  # fmt: skip
     best = {float(rate): cameras for rate, cameras in document["cameras"].items() if cameras}
-    axes.plot(list(best), list(best.values()), "-", color="#2a6", lw=1)
+    axes.plot(list(best), list(best.values()), "-", color=COLOURS[0], lw=1)
     loads = [row["load_1min"] for row in rows]
     axes.set(
         xscale="log", yscale="log", xlabel="frames a second of each camera", ylabel="cameras",
@@ -41,8 +34,4 @@ def draw(path: Path, document: dict[str, Any]) -> None:
     axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    for suffix in (".svg", ".png"):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=suffix[1:], dpi=110, metadata={"Date": None} if suffix == ".svg" else None)
-        write_atomically(path.with_suffix(suffix), buffer.getvalue())
-    plt.close(figure)
+    save(figure, path)

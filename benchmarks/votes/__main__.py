@@ -57,7 +57,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--work", default=Path("build/bench/votes"), show_default=True, type=_FOLDER, help="Folder of the score "
               "sequences: a later run goes on there.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="JSON, and beside it the "
-              "tables (.md) and the picture (.png). Default: votes.json in --work.")  # fmt: skip
+              "tables (.md) and the picture (.png, .svg). Default: votes.json in --work.")  # fmt: skip
 @click.option("--picture/--no-picture", default=True, show_default=True, help="Whether to draw it.")
 def votes(
     footage: tuple[Path, ...], scenes: str | None, patches: Path | None, hours: float, stream_seconds: float,
@@ -98,7 +98,7 @@ def votes(
     write_atomically(target, _text(document).encode())
     write_atomically(target.with_suffix(".md"), page(document, target.stem).encode())
     if picture:
-        draw(document, target.with_suffix(".png"))
+        draw(target, document)
     _show(Console(), document)
     click.echo(f"written to {target}")
 

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from taintwatch_models.errors import UsageError
-from taintwatch_models.storage import write_atomically
 
 __all__ = ["draw"]
 
 _MARKS = {
-    "k-of-n": ("o", "#0b62a3"),
-    "exponentially-weighted": ("s", "#b8570b"),
-    "sequential-probability-ratio": ("^", "#2c7a4b"),
+    "k-of-n": ("o", "#0072b2"),
+    "exponentially-weighted": ("s", "#d55e00"),
+    "sequential-probability-ratio": ("^", "#009e73"),
 }
+_NAMED = "#000000"
 _LEAST = 1e-3  # a day: the formula goes on far below
 _MOST = 20  # frames: slower policies are not looked for
 
 
-def draw(document: Mapping[str, Any], path: Path) -> None:
-    """Write the picture of a comparison as PNG. Raises `UsageError` where matplotlib is missing."""
+def draw(path: Path, document: Mapping[str, Any]) -> None:
+    """Draw a comparison beside `path`, as SVG and PNG. Raises `UsageError` where matplotlib is missing."""
     try:
-        import matplotlib as mpl
+        from benchmarks.figures import new_figure, save
     except ImportError:
         raise UsageError("the picture needs matplotlib: pip install 'taintwatch[bench]', or --no-picture") from None
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, panel = plt.subplots(figsize=(8.4, 5.6), layout="constrained")
+    figure, panel = new_figure(figsize=(8.4, 5.6))
     for kind, (mark, colour) in _MARKS.items():
         rows = [row for row in document["rows"] if row["policy"] == kind and _frames(row) is not None]
         x = [_frames(row) for row in rows]
@@ -46,10 +42,7 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
     )  # fmt: skip
     panel.grid(alpha=0.25)
     panel.legend(loc="lower right", fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=110, format="png")
-    plt.close(figure)
-    write_atomically(path, buffer.getvalue())
+    save(figure, path)
 
 
 def _frames(row: Mapping[str, Any]) -> float | None:
@@ -76,10 +69,13 @@ def _named(panel: Any, document: Mapping[str, Any]) -> None:
     if document["chosen_by_formula"] is not None:
         names.setdefault(document["chosen_by_formula"], "a formula would choose")
     aways = iter(((16, 44), (20, 24), (24, -30)))  # the policies are close together
+    white = {"boxstyle": "round,pad=0.2", "facecolor": "white", "alpha": 0.85, "edgecolor": "none"}
+    arrow = {"arrowstyle": "-", "color": _NAMED, "lw": 0.8}
     for row in document["rows"]:
         if row["name"] in names and _frames(row) is not None:
             at = (_frames(row), _a_day(row))
-            panel.plot(*at, "o", markersize=13, fillstyle="none", color="#b22222", markeredgewidth=2)
+            panel.plot(*at, "o", markersize=13, fillstyle="none", color=_NAMED, markeredgewidth=2)
             words = f"{names[row['name']]}: {row['name']}"
             away = next(aways)
-            panel.annotate(words, at, xytext=away, textcoords="offset points", fontsize=9, color="#b22222")
+            panel.annotate(words, at, xytext=away, textcoords="offset points", fontsize=9, color=_NAMED, bbox=white,
+                           arrowprops=arrow)  # fmt: skip
