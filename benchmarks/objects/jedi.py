@@ -9,7 +9,7 @@ there is anything to repair.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -17,14 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.filters.rank import entropy
 
-from benchmarks.objects.scenes import attacked_objects
+from benchmarks.objects.scenes import frames_of
+from benchmarks.objects.sites import LEARNT, SITES, Measuring
 from benchmarks.objects.trials import Attack, has_effect, laid, printed_patch
+from taintwatch_calibration.craft.object_scenes import attacked_objects
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.detection.tail import upper_quantile
 from taintwatch_models.objects.finder import ObjectFinder
 from taintwatch_models.objects.guard import Guarded
 
-__all__ = ["JediPeer", "peer_row"]
+__all__ = ["JediPeer", "jedi_part"]
 
 _KERNEL = 25  # pixels at half size
 
@@ -64,16 +66,35 @@ class JediPeer:
         return Guarded(self._finder.objects(outputs, image.shape), score, score, (0, 0, 1, 1), None)
 
 
-def peer_row(
+def jedi_part(with_: Measuring, attacks: dict[str, list[Attack]], say: Callable[[str], None]) -> dict[str, Any]:
+    """Count at all sites with the peer what `site_part` counts with the guard, on the same frames and patches."""
+    frames, alarms, rows = 0, 0, []
+    for site in SITES:
+        peer = JediPeer(with_.plain, frames_of(with_.data / SITES[site], 100, 0.0, LEARNT))
+        later = frames_of(with_.data / SITES[site], with_.frames, LEARNT, 1.0)
+        frames += len(later)
+        alarms += sum(float(peer.entropies(frame).max()) > peer.threshold for frame in later)
+        for attack in attacks.get(site, []):
+            for recorded in (False, True):
+                row = {"site": site} | _row(peer, with_.plain, later, attack, recorded, with_.attacked)
+                rows.append(row)
+                say(f"jedi: {row}")
+    return {
+        "benign_frames": frames, "benign_suspicious": alarms, "benign_frame_fpr": round(alarms / frames, 4),
+        "attacks": rows,
+    }  # fmt: skip
+
+
+def _row(
     peer: JediPeer, plain: ObjectFinder, frames: Sequence[Picture], attack: Attack, recorded: bool, most: int
 ) -> dict[str, Any]:
     """Lay the patch into frames as `trial_row` does; count what is suspicious, and what the repair brings back."""
     shown = effective = alarms = repaired = 0
     for index, frame in enumerate(frames):
-        wearers = [None] if attack.victim is None else attacked_objects(plain, frame, attack.victim)[:1]
+        wearers = [None] if attack.victim is None else attacked_objects(plain, frame, attack.victim, attack.least)[:1]
         for victim in wearers:
             patch = printed_patch(attack.patch, index) if recorded else attack.patch
-            picture = laid(frame, victim, patch, attack.size).picture
+            picture = laid(frame, victim, patch, attack).picture
             before, shown = plain(frame), shown + 1
             if has_effect(before, plain(picture), victim):
                 guarded = peer(picture)

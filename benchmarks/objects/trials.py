@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.objects.scenes import AttackedPicture, attacked_objects, corner_patch, worn_patch
+from benchmarks.objects.scenes import AttackedPicture, corner_patch, painted_object, worn_patch
 from taintwatch_calibration.camera_model.variation import CameraVariation, simulate_camera
+from taintwatch_calibration.craft.object_scenes import attacked_objects
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.objects.finder import FoundObject, ObjectFinder
 from taintwatch_models.objects.guard import ObjectGuard
@@ -32,6 +33,11 @@ class Attack:
     victim: str | None
     """The class that wears it; None: it lies in a corner."""
     size: float
+    """As `ObjectAttack.size`; of no use to camouflage."""
+    camouflage: bool = False
+    """The victim is painted with it, instead of wearing it."""
+    least: int = 48
+    """Side of the smallest victim, in pixels of the detector's input."""
 
 
 def printed_patch(patch: torch.Tensor, seed: int = 0) -> torch.Tensor:
@@ -57,15 +63,15 @@ def trial_row(guard: ObjectGuard, plain: ObjectFinder, frames: Sequence[Picture]
     """
     effects, alarms, told, control_effects, control_alarms = [], [], [], [], []
     for index, frame in enumerate(frames):
-        wearers = [None] if attack.victim is None else attacked_objects(plain, frame, attack.victim)[:1]
+        wearers = [None] if attack.victim is None else attacked_objects(plain, frame, attack.victim, attack.least)[:1]
         for victim in wearers:
             patch = printed_patch(attack.patch, index) if recorded else attack.patch
-            shown = laid(frame, victim, patch, attack.size)
+            shown = laid(frame, victim, patch, attack)
             guarded = guard(shown.picture)
             effects.append(has_effect(plain(frame), guarded.objects, victim))
             alarms.append(guarded.score > guard.threshold)
             told.append(guarded.change is not None and guarded.change.size >= 0.25)
-            other = guard(laid(frame, victim, control, attack.size).picture)
+            other = guard(laid(frame, victim, control, attack).picture)
             control_effects.append(has_effect(plain(frame), other.objects, victim))
             control_alarms.append(other.score > guard.threshold)
         if len(effects) >= most:
@@ -83,9 +89,11 @@ def trial_row(guard: ObjectGuard, plain: ObjectFinder, frames: Sequence[Picture]
     }  # fmt: skip
 
 
-def laid(frame: Picture, victim: FoundObject | None, patch: torch.Tensor, size: float) -> AttackedPicture:
-    """Lay a patch on a victim, or into the corner where there is none."""
-    return corner_patch(frame, patch, size) if victim is None else worn_patch(frame, victim, patch, size)
+def laid(frame: Picture, victim: FoundObject | None, patch: torch.Tensor, attack: Attack) -> AttackedPicture:
+    """Lay a patch on a victim, or into the corner where there is none; camouflage is painted on."""
+    if victim is None:
+        return corner_patch(frame, patch, attack.size)
+    return painted_object(frame, victim, patch) if attack.camouflage else worn_patch(frame, victim, patch, attack.size)
 
 
 def has_effect(before: Sequence[FoundObject], after: Sequence[FoundObject], victim: FoundObject | None) -> bool:

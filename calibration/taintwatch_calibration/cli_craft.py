@@ -17,6 +17,10 @@ COMMANDS = {
     "sticker": LazyCommand(f"{_PHYSICAL}:sticker", "Stickers on an object."),
     "hat": LazyCommand(f"{_PHYSICAL}:hat", "A sticker on a hat, bent around the head."),
     "glasses": LazyCommand(f"{_PHYSICAL}:glasses", "Eyeglasses: impersonation or dodging."),
+    "object": LazyCommand(
+        "taintwatch_calibration.craft.cli_object_patch:object_patch",
+        "A patch or camouflage against an object detector.",
+    ),
     "region": LazyCommand(f"{_DIGITAL}:region", "A faint change of just the region that each label rests on."),
     "digital": LazyCommand(f"{_DIGITAL}:digital", "Any evasion attack of the Adversarial Robustness Toolbox."),
 }

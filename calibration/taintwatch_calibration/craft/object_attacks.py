@@ -1,8 +1,9 @@
-"""Attacks on object detectors: patches that hide an object or change its class, and DPatch in a corner.
+"""Attacks on object detectors: patches that hide an object or change its class, camouflage, and DPatch in a corner.
 
 - Hiding (Thys et al., *Fooling automated surveillance cameras*, CVPR workshops 2019): worn on the object, it lowers the
   object's score everywhere (objectness times class), with total variation and non-printability.
 - Class change: the same, and the wanted class is raised where the object's was.
+- Camouflage (`camouflage.painted`; UPC: Huang et al., CVPR 2020): the same, by one texture over the whole object.
 - DPatch (Liu et al., 2018): it lies in a corner, on nothing, and the detector finds the wanted class there.
 """
 
@@ -15,14 +16,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from taintwatch_calibration.craft.engine import Objective, Outcome, Schedule, Step, optimise
+from taintwatch_calibration.craft.camouflage import painted
+from taintwatch_calibration.craft.engine import Checkpoint, Objective, Outcome, Schedule, Step, optimise
 from taintwatch_calibration.craft.losses import DEFAULT_PALETTE, non_printability, total_variation
 from taintwatch_calibration.craft.placement import PlacementBatch, apply_patch
 from taintwatch_models.errors import UsageError
 from taintwatch_models.objects.decoders import grid_cells
 from taintwatch_models.preprocessing import Preprocessing
 
-__all__ = ["ObjectAttack", "ObjectScenes", "class_scores", "craft_object_patch", "place_on"]
+__all__ = ["ObjectAttack", "ObjectScenes", "class_scores", "craft_object_patch", "object_success", "place_on"]
 
 _SEEN = 0.3  # an object with less score is not found
 _STRONGEST = 40  # cells of a picture that the loss looks at: as many as answer to one object
@@ -32,7 +34,7 @@ _STRONGEST = 40  # cells of a picture that the loss looks at: as many as answer 
 class ObjectAttack:
     """What a patch is to do to a detector."""
 
-    kind: Literal["hide", "change", "dpatch"]
+    kind: Literal["hide", "change", "camouflage", "dpatch"]
     label: int
     """The class that is hidden or changed; of DPatch: the class that is to be found."""
     wanted: int | None = None
@@ -97,43 +99,79 @@ def craft_object_patch(
     schedule: Schedule | None = None,
     *,
     report: Callable[[Step], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Tensor:
     """Craft one patch over all scenes; return it, (3, side, side), RGB in [0, 1]. Raises `UsageError`."""
     schedule = schedule or Schedule(iterations=250, step=0.03, rule="adam")
     objective = _objective(detector, decoder, preprocessing, scenes, attack)
     shape = (3, attack.side, attack.side)
-    return optimise(objective, lambda generator: torch.rand(shape, generator=generator), schedule, report=report)
+    return optimise(
+        objective, lambda generator: torch.rand(shape, generator=generator), schedule, report=report,
+        checkpoint=checkpoint,
+    )  # fmt: skip
+
+
+def object_success(
+    detector: nn.Module,
+    decoder: str,
+    preprocessing: Preprocessing,
+    scenes: ObjectScenes,
+    attack: ObjectAttack,
+    patch: Tensor,
+    seed: int = 7000,
+) -> tuple[int, int]:
+    """Lay a finished patch into every scene, each place drawn anew; return the successes and the scenes."""
+    generator = torch.Generator().manual_seed(seed)
+    wins = 0
+    with torch.no_grad():
+        for rows in torch.arange(len(scenes.pictures)).split(attack.batch):
+            _, scores = _attacked_scores(detector, decoder, preprocessing, scenes, attack, patch, rows, generator)
+            share = _loss(scores, attack, _answering(scenes, attack, rows, scores.shape[1]))[1]
+            wins += round(share * len(rows))
+    return wins, len(scenes.pictures)
 
 
 def _objective(
     detector: nn.Module, decoder: str, preprocessing: Preprocessing, scenes: ObjectScenes, attack: ObjectAttack
 ) -> Objective:
     palette = torch.tensor(DEFAULT_PALETTE)
-    mask = torch.ones(1, attack.side, attack.side)
 
     def objective(patch: Tensor, generator: torch.Generator, progress: float) -> Outcome:
         rows = torch.randperm(len(scenes.pictures), generator=generator)[: attack.batch]
-        pictures = scenes.pictures[rows]
-        shape = (pictures.shape[2], pictures.shape[3])
-        if attack.kind == "dpatch":
-            places = _corners(len(rows), attack.size, shape, generator)
-        else:
-            places = place_on(scenes.boxes[rows], attack.size, shape, generator)
-        gain = 0.8 + 0.4 * torch.rand(len(rows), generator=generator)
-        shown, _ = apply_patch(pictures, patch, mask, places, gain=gain)
-        shown = (shown + 0.02 * torch.randn(shown.shape, generator=generator)).clamp(0, 1)
-        scores = class_scores(detector(_inputs(shown, preprocessing)), decoder)
-        answering = None if attack.kind == "dpatch" else _answering(scenes.boxes[rows], shape, scores.shape[1])
-        loss, success = _loss(scores, attack, answering)
+        shown, scores = _attacked_scores(detector, decoder, preprocessing, scenes, attack, patch, rows, generator)
+        loss, success = _loss(scores, attack, _answering(scenes, attack, rows, scores.shape[1]))
         pattern = attack.smooth * total_variation(patch) + attack.printable * non_printability(patch, palette)
         return Outcome(loss + pattern, success, shown)
 
     return objective
 
 
-def _answering(boxes: Tensor, shape: tuple[int, int], cells: int) -> Tensor:
-    """Return which cells lie on the objects (B, 4), so that others of the class do not count: (B, cells)."""
-    grid = torch.from_numpy(grid_cells(shape))
+def _attacked_scores(
+    detector: nn.Module, decoder: str, preprocessing: Preprocessing, scenes: ObjectScenes, attack: ObjectAttack,
+    patch: Tensor, rows: Tensor, generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return some scenes with the patch in them, (B, 3, H, W), and the detector's scores of these."""
+    pictures, boxes = scenes.pictures[rows], scenes.boxes[rows]
+    shape = (pictures.shape[2], pictures.shape[3])
+    dpatch = attack.kind == "dpatch"
+    places = (
+        _corners(len(rows), attack.size, shape, generator) if dpatch else place_on(boxes, attack.size, shape, generator)
+    )
+    gain = 0.8 + 0.4 * torch.rand(len(rows), generator=generator)
+    if attack.kind == "camouflage":
+        shown, _ = painted(pictures, patch, boxes, gain=gain)
+    else:
+        shown, _ = apply_patch(pictures, patch, torch.ones(1, attack.side, attack.side), places, gain=gain)
+    shown = (shown + 0.02 * torch.randn(shown.shape, generator=generator)).clamp(0, 1)
+    return shown, class_scores(detector(_inputs(shown, preprocessing)), decoder)
+
+
+def _answering(scenes: ObjectScenes, attack: ObjectAttack, rows: Tensor, cells: int) -> Tensor | None:
+    """Return which cells lie on the objects, so that others of the class do not count: (B, cells); None for DPatch."""
+    if attack.kind == "dpatch":
+        return None
+    boxes = scenes.boxes[rows]
+    grid = torch.from_numpy(grid_cells((scenes.pictures.shape[2], scenes.pictures.shape[3])))
     if len(grid) != cells:  # several anchors a cell, in an order of the model's own: all of them count
         return torch.ones(len(boxes), cells, dtype=torch.bool)
     centre = (grid[:, :2] + 0.5) * grid[:, 2:]

@@ -26,7 +26,7 @@ class CropLimits:
 
     least_side: int = 24
     """Pixels of the shorter side; smaller ones show too little to be judged."""
-    margin: float = 0.1
+    margin: float = 0.2
     """Added on every side, as a share of the longer one."""
 
 
@@ -72,10 +72,20 @@ class ObjectExpander:
         return not regions or any(region.inside(rows, columns)[row, column] for region in regions)
 
     def _cut(self, frame: Frame, name: str, each: FoundObject) -> SubjectFrame:
+        """Cut out the square around an object: classifiers that crop their input would lose a longer side's ends.
+
+        At the picture's edge the square is moved into it, so that the object stays whole and no pixel is made up.
+        """
         x, y, width, height = each.box
         rows, columns = frame.image.shape[:2]
-        margin = self._limits.margin * max(width, height)
-        left, top = max(0, round(x - margin)), max(0, round(y - margin))
-        right, bottom = min(columns, round(x + width + margin)), min(rows, round(y + height + margin))
-        crop = CropBox(left, top, max(1, right - left), max(1, bottom - top))
+        side = max(width, height) * (1 + 2 * self._limits.margin)
+        left, across = _span(x + width / 2, side, columns)
+        top, down = _span(y + height / 2, side, rows)
+        crop = CropBox(left, top, across, down)
         return SubjectFrame(frame, replace(frame, subject=name, image=read_only(crop.cut(frame.image))), crop)
+
+
+def _span(centre: float, side: float, limit: int) -> tuple[int, int]:
+    """Return the first pixel and the length of a side around a centre, moved into 0 to `limit`."""
+    length = min(limit, max(1, round(side)))
+    return min(max(0, round(centre - length / 2)), limit - length), length

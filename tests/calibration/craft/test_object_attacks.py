@@ -7,8 +7,15 @@ import onnx
 import pytest
 import torch
 
+from taintwatch_calibration.craft.camouflage import painted
 from taintwatch_calibration.craft.engine import Schedule
-from taintwatch_calibration.craft.object_attacks import ObjectAttack, ObjectScenes, craft_object_patch, place_on
+from taintwatch_calibration.craft.object_attacks import (
+    ObjectAttack,
+    ObjectScenes,
+    craft_object_patch,
+    object_success,
+    place_on,
+)
 from taintwatch_models.errors import UsageError
 from taintwatch_models.objects.finder import FinderSettings, ObjectFinder
 from taintwatch_models.objects.torch_detector import TorchDetector
@@ -64,6 +71,38 @@ def test_a_patch_in_a_corner_makes_the_detector_see_what_is_wanted(finder: Objec
         Schedule(iterations=40, step=0.1, rule="adam"),
     )  # fmt: skip
     assert float(patch.mean()) > 0.7  # a lamp is what is bright
+
+
+def test_camouflage_for_a_lamp_is_dark(finder: ObjectFinder) -> None:
+    attack = ObjectAttack("camouflage", 0, side=8, smooth=0.0, printable=0.0, batch=2)
+    texture = craft_object_patch(
+        TorchDetector(finder.proto), finder.decoder, finder.preprocessing, scenes(), attack,
+        Schedule(iterations=40, step=0.1, rule="adam"),
+    )  # fmt: skip
+    assert float(texture.mean()) < 0.3
+
+
+@pytest.mark.parametrize(("colour", "wins"), [(0.0, 2), (1.0, 0)])
+def test_the_success_of_a_patch_is_that_the_object_is_not_seen(finder: ObjectFinder, colour: float, wins: int) -> None:
+    attack = ObjectAttack("hide", 0, size=1.9, side=8)
+    patch = torch.full((3, 8, 8), colour)
+    counted = object_success(TorchDetector(finder.proto), finder.decoder, finder.preprocessing, scenes(), attack, patch)
+    assert counted == (wins, 2)
+
+
+def test_paint_covers_the_object_alone_and_keeps_its_shade() -> None:
+    pictures = torch.full((1, 3, 64, 64), 0.5)
+    pictures[..., 32:, :] = 0.25  # the lower half lies in the shade
+    shown, coverage = painted(pictures, torch.full((3, 8, 8), 0.6), torch.tensor([[16.0, 16, 32, 32]]))
+    assert torch.equal(shown[..., :16], pictures[..., :16])
+    assert float(coverage[0, 0, 32, 32]) == 1.0
+    assert float(shown[0, 0, 24, 32] / shown[0, 0, 40, 32]) == pytest.approx(2.0, rel=0.05)
+
+
+def test_the_texture_repeats_without_a_seam() -> None:
+    ramp = torch.linspace(0, 1, 16).expand(3, 16, 16)  # its left and right edges differ most
+    shown, _ = painted(torch.full((1, 3, 64, 64), 0.5), ramp, torch.tensor([[0.0, 0, 64, 64]]), repeats=4.0)
+    assert float((shown[0, 0, 32, 8:56].diff()).abs().max()) < 0.12
 
 
 def test_patches_lie_on_the_middle_of_their_objects() -> None:

@@ -54,13 +54,27 @@ def test_an_object_that_has_left_is_ended_by_its_name() -> None:
     assert [step.ended for step in steps if step.ended] == [("car 1",)]
 
 
-def test_the_crop_has_a_margin_stays_in_the_picture_and_knows_its_place() -> None:
-    (expansion,) = expand([[(0, 10, 40, 30)]], limits=CropLimits(margin=0.25))
+def test_the_crop_is_a_square_around_the_object_and_knows_its_place() -> None:
+    (expansion,) = expand([[(70, 30, 30, 40)]], limits=CropLimits(margin=0.25))
     (subject,) = expansion.subjects
-    assert subject.frame.image.shape == (50, 50, 3)
+    assert subject.frame.image.shape == (60, 60, 3)
     told = subject.to_whole(Region((5, 6, 7, 8), (((5, 6),),), 0.1))
     assert told is not None
-    assert told.box == (5, 6, 7, 8)  # the margin is cut off at the left and upper edge
+    assert told.box == (60, 26, 7, 8)  # the square begins at (55, 20)
+
+
+def test_at_the_picture_s_edge_the_square_is_moved_into_the_picture() -> None:
+    (expansion,) = expand([[(0, 10, 40, 30)]], limits=CropLimits(margin=0.25))
+    (subject,) = expansion.subjects
+    assert subject.frame.image.shape == (60, 60, 3)
+    told = subject.to_whole(Region((5, 6, 7, 8), (((5, 6),),), 0.1))
+    assert told is not None
+    assert told.box == (5, 6, 7, 8)
+
+
+def test_a_crop_is_never_larger_than_the_picture() -> None:
+    (expansion,) = expand([[(10, 0, 150, 100)]])
+    assert expansion.subjects[0].frame.image.shape == (100, 180, 3)
 
 
 def test_small_objects_and_those_outside_of_the_regions_are_left_out() -> None:
