@@ -12,6 +12,7 @@ import platform
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -39,8 +40,9 @@ class _Owner:
     def __init__(self, site: SiegeSite) -> None:
         self._site = site
         self.times: list[float] = []
-        self.failures: list[str] = []
-        self.unhealthy = 0
+        self.failures: Counter[str] = Counter()
+        """Each with its reason: the page's, and monitoring's."""
+        self.health_failures: Counter[str] = Counter()
 
     def run(self, ended: threading.Event) -> None:
         while not ended.wait(1.0):
@@ -48,9 +50,13 @@ class _Owner:
             try:
                 self._site.ask("/api/about")
                 self.times.append(time.monotonic() - began)
-                self.unhealthy += not self._site.healthy()
             except (OSError, ValueError) as error:
-                self.failures.append(str(error))
+                self.failures[f"{type(error).__name__}: {error}"] += 1
+            try:
+                if not self._site.healthy():
+                    self.health_failures["not healthy"] += 1
+            except OSError as error:
+                self.health_failures[f"{type(error).__name__}: {error}"] += 1
 
 
 def besiege(minutes: float, folder: Path, tell: Callable[[str], None] = print) -> dict[str, Any]:
@@ -109,8 +115,10 @@ def besiege(minutes: float, folder: Path, tell: Callable[[str], None] = print) -
             "page_slowest_s": round(max(owner.times, default=float("inf")), 2),
             "page_p95_s": round(sorted(owner.times)[int(len(owner.times) * 0.95)], 2) if owner.times else None,
             "page_answers": len(owner.times),
-            "page_failures": len(owner.failures),
-            "health_failures": owner.unhealthy,
+            "page_failures": owner.failures.total(),
+            "page_failure_reasons": dict(owner.failures),
+            "health_failures": owner.health_failures.total(),
+            "health_failure_reasons": dict(owner.health_failures),
             "attacks": [
                 {"attack": name, "times": counts[name], "effects": siege.failures.get(name, [])} for name in ATTACKS
             ]
@@ -135,6 +143,7 @@ def held(result: dict[str, Any]) -> dict[str, bool]:
         "no restart": result["restarts"] == 0,
         "pinned evidence intact": result["pinned_evidence_intact"],
         f"page within {PAGE_S:g} s": result["page_slowest_s"] <= PAGE_S and result["page_failures"] == 0,
+        "health always told": result["health_failures"] == 0,
         "no attack had an effect": not any(row["effects"] for row in result["attacks"]),
     }
 

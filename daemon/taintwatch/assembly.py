@@ -87,7 +87,7 @@ def prepare_change(old: Config, new: Config, identity: Identity | None, deadline
     identity = None if identity is None else replace(identity, config_hash=config_hash(new))
     detection = None
     if _detection_settings(old) != _detection_settings(new):
-        model, detection = make_detection(new, deadlines)
+        model, detection = make_detection(new, deadlines, apart=True)
         identity = None if identity is None else identity_of(new, model, identity.instance)
     return ConfigurationChange(new, removed, added, detection, identity)
 
@@ -106,14 +106,15 @@ def _source_settings(camera: CameraSection) -> CameraSection:
 
 
 def make_detection(
-    config: Config, deadlines: Deadlines, *, learning: bool = True
+    config: Config, deadlines: Deadlines, *, learning: bool = True, apart: bool = False
 ) -> tuple[LoadedModel, DetectionStack]:
     """Load the model and make what judges with it, the cheapest checks first.
 
-    `learning` False: what is learnt before the cameras does not count, and nothing is learnt.
+    `learning` False: what is learnt before the cameras does not count, and nothing is learnt. `apart`: whatever is in
+    a model's file keeps nobody waiting who runs already.
     """
     find = make_face_finder(config)
-    settings = replace(model_settings(config), second_looks=second_looks(config))
+    settings = replace(model_settings(config), second_looks=second_looks(config), apart=apart)
     require_approved(config, settings)
     load: Callable[[ModelSettings], LoadedModel] = partial(load_subject_model, config)
     if learning and learnable_cameras(config):

@@ -18,7 +18,8 @@ _log = logging.getLogger(__name__)
 BACKLOG = 4096  # that the kernel holds for us; connections that say nothing are not among them
 SILENT_S = 10  # the kernel, and then we, wait so long for a connection's first byte
 UNSENT_MS = 20_000  # a connection whose peer takes nothing for so long is closed by the kernel
-BURST, PACE_S = 512, 0.02  # connections taken in one go, and the pause after so many
+BURST, PACE_S = 512, 0.02  # connections taken in one go, and the pause after so many; a shorter one after fewer
+TURNS = 8  # of the event loop until whoever came is heard: its task, its protocol, its request; and a margin
 ACCEPT_AGAIN_S = 0.1  # after the system refused: no descriptor, no memory
 SILENT, IDLE, HELD = range(3)
 """A connection on which nothing came yet; one that is not kept; one that is, because it is at work."""
@@ -48,8 +49,8 @@ class Connections:
     """Counts the connections of one listener. Used by one event loop alone.
 
     Where more than `most` come in all, or `per_address` from one, one that is not held goes for the new one: of the
-    same address, else of the one that has most; silent ones before those that spoke, the oldest first. So neither
-    silence nor a crowd keeps somebody out who asks at once.
+    same address, else of the one that has most; silent ones before those that spoke, the oldest first, and none that
+    spoke for a silent one. So neither silence nor a crowd keeps somebody out who asks at once.
     """
 
     def __init__(self, most: int, per_address: int | None = None) -> None:
@@ -70,10 +71,11 @@ class Connections:
 
         `spoke`: something has come on it.
         """
+        highest = IDLE if spoke else SILENT
         if self._of(address) >= self._per_address:
-            self._evict(address)
+            self._evict(address, highest)
         elif self.count >= self._most:
-            self._evict(max(self._by_address, key=self._loose, default=address))
+            self._evict(max(self._by_address, key=self._loose, default=address), highest)
         if self._of(address) >= self._per_address or self.count >= self._most:
             self.refused += 1
             end()
@@ -81,6 +83,11 @@ class Connections:
         connection = Connection(self, address, end, IDLE if spoke else SILENT)
         self._put(connection)
         return connection
+
+    def turnover(self) -> int:
+        """Return how many may speak at once: half of what is needed to end one that came with them."""
+        held = max((len(held) for _, _, held in self._by_address.values()), default=0)
+        return max(1, min(self._per_address - held, self._most - self._held) // 2)
 
     def speak(self, connection: Connection) -> None:
         """Note that something came on a silent connection."""
@@ -133,8 +140,8 @@ class Connections:
         silent, idle, _ = self._by_address[address]
         return len(silent) + len(idle)
 
-    def _evict(self, address: str) -> None:
-        for group in self._by_address.get(address, ())[:HELD]:
+    def _evict(self, address: str, highest: int) -> None:
+        for group in self._by_address.get(address, ())[: highest + 1]:
             oldest = next(iter(group), None)
             if oldest is not None:
                 self.remove(oldest)
@@ -184,7 +191,8 @@ class _Acceptor:
 
     The queue must not run over: of a client whose data finds it full the kernel drops the packet, and the client tries
     again after 0.2, 0.4, 0.8 ... s, so that within a crowd an honest one waits for half a minute. Hence everything is
-    taken at once, and a silent connection costs a socket and a callback, no task and no protocol.
+    taken at once, and a silent connection costs a socket and a callback, no task and no protocol. But only so many that
+    speak at once that each is heard before newer ones need its place: else a crowd's last ones end others unheard.
     """
 
     def __init__(self, listener: socket.socket, connections: Connections, serve: Serve) -> None:
@@ -192,7 +200,7 @@ class _Acceptor:
         self._loop = asyncio.get_running_loop()
         self._serving: dict[asyncio.Future[None], tuple[socket.socket, Connection]] = {}
         self._silent: dict[socket.socket, tuple[Connection, asyncio.TimerHandle]] = {}
-        self._again: asyncio.TimerHandle | None = None
+        self._again: asyncio.Handle | None = None
         self._resume()
 
     async def close(self) -> None:
@@ -212,22 +220,32 @@ class _Acceptor:
 
     def _pause(self, seconds: float) -> None:
         self._loop.remove_reader(self._listener)
-        self._again = self._loop.call_later(seconds, self._resume)
+        self._again = self._loop.call_later(seconds, self._turn, TURNS)
+
+    def _turn(self, left: int) -> None:
+        """Let those be heard who came, then go on."""
+        if left:
+            self._again = self._loop.call_soon(self._turn, left - 1)
+        else:
+            self._resume()
 
     def _accept(self) -> None:
-        for _ in range(BURST):
+        taken, speaking, most_speaking = 0, 0, self._connections.turnover()
+        while taken < BURST and speaking < most_speaking:
             try:
                 client, address = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
-                return
+                break
             except OSError as error:
                 _log.warning("no connection can be accepted now: %s", error.strerror)
                 self._pause(ACCEPT_AGAIN_S)
                 return
-            self._take(client, str(address[0]) if address else "")
-        self._pause(PACE_S)  # so that a crowd costs a share of the processor at most
+            taken += 1
+            speaking += self._take(client, str(address[0]) if address else "")
+        self._pause(PACE_S * taken / BURST)  # so that a crowd costs a share of the processor at most
 
-    def _take(self, client: socket.socket, address: str) -> None:
+    def _take(self, client: socket.socket, address: str) -> bool:
+        """Admit a connection; return whether it spoke."""
         client.setblocking(False)
         try:
             spoke = bool(client.recv(1, socket.MSG_PEEK))
@@ -236,14 +254,15 @@ class _Acceptor:
             if connection is not None:
                 self._silent[client] = connection, self._loop.call_later(SILENT_S, self._dismiss, client)
                 self._loop.add_reader(client, self._hear, client)
-            return
+            return False
         except OSError:
             spoke = False
         connection = self._connections.admit(address, client.close) if spoke else None
-        if connection is None:  # it hung up, or there is no place
+        if connection is not None:
+            self._begin(client, connection)
+        else:  # it hung up, or there is no place
             client.close()
-            return
-        self._begin(client, connection)
+        return spoke
 
     def _hear(self, client: socket.socket) -> None:
         """Serve a silent connection on which something came."""

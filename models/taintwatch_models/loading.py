@@ -13,7 +13,7 @@ from taintwatch_models.classifier import Classifier
 from taintwatch_models.detection.detector import COMBINED, CombinedDetector
 from taintwatch_models.detection.reference import Reference, read_reference
 from taintwatch_models.detectors import make_detectors, require_anomaly
-from taintwatch_models.errors import ConfigError
+from taintwatch_models.errors import ConfigError, ModelError
 from taintwatch_models.model_files import (
     ModelSettings,
     calibration_path,
@@ -69,8 +69,15 @@ def load_radar_file(settings: ModelSettings) -> RadarFile:
     if isinstance(model, RadarFile):
         return model
     from taintwatch_models.graph.prepare import prepare_source
+    from taintwatch_models.preparation_process import prepare_apart
 
-    return prepare_source(*model, output=settings.output, size=settings.size).radar
+    source, description = model
+    if not settings.apart:
+        return prepare_source(source, description, output=settings.output, size=settings.size).radar
+    radar = prepare_apart(settings)
+    if radar.info.source_sha256 != source.sha256:
+        raise ModelError(f"{source.where}: it was changed while it was loaded; load it again")
+    return radar
 
 
 def open_model(file: RadarFile, settings: ModelSettings, reference: Reference | None = None) -> LoadedModel:

@@ -52,6 +52,8 @@ class ModelSettings:
     """Name of the logits, where the model has several outputs."""
     size: tuple[int, int] | None = None
     """(height, width) of the model's pictures, where neither it nor its TOML says so."""
+    apart: bool = False
+    """Prepare a plain model in a process of its own, so that whoever runs beside goes on whatever is in the file."""
     calibration: str | None = None
     """None: the one beside the model, `<model>.calibration.json`, where there is one."""
     cmag: str | None = None

@@ -71,6 +71,24 @@ def test_the_address_with_most_gives_way_to_another() -> None:
     assert doors.ended == ["crowd 0"]
 
 
+def test_a_silent_one_takes_nobodys_place_who_spoke() -> None:
+    doors = Doors(most=4, per_address=2)
+    doors.come("spoke 1")
+    doors.come("spoke 2")
+    assert doors.come("silent", spoke=False) is None
+    assert doors.ended == ["silent"]
+
+
+def test_so_many_come_at_once_that_none_of_them_has_to_go() -> None:
+    doors = Doors(most=16, per_address=12)
+    assert doors.connections.turnover() == 6
+    for name in "abcdef":
+        viewer = doors.come(name)
+        assert viewer is not None
+        assert viewer.hold()
+    assert doors.connections.turnover() == 3
+
+
 async def serve(listener: socket.socket, crowd: list[socket.socket]) -> tuple[float, int]:
     """Let a crowd come that says nothing, then ask; return how long the answer took, and how many were served."""
     served = 0
@@ -109,6 +127,36 @@ def test_a_silent_crowd_costs_no_task_and_keeps_nobody_waiting(monkeypatch: pyte
         took_s, served = asyncio.run(serve(listener, crowd))
     assert served == 1
     assert took_s < 5.0
+
+
+async def ask_within(listener: socket.socket, crowd: list[socket.socket]) -> bytes:
+    """Let a crowd come that begins to ask and stops, in its middle one that asks; return what that one is told."""
+
+    async def answer(client: socket.socket, connection: Connection) -> None:
+        for _ in range(4):  # a task, a protocol, a request, an application: so many turns do they take
+            await asyncio.sleep(0)
+        loop = asyncio.get_running_loop()
+        while b"?" not in (await loop.sock_recv(client, 100)):
+            pass
+        await loop.sock_sendall(client, b"yes" if connection.hold() else b"no place")
+
+    honest = crowd[len(crowd) // 2]
+    for client in crowd:
+        client.connect(listener.getsockname())
+        client.sendall(b"well?" if client is honest else b"w")
+    honest.setblocking(False)
+    accepting = asyncio.create_task(accept_for_ever(listener, Connections(64), answer))
+    said = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(honest, 100), 30)
+    accepting.cancel()
+    await asyncio.gather(accepting, return_exceptions=True)
+    return said
+
+
+def test_whoever_asks_in_the_middle_of_a_crowd_that_only_begins_to_is_answered() -> None:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listen(socket.AF_INET, "127.0.0.1", 0))
+        crowd = [stack.enter_context(socket.socket()) for _ in range(400)]
+        assert asyncio.run(ask_within(listener, crowd)) == b"yes"
 
 
 def test_a_silent_connection_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from taintwatch.reload import Reloader, refuse_what_takes_a_restart
 from taintwatch.service import Service
 from taintwatch.service_manager import Notifier
 from taintwatch.status import RunStatus
+from taintwatch_models import preparation_process
 from taintwatch_models.errors import ConfigError, SourceError, TaintwatchError
 from tests.daemon.notify_socket import NotifySocket
 from tests.daemon.test_service import FakeReporter
@@ -294,3 +295,20 @@ def test_a_model_that_cannot_be_loaded_changes_nothing(site: Site, tmp_path: Pat
         before = site.frames("door")
         status = site.until(lambda status: site.frames("door") > before + 3)
         assert names(status) == ["door"]
+
+
+def test_a_model_that_takes_for_ever_to_prepare_is_given_up_and_the_others_are_watched_on(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.write("door")
+    good = site.file.read_text()
+    with site.running() as reloader:
+        site.until(lambda status: status.frames > 3)
+        monkeypatch.setattr(preparation_process, "PREPARE_S", 0.2)
+        write_model(tmp_path / "slow.onnx")
+        site.file.write_text(good.replace("tiny.onnx", "slow.onnx"))
+        site.asked.set()
+        site.until(lambda status: reloader.refused is not None)
+        assert "slow.onnx: takes longer than 0.2 s to prepare" in str(reloader.refused)
+        before = site.frames("door")
+        site.until(lambda status: site.frames("door") > before + 3)

@@ -13,8 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.bounds import MOST_NODES, refuse_large_values, refuse_oversized
+from taintwatch_models.graph.prepare import prepare_source
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings
+from taintwatch_models.model_source import read_source
 
 
 def write(path: Path, nodes: list[onnx.NodeProto], size: int = 32, *more: onnx.TensorProto) -> Path:
@@ -83,3 +85,9 @@ def test_a_value_in_between_that_is_larger_than_memory() -> None:
     refuse_large_values({"small": (None, 2048, 56, 56)}, "m.onnx")
     with pytest.raises(ModelError, match="would have 1 x 64 x 40000 x 40000 numbers"):
         refuse_large_values({"up": (None, 64, 40_000, 40_000)}, "m.onnx")
+
+
+def test_time_that_runs_out_between_two_steps(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.onnx", [helper.make_node("Relu", ["maps"], ["last"])])
+    with pytest.raises(ModelError, match=r"m\.onnx: takes longer than 0 s to prepare"):
+        prepare_source(read_source(path), None, limit_s=0.0)

@@ -29,6 +29,7 @@ HANDSHAKE_S = 5.0  # TLS
 LARGEST_HEAD = 16_384  # bytes of a request's first line and headers
 CLOSE_S = 3.0
 GRACE_S = 1.0  # for answers that are under way at the end
+SENT_AGAIN_S = 0.1  # until it is asked again whether an answer has gone out
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +196,17 @@ class RequestTimeout(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request, where that is not there already."""
-        self._connection.release()
         super().on_response_complete()
         if not self.answering:
             self._expect_request()
+        self._release()
+
+    def _release(self) -> None:
+        """Let the connection go once the answer has gone out: a long one still waits to be sent when it is complete."""
+        if self.transport.get_write_buffer_size() and not self.closed.is_set():
+            self.loop.call_later(SENT_AGAIN_S, self._release)
+        elif not self.answering:
+            self._connection.release()
 
     def _expect_request(self) -> None:
         self._stop_waiting()

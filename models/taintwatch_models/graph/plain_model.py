@@ -21,6 +21,7 @@ from taintwatch_models.graph.simplification import (
     without_weights,
 )
 from taintwatch_models.graph.stored_values import StoredValues, stored_values
+from taintwatch_models.graph.time_box import TimeBox
 from taintwatch_models.graph.weight_file import WeightFile
 from taintwatch_models.model_source import ModelSource
 
@@ -70,27 +71,33 @@ def plain_model(
     size: tuple[int, int] | None = None,
     order: str = "rgb",
     weights: WeightFile | None = None,
+    time_box: TimeBox | None = None,
 ) -> PlainModel:
     """Check and regularise an ONNX classifier.
 
     `output` names the logits where the model has several outputs; `size` (height, width) is taken where its input has
     none; `order` says which channels make the grey of a one-channel input; `weights` is where those of the source were
-    moved to. Raises `ModelError`: an invalid graph,
-    several inputs, an input that is no batch of pictures, an output that is no batch of logits.
+    moved to; `time_box` is looked at between the steps. Raises `ModelError`: an invalid graph, several inputs, an
+    input that is no batch of pictures, an output that is no batch of logits, no time left.
     """
     where, notes = source.where, list[str]()
+    time_box = time_box or TimeBox()
     model = _standard(source, notes, weights)
+    time_box.check(where)
     model = raise_opset(model, where, notes)
+    time_box.check(where)
     chosen = choose_output(model, where, output)
     input_name, input_form = adapt_input(model, where, size, order, notes)
     refuse_large_input(input_form.size, where)
     model = fold_regular(model, input_name, where, notes, weights)
+    time_box.check(where)
     merge_pads(model)
     logits, output_form = adapt_output(inferred(model), model, chosen, where, notes)
     renamed = _free_reserved_names(model)
     input_name, logits = renamed.get(input_name, input_name), renamed.get(logits, logits)
     model = inferred(model)
     shapes = shapes_of(model)
+    time_box.check(where)
     refuse_large_values(shapes, where)
     classes = shapes.get(logits, (None, None))[-1]
     if not classes:

@@ -17,6 +17,7 @@ from taintwatch_models.graph.plain_model import PlainModel, plain_model
 from taintwatch_models.graph.radar import build_radar
 from taintwatch_models.graph.simplification import MINIMUM_OPSET, opset_of
 from taintwatch_models.graph.split import Split, find_split
+from taintwatch_models.graph.time_box import PREPARE_S, TimeBox
 from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.graph.weight_file import WeightFile, move_weights
 from taintwatch_models.model_source import ModelSource, read_source
@@ -58,15 +59,16 @@ def prepare_source(
     *,
     output: str | None = None,
     size: tuple[int, int] | None = None,
+    limit_s: float = PREPARE_S,
 ) -> Prepared:
     """Prepare a classifier.
 
     `output` names the logits where it has several outputs; `size` (height, width) is that of its pictures where neither
     it nor its description says so. A large model's weights are moved to a file meanwhile. Raises `ModelError`: see
-    `plain_model`, `find_split` and `HeadTranspose`; also where the declared size or labels do not fit the model, or the
-    prepared graph's logits differ from it.
+    `plain_model`, `find_split` and `HeadTranspose`; also where the declared size or labels do not fit the model, the
+    prepared graph's logits differ from it, or more than `limit_s` seconds have passed (looked at between the steps).
     """
-    where = source.where
+    where, time_box = source.where, TimeBox(limit_s)
     refuse_oversized(source.proto, where)  # before its weights are looked at
     description = description or ModelDescription(None)
     declared = description.preprocessing is not None
@@ -77,6 +79,7 @@ def prepare_source(
         size=known.size if known else size,
         order=known.order if known else "rgb",
         weights=move_weights(source.proto) if opset_of(source.proto) >= MINIMUM_OPSET else None,
+        time_box=time_box,
     )
     preprocessing = known or default_preprocessing(plain)
     if preprocessing.size != plain.input_size:
@@ -93,6 +96,7 @@ def prepare_source(
         proto = build_radar(plain, split, fills)
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from None
+    time_box.check(where)
     info = RadarInfo(
         name=source.name,
         source_sha256=source.sha256,
@@ -112,6 +116,7 @@ def prepare_source(
     )
     prepared = Prepared(attach(proto, info), plain, split)
     inputs = noise_fill(preprocessing, np.random.default_rng(1), 2)
+    time_box.check(where)
     try:
         difference = logits_difference(source, prepared, inputs)
     except Exception as error:  # the runtime raises its own kinds
