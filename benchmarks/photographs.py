@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from taintwatch.sources.images import read_image
 from taintwatch_calibration.bench.cache import Cache
 from taintwatch_calibration.craft.engine import Schedule, Step
 from taintwatch_calibration.craft.materials import classify, differentiable
 from taintwatch_calibration.craft.physical import Pattern, craft_patterns, label_pictures
 from taintwatch_calibration.craft.placement import Placement, apply_patterns
 from taintwatch_calibration.craft.shapes import shape_mask
+from taintwatch_models.image_file import read_image
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile

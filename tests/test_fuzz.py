@@ -26,14 +26,14 @@ from taintwatch.alerts.replay import Request, decode_answer, decode_request, enc
 from taintwatch.config.load import parse_config
 from taintwatch.evidence.audit import AuditLog, entry_line, read_audit
 from taintwatch.logs import redact
-from taintwatch.sources.image_check import JpegReader, image_fault
-from taintwatch.sources.images import decode_image
 from taintwatch.sources.url import describe_url, split_credentials, stream_mistakes, with_credentials
 from taintwatch.web.authentication import COOKIE, Sessions
 from taintwatch_models.bundled import bundled_calibration_path, bundled_path
 from taintwatch_models.calibration_file import read_calibration
 from taintwatch_models.detection.reference import read_reference
 from taintwatch_models.errors import BadFrame, CalibrationError, ConfigError, ModelError, TaintwatchError
+from taintwatch_models.image_check import JpegReader, image_fault
+from taintwatch_models.image_file import decode_image
 from taintwatch_models.manifest import unsigned_parts
 from taintwatch_models.preprocessing import read_description
 from tests.alert_fakes import an_alert, an_identity

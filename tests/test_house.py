@@ -55,6 +55,16 @@ SAYS_RETIRED_WORDS = {
     "docs/glossary.md",
     "tests/retired_words.py",
 }
+DECODES_IMAGES = {
+    "calibration/taintwatch_calibration/general_pictures.py",  # what it has just encoded
+    "daemon/taintwatch/demo/frame_record.py",  # the same, and so the others but the last
+    "daemon/taintwatch/demo/street_show.py",
+    "daemon/taintwatch/evidence/media.py",
+    "daemon/taintwatch/sources/camera_model.py",
+    "models/taintwatch_models/detection/novelty.py",
+    "models/taintwatch_models/detection/general.py",
+    "models/taintwatch_models/image_file.py",  # the one reader of what comes from outside
+}
 LONGEST_FILE = 300  # lines; beyond that a file is two
 
 
@@ -167,6 +177,17 @@ def test_the_program_starts_without_the_heavy_packages() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "run" in done.stdout
+
+
+def test_images_from_outside_are_decoded_in_one_place_which_looks_at_their_size_first() -> None:
+    decoding = {"imread", "imdecode", "imreadmulti", "imdecodemulti"}
+    found = {
+        str(path.relative_to(ROOT))
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in decoding
+    }
+    assert found == DECODES_IMAGES
 
 
 def test_nothing_edits_the_import_path() -> None:

@@ -15,9 +15,10 @@ from benchmarks.signs.cards import card_image
 from benchmarks.signs.dataset import LabelledImages
 from taintwatch.sources.camera_model import SimulatedCamera
 from taintwatch.sources.compositing import cover
-from taintwatch.sources.images import IMAGE_SUFFIXES, read_image
+from taintwatch.sources.images import IMAGE_SUFFIXES
 from taintwatch.sources.scene import Scene, SceneSettings
 from taintwatch_models.errors import UsageError
+from taintwatch_models.image_file import read_image
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.signs import SIGN_NAMES, render_sign
 

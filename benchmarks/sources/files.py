@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.sources.input_case import InputCase, file_case
 from taintwatch.demo.play import parse_play
-from taintwatch.sources.images import read_image
+from taintwatch_models.image_file import read_image
 from tests.clips import attack_clip
 
 __all__ = ["encoded", "file_cases", "material"]

@@ -16,8 +16,9 @@ from taintwatch.demo.sign_scene import draw_street
 from taintwatch.demo.street_scene import Sticker, StreetPlan, StreetScene, random_street
 from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch.sources.compositing import cover
-from taintwatch.sources.images import IMAGE_SUFFIXES, read_image
+from taintwatch.sources.images import IMAGE_SUFFIXES
 from taintwatch.sources.scene import SceneSettings
+from taintwatch_models.image_file import read_image
 
 __all__ = ["MOST_SIGNS", "StreetBatches", "read_backgrounds"]
 

@@ -16,9 +16,9 @@ from taintwatch.demo.play import ATTACK_NAMES, load_attack
 from taintwatch.demo.sign_scene import draw_street
 from taintwatch.sources.colour_profile import GENERIC_PROFILE, printed_picture
 from taintwatch.sources.compositing import composite, cover, premultiplied
-from taintwatch.sources.images import read_image
 from taintwatch_calibration.printing.pictures import CONTROLS, control_picture
 from taintwatch_models.errors import BadFrame, UsageError
+from taintwatch_models.image_file import read_image
 from taintwatch_models.signs import render_sign
 
 __all__ = ["HEIGHT", "WIDTH", "Patch", "Place", "add_control", "add_sign", "read_background", "read_patches"]

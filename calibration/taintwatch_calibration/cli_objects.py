@@ -11,7 +11,8 @@ import numpy as np
 from taintwatch_calibration.progress import bars, read_with_progress
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.detection.general import unpack
-from taintwatch_models.errors import UsageError
+from taintwatch_models.errors import BadFrame, UsageError
+from taintwatch_models.image_file import read_image
 from taintwatch_models.objects.finder import FinderSettings, ObjectFinder
 from taintwatch_models.objects.guard import learn_guard, write_guard
 
@@ -85,12 +86,16 @@ def objects(
 
 def _general(folder: Path | None) -> list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
     """Return general pictures, blue-green-red. Raises `UsageError`."""
-    import cv2
-
     if folder is None:
         return list(unpack(bundled_path("general.npz")))
-    read = [cv2.imread(str(path)) for path in sorted(folder.iterdir()) if path.suffix.lower() in (".jpg", ".png")]
-    found = [np.asarray(picture, np.uint8) for picture in read if picture is not None]
+    found, reason = [], ""
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in (".jpg", ".png"):
+            try:
+                found.append(read_image(path))
+            except BadFrame as error:
+                reason = f" ({error})"
     if len(found) < 60:
-        raise UsageError(f"--general {folder}: {len(found)} JPEG and PNG pictures are too few; give at least 60")
+        many = f"{len(found)} JPEG and PNG pictures are too few{reason}"
+        raise UsageError(f"--general {folder}: {many}; give at least 60")
     return found

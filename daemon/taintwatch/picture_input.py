@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch.sources.factory import open_source
-from taintwatch.sources.images import IMAGE_SUFFIXES, as_bgr, files_below, read_image
+from taintwatch.sources.images import IMAGE_SUFFIXES, as_bgr, files_below
 from taintwatch_models.errors import SourceError, UsageError
+from taintwatch_models.image_file import read_image
 from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = ["BenignPixels", "Colours", "Image", "Picture", "benign_pixels", "read_picture"]

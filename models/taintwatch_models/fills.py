@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_models.errors import ConfigError
+from taintwatch_models.errors import BadFrame, ConfigError
+from taintwatch_models.image_file import read_image
 from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = ["FILL_NAMES", "Fill", "is_constant", "make_fill", "mean_fill", "noise_fill"]
@@ -78,7 +79,8 @@ def _blurred(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _picture(path: Path, preprocessing: Preprocessing) -> NDArray[np.float32]:
-    image = cv2.imread(str(path)) if path.is_file() else None
-    if image is None:
-        raise ConfigError(f"fill '{path}' is neither one of {', '.join(FILL_NAMES)} nor a readable image")
-    return preprocessing([np.asarray(image, np.uint8)])
+    try:
+        return preprocessing([read_image(path)])
+    except BadFrame as error:
+        names = ", ".join(FILL_NAMES)
+        raise ConfigError(f"fill '{path}' is neither one of {names} nor a readable image: {error}") from None

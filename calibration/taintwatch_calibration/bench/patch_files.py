@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_models.errors import UsageError
+from taintwatch_models.errors import BadFrame, UsageError
+from taintwatch_models.image_file import read_image
 
 __all__ = ["encode_patch", "read_patch"]
 
@@ -37,7 +38,7 @@ def read_patch(path: Path) -> NDArray[np.uint8]:
             raise UsageError(f"{path}: a patch is (side, side, 3), this is {values.shape}")
         scale = 1.0 if values.dtype == np.uint8 else 255.0
         return np.asarray(np.clip(np.rint(values * scale), 0, 255), np.uint8)
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
-    if picture is None:
-        raise UsageError(f"{path}: not a picture that can be read")
-    return np.ascontiguousarray(picture[:, :, ::-1], np.uint8)
+    try:
+        return np.ascontiguousarray(read_image(path)[:, :, ::-1])
+    except BadFrame as error:
+        raise UsageError(str(error)) from None

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from taintwatch.sources.colour_profile import ColourProfile, printed_picture
 from taintwatch_calibration.printing.sheet_metadata import SheetMetadata
-from taintwatch_models.errors import UsageError
+from taintwatch_models.errors import BadFrame, UsageError
+from taintwatch_models.image_file import read_image
 
 __all__ = ["PIXELS_PER_MM", "Cutout", "Raster", "cut_out", "page_raster", "paste_cutout"]
 
@@ -105,7 +106,11 @@ def _rasterised(pdf: Path) -> NDArray[np.uint8]:
             raise UsageError("pdftoppm is missing, which rasterises sheets; install poppler-utils") from None
         except subprocess.TimeoutExpired:
             raise UsageError(f"{pdf}: rasterising it takes too long; is it a sheet of `taintwatch print`?") from None
-        image = cv2.imread(f"{stem}.png") if done.returncode == 0 else None
-    if image is None:
-        raise UsageError(f"{pdf}: cannot be rasterised ({done.stderr.strip().splitlines()[:1]}); print the sheet anew")
-    return np.asarray(image, np.uint8)
+        if done.returncode != 0:
+            raise UsageError(
+                f"{pdf}: cannot be rasterised ({done.stderr.strip().splitlines()[:1]}); print the sheet anew"
+            )
+        try:
+            return read_image(Path(f"{stem}.png"))
+        except BadFrame as error:
+            raise UsageError(f"{pdf}: cannot be rasterised ({error}); print the sheet anew") from None

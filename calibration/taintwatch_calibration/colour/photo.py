@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.sources.images import read_image
 from taintwatch_calibration.printing.chart import CHART_MARKERS, PATCH_MM, chart_boxes, chart_marker_boxes
 from taintwatch_calibration.printing.pose_board import marker_dictionary
 from taintwatch_models.errors import BadFrame, UsageError
+from taintwatch_models.image_file import read_image
 
 __all__ = ["chart_photo", "chart_place", "read_chart"]
 

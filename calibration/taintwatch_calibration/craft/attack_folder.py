@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from taintwatch.sources.images import read_image
 from taintwatch_calibration.printing.sheet_metadata import CraftedAttack
 from taintwatch_models.errors import UsageError
+from taintwatch_models.image_file import read_image
 from taintwatch_models.storage import write_atomically
 
 __all__ = ["Folder", "as_picture", "crafted_attack", "read_recipe", "toml_of", "whole"]

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from taintwatch.sources.images import IMAGE_SUFFIXES, files_below, read_image
+from taintwatch.sources.images import IMAGE_SUFFIXES, files_below
 from taintwatch_calibration.craft.physical import Pictures
 from taintwatch_models.errors import BadFrame, UsageError
 from taintwatch_models.graph.split import classifier_of
+from taintwatch_models.image_file import read_image
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_classifier import OnnxRadar

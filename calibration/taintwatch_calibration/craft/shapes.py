@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taintwatch.sources.images import read_image
 from taintwatch_calibration.faces.glasses_shape import GlassesShape
 from taintwatch_models.errors import BadFrame, UsageError
+from taintwatch_models.image_file import read_image
 
 __all__ = ["SHAPES", "glasses_mask", "load_mask", "shape_mask"]
 

@@ -25,7 +25,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_models.errors import UsageError
+from taintwatch_models.errors import BadFrame, UsageError
+from taintwatch_models.image_file import read_image
 from taintwatch_models.storage import write_atomically
 
 __all__ = ["EnrolledPerson", "PeopleStore"]
@@ -116,14 +117,14 @@ class PeopleStore:
         folder = self.folder(name)
         if not folder.is_dir():
             raise UsageError(f"nobody is enrolled as {name!r}; there are: {', '.join(self.names()) or 'none yet'}")
-        photos = [cv2.imread(str(path)) for path in sorted(folder.glob("*.png"))]
         try:
+            photos = [read_image(path) for path in sorted(folder.glob("*.png"))]
             embeddings = np.load(folder / _EMBEDDINGS, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, BadFrame) as error:
             raise UsageError(f"{folder}: damaged ({error}); remove {name!r} and enrol again") from None
-        if not photos or any(photo is None for photo in photos) or len(photos) != len(embeddings):
+        if not photos or len(photos) != len(embeddings):
             raise UsageError(f"{folder}: damaged (a photograph is missing); remove {name!r} and enrol again")
-        return EnrolledPerson(name, np.stack([np.asarray(photo, np.uint8) for photo in photos]), embeddings)
+        return EnrolledPerson(name, np.stack(photos), embeddings)
 
     def write(self, person: EnrolledPerson) -> None:
         """Write a person's folder, in place of an earlier one. Raises `UsageError` where it cannot be written."""

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch.demo.play import ATTACK_NAMES, load_attack
-from taintwatch.sources.images import read_image
 from taintwatch_calibration.printing.sheet_metadata import CraftedAttack
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.errors import BadFrame, UsageError
+from taintwatch_models.image_file import read_image
 
 __all__ = ["CONTROLS", "PrintedPicture", "control_picture", "find_picture", "read_picture"]
 

@@ -20,7 +20,6 @@ from taintwatch.footage.processes import Task
 from taintwatch.footage.task_map import TaskResult, map_resumably
 from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch.sources.colour_profile import profile_named
-from taintwatch.sources.images import read_image
 from taintwatch_calibration.camera_model.pinhole_camera import PinholeCamera
 from taintwatch_calibration.camera_model.raster import Cutout, Raster, cut_out, page_raster, paste_cutout
 from taintwatch_calibration.camera_model.sheet_scene import SheetScene, Shot
@@ -36,6 +35,7 @@ from taintwatch_calibration.trial.clips import (
 )
 from taintwatch_calibration.trial.matrix import Cell, Matrix
 from taintwatch_models.errors import BadFrame, UsageError
+from taintwatch_models.image_file import read_image
 from taintwatch_models.storage import write_atomically
 
 __all__ = ["SimulationSettings", "make_scene", "misfit", "sheet_condition", "simulate_matrix"]

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +16,8 @@ from taintwatch.demo.sign_scene import SignPlacement, placed_scene
 from taintwatch.sources.scene import Scene, SceneSettings, Truth
 from taintwatch.sources.sim import split_sim
 from taintwatch_models.bundled import bundled_path
-from taintwatch_models.errors import ModelError, SourceError
+from taintwatch_models.errors import BadFrame, ModelError, SourceError
+from taintwatch_models.image_file import decode_image
 from taintwatch_models.records import read_only
 
 __all__ = [
@@ -84,10 +84,10 @@ def read_attack(recipe: Path) -> DemoAttack:
 
 
 def _decode(content: bytes, recipe: Path) -> NDArray[np.uint8]:
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ModelError(f"{recipe}: the picture beside it cannot be read; install again")
-    return read_only(np.asarray(image, np.uint8))
+    try:
+        return read_only(decode_image(content, "the picture beside it"))
+    except BadFrame as error:
+        raise ModelError(f"{recipe}: {error}; install again") from None
 
 
 LEAST_S = 5.0

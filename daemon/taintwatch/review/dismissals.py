@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
@@ -22,7 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 from taintwatch.evidence.media_store import EVENT_ID
 from taintwatch.evidence.private_file import write_private
 from taintwatch.review.appearance import Appearance, Box
-from taintwatch_models.errors import TaintwatchError, UsageError
+from taintwatch_models.errors import BadFrame, TaintwatchError, UsageError
+from taintwatch_models.image_file import decode_image
 
 __all__ = ["Dismissal", "Dismissals", "Known", "Reason"]
 
@@ -187,10 +187,9 @@ def _known(path: Path) -> Known | None:
 
 def _decoded(jpeg: bytes) -> NDArray[np.uint8] | None:
     try:
-        image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
+        return decode_image(jpeg, "the dismissal's picture")
+    except BadFrame:
         return None
-    return None if image is None else np.asarray(image, np.uint8)
 
 
 def _read(path: Path) -> Dismissal | None:

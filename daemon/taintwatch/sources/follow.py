@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from taintwatch.sources.images import IMAGE_SUFFIXES, files_below, read_image
+from taintwatch.sources.images import IMAGE_SUFFIXES, files_below
 from taintwatch.sources.source import Grab, NotYet
 from taintwatch.sources.video import VIDEO_SUFFIXES, Timeline, VideoSource
 from taintwatch_models.errors import BadFrame, SourceError
+from taintwatch_models.image_file import read_image
 
 __all__ = ["FollowedFolder"]
 

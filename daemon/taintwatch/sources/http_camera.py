@@ -17,12 +17,12 @@ import urllib3
 from numpy.typing import NDArray
 from requests.auth import AuthBase, HTTPBasicAuth, HTTPDigestAuth
 
-from taintwatch.sources.image_check import MOST_BYTES, JpegReader
-from taintwatch.sources.images import as_bgr, decode_image
 from taintwatch.sources.network import StreamSource, require_host
 from taintwatch.sources.source import Grab, NotYet, SourceSettings
 from taintwatch.sources.url import describe_url, foreign_part, is_same_camera, split_credentials, url_scheme
 from taintwatch_models.errors import AccessDenied, BadFrame, SourceError
+from taintwatch_models.image_check import MOST_BYTES, JpegReader
+from taintwatch_models.image_file import decode_image
 
 __all__ = ["HttpSource"]
 
@@ -288,7 +288,7 @@ class HttpSource:
         return bytes(body)
 
     def _decoded(self, picture: bytes) -> NDArray[np.uint8]:
-        image = as_bgr(decode_image(picture, f"a picture of {self.description}"))
+        image = decode_image(picture, f"a picture of {self.description}")
         self._due_by = self._clock() + self._settings.read_timeout_s
         return image
 

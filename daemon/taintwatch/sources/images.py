@@ -1,4 +1,4 @@
-"""Images: reading a file or a camera's bytes within limits, what a picture must be to become a frame, and folders."""
+"""Images: what a picture must be to become a frame, and folders of them."""
 
 from __future__ import annotations
 
@@ -12,26 +12,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.sources.image_check import MOST_BYTES, image_fault
 from taintwatch.sources.source import Grab
 from taintwatch_models.errors import BadFrame, SourceError
+from taintwatch_models.image_file import read_image
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "FolderContent",
     "FolderSource",
     "as_bgr",
-    "decode_image",
     "files_below",
     "list_folder",
-    "read_image",
 ]
 
 IMAGE_SUFFIXES = frozenset({
     ".avif", ".bmp", ".heic", ".heif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
     ".tif", ".tiff", ".webp",
 })  # fmt: skip
-_TILED = frozenset({".heic", ".heif"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,35 +90,6 @@ def _files(folder: Path, refused: object) -> Iterator[Path]:
 def files_below(folder: Path, suffixes: frozenset[str]) -> tuple[Path, ...]:
     """Return the files below `folder` (at any depth, hidden ones left out) with one of `suffixes`, sorted by path."""
     return tuple(sorted(path for path in _files(folder, None) if path.suffix.lower() in suffixes and path.is_file()))
-
-
-def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> NDArray[np.uint8]:
-    """Return the image, turned as its EXIF says; `flags` are `cv2.imdecode`'s. Raises `BadFrame`."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise BadFrame(f"{path} has more than {MOST_BYTES >> 20} MiB, the most that is read as one image")
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadFrame(f"{path} cannot be read: {error.strerror}") from error
-    if not data:
-        raise BadFrame(f"{path} is empty (0 bytes)")
-    if path.suffix.lower() in _TILED:
-        raise BadFrame(f"{path} is an HEIC image, which is not read; convert it to JPEG, PNG or AVIF")
-    return decode_image(data, str(path), flags)
-
-
-def decode_image(data: bytes, description: str, flags: int = cv2.IMREAD_COLOR) -> NDArray[np.uint8]:
-    """Return the image that `data` holds; nothing is decoded that is cut short or too large. Raises `BadFrame`."""
-    fault = image_fault(data)
-    if fault is not None:
-        raise BadFrame(f"{description} {fault}")
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:  # such as more pixels than OpenCV accepts
-        image = None
-    if image is None:
-        raise BadFrame(f"{description} is not an image that can be decoded")
-    return np.asarray(image, np.uint8) if image.dtype == np.uint8 else np.asarray(image)
 
 
 def as_bgr(image: NDArray[np.generic]) -> NDArray[np.uint8]:

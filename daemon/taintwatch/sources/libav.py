@@ -20,9 +20,9 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from taintwatch.sources.image_check import MOST_PIXELS, check_size
 from taintwatch.sources.source import Grab
 from taintwatch_models.errors import BadFrame, SourceError
+from taintwatch_models.image_check import MOST_PIXELS, check_size
 
 __all__ = ["Pictures", "error_reason", "open_pictures"]
 

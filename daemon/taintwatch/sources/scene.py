@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from taintwatch.sources.camera_model import CameraModel, plain
 from taintwatch.sources.compositing import composite, cover, premultiplied, warp
-from taintwatch.sources.images import read_image
 from taintwatch_models.errors import SourceError
+from taintwatch_models.image_file import read_image
 
 __all__ = ["Background", "Position", "Scene", "SceneSettings", "Truth", "camera_view", "mean_zoom"]
 

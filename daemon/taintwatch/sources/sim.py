@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch.sources.colour_profile import printed_picture, profile_named
-from taintwatch.sources.images import IMAGE_SUFFIXES, files_below, read_image
+from taintwatch.sources.images import IMAGE_SUFFIXES, files_below
 from taintwatch.sources.scene import Position, Scene, SceneSettings, Truth
 from taintwatch.sources.source import Grab
 from taintwatch_models.errors import BadFrame, SourceError, UsageError
+from taintwatch_models.image_file import read_image
 
 __all__ = ["SIM_KEYS", "Playable", "SimSource", "SimSpec", "is_bundled_scene", "is_sim", "parse_sim", "split_sim"]
 

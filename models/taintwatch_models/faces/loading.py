@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.calibration_file import Calibration, TightCalibration
 from taintwatch_models.detectors import make_detectors
-from taintwatch_models.errors import ConfigError, ModelError
+from taintwatch_models.errors import BadFrame, ConfigError, ModelError
 from taintwatch_models.faces.bands import Bands
 from taintwatch_models.faces.detector import FaceDetector, KnownFaces, StrangerClassifier
 from taintwatch_models.faces.face_file import read_face_file, settings_path
 from taintwatch_models.graph.transforms import keep_outputs
+from taintwatch_models.image_file import read_image
 from taintwatch_models.loading import LoadedModel, load_radar_file
 from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_classifier import OnnxRadar, RadarClassifier
@@ -42,9 +42,10 @@ def load_face_model(settings: ModelSettings, *, names: bool = True) -> LoadedMod
     path = Path(settings.path)
     face_file = read_face_file(settings_path(path), model_sha256=info.source_sha256)
     fill = path.parent / face_file.fill
-    picture = cv2.imread(str(fill)) if fill.is_file() else None
-    if picture is None:
-        raise ModelError(f"{fill}: the mean face is missing or unreadable; run `taintwatch face train` again")
+    try:
+        picture = read_image(fill)
+    except BadFrame as error:
+        raise ModelError(f"the mean face {error}; run `taintwatch face train` again") from None
     calibration = Calibration(
         model_hash=info.source_sha256,
         model_name=info.name,

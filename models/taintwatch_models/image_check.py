@@ -17,6 +17,8 @@ MOST_BYTES = 64 << 20
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """What ends a JPEG's entropy-coded data: any marker but a stuffed byte, a restart or a fill byte (T.81, B.1.1)."""
+_SIZ = b"\xff\x4f\xff\x51"  # of a JPEG 2000 codestream: start and size (T.800, A.4 and A.5)
+_PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -149,7 +151,9 @@ def image_fault(data: bytes) -> str | None:
         except BadFrame as error:
             return str(error)
     size = image_size(data)
-    if size is not None and size[0] * size[1] > MOST_PIXELS:
+    if size is None:  # OpenCV would read more kinds, of up to 2**30 pixels
+        return "is not an image that can be decoded"
+    if size[0] * size[1] > MOST_PIXELS:
         return _too_large(*size)
     if data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]:
         return "is cut short: it has no end"
@@ -159,25 +163,30 @@ def image_fault(data: bytes) -> str | None:
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
-    """Return width and height by the header of a PNG, BMP, WebP, AVIF, JPEG 2000 or TIFF; None for another format."""
+    """Return width and height by the header of a PNG, BMP, WebP, AVIF, JPEG 2000, TIFF or PNM; None for all else."""
     if data.startswith(b"\x89PNG") and len(data) >= 24:
         width, height = struct.unpack_from(">II", data, 16)
         return width, height
     if data.startswith(b"BM") and len(data) >= 26:
-        width, height = struct.unpack_from("<ii", data, 18)
+        width, height = struct.unpack_from("<HH" if data[14] == 12 else "<ii", data, 18)  # 12: of OS/2
         return abs(width), abs(height)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) >= 30:
         return _webp_size(data)
     if data[4:8] == b"ftyp":  # AVIF, HEIC: the whole and its tiles each have an `ispe` box
-        boxes = re.finditer(rb"ispe\0{4}(?=.{8})", data, re.DOTALL)
-        sizes = [struct.unpack_from(">II", data, box.end()) for box in boxes]
-        return max(sizes, key=lambda size: int(size[0] * size[1]), default=None)
-    if data[4:8] == b"jP  " and 0 < (at := data.find(b"ihdr")) <= len(data) - 12:
-        height, width = struct.unpack_from(">II", data, at + 4)
-        return width, height
+        return _largest(rb"ispe\0{4}(?=.{8})", data)
+    if data[4:8] == b"jP  " or data.startswith(_SIZ):
+        return _largest(re.escape(_SIZ) + rb".{4}(?=.{8})", data)
     if data[:2] in (b"II", b"MM") and len(data) >= 8:
         return _tiff_size(data, "<" if data[:2] == b"II" else ">")
-    return None
+    pnm = _PNM.match(data[:4096])
+    return None if pnm is None else (int(pnm[1]), int(pnm[2]))
+
+
+def _largest(pattern: bytes, data: bytes) -> tuple[int, int] | None:
+    """Return the largest of the widths and heights that lie behind the matches, wherever they are in the file."""
+    found = re.finditer(pattern, data, re.DOTALL)
+    sizes = (struct.unpack_from(">II", data, each.end()) for each in found)
+    return max(sizes, key=lambda size: int(size[0] * size[1]), default=None)
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:
