@@ -123,5 +123,5 @@ def test_a_picture_that_is_no_picture_is_refused(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"no picture").hexdigest()
     recipe = tmp_path / "on-sign.toml"
     recipe.write_text(text[:start] + digest + text[start + 64 :])
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="the picture beside it is not an image that can be decoded; install again"):
         read_attack(recipe)

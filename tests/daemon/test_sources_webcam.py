@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from taintwatch.sources.source import SourceSettings
-from taintwatch.sources.webcam import WebcamSource
+from taintwatch.sources.webcam import WebcamSource, v4l2_capture
 from taintwatch_models.errors import BadFrame, SourceError
 
 
@@ -148,3 +149,54 @@ def test_an_open_that_hangs_is_given_up_and_the_device_released_when_it_returns(
         WebcamSource(0, SourceSettings(open_timeout_s=0.05), capture_factory=factory).open()
     hang.set()
     assert capture.released.wait(30.0)
+
+
+class DeviceSettings:
+    """Stands for `cv2.VideoCapture`: notes what is asked of the device, in order."""
+
+    def __init__(self, *opened: object) -> None:
+        self.opened, self.asked = opened, list[tuple[int, float]]()
+
+    def set(self, setting: int, value: float) -> None:
+        self.asked.append((setting, value))
+
+
+def capture_of(settings: SourceSettings, device: Path, monkeypatch: pytest.MonkeyPatch) -> DeviceSettings:
+    device.touch()
+    monkeypatch.setattr(cv2, "VideoCapture", DeviceSettings)
+    capture = v4l2_capture(str(device), settings)
+    assert isinstance(capture, DeviceSettings)
+    assert capture.opened == (str(device), cv2.CAP_V4L2)
+    return capture
+
+
+@pytest.mark.parametrize("pixel_format", ["MJPG", "YUYV"])
+def test_a_webcam_is_asked_for_its_format_first_and_then_for_size_and_rate(
+    pixel_format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = SourceSettings(pixel_format=pixel_format, width=1280, height=720, capture_fps=15.0)
+    assert capture_of(settings, tmp_path / "video0", monkeypatch).asked == [
+        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*pixel_format)),
+        (cv2.CAP_PROP_FRAME_WIDTH, 1280),
+        (cv2.CAP_PROP_FRAME_HEIGHT, 720),
+        (cv2.CAP_PROP_FPS, 15.0),
+        (cv2.CAP_PROP_BUFFERSIZE, 1),
+    ]
+
+
+def test_of_a_webcam_nothing_is_asked_that_was_not_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = capture_of(SourceSettings(), tmp_path / "video0", monkeypatch).asked
+    assert asked == [(cv2.CAP_PROP_BUFFERSIZE, 1)]
+
+
+@pytest.mark.parametrize(("pixel_format", "shape"), [("MJPG", (4, 6, 3)), ("YUYV", (4, 6, 3)), ("GREY", (4, 6))])
+def test_a_picture_of_any_format_comes_as_blue_green_red(pixel_format: str, shape: tuple[int, ...]) -> None:
+    capture = FakeCapture([(True, np.full(shape, 9, np.uint8))])
+    source = WebcamSource(
+        0, SourceSettings(pixel_format=pixel_format), capture_factory=lambda device, settings: capture
+    )
+    source.open()
+    grab = source.read()
+    source.close()
+    assert grab is not None
+    assert grab.image.shape == (4, 6, 3)

@@ -6,7 +6,6 @@ leave out or get wrong; so whether each of them is whole is known, too.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from urllib.parse import urljoin
@@ -17,16 +16,15 @@ import urllib3
 from numpy.typing import NDArray
 from requests.auth import AuthBase, HTTPBasicAuth, HTTPDigestAuth
 
-from taintwatch.sources.network import StreamSource, require_host
+from taintwatch.sources.network import StreamSource, require_host, say_unverified
 from taintwatch.sources.source import Grab, NotYet, SourceSettings
-from taintwatch.sources.url import describe_url, foreign_part, is_same_camera, split_credentials, url_scheme
+from taintwatch.sources.url import describe_url, foreign_part, is_same_camera, split_credentials
 from taintwatch_models.errors import AccessDenied, BadFrame, SourceError
 from taintwatch_models.image_check import MOST_BYTES, JpegReader
 from taintwatch_models.image_file import decode_image
 
 __all__ = ["HttpSource"]
 
-_log = logging.getLogger(__name__)
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # said once a connection, in our own words
 
 CHUNK = 1 << 16
@@ -75,6 +73,7 @@ class HttpSource:
     def open(self) -> None:
         """Ask for the address and see what it gives. Raises `SourceError` within the time-outs, `AccessDenied`."""
         self.close()
+        say_unverified(self._url, self._settings, self.description)
         if self._settings.input_format is not None:
             self._open_stream()
             return
@@ -134,8 +133,6 @@ class HttpSource:
         session.trust_env = False  # no passwords from ~/.netrc, no proxy between us and a camera
         session.verify = (self._settings.tls_ca or True) if self._settings.tls_verify else False
         session.headers["Accept"] = "*/*"
-        if url_scheme(self._url) == "https" and not self._settings.tls_verify:
-            _log.info("%s: its certificate is not verified; set tls_verify to have it verified", self.description)
         return session
 
     def _get(self, session: requests.Session, headers: dict[str, str] | None = None) -> requests.Response:

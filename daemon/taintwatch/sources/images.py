@@ -54,6 +54,11 @@ class FolderContent:
         if beside:
             kind = "image" if self.watches_videos else "animation"
             said.append(f"{_counted(beside, kind)} left out: give a kind of files a folder of its own to watch them")
+        return (*said, *self.unusable())
+
+    def unusable(self) -> tuple[str, ...]:
+        """Return what cannot be watched in any folder and why, one sentence a kind."""
+        said = []
         if self.others:
             said.append(f"{_counted(self.others, 'file')} left out, by their names neither images nor videos")
         return (*said, *(f"{problem}, left out" for problem in self.unreadable))

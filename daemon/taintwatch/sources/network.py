@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from taintwatch.sources.source import Grab, SourceSettings
 from taintwatch.sources.url import describe_url, split_credentials, url_scheme
 from taintwatch_models.errors import AccessDenied, BadFrame, SourceError
 
-__all__ = ["StreamSource", "require_host"]
+__all__ = ["StreamSource", "require_host", "say_unverified"]
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ _COMMON = {
     "analyzeduration": "1000000",  # microseconds; libav's default of 5 s would delay every reconnection by as much
     "fpsprobesize": "0",
 }
+_ENCRYPTED = {"https": 443, "rtmps": 443, "rtsps": 322}
+"""Schemes that speak TLS, and their usual ports."""
 _IN_BURSTS = frozenset({"dash", "hls"})
 """Formats that come as files of some seconds each."""
 _CATCH_UP = 1.25  # times its own speed at which a stream in bursts makes up for a stall
@@ -74,6 +77,8 @@ class StreamSource:
         settings = self._settings
         if url_scheme(self._url) not in ("udp", "srt"):  # those may wait for a caller, and name none
             require_host(self._url, self.description)
+        if url_scheme(self._url) != "https":  # of which `HttpSource` says it
+            say_unverified(self._url, settings, self.description)
         started = self._clock()
         try:
             self._pictures = open_pictures(
@@ -133,7 +138,7 @@ class StreamSource:
         if scheme in ("rtsp", "rtsps") and settings.transport != "auto":
             # By default TCP: over UDP a lost packet smears the picture, which looks like an attack.
             options["rtsp_transport"] = settings.transport
-        if scheme in ("https", "rtmps", "rtsps") and settings.tls_verify:
+        if scheme in _ENCRYPTED and settings.tls_verify:
             options["tls_verify"] = "1"
             options["ca_file"] = settings.tls_ca or _system_authorities()
         return options
@@ -177,7 +182,14 @@ class StreamSource:
                 f"{where} did not answer in time: nothing came within {settings.open_timeout_s:g} s (open_timeout_s, "
                 f"read_timeout_s {settings.read_timeout_s:g} s)"
             )
+        if settings.tls_verify and _says(reason, "input/output") and _is_refused_by_us(self._url, settings):
+            return SourceError(f"{where}: its certificate cannot be verified; give tls_ca, or leave out tls_verify")
         if _says(reason, "401"):
+            if _asks_for_sha256_alone(self._url, settings):
+                return AccessDenied(
+                    f"{where} asks for a password by SHA-256 digest alone, which libav does not speak over RTSP: allow "
+                    "MD5 digest on the camera as well, or take its HTTP stream"
+                )
             given = split_credentials(self._url)[1] is not None
             words = "user or password is wrong" if given else "it asks for a user and a password"
             return AccessDenied(f"{where} refuses: {words} (401 Unauthorized)")
@@ -200,6 +212,31 @@ def _system_authorities() -> str:
     return certifi.where()
 
 
+def say_unverified(url: str, settings: SourceSettings, description: str) -> None:
+    """Say in the log that the certificate of an encrypted stream is not verified, where that is so."""
+    if url_scheme(url) in _ENCRYPTED and not settings.tls_verify:
+        _log.info("%s: its certificate is not verified; set tls_verify to have it verified", description)
+
+
+def _is_refused_by_us(url: str, settings: SourceSettings) -> bool:
+    """Whether the server's certificate cannot be verified: libav says only that something failed."""
+    parts = urlsplit(split_credentials(url)[0])
+    if parts.hostname is None:
+        return False
+    context = ssl.create_default_context(cafile=settings.tls_ca or _system_authorities())
+    where = parts.hostname, parts.port or _ENCRYPTED.get(parts.scheme.lower(), 443)
+    try:
+        with (
+            socket.create_connection(where, settings.open_timeout_s) as line,
+            context.wrap_socket(line, server_hostname=parts.hostname),
+        ):
+            return False
+    except ssl.SSLCertVerificationError:
+        return True
+    except OSError:
+        return False
+
+
 def require_host(url: str, description: str) -> None:
     """Raise `SourceError` where the host's name is not known, before libav says only that something failed."""
     host = urlsplit(split_credentials(url)[0]).hostname
@@ -211,21 +248,39 @@ def require_host(url: str, description: str) -> None:
         raise SourceError(f"{description}: there is no host {host}; check the name, or the network's DNS") from None
 
 
+def _described(url: str, settings: SourceSettings) -> str:
+    """Return how an RTSP server answers whoever gives no password. Raises `OSError`."""
+    plain = split_credentials(url)[0]
+    parts, within_s = urlsplit(plain), min(5.0, settings.open_timeout_s)
+    request = f"DESCRIBE {plain} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\nUser-Agent: taintwatch\r\n\r\n"
+    with socket.create_connection((parts.hostname or "", parts.port or 554), within_s) as line:
+        line.settimeout(within_s)
+        line.sendall(request.encode())
+        return line.recv(2000).decode("latin-1")
+
+
+def _asks_for_sha256_alone(url: str, settings: SourceSettings) -> bool:
+    """Whether an RTSP server takes no digest but those that libav does not speak."""
+    if url_scheme(url) != "rtsp":
+        return False
+    try:
+        answer = _described(url, settings).lower()
+    except OSError:
+        return False
+    challenges = [line for line in answer.split("\r\n") if line.startswith("www-authenticate:")]
+    return bool(challenges) and all("digest" in line and "sha-" in line for line in challenges)
+
+
 def _rtsp_refusal(url: str, description: str, settings: SourceSettings) -> SourceError | None:
     """Ask an RTSP server what is there, and return what its answer means; None where it says nothing of use.
 
     libav tells of an answer only that it was none of those that it likes ("Server returned 4XX").
     """
-    plain = split_credentials(url)[0]
-    parts = urlsplit(plain)
+    parts = urlsplit(url)
     if parts.scheme.lower() != "rtsp" or parts.hostname is None:
         return None
-    request = f"DESCRIBE {plain} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\nUser-Agent: taintwatch\r\n\r\n"
     try:
-        with socket.create_connection((parts.hostname, parts.port or 554), min(5.0, settings.open_timeout_s)) as line:
-            line.settimeout(min(5.0, settings.open_timeout_s))
-            line.sendall(request.encode())
-            first = line.recv(200).split(b"\r\n")[0].decode("latin-1")
+        first = _described(url, settings).partition("\r\n")[0]
     except ConnectionRefusedError:
         return SourceError(f"{description} refuses the connection: is its RTSP server switched on, and on this port?")
     except OSError:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import cv2
 import numpy as np
 
+from taintwatch.sources.images import as_bgr
 from taintwatch.sources.source import Grab, SourceSettings
 from taintwatch_models.errors import BadFrame, SourceError
 
@@ -155,7 +156,7 @@ class WebcamSource:
             raise SourceError(f"{self._device} gave no picture: is it still plugged in?")
         if image is None:
             raise BadFrame(f"{self._device} gave an empty picture")
-        return Grab(np.asarray(image))
+        return Grab(as_bgr(np.asarray(image)))
 
     def close(self) -> None:
         """Release the device: at once, or as soon as a call that hangs returns."""
