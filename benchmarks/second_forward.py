@@ -57,7 +57,7 @@ class FirstHalf:
 
     def __init__(self, radar: RadarFile) -> None:
         self._info = radar.info
-        self._first = OnnxRadar(radar, (), features=True, session=SessionSettings(threads=1, device="cpu"))
+        self._first = OnnxRadar(radar, ("features",), session=SessionSettings(threads=1, device="cpu"))
         self._fill = make_fill("mean", "tight", radar.info.preprocessing)
         self._session, _ = open_session(
             growing(radar)["fill"].SerializeToString(), SessionSettings(device="cpu", threads=1)

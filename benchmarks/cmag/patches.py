@@ -151,7 +151,7 @@ def cost(options: argparse.Namespace, radar: RadarFile, cmag: CmagFile, calibrat
     )
     plain = RadarClassifier(OnnxRadar(radar, ("tight",), calibration, session=SessionSettings(threads=options.threads)))
     with_maps = RadarClassifier(
-        OnnxRadar(radar, ("tight",), calibration, features=True, session=SessionSettings(threads=options.threads))
+        OnnxRadar(radar, ("tight", "features"), calibration, session=SessionSettings(threads=options.threads))
     )
 
     def alone(frame: Frame) -> None:

@@ -14,7 +14,7 @@ from benchmarks.speed.timing import percentiles
 from taintwatch_calibration.benign import read_benign, split_in_blocks
 from taintwatch_calibration.gate import calibrate_gate
 from taintwatch_models.calibration_file import Calibration, TightCalibration
-from taintwatch_models.gated import GatedRadar
+from taintwatch_models.gated import GatedRadar, random_check
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 
@@ -35,7 +35,7 @@ def gated_ratio(
     gate = calibrate_gate(radar, frames, share=SHARE, tight=TightCalibration(), threads=threads)
     run = GatedRadar(
         radar, ("tight",), Calibration(gate=gate), SessionSettings(threads=threads, device="cpu"),
-        random_share=RANDOM_SHARE, draw=np.random.default_rng(0).random,
+        spot_check=random_check(RANDOM_SHARE, np.random.default_rng(0).random),
     )  # fmt: skip
     run.warm_up(1)
     _, rest = split_in_blocks(frames, 0)

@@ -68,7 +68,7 @@ def stages_ms(
     fill = make_fill("mean", "tight", info.preprocessing)(inputs)
     graphs = growing(radar)
     sessions = {name: open_session(graph.SerializeToString(), place)[0] for name, graph in graphs.items()}
-    first = OnnxRadar(radar, (), session=place, features=True)
+    first = OnnxRadar(radar, ("features",), session=place)
     maps = first(inputs)["features"]
 
     def run(name: str) -> Callable[[], Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -82,70 +83,73 @@ def _weighed(settings: TightCalibration, margin: float, swing: float, concentrat
     )  # fmt: skip
 
 
-def _statistics_of(prediction: Prediction, name: str) -> RadarStatistics:
-    if prediction.radar is None:
-        raise ConfigError(f"the detector '{name}' needs TaintRadar's statistics, which this classifier does not give")
-    return prediction.radar
+@dataclass(frozen=True, slots=True, eq=False)
+class _Filled:
+    """What came of filling a region."""
+
+    score: float
+    threshold: float
+    mask: NDArray[np.bool_] | None
+    label: int | None
+    """On top afterwards."""
 
 
-def _verdict(
-    name: str,
-    prediction: Prediction,
-    score: float,
-    threshold: float,
-    mask: NDArray[np.bool_] | None,
-    new_label: int | None,
-    statistics: Mapping[str, float],
-    labels: Sequence[str],
-    preprocessing: Preprocessing,
-) -> Verdict:
-    frame = prediction.frame
-    suspicious = score > threshold
-    height, width = frame.image.shape[:2]
-    region = None
-    if suspicious and mask is not None:  # polygons cost time that a benign frame need not spend
-        region = region_of(mask, preprocessing.place(height, width), (height, width))
-    recovered = new_label if new_label is not None and new_label != prediction.label else None
-    return Verdict(
-        camera=frame.camera,
-        subject=frame.subject,
-        frame_index=frame.index,
-        detector=name,
-        suspicious=suspicious,
-        score=score,
-        threshold=threshold,
-        label=prediction.label,
-        label_name=prediction.label_name,
-        recovered_label=recovered,
-        recovered_name=None if recovered is None else labels[recovered],
-        region=region,
-        statistics=statistics,
-    )
+class _RadarDetector:
+    """What `tight` and `paper` share: the model's names, and verdicts in them."""
+
+    name: str
+
+    def __init__(
+        self, labels: Sequence[str], preprocessing: Preprocessing, gate: GateCalibration | None = None
+    ) -> None:
+        self._labels, self._preprocessing, self._gate = labels, preprocessing, gate
+
+    def __call__(self, prediction: Prediction) -> Verdict:
+        """Judge a prediction. Raises `ConfigError` where it lacks what this detector judges by."""
+        radar = prediction.radar
+        if radar is None:
+            raise ConfigError(
+                f"the detector '{self.name}' needs TaintRadar's statistics, which this classifier does not give"
+            )
+        return self._judged(prediction, radar) if radar.checked else self._passed(prediction, radar)
+
+    def _judged(self, prediction: Prediction, radar: RadarStatistics) -> Verdict:
+        raise NotImplementedError
+
+    def _verdict(self, prediction: Prediction, filled: _Filled, statistics: Mapping[str, float]) -> Verdict:
+        frame = prediction.frame
+        suspicious = filled.score > filled.threshold
+        height, width = frame.image.shape[:2]
+        region = None
+        if suspicious and filled.mask is not None:  # polygons cost time that a benign frame need not spend
+            region = region_of(filled.mask, self._preprocessing.place(height, width), (height, width))
+        recovered = filled.label if filled.label != prediction.label else None
+        return Verdict(
+            camera=frame.camera,
+            subject=frame.subject,
+            frame_index=frame.index,
+            detector=self.name,
+            suspicious=suspicious,
+            score=filled.score,
+            threshold=filled.threshold,
+            label=prediction.label,
+            label_name=prediction.label_name,
+            recovered_label=recovered,
+            recovered_name=None if recovered is None else self._labels[recovered],
+            region=region,
+            statistics=statistics,
+        )
+
+    def _passed(self, prediction: Prediction, radar: RadarStatistics) -> Verdict:
+        """The verdict on a frame that the gate let pass: not suspicious, and not checked either."""
+        if self._gate is None or radar.gate is None:
+            raise ConfigError(f"the detector '{self.name}' was given a frame that a gate let pass and knows of no gate")
+        passed = _Filled(radar.gate, self._gate.threshold, None, None)
+        verdict = self._verdict(prediction, passed, {"gate": radar.gate})
+        return replace(verdict, suspicious=False, checked=False)
 
 
-def _passed(name: str, prediction: Prediction, radar: RadarStatistics, gate: GateCalibration | None) -> Verdict:
-    """The verdict on a frame that the gate let pass: not suspicious, and not checked either."""
-    if gate is None or radar.gate is None:
-        raise ConfigError(f"the detector '{name}' was given a frame that a gate let pass, but knows of no gate")
-    return Verdict(
-        camera=prediction.frame.camera,
-        subject=prediction.frame.subject,
-        frame_index=prediction.frame.index,
-        detector=name,
-        suspicious=False,
-        score=radar.gate,
-        threshold=gate.threshold,
-        label=prediction.label,
-        label_name=prediction.label_name,
-        recovered_label=None,
-        recovered_name=None,
-        region=None,
-        statistics={"gate": radar.gate},
-        checked=False,
-    )
-
-
-class TightDetector:
+class TightDetector(_RadarDetector):
     """Suspicious when the label loses too much once its tight critical region is filled."""
 
     name = "tight"
@@ -157,12 +161,10 @@ class TightDetector:
         preprocessing: Preprocessing,
         gate: GateCalibration | None = None,
     ) -> None:
-        self._settings, self._labels, self._preprocessing, self._gate = settings, labels, preprocessing, gate
+        super().__init__(labels, preprocessing, gate)
+        self._settings = settings
 
-    def __call__(self, prediction: Prediction) -> Verdict:
-        radar = _statistics_of(prediction, self.name)
-        if not radar.checked:
-            return _passed(self.name, prediction, radar, self._gate)
+    def _judged(self, prediction: Prediction, radar: RadarStatistics) -> Verdict:
         if radar.tight_margin is None or radar.tight_swing is None or radar.tight_rank is None:
             raise ConfigError("the detector 'tight' is on, but the classifier was loaded without its variant")
         require_anomaly(self._settings, given=radar.anomaly is not None)
@@ -176,13 +178,11 @@ class TightDetector:
         }
         if radar.anomaly is not None:
             statistics["anomaly"] = radar.anomaly
-        return _verdict(
-            self.name, prediction, score, self._settings.threshold, radar.tight_mask, radar.tight_label,
-            statistics, self._labels, self._preprocessing,
-        )  # fmt: skip
+        filled = _Filled(score, self._settings.threshold, radar.tight_mask, radar.tight_label)
+        return self._verdict(prediction, filled, statistics)
 
 
-class PaperDetector:
+class PaperDetector(_RadarDetector):
     """Suspicious when the label's rank change exceeds dR (Li et al., INFOCOM 2021)."""
 
     name = "paper"
@@ -194,19 +194,15 @@ class PaperDetector:
         preprocessing: Preprocessing,
         gate: GateCalibration | None = None,
     ) -> None:
-        self._settings, self._labels, self._preprocessing, self._gate = settings, labels, preprocessing, gate
+        super().__init__(labels, preprocessing, gate)
+        self._settings = settings
 
-    def __call__(self, prediction: Prediction) -> Verdict:
-        radar = _statistics_of(prediction, self.name)
-        if not radar.checked:
-            return _passed(self.name, prediction, radar, self._gate)
+    def _judged(self, prediction: Prediction, radar: RadarStatistics) -> Verdict:
         if radar.paper_rank is None:
             raise ConfigError("the detector 'paper' is on, but the classifier was loaded without its variant")
         rank = float(radar.paper_rank)
-        return _verdict(
-            self.name, prediction, rank, float(self._settings.rank_change), radar.paper_mask, radar.paper_label,
-            {"rank": rank}, self._labels, self._preprocessing,
-        )  # fmt: skip
+        filled = _Filled(rank, float(self._settings.rank_change), radar.paper_mask, radar.paper_label)
+        return self._verdict(prediction, filled, {"rank": rank})
 
 
 def make_detectors(

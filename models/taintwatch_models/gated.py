@@ -17,10 +17,20 @@ from taintwatch_models.onnx_classifier import OnnxRadar, RadarOutputs
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["GateScorer", "GatedRadar", "gate_scores"]
+__all__ = ["GateScorer", "GatedRadar", "gate_scores", "random_check"]
 
-Draw = Callable[[int], NDArray[np.float64]]
-"""So many random numbers in [0, 1)."""
+SpotCheck = Callable[[int], NDArray[np.bool_]]
+"""Which of so many rows are checked all the same, (B,)."""
+
+
+def random_check(share: float, draw: Callable[[int], NDArray[np.float64]] | None = None) -> SpotCheck:
+    """Check a random share of the rows, so that a patch made to slip through the gate cannot count on it.
+
+    `draw` gives so many random numbers in [0, 1); by default a generator seeded by the operating system, known to
+    nobody.
+    """
+    numbers = draw or np.random.default_rng().random
+    return lambda count: numbers(count) < share
 
 
 def gate_scores(outputs: RadarOutputs, gate: GateCalibration) -> NDArray[np.float64]:
@@ -74,18 +84,15 @@ class GatedRadar:
     def __init__(
         self,
         radar: RadarFile,
-        variants: Sequence[str],
+        wanted: Sequence[str],
         calibration: Calibration,
         session: SessionSettings | None = None,
         *,
-        random_share: float,
-        features: bool = False,
-        draw: Draw | None = None,
+        spot_check: SpotCheck,
     ) -> None:
-        """`draw` gives the random numbers; by default a generator seeded by the operating system, known to nobody.
+        """`wanted` as in `OnnxRadar`; `spot_check` picks from the rows whatever they score.
 
-        `random_share` is the share of the rows below the threshold that are checked all the same, so that a patch made
-        to slip through the gate cannot count on it. Raises `CalibrationError` where the gate was never calibrated.
+        Raises `CalibrationError` where the gate was never calibrated.
         """
         if calibration.gate is None:
             raise CalibrationError(
@@ -93,11 +100,11 @@ class GatedRadar:
                 "[gate] off"
             )
         self.info = radar.info
-        self._gate, self._random_share = calibration.gate, random_share
-        self._draw: Draw = draw or np.random.default_rng().random
-        self._features = features
+        self._gate, self._spot_check = calibration.gate, spot_check
+        self._kept = (ANOMALY, "features") if "features" in wanted else (ANOMALY,)
         session = replace(session or SessionSettings(), pixels=False, cuda_graph=False, precision="float32")
         self._score = GateScorer(radar, session)
+        variants = [name for name in wanted if name != "features"]
         self._check = OnnxRadar(radar, variants, calibration, session, from_maps=True)
 
     @property
@@ -109,13 +116,11 @@ class GatedRadar:
         """Run a batch of inputs, (B, 3, H, W). Raises `InferenceError` where the runtime fails."""
         first = self._score(inputs)
         scores = gate_scores(first, self._gate)
-        checked = ~(scores <= self._gate.threshold)  # a score that is not a number is checked
-        if self._random_share > 0:
-            checked |= self._draw(len(scores)) < self._random_share
+        passed = scores <= self._gate.threshold  # a score that is not a number is checked
+        checked = ~passed | self._spot_check(len(scores))
         outputs: dict[str, NDArray[Any]] = {"logits": first["logits"], "label": first["label"]}
         outputs |= {"gate": scores, "checked": checked}
-        kept = (ANOMALY, "features") if self._features else (ANOMALY,)
-        outputs |= {name: first[name] for name in kept if name in first}
+        outputs |= {name: first[name] for name in self._kept if name in first}
         rows = np.flatnonzero(checked)
         if len(rows):
             self._check_rows(inputs, first["features"], rows, outputs)

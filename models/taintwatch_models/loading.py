@@ -167,29 +167,28 @@ def _opened(file: RadarFile, settings: ModelSettings, chosen: _Chosen) -> tuple[
 def _radar(file: RadarFile, settings: ModelSettings, chosen: _Chosen) -> Radar:
     """Open a prepared model, with the gate before it where that is wanted."""
     from taintwatch_models.detection.looks import CombinedRadar
-    from taintwatch_models.gated import GatedRadar
+    from taintwatch_models.gated import GatedRadar, random_check
     from taintwatch_models.graph.verification import check_half_precision
     from taintwatch_models.onnx_classifier import OnnxRadar
     from taintwatch_models.shared_looks import SharedLooks
 
     calibration, reference = chosen.calibration, chosen.reference
     session = replace(settings.session, batch=max(settings.batches))
-    variants, features = radar_variants(settings.variants), _wants_cmag(settings.variants)
+    wanted = (*radar_variants(settings.variants), *(("features",) if _wants_cmag(settings.variants) else ()))
     if reference is not None:
         if settings.gate_random_share is not None:
             raise ConfigError("the detector 'combined' looks twice only where a frame deserves it; switch [gate] off")
-        other = OnnxRadar(file, variants, calibration, session, features=features) if variants or features else None
+        other = OnnxRadar(file, wanted, calibration, session) if wanted else None
         combined = CombinedRadar(file, reference, session, other)
         return combined if settings.second_looks is None else SharedLooks(combined, settings.second_looks)
     if settings.gate_random_share is None:
-        radar = OnnxRadar(file, variants, calibration, session, features=features)
+        radar = OnnxRadar(file, wanted, calibration, session)
         if session.precision == "float16":
             check_half_precision(radar, file, calibration, session)
         return radar
     if "joint" in settings.variants:
         raise ConfigError("the detector 'joint' needs every frame checked; switch [gate] off, or judge by tight alone")
-    share = settings.gate_random_share
-    return GatedRadar(file, variants, calibration, session, random_share=share, features=features)
+    return GatedRadar(file, wanted, calibration, session, spot_check=random_check(settings.gate_random_share))
 
 
 def _wants_cmag(detectors: Sequence[str]) -> bool:

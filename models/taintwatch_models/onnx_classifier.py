@@ -65,6 +65,7 @@ class SeesFrames(Protocol):
 _OUTPUTS = {
     "tight": ("saliency_concentration", "tight_mask", "tight_label", "tight_rank", "tight_margin", "tight_swing"),
     "paper": ("saliency_concentration", "paper_mask", "paper_filled"),
+    "features": ("features",),
 }
 
 
@@ -74,25 +75,26 @@ class OnnxRadar:
     def __init__(
         self,
         radar: RadarFile,
-        variants: Sequence[str] = ("tight",),
+        wanted: Sequence[str] = ("tight",),
         calibration: Calibration | None = None,
         session: SessionSettings | None = None,
         *,
-        features: bool = False,
         from_maps: bool = False,
     ) -> None:
         """Raises `DeviceError`, `ModelError`, `ConfigError` (an unreadable fill).
 
-        `from_maps`: the first forward was run elsewhere; every call is given its last maps, as `info.maps`.
+        `wanted`: beside logits and label, which variants' statistics (`tight`, `paper`), and whether the last maps
+        (`features`). `from_maps`: the first forward was run elsewhere; every call is given its last maps, as
+        `info.maps`.
         """
         session = session or SessionSettings()
         self.info = radar.info
         calibration = calibration or Calibration()
-        wanted = ["logits", "label"] + (["features"] if features else [])
-        wanted += [name for variant in variants for name in _OUTPUTS[variant] if name not in wanted]
+        variants = [name for name in wanted if name != "features"]
+        outputs = ["logits", "label", *(name for each in wanted for name in _OUTPUTS[each])]
         if "tight" in variants and gives_anomaly(radar) and not from_maps:
-            wanted.append(ANOMALY)
-        self.outputs = tuple(dict.fromkeys(wanted))
+            outputs.append(ANOMALY)
+        self.outputs = tuple(dict.fromkeys(outputs))
 
         if session.portable:
             session = replace(session, pixels=False, bound=False, cuda_graph=False)

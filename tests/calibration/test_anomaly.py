@@ -57,7 +57,7 @@ def test_the_graph_gives_the_mahalanobis_distance_to_the_nearest_mean_of_the_lab
     inputs = radar.info.preprocessing.normalise(pixels)
     session = onnxruntime.InferenceSession(pooling_graph(radar, [layer]).SerializeToString())
     labels, pooled = session.run(["label", "pooled_0"], {radar.info.input: inputs})
-    maps = OnnxRadar(radar, ("tight",), features=True)(inputs)["features"]
+    maps = OnnxRadar(radar, ("tight", "features"))(inputs)["features"]
     np.testing.assert_allclose(pooled, np.log1p(maps.max(axis=(2, 3))), rtol=1e-5)
     weight = root @ root.T
     squared = [min(mahalanobis(x, m, weight) ** 2 for m in means[n]) for x, n in zip(pooled, labels, strict=True)]

@@ -89,7 +89,7 @@ def test_the_reconstruction_can_be_shown_beside_the_frame(scene: CmagScene, dete
 
 def test_the_graphs_statistics_are_those_of_its_own_reconstruction(scene: CmagScene) -> None:
     pixels = benign_pictures(5, seed=5)
-    outputs = OnnxRadar(scene.radar, (), features=True)(scene.radar.info.preprocessing.normalise(pixels))
+    outputs = OnnxRadar(scene.radar, ("features",))(scene.radar.info.preprocessing.normalise(pixels))
     pictures = reduce_pictures(pixels, 16)
     found = CmagRunner(scene.cmag)(outputs["features"], outputs["logits"], pictures)
     made = found["reconstruction"]
@@ -102,7 +102,7 @@ def test_the_graphs_statistics_are_those_of_its_own_reconstruction(scene: CmagSc
 
 def test_one_picture_alone_gives_what_it_gives_in_a_batch(scene: CmagScene) -> None:
     pixels = benign_pictures(4, seed=6)
-    outputs = OnnxRadar(scene.radar, (), features=True)(scene.radar.info.preprocessing.normalise(pixels))
+    outputs = OnnxRadar(scene.radar, ("features",))(scene.radar.info.preprocessing.normalise(pixels))
     features, logits, pictures = outputs["features"], outputs["logits"], reduce_pictures(pixels, 16)
     run = CmagRunner(scene.cmag, ("ssim", "l2", "texture"))
     together = run(features, logits, pictures)

@@ -13,7 +13,7 @@ from taintwatch_models.bundled import bundled_radar
 from taintwatch_models.calibration_file import Calibration, GateCalibration, read_calibration, write_calibration
 from taintwatch_models.detectors import make_detectors
 from taintwatch_models.errors import CalibrationError, ConfigError
-from taintwatch_models.gated import GatedRadar, GateScorer, gate_scores
+from taintwatch_models.gated import GatedRadar, GateScorer, gate_scores, random_check
 from taintwatch_models.graph.gate import LABELS, windows
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.verification import check_inputs
@@ -37,9 +37,8 @@ def never(count: int) -> NDArray[np.float64]:
 
 def gated(threshold: float, *, share: float = 0.0, variants: tuple[str, ...] = ("tight",)) -> GatedRadar:
     calibration = Calibration(gate=GateCalibration(threshold, 0.1))
-    return GatedRadar(
-        RADAR, variants, calibration, random_share=share, draw=never, session=SessionSettings(threads=1, device="cpu")
-    )
+    session = SessionSettings(threads=1, device="cpu")
+    return GatedRadar(RADAR, variants, calibration, session, spot_check=random_check(share, never))
 
 
 def middle(radar: RadarFile, inputs: NDArray[np.float32]) -> float:
@@ -91,8 +90,7 @@ def test_a_random_share_of_what_would_pass_is_checked_too() -> None:
         RADAR,
         ("tight",),
         calibration,
-        random_share=0.5,
-        draw=lambda n: draws[:n],
+        spot_check=random_check(0.5, lambda n: draws[:n]),
         session=SessionSettings(device="cpu"),
     )
     assert radar(INPUTS)["checked"].tolist() == [True, False] * 8
@@ -101,13 +99,9 @@ def test_a_random_share_of_what_would_pass_is_checked_too() -> None:
 
 def test_two_gates_do_not_draw_the_same_numbers() -> None:
     calibration = Calibration(gate=GateCalibration(1e9, 0.1))
-    batch = np.concatenate([INPUTS] * 4)
-    first, second = (
-        GatedRadar(RADAR, ("tight",), calibration, random_share=0.5, session=SessionSettings(device="cpu"))(batch)[
-            "checked"
-        ]
-        for _ in range(2)
-    )
+    batch, session = np.concatenate([INPUTS] * 4), SessionSettings(device="cpu")
+    gates = [GatedRadar(RADAR, ("tight",), calibration, session, spot_check=random_check(0.5)) for _ in range(2)]
+    first, second = (gate(batch)["checked"] for gate in gates)
     assert first.tolist() != second.tolist()
 
 
@@ -117,7 +111,7 @@ def test_every_head_that_can_be_prepared_can_have_a_gate(tmp_path: Path, name: s
     inputs = check_inputs(radar.info.preprocessing, 4)
     calibration = Calibration(gate=GateCalibration(middle(radar, inputs), 0.1))
     outputs = GatedRadar(
-        radar, ("tight",), calibration, random_share=0.0, draw=never, session=SessionSettings(device="cpu")
+        radar, ("tight",), calibration, spot_check=random_check(0.0), session=SessionSettings(device="cpu")
     )(inputs)
     full = OnnxRadar(radar, ("tight",), session=SessionSettings(device="cpu"))(inputs)
     checked = outputs["checked"]

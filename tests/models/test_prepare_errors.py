@@ -176,13 +176,13 @@ def test_a_closing_1x1_convolution_belongs_to_the_head(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["saliency_concentration", "label", "temperature", "tight_saliency_threshold"])
 def test_values_of_the_model_may_be_called_as_the_graphs_outputs_are(name: str, tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.onnx")
-    expected = OnnxRadar(prepare(path, None).radar, ("tight",), features=True)
+    expected = OnnxRadar(prepare(path, None).radar, ("tight", "features"))
     proto = onnx.load(str(path))
     for node in proto.graph.node:  # the pooled maps; another value is called `features` already
         node.input[:] = [name if value == "pooled" else value for value in node.input]
         node.output[:] = [name if value == "pooled" else value for value in node.output]
     path.write_bytes(proto.SerializeToString())
-    radar = OnnxRadar(prepare(path, None).radar, ("tight",), features=True)
+    radar = OnnxRadar(prepare(path, None).radar, ("tight", "features"))
     inputs = np.random.default_rng(0).uniform(-1, 1, (2, 3, 32, 32)).astype(np.float32)
     for key, value in expected(inputs).items():
         np.testing.assert_array_equal(radar(inputs)[key], value)

@@ -59,7 +59,7 @@ def benign_data(
     radar: RadarFile, frames: BenignFrames, size: int, *, threads: int = 0, count: Count = lambda done: None
 ) -> BenignData:
     """Run the classifier on all frames; return maps, logits and reduced pictures."""
-    run = OnnxRadar(radar, (), features=True, session=SessionSettings(threads=threads))
+    run = OnnxRadar(radar, ("features",), session=SessionSettings(threads=threads))
     features, logits, pictures = [], [], []
     for start in range(0, len(frames.pixels), 32):
         pixels = frames.pixels[start : start + 32]
@@ -75,7 +75,7 @@ def measure(
     radar: RadarFile, cmag: CmagFile, frames: BenignFrames, *, threads: int = 0, count: Count = lambda done: None
 ) -> CmagValues:
     """Return all of the reconstructors' statistics of all frames."""
-    run = OnnxRadar(radar, (), features=True, session=SessionSettings(threads=threads))
+    run = OnnxRadar(radar, ("features",), session=SessionSettings(threads=threads))
     rebuild = CmagRunner(cmag, cmag.info.statistics)
     labels: list[NDArray[np.int64]] = []
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in cmag.info.statistics}
