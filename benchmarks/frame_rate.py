@@ -25,12 +25,13 @@ from typing import Any
 import av
 import numpy as np
 
+from benchmarks.scripts import run_main
 from taintwatch.alerts.messages import Message
 from taintwatch.alerts.subscriber import Subscriber
 from taintwatch.demo.play import parse_play
 from taintwatch_calibration.machine import machine
+from taintwatch_calibration.results import write_json
 from taintwatch_models.errors import TaintwatchError
-from taintwatch_models.storage import write_atomically
 
 __all__ = ["main"]
 
@@ -126,13 +127,8 @@ def main() -> None:
             print(f"{'+'.join(detectors):12s} {max(found['fps']):6.1f} fps at best (of {len(found['fps'])}), "
                   f"{found['process_ms_per_frame']:.2f} ms of processor time a frame, load "
                   f"{os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
+    write_json(options.json, document)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except TaintwatchError as error:
-        print(f"frame_rate: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    sys.exit(run_main(main, "frame_rate"))

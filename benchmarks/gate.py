@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.photographs import patch_recipes, split_photographs
+from benchmarks.scripts import run_main
 from benchmarks.sign_attacks.attack import Attack, cached_attack
 from benchmarks.sign_attacks.pictures import SignPictures, cached_pictures
 from benchmarks.sign_attacks.plans import attack_specs
@@ -36,7 +37,7 @@ from taintwatch_calibration.results import write_json
 from taintwatch_models.bundled import bundled_calibration_path, bundled_radar
 from taintwatch_models.calibration_file import Calibration, GateCalibration, TightCalibration, read_calibration
 from taintwatch_models.detectors import tight_scores_of
-from taintwatch_models.errors import TaintwatchError, UsageError
+from taintwatch_models.errors import UsageError
 from taintwatch_models.gated import GateScorer
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.model_source import describe
@@ -196,8 +197,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except TaintwatchError as error:
-        print(f"gate: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    sys.exit(run_main(main, "gate"))

@@ -11,7 +11,6 @@ labels and masks first. What fails, or is not measured for want of time, is a se
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -24,8 +23,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from benchmarks.scripts import run_main
 from benchmarks.speed.timing import interleaved, percentiles
 from taintwatch_calibration.machine import machine
+from taintwatch_calibration.results import write_json
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.verification import check_inputs
@@ -223,15 +224,10 @@ def _write(options: argparse.Namespace, rows: Sequence[dict[str, Any]], largest:
         "models": verdicts(rows, largest), "rows": rows,
     }  # fmt: skip
     if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
+        write_json(options.json, document)
     if options.table is not None:
         write_atomically(options.table, (table(rows, largest) + "\n").encode())
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except TaintwatchError as error:
-        print(f"gpu: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    sys.exit(run_main(main, "gpu"))

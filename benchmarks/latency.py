@@ -16,16 +16,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-__all__ = ["main"]
-
-
-def main() -> None:
-    from benchmarks.speed.latency_command import main as command
-
-    command()
-
-
 if __name__ == "__main__":
     if not __package__:  # run as a file: Python then looks beside it for modules, not in the folder it is called from
         sys.exit(subprocess.call([sys.executable, "-m", "benchmarks.latency", *sys.argv[1:]]))
-    main()
+    from benchmarks.scripts import run_main
+    from benchmarks.speed.latency_command import main
+
+    sys.exit(run_main(main, "latency"))

@@ -25,13 +25,13 @@ import torchvision
 
 from benchmarks.architectures.exports import EXPORTERS
 from benchmarks.architectures.torch_networks import TorchNetwork, lively
+from benchmarks.scripts import run_main
 from benchmarks.speed.latency_command import FOOTAGE, measured
 from benchmarks.speed.latency_picture import draw
 from benchmarks.speed.ratios import CHECKS
 from taintwatch_calibration.machine import machine
-from taintwatch_models.errors import TaintwatchError
+from taintwatch_calibration.results import write_json
 from taintwatch_models.model_files import ModelSettings, SecondLookLimits
-from taintwatch_models.storage import write_atomically
 
 __all__ = ["main", "table"]
 
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, found in _rows(options, {row["name"] for row in rows}):
             rows.append({"name": name, **found})
             document = {**machine(), "rows": rows}
-            write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
+            write_json(options.json, document)
     if rows:
         draw(options.json, {"rows": rows})
         print("\n\n".join(table(rows, batch) for batch in (1, 4, 16)))
@@ -118,8 +118,4 @@ def _measured(settings: ModelSettings, options: argparse.Namespace, name: str) -
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except TaintwatchError as error:
-        print(f"latency_table: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    sys.exit(run_main(main, "latency_table"))

@@ -27,13 +27,14 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.frame_rate import write_video
+from benchmarks.scripts import run_main
 from benchmarks.speed.cameras import LiveVideo, watched
 from benchmarks.speed.scale_picture import draw
 from taintwatch_calibration.machine import machine
-from taintwatch_models.errors import TaintwatchError, UsageError
+from taintwatch_calibration.results import write_json
+from taintwatch_models.errors import UsageError
 from taintwatch_models.model_files import ModelSettings, SecondLookLimits, default_detectors
 from taintwatch_models.onnx_session import SessionSettings
-from taintwatch_models.storage import write_atomically
 
 __all__ = ["growth", "largest", "main", "memory_per_camera"]
 
@@ -155,15 +156,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows = curve(options, video)
             document |= {"rows": rows, "cameras": largest(rows), "memory_per_camera": memory_per_camera(rows)}
             print(f"most cameras by frames a second: {document['cameras']}; memory: {document['memory_per_camera']}")
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
+    write_json(options.json, document)
     if "rows" in document:
         draw(options.json, document)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except TaintwatchError as error:
-        print(f"scale: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    sys.exit(run_main(main, "scale"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 
 import click
 
 from taintwatch_models.errors import TaintwatchError
 
-__all__ = ["run_script"]
+__all__ = ["run_main", "run_script"]
 
 
 def run_script(
@@ -30,3 +31,12 @@ def run_script(
         click.echo(f"{name}: {interrupted}", err=True)
         return 130
     return 0
+
+
+def run_main(main: Callable[[], int | None], name: str) -> int:
+    """Run a command that reads its own arguments; return its exit status, 0 for None. An error is `name: sentence`."""
+    try:
+        return main() or 0
+    except TaintwatchError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return error.exit_status

@@ -10,7 +10,6 @@ are those of `python -m benchmarks.detection_table`; its --patches are read.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from benchmarks.speed.stages import FILLED, growing
 from benchmarks.speed.timing import interleaved, percentiles
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import threshold_for
+from taintwatch_calibration.results import write_json
 from taintwatch_models.fills import make_fill
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.transforms import keep_outputs
@@ -34,7 +34,6 @@ from taintwatch_models.model_source import describe
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
-from taintwatch_models.storage import write_atomically
 
 __all__ = ["main"]
 
@@ -138,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             document["forwards"][name] = found
             print(f"{name}: {found}", flush=True)
     if options.json is not None:
-        write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
+        write_json(options.json, document)
 
 
 def _score(forward: Forward, filled: Floats, labels: NDArray[np.int64], before: Floats) -> Floats:

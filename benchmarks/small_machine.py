@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.frame_rate import PROGRAM, write_video
+from benchmarks.scripts import run_main
 from taintwatch_calibration.machine import machine
-from taintwatch_models.errors import TaintwatchError, UsageError
-from taintwatch_models.storage import write_atomically
+from taintwatch_calibration.results import write_json
+from taintwatch_models.errors import UsageError
 
 __all__ = ["MemoryGroup", "limited", "main", "memory_group"]
 
@@ -154,13 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = measure(options.model, None if name == "default" else name, options.frames, options.megabytes)
         document["runs"].append(found)
         print(said(found), flush=True)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
+    write_json(options.json, document)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except TaintwatchError as error:
-        print(f"small_machine: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    sys.exit(run_main(main, "small_machine"))

@@ -9,7 +9,6 @@ warm and the socket bound; cameras open after it.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import signal
@@ -21,9 +20,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scripts import run_main
 from taintwatch_calibration.machine import machine
+from taintwatch_calibration.results import write_json
 from taintwatch_models.errors import TaintwatchError
-from taintwatch_models.storage import write_atomically
 
 __all__ = ["main"]
 
@@ -91,12 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             flush=True,
         )
     if options.json is not None:
-        write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
+        write_json(options.json, document)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except TaintwatchError as error:
-        print(f"startup: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    sys.exit(run_main(main, "startup"))

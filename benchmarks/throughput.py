@@ -11,7 +11,6 @@ autograd (through the head only, which is kind to it), masks on the CPU, three f
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,20 +20,20 @@ from typing import Any
 import numpy as np
 
 from benchmarks.frame_rate import write_video
+from benchmarks.scripts import run_main
 from benchmarks.speed.cameras import Loop, watched
 from benchmarks.speed.picture import draw
 from benchmarks.speed.stages import around_ms, frames_of, stages_ms
 from benchmarks.speed.timing import interleaved, percentiles
 from taintwatch_calibration.machine import machine
+from taintwatch_calibration.results import write_json
 from taintwatch_models.cmag.file import read_cmag
-from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings, cmag_path
 from taintwatch_models.model_source import describe
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings, gpu_present
-from taintwatch_models.storage import write_atomically
 
 __all__ = ["main"]
 
@@ -123,14 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         document["cameras"].append(found)
         print(f"{count:2d} cameras: {found['delay_ms']} ms, {found['frames_per_second']} frames/s, "
               f"{found['dropped_share']:.1%} dropped, memory {found['resident_mb']} MB", flush=True)  # fmt: skip
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
+    write_json(options.json, document)
     draw(options.json, document)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except TaintwatchError as error:
-        print(f"throughput: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    sys.exit(run_main(main, "throughput"))

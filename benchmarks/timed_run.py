@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["TimedRun", "timed_run"]
+__all__ = ["TimedRun", "all_held", "timed_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +42,10 @@ def timed_run(name: str, description: str | None, *, minutes: float) -> Iterator
         folder = given.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         yield TimedRun(given.minutes, folder, given.json, report)
+
+
+def all_held(promises: Mapping[str, bool]) -> bool:
+    """Print each promise and whether it held; return whether all did."""
+    for promise, held in promises.items():
+        print(f"{'held' if held else 'BROKEN':8}{promise}")
+    return all(promises.values())

@@ -10,7 +10,6 @@ without a GPU.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -21,8 +20,9 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from taintwatch_models.errors import TaintwatchError, UsageError
-from taintwatch_models.storage import write_atomically
+from benchmarks.scripts import run_main
+from taintwatch_calibration.results import write_json
+from taintwatch_models.errors import UsageError
 
 __all__ = ["main", "platforms", "requirements"]
 
@@ -77,12 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{options.machine}, Python {options.python}: {len(wheels)} wheels, {document['megabytes']} MB")
     print("\n".join(wheels))
     if options.json is not None:
-        write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
+        write_json(options.json, document)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except TaintwatchError as error:
-        print(f"wheels: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    sys.exit(run_main(main, "wheels"))

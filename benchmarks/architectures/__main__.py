@@ -24,7 +24,7 @@ import torch
 from benchmarks.architectures.cases import cases
 from benchmarks.architectures.rows import PICTURES, Row, measure, summary, table
 from taintwatch_calibration.machine import machine
-from taintwatch_models.storage import write_atomically
+from taintwatch_calibration.results import write_json
 
 _PACKAGES = ("onnx", "torchvision", "timm", "transformers", "ultralytics", "keras", "tf2onnx", "tensorflow-cpu")
 
@@ -65,7 +65,7 @@ def _write(path: Path, rows: Sequence[Row]) -> None:
         except PackageNotFoundError:
             continue
     document |= {"pictures": PICTURES, "summary": summary(rows), "rows": [asdict(row) for row in rows]}
-    write_atomically(path, (json.dumps(document, indent=1) + "\n").encode())
+    write_json(path, document)
 
 
 if __name__ == "__main__":

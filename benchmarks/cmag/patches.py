@@ -13,7 +13,6 @@ through `tight`, and through `tight` and `cmag`, in turns, in one run.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import sys
@@ -26,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.scripts import run_main
 from benchmarks.sign_attacks.attack import Attack, cached_attack
 from benchmarks.sign_attacks.pictures import SignPictures, cached_pictures
 from benchmarks.sign_attacks.plans import attack_specs
@@ -36,6 +36,7 @@ from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.cmag.frames import measure
 from taintwatch_calibration.cmag.thresholds import calibrate_joint, choose_limits, cmag_scores
 from taintwatch_calibration.rates import area_under_roc, operating_point
+from taintwatch_calibration.results import write_json
 from taintwatch_calibration.thresholds import tight_scores
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.bundled import bundled_calibration_path
@@ -45,7 +46,7 @@ from taintwatch_models.cmag.file import CmagFile, check_fit, read_cmag
 from taintwatch_models.cmag.joint import joint_score
 from taintwatch_models.cmag.runner import CmagRunner
 from taintwatch_models.detectors import TightDetector
-from taintwatch_models.errors import TaintwatchError, UsageError
+from taintwatch_models.errors import UsageError
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings, cmag_path
 from taintwatch_models.onnx_classifier import OnnxRadar, RadarClassifier
@@ -226,13 +227,8 @@ def main() -> None:
     if not options.cost:
         document["rows"] = detection(options, radar, cmag, calibration.tight)
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(document, indent=1) + "\n")
+        write_json(options.json, document)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except TaintwatchError as error:
-        print(f"cmag_patches: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    sys.exit(run_main(main, "cmag_patches"))

@@ -12,7 +12,6 @@ kept in --work, so that a run goes on where it was stopped.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,8 +34,8 @@ from taintwatch_calibration.cmag.thresholds import choose_limits, cmag_scores
 from taintwatch_calibration.cmag.training import TrainingSettings, train_reconstructors
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import wilson_interval
+from taintwatch_calibration.results import write_json
 from taintwatch_calibration.torch_tuning import denormals_flushed
-from taintwatch_models.storage import write_atomically
 
 ACCEPTED = 0.05
 COUNTS = {"fgsm": 300, "cw": 150}
@@ -243,8 +242,7 @@ def write(options: argparse.Namespace, about: Mapping[str, Any], rows: Sequence[
         **machine(), "target_fpr": ACCEPTED, "seed": options.seed, "epochs": options.epochs,
         "variants": [asdict(v) for v in VARIANTS if v.name in options.variants], "datasets": about, "rows": rows,
     }  # fmt: skip
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
+    write_json(options.json, document)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ is a tiny one that all share: what is measured is the fleet, not a network.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -25,9 +24,11 @@ import psutil
 from benchmarks.fleet.cameras import schedule_attacks
 from benchmarks.fleet.score import score, stream_keys
 from benchmarks.fleet.site import FleetSite
+from benchmarks.timed_run import all_held
 from taintwatch.evidence.chain import verify_chain
 from taintwatch.evidence.postgres_history import PostgresHistory
 from taintwatch.evidence.reader import AlertReader
+from taintwatch_calibration.results import write_json
 
 __all__ = ["main", "run_fleet"]
 
@@ -184,7 +185,7 @@ def _cpu_s() -> float:
     return total
 
 
-def held(result: dict[str, Any]) -> dict[str, bool]:
+def promises(result: dict[str, Any]) -> dict[str, bool]:
     """Return each promise and whether it held."""
     node = next(row for row in result["rows"] if row["killed"] == "node")
     return {
@@ -217,11 +218,8 @@ def main() -> int:
         result = run_fleet(given.cameras, given.nodes, given.per_group, given.part, folder, tell)
     for key, value in result.items():
         print(f"{key:22}{value}")
-    for promise, kept in held(result).items():
-        print(f"{'held' if kept else 'BROKEN':8}{promise}")
-    given.json.parent.mkdir(parents=True, exist_ok=True)
-    given.json.write_text(json.dumps(result, indent=2) + "\n")
-    return 0 if all(held(result).values()) else 1
+    write_json(given.json, result)
+    return 0 if all_held(promises(result)) else 1
 
 
 if __name__ == "__main__":

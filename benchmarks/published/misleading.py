@@ -12,7 +12,6 @@ End to end (BPDA): each binarisation of `paper` has the slope of 1 / (1 + exp(-t
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,11 +50,11 @@ from taintwatch_calibration.craft.placement import Placement
 from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import wilson_interval
+from taintwatch_calibration.results import write_json
 from taintwatch_calibration.thresholds import calibrate
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
-from taintwatch_models.storage import write_atomically
 
 __all__ = ["MISLEADING", "estimated_region", "intersection_over_union", "main", "misleading", "published_steepness"]
 
@@ -187,8 +186,7 @@ def main(
         settings = {"labels": bench.settings.labels, "rank_change": bench.settings.rank_change}
         result = {**machine(), "model": bench.radar.info.name, "size": size, "iterations": iterations, "seed": seed,
                   "paper": settings, "rows": rows}  # fmt: skip
-        document.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(document, (json.dumps(result, indent=1) + "\n").encode())
+        write_json(document, result)
 
 
 if __name__ == "__main__":

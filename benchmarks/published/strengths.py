@@ -8,7 +8,6 @@ the paper's ResNet-18 on CIFAR-10 loses about as much by 0.03 inside alone as by
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,8 @@ from taintwatch_calibration.craft.physical import Model, normaliser
 from taintwatch_calibration.craft.region import soft_mask
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import wilson_interval
+from taintwatch_calibration.results import write_json
 from taintwatch_models.preprocessing import Preprocessing
-from taintwatch_models.storage import write_atomically
 
 __all__ = ["PUBLISHED", "main", "two_strengths"]
 
@@ -95,7 +94,7 @@ def main(model: str, images: Path, count: int, seed: int, document: Path | None)
     if document is not None:
         document.parent.mkdir(parents=True, exist_ok=True)
         result = {**machine(), "model": info.name, "seed": seed, "rows": rows}
-        write_atomically(document, (json.dumps(result, indent=1) + "\n").encode())
+        write_json(document, result)
 
 
 if __name__ == "__main__":

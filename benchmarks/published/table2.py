@@ -38,6 +38,7 @@ from taintwatch_calibration.craft.materials import (
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.paper_thresholds import LABEL_COUNTS, PaperSurface, choose_paper, ranks_of_pixels
 from taintwatch_calibration.rates import threshold_for, wilson_interval
+from taintwatch_calibration.results import write_json
 from taintwatch_calibration.thresholds import scalar_outputs
 from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
 from taintwatch_models.calibration_file import PaperCalibration, TightCalibration
@@ -224,8 +225,7 @@ def main(
         "at": {f"{rate:g}": _at(table, rounds, rate) for rate in (0.06, 0.03)},
     }  # fmt: skip
     if document is not None:
-        document.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(document, (json.dumps(result, indent=1) + "\n").encode())
+        write_json(document, result)
 
 
 def _at(table: Table, rounds: int, rate: float) -> dict[str, Any]:

@@ -26,6 +26,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.scripts import run_main
 from benchmarks.sign_attacks.attack import Attack, cached_attack, craftable, make_attack
 from benchmarks.sign_attacks.picture import draw
 from benchmarks.sign_attacks.pictures import SignPictures, cached_pictures, load_pictures
@@ -45,7 +46,7 @@ from taintwatch_calibration.results import write_json
 from taintwatch_calibration.thresholds import tight_outputs, weigh_anomaly
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.bundled import bundled_path
-from taintwatch_models.errors import TaintwatchError, UsageError
+from taintwatch_models.errors import UsageError
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.model_source import describe
 from taintwatch_models.onnx_classifier import OnnxRadar
@@ -259,8 +260,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except TaintwatchError as error:
-        print(f"sign_attacks: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    sys.exit(run_main(main, "sign_attacks"))

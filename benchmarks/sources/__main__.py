@@ -8,7 +8,6 @@ Exits with 1 where one row is not as it should be. Needs ffmpeg.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import textwrap
@@ -20,7 +19,7 @@ from benchmarks.sources.files import file_cases
 from benchmarks.sources.input_case import Outcome, judge
 from benchmarks.sources.streams import stream_cases
 from taintwatch_calibration.machine import machine
-from taintwatch_calibration.results import markdown_table
+from taintwatch_calibration.results import markdown_table, write_json
 from taintwatch_models.storage import write_atomically
 
 __all__ = ["main"]
@@ -61,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{number}/{len(cases)} {case.kind}: {case.name}: {verdict}", file=sys.stderr, flush=True)
     document = {"machine": machine(), "rows": [asdict(outcome) for outcome in outcomes]}
     if options.json is not None:
-        write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
+        write_json(options.json, document)
     if options.markdown is not None:
         write_atomically(options.markdown, (table(outcomes) + "\n").encode())
     else:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,11 +17,10 @@ from benchmarks.speed.gated import gated_ratio
 from benchmarks.speed.ratios import CHECKS, PLAIN, Checks, measure
 from benchmarks.speed.stages import around_ms
 from taintwatch_calibration.machine import machine
-from taintwatch_models.errors import TaintwatchError
+from taintwatch_calibration.results import write_json
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings, SecondLookLimits, reference_path
 from taintwatch_models.onnx_session import SessionSettings, gpu_present
-from taintwatch_models.storage import write_atomically
 
 __all__ = ["BATCHES", "FOOTAGE", "main", "measured", "said"]
 
@@ -99,15 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     ort.set_default_logger_severity(4)
     settings = ModelSettings(path=options.model, preprocessing=options.preprocessing)
-    try:
-        document = measured(settings, options)
-        with tempfile.TemporaryDirectory() as folder:
-            video = Path(folder) / "scene.mp4"
-            write_video(video, 200)
-            document["around_ms"] = around_ms(load_radar_file(settings), video, 200)
-    except TaintwatchError as error:
-        print(f"latency: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    document = measured(settings, options)
+    with tempfile.TemporaryDirectory() as folder:
+        video = Path(folder) / "scene.mp4"
+        write_video(video, 200)
+        document["around_ms"] = around_ms(load_radar_file(settings), video, 200)
     tight = document["cpu"]["batch1"]["tight"]["ms"]
     document["around_share_of_tight"] = round(document["around_ms"]["sum"]["p50"] / tight, 4)
     if "gated" in document:
@@ -116,5 +109,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"around the forwards, per 640 x 480 frame: {document['around_ms']['sum']} ms from decoding to publishing, "
           f"{document['around_share_of_tight']:.1%} of the tight check")  # fmt: skip
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(options.json, (json.dumps(document, indent=1) + "\n").encode())
+        write_json(options.json, document)

@@ -19,6 +19,7 @@ from benchmarks.survey.subject import Pixels, Subject, as_tensor
 from taintwatch_calibration.craft.attack_folder import Folder, as_picture
 from taintwatch_calibration.craft.measurement import faintness
 from taintwatch_calibration.rates import wilson_interval
+from taintwatch_calibration.results import write_json
 from taintwatch_models.storage import write_atomically
 
 __all__ = ["attack_cell", "attacked_pictures", "keep_printed", "key_of", "share_of", "stored_cells"]
@@ -58,7 +59,7 @@ def attack_cell(subject: Subject, name: str, scale: Scale, work: Path, *, keep: 
     np.savez_compressed(buffer, before=made.before, after=made.after, success=_success(subject, made))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path.with_suffix(".npz"), buffer.getvalue())
-    write_atomically(path, (json.dumps(cell, indent=1) + "\n").encode())
+    write_json(path, cell)
     return cell
 
 

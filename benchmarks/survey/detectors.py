@@ -17,13 +17,13 @@ from benchmarks.survey.cells import Cell, attacked_pictures, key_of, share_of
 from benchmarks.survey.subject import Pixels, Subject
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.rates import threshold_for
+from taintwatch_calibration.results import write_json
 from taintwatch_calibration.thresholds import calibrate
 from taintwatch_models import detection
 from taintwatch_models.detection.general import general_pictures
 from taintwatch_models.errors import UsageError
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
-from taintwatch_models.storage import write_atomically
 
 __all__ = ["DETECTORS", "detector_cell"]
 
@@ -98,8 +98,7 @@ def detector_cell(
         cell |= _measured(subject, name, pictures, held_out, work)
     except UsageError as error:
         cell["out"] = str(error)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(cell, indent=1) + "\n").encode())
+    write_json(path, cell)
     return cell
 
 
