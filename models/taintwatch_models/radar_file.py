@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 import onnx
 
 from taintwatch_models.errors import ModelError
+from taintwatch_models.graph_metadata import GraphMetadata, read_graph, write_graph
 from taintwatch_models.preprocessing import Preprocessing
-from taintwatch_models.storage import STORED, parse_json, validated, write_atomically
+from taintwatch_models.storage import STORED
 
 __all__ = [
     "RadarFile",
@@ -25,9 +25,6 @@ __all__ = [
     "read_radar",
     "write_radar",
 ]
-
-_KEY = "taintwatch.radar"
-_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,52 +61,37 @@ class RadarFile:
     info: RadarInfo
 
 
+_METADATA = GraphMetadata(
+    "taintwatch.radar", 1, RadarInfo, "a prepared model", "run `taintwatch model prepare` on the model's own file"
+)
+
+
 def attach(proto: onnx.ModelProto, info: RadarInfo) -> RadarFile:
     """Write `info` into the graph's metadata."""
-    text = json.dumps({"version": _VERSION, **asdict(info)})
-    kept = [p for p in proto.metadata_props if p.key != _KEY]
-    del proto.metadata_props[:]
-    proto.metadata_props.extend([*kept, onnx.StringStringEntryProto(key=_KEY, value=text)])
+    _METADATA.attach(proto, info)
     return RadarFile(proto, info)
 
 
 def is_radar(proto: onnx.ModelProto) -> bool:
     """Say whether this ONNX model was written by `taintwatch model prepare`."""
-    return any(p.key == _KEY for p in proto.metadata_props)
+    return _METADATA.is_in(proto)
 
 
 def from_proto(proto: onnx.ModelProto, where: str) -> RadarFile:
     """Read the metadata back. Raises `ModelError`."""
-    text = next((p.value for p in proto.metadata_props if p.key == _KEY), None)
-    if text is None:
-        raise ModelError(f"{where}: not a prepared model; run `taintwatch model prepare {where}`")
-    try:
-        values: dict[str, Any] = parse_json(text.encode())
-        version = values.pop("version")
-        if version != _VERSION:
-            raise ModelError(f"{where}: prepared by another version (format {version}); prepare the model again")
-        return RadarFile(proto, validated(RadarInfo, values))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{where}: its Taintwatch metadata is damaged ({error}); prepare the model again") from None
+    return RadarFile(proto, _METADATA.read(proto, where))
 
 
 def read_radar(path: Path) -> RadarFile:
     """Read a prepared model. Raises `ModelError`."""
     if not path.is_file():
         raise ModelError(f"{path}: no such model file")
-    try:
-        proto = onnx.load(str(path))
-    except Exception as error:
-        raise ModelError(f"{path}: not a valid ONNX file ({type(error).__name__})") from None
-    return from_proto(proto, str(path))
+    return from_proto(read_graph(path), str(path))
 
 
 def write_radar(radar: RadarFile, path: Path) -> None:
     """Write a prepared model whole or not at all. Raises `ModelError`."""
-    try:
-        write_atomically(path, radar.proto.SerializeToString())
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be written ({error.strerror or error})") from None
+    write_graph(radar.proto, path)
 
 
 def named_labels(labels: tuple[str, ...] | None, classes: int, where: str) -> tuple[str, ...]:

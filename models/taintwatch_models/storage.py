@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-__all__ = ["STORED", "parse_json", "read_bounded", "read_json", "validated", "write_atomically"]
+__all__ = ["STORED", "Stored", "parse_json", "read_bounded", "read_json", "validated", "write_atomically"]
 
 STORED = ConfigDict(extra="forbid")
 """`__pydantic_config__` of a dataclass that is stored: keys that it does not know are refused."""

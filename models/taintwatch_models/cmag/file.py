@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 
 from taintwatch_models.errors import ModelError
+from taintwatch_models.graph_metadata import GraphMetadata, read_graph, write_graph
 from taintwatch_models.radar_file import RadarInfo
-from taintwatch_models.storage import STORED, validated, write_atomically
+from taintwatch_models.storage import STORED
 
 __all__ = ["CmagFile", "CmagInfo", "attach_info", "check_fit", "read_cmag", "write_cmag"]
 
-_KEY = "taintwatch.cmag"
-_VERSION = 1
 _ADVICE = "train reconstructors for this model with `taintwatch cmag train`"
 
 
@@ -52,12 +49,12 @@ class CmagFile:
     info: CmagInfo
 
 
+_METADATA = GraphMetadata("taintwatch.cmag", 1, CmagInfo, "CMAG reconstructors", _ADVICE)
+
+
 def attach_info(proto: onnx.ModelProto, info: CmagInfo) -> CmagFile:
     """Write `info` into the graph's metadata."""
-    text = json.dumps({"version": _VERSION, **asdict(info)})
-    kept = [p for p in proto.metadata_props if p.key != _KEY]
-    del proto.metadata_props[:]
-    proto.metadata_props.extend([*kept, onnx.StringStringEntryProto(key=_KEY, value=text)])
+    _METADATA.attach(proto, info)
     return CmagFile(proto, info)
 
 
@@ -65,29 +62,13 @@ def read_cmag(path: Path) -> CmagFile:
     """Read reconstructors. Raises `ModelError` where the file is missing, damaged or something else."""
     if not path.is_file():
         raise ModelError(f"{path}: no such reconstructors; {_ADVICE}")
-    try:
-        proto = onnx.load(str(path))
-    except Exception as error:  # protobuf and onnx raise their own kinds
-        raise ModelError(f"{path}: not a valid ONNX file ({type(error).__name__})") from error
-    text = next((p.value for p in proto.metadata_props if p.key == _KEY), None)
-    if text is None:
-        raise ModelError(f"{path}: an ONNX file, but not CMAG reconstructors; {_ADVICE}")
-    try:
-        values: dict[str, Any] = json.loads(text)
-        version = values.pop("version")
-        if version != _VERSION:
-            raise ModelError(f"{path}: written by another version (format {version}); {_ADVICE}")
-        return CmagFile(proto, validated(CmagInfo, values))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: its CMAG metadata is damaged ({error}); {_ADVICE}") from None
+    proto = read_graph(path)
+    return CmagFile(proto, _METADATA.read(proto, str(path)))
 
 
 def write_cmag(file: CmagFile, path: Path) -> None:
     """Write reconstructors whole or not at all. Raises `ModelError`."""
-    try:
-        write_atomically(path, file.proto.SerializeToString())
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be written ({error.strerror or error})") from None
+    write_graph(file.proto, path)
 
 
 def check_fit(info: CmagInfo, model: RadarInfo, where: str) -> None:
