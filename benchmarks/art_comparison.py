@@ -119,7 +119,7 @@ def main(model: str, images: Path, target: str, steps: int, seed: int, work: Pat
     cache, preprocessing = Cache(work), radar.info.preprocessing
     identity = (radar.info.source_sha256, label, steps, seed, len(right))
 
-    def tried(name: str, how: tuple[str, float] | None) -> dict[str, Any]:
+    def try_maker(name: str, how: tuple[str, float] | None) -> dict[str, Any]:
         with denormals_flushed():
             made = (
                 ours(radar, craft, label, steps) if how is None else arts(radar, craft, label, steps, how, test_images)
@@ -137,7 +137,7 @@ def main(model: str, images: Path, target: str, steps: int, seed: int, work: Pat
 
     for name, how in MAKERS.items():
         file = name.replace(", ", "_").replace("/", "_")
-        row = cache.document(file, (name, *identity), partial(tried, name, how))
+        row = cache.document(file, (name, *identity), partial(try_maker, name, how))
         rows.append(row)
         by_own = row["success_by_its_own_placing"]
         print(f"{name:16s} success {row['success_rate']:.3f} of {row['attempts']}"

@@ -78,7 +78,7 @@ def statistics(radar: OnnxRadar, inputs: Inputs, names: tuple[str, ...]) -> dict
 @denormals_flushed()
 def attack(photographs: Photographs, recipe: PatchRecipe, cache: Cache) -> tuple[Inputs, dict[str, Any]]:
     """Return the model's inputs of the successful attacks, and what is said of the patch."""
-    shown = photographs.shown(recipe, photographs.patch(recipe, cache))
+    shown = photographs.show(recipe, photographs.patch(recipe, cache))
     inputs: Inputs = normaliser(photographs.radar.info.preprocessing)(shown).numpy()
     labels = [photographs.plain(inputs[start : start + 16])["label"] for start in range(0, len(inputs), 16)]
     fooled = np.concatenate(labels) == recipe.target

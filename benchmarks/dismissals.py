@@ -62,7 +62,7 @@ class BundledModel:
         return verdict
 
 
-def dismissed(number: int, frame: Frame, verdict: Verdict) -> Known:
+def dismissal_of(number: int, frame: Frame, verdict: Verdict) -> Known:
     """Return the dismissal of what a verdict points at."""
     if verdict.region is None:
         raise ValueError("the verdict points at nothing")
@@ -85,8 +85,9 @@ def seen_again(frame: Frame, rng: np.random.Generator) -> list[Frame]:
     return [replace(frame, image=read_only(np.clip(each, 0, 255).astype(np.uint8))) for each in changed]
 
 
-def patched(network: Network, normalise: Callable[[Any], Any], model: OnnxModule, scene: Picture, box: Sequence[int],
-            steps: int) -> list[Picture]:  # fmt: skip
+def craft_patches(
+    network: Network, normalise: Callable[[Any], Any], model: OnnxModule, scene: Picture, box: Sequence[int], steps: int
+) -> list[Picture]:  # fmt: skip
     """Craft patches for one scene, each for another label, in the middle of the dismissed place."""
     scale = scene.shape[0] / SIDE
     x, y = ((box[axis] + box[axis + 2] / 2) * scale for axis in (0, 1))
@@ -109,7 +110,7 @@ def measure(data: Path, work: Path, steps: int, report: Callable[[str], None]) -
     scenes = network.test[:SCENES]
     frames = [a_frame(scene) for scene in scenes]
     verdicts = [judge(frame, suspect_all=True) for frame in frames]
-    known = tuple(dismissed(number, *each) for number, each in enumerate(zip(frames, verdicts, strict=True)))
+    known = tuple(dismissal_of(number, *each) for number, each in enumerate(zip(frames, verdicts, strict=True)))
     reviewer = Reviewer(lambda camera: known)
     shown = [each for frame in frames for each in seen_again(frame, rng)]
     verdicts_again = [judge(each, suspect_all=True) for each in shown]
@@ -121,7 +122,7 @@ def measure(data: Path, work: Path, steps: int, report: Callable[[str], None]) -
     fooled = before = after = alike = 0
     for number, (scene, verdict) in enumerate(zip(scenes, verdicts, strict=True)):
         box = known[number].dismissal.boxes[0]
-        for picture in patched(network, lambda shown: (shown - mean) / std, model, scene, box, steps):
+        for picture in craft_patches(network, lambda shown: (shown - mean) / std, model, scene, box, steps):
             frame = a_frame(picture)
             found = judge(frame)
             if found.label == verdict.label:

@@ -52,7 +52,7 @@ def main() -> None:
         "held_out": test[: len(test) * 2 // 3],
         "test_images": test[len(test) * 2 // 3 :],
     }
-    write_pictures(out, {name: _seen(people, chosen, embed) for name, chosen in rows.items()})
+    write_pictures(out, {name: _model_pictures(people, chosen, embed) for name, chosen in rows.items()})
     target = people.names[_nearest(layer(clean[rows["test_images"]]), people.labels[rows["test_images"]])]
     description: dict[str, str | float | bool] = {
         "name": "faces", "model": path.name, "target": target, "about": _ABOUT,
@@ -70,7 +70,9 @@ def _nearest(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> int:
     return int(np.nanmean(ranks, axis=0).argmin())
 
 
-def _seen(people: People, rows: NDArray[np.intp], embed: Embedder) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _model_pictures(
+    people: People, rows: NDArray[np.intp], embed: Embedder
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The faces (N, H, W, 3) in the model's channel order, and their labels."""
     pixels = [embed.preprocessing.pixels(face) for face in people.faces[rows]]
     return np.stack(pixels), people.labels[rows]

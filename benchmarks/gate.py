@@ -146,7 +146,7 @@ def photograph_sets(options: argparse.Namespace, radar: RadarFile) -> tuple[Pixe
     target = find_label(options.target, read_labels(options.model.with_name("imagenet_labels.json")))
     photographs, attacks = split_photographs(radar, options.images, target), {}
     for recipe in patch_recipes(target, options.iterations, seed=0):
-        shown = photographs.shown(recipe, photographs.patch(recipe, Cache(options.patches)))
+        shown = photographs.show(recipe, photographs.patch(recipe, Cache(options.patches)))
         pixels = pixels_of(shown, radar.info.preprocessing)
         attacks[recipe.name] = pixels[classify(photographs.plain, pixels) == target]
     return photographs.pixels[photographs.calibrate], photographs.pixels[photographs.held_out], attacks

@@ -26,7 +26,7 @@ import torchvision
 from benchmarks.architectures.exports import EXPORTERS
 from benchmarks.architectures.torch_networks import TorchNetwork, lively
 from benchmarks.scripts import run_main
-from benchmarks.speed.latency_command import FOOTAGE, measured
+from benchmarks.speed.latency_command import FOOTAGE, measure_model
 from benchmarks.speed.latency_picture import draw
 from benchmarks.speed.ratios import CHECKS
 from taintwatch_calibration.machine import machine
@@ -102,19 +102,19 @@ def _rows(options: argparse.Namespace, done: set[str]) -> Iterator[tuple[str, di
     for model in options.models:
         name = Path(model).stem
         if name not in done:
-            yield name, _measured(ModelSettings(path=None if model == "bundled" else model), options, name)
+            yield name, _measure(ModelSettings(path=None if model == "bundled" else model), options, name)
     for network in _networks():
         if network.name in done or (options.only and options.only not in network.name):
             continue
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{network.name}.onnx"
             EXPORTERS["legacy"](lively(network), SIDE, path)
-            yield network.name, _measured(ModelSettings(path=str(path)), options, network.name)
+            yield network.name, _measure(ModelSettings(path=str(path)), options, network.name)
 
 
-def _measured(settings: ModelSettings, options: argparse.Namespace, name: str) -> dict[str, Any]:
+def _measure(settings: ModelSettings, options: argparse.Namespace, name: str) -> dict[str, Any]:
     print(f"{name}, load {os.getloadavg()[0]:.1f}", flush=True)
-    return measured(settings, options)
+    return measure_model(settings, options)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ class Photographs:
         identity = (self.radar.info.source_sha256, self.craft.tolist(), asdict(recipe))
         return torch.from_numpy(cache.arrays(recipe.name.replace(" ", "_"), identity, make)["patch"])
 
-    def shown(self, recipe: PatchRecipe, patch: Tensor) -> Tensor:
+    def show(self, recipe: PatchRecipe, patch: Tensor) -> Tensor:
         """Return the test images with the patch on each, (N, 3, side, side) in [0, 1]."""
         generator = torch.Generator().manual_seed(1000 + recipe.schedule.seed)
         placement = recipe.pattern.placement

@@ -131,7 +131,7 @@ def measure(model: str | None, detector: str | None, frames: int, megabytes: int
     }  # fmt: skip
 
 
-def said(found: dict[str, Any]) -> str:
+def describe(found: dict[str, Any]) -> str:
     """Return one run in a line."""
     return (
         f"{found['detector']}: {found['fps']} frames/s, {found['processor_ms_a_frame']} ms of processor time a frame "
@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in options.detectors:
         found = measure(options.model, None if name == "default" else name, options.frames, options.megabytes)
         document["runs"].append(found)
-        print(said(found), flush=True)
+        print(describe(found), flush=True)
     write_json(options.json, document)
 
 

@@ -71,7 +71,7 @@ def craft_patterns(radar: RadarFile, pictures: RGB, kind: Kind, seed: int) -> RG
     optimiser = torch.optim.Adam([hidden], 0.15)
     for _ in range(kind.steps):
         some = _planes(_resized(pictures[rng.integers(0, len(pictures), BATCH)], size))
-        logits = model(show(_laid(some, pattern(), rng)))
+        logits = model(show(_lay(some, pattern(), rng)))
         loss = _loss(logits, targets, likely=kind.likely) + kind.smoothness * 4 * _variation(pattern())
         (slope,) = torch.autograd.grad(loss, [hidden])
         if kind.sign:
@@ -107,7 +107,7 @@ def _start(kind: Kind, pictures: RGB, rng: np.random.Generator) -> tuple[Tensor,
     return hidden, lambda: torch.sigmoid(hidden)
 
 
-def _laid(pictures: Tensor, patterns: Tensor, rng: np.random.Generator) -> Tensor:
+def _lay(pictures: Tensor, patterns: Tensor, rng: np.random.Generator) -> Tensor:
     size = pictures.shape[-1]
     side = round(size * rng.uniform(*_SIDES))
     shown = F.interpolate(patterns, (side, side), mode="bilinear", align_corners=False, antialias=True)

@@ -52,11 +52,11 @@ class Scenes:
         what = rng.random()
         if what < 0.35 or what > 0.75:
             for _ in range(1 if what < 0.9 else 2):
-                scene, _ = self._laid(scene, self._recoloured(self._poster()))
+                scene, _ = self._lay_sheet(scene, self._recoloured(self._poster()))
         if what > 0.5:
             pattern = np.rot90(self._patterns[rng.integers(len(self._patterns))], int(rng.integers(4)))
             pattern = pattern[:, ::-1] if rng.random() < 0.5 else pattern
-            scene, mask = self._laid(scene, self._recoloured(np.ascontiguousarray(pattern)))
+            scene, mask = self._lay_sheet(scene, self._recoloured(np.ascontiguousarray(pattern)))
         return self._degraded(np.ascontiguousarray(scene, np.float32)), mask
 
     def _pick(self, sets: Sequence[NDArray[np.uint8]]) -> Picture:
@@ -129,7 +129,7 @@ class Scenes:
             colours = grey + (colours - grey) * np.float32(rng.uniform(0.3, 1.6))
         return np.asarray(np.clip(colours, 0, 255), np.float32)
 
-    def _laid(self, scene: Planes, sheet: Planes) -> tuple[Planes, Planes]:
+    def _lay_sheet(self, scene: Planes, sheet: Planes) -> tuple[Planes, Planes]:
         """Lay a square sheet somewhere, turned and in some perspective; one in seven is round."""
         rng, count = self._rng, sheet.shape[0]
         side = float(rng.uniform(*_SHARES) * SIDE)

@@ -71,7 +71,7 @@ def train(
     radar = load_radar_file(ModelSettings(path=str(model)))
     frames = sign_frames(data, backgrounds, count=count, seed=seed, fresh=0).training
 
-    def told(stage: str, epoch: int, loss: float, held: float) -> None:
+    def report(stage: str, epoch: int, loss: float, held: float) -> None:
         click.echo(f"{stage} epoch {epoch}: loss {loss:.4f}, held out {held:.4f}", err=True)
 
     trained = train_cmag(
@@ -84,7 +84,7 @@ def train(
         settings=TrainingSettings(epochs=epochs, patience=patience, seed=seed),
         checkpoint=out.with_suffix(".checkpoint.pt"),
         threads=threads,
-        progress=told,
+        progress=report,
     )
     write_cmag(trained.file, out)
     write_sheet(trained.sheet, out.with_suffix(".png"))

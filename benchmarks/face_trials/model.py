@@ -71,10 +71,10 @@ class FaceModel:
     def statistics(self, faces: NDArray[np.uint8], folder: Path) -> dict[str, NDArray[Any]]:
         """Return every statistic, the label and its probability of each face, (N,) each."""
 
-        def judged(rows: slice) -> dict[str, NDArray[Any]]:
+        def score_rows(rows: slice) -> dict[str, NDArray[Any]]:
             return self._judge(self.preprocessing(list(faces[rows])))
 
-        return in_chunks(folder, len(faces), judged)
+        return in_chunks(folder, len(faces), score_rows)
 
     def _judge(self, inputs: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         parts = []

@@ -110,7 +110,7 @@ def record_all(
                 expander, max_batch=1, wait_s=0.0, stopping=lambda: False,
             )  # fmt: skip
             print(f"video of {attacks.wearers[index]}", flush=True)
-            return _told([step for batch in batches for step in batch], stranger_below)
+            return _statistics_of([step for batch in batches for step in batch], stranger_below)
 
         arrays = cache.arrays(f"videos/{int(wearer):03d}", (), trial)
         trials.append(VideoTrial(**arrays))
@@ -184,7 +184,7 @@ def _shot(
     return np.asarray(np.clip(frame * light + rng.normal(0, 2.0, frame.shape), 0, 255), np.uint8)
 
 
-def _told(steps: list[Step], stranger_below: float) -> dict[str, NDArray[Any]]:
+def _statistics_of(steps: list[Step], stranger_below: float) -> dict[str, NDArray[Any]]:
     seen = [step for step in steps if isinstance(step.outcome, Prediction) and step.verdicts]
     labels = []
     for step in seen:

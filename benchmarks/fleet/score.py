@@ -52,8 +52,8 @@ def score(attacks: Sequence[Attack], alerts: Sequence[StoredAlert]) -> Score:
         recorded_once=sum(_once(whole[attack], cut[attack]) for attack in attacks),
         continued=sum(whole[attack] == 1 and cut[attack] > 0 for attack in attacks),
         cut_short=sum(whole[attack] == 0 and cut[attack] == 1 for attack in attacks),
-        missed=tuple(_said(attack) for attack in attacks if whole[attack] + cut[attack] == 0),
-        twice=tuple(_said(a) for a in attacks if whole[a] + cut[a] > 0 and not _once(whole[a], cut[a])),
+        missed=tuple(_describe(attack) for attack in attacks if whole[attack] + cut[attack] == 0),
+        twice=tuple(_describe(a) for a in attacks if whole[a] + cut[a] > 0 and not _once(whole[a], cut[a])),
         unexplained=tuple(unexplained),
     )
 
@@ -83,5 +83,5 @@ def stream_keys(url: str) -> list[tuple[str, str, int]]:
     return asyncio.run(read())
 
 
-def _said(attack: Attack) -> str:
+def _describe(attack: Attack) -> str:
     return f"{attack.camera} at {attack.start_s:.0f}"

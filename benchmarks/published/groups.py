@@ -90,7 +90,7 @@ def craft_groups(
     groups = len(pictures) // cell.group
 
     def objective(values: Tensor, generator: torch.Generator, progress: float) -> Outcome:
-        shown = _shown(pictures.pixels, values, cell.group, cell.crafted, generator)
+        shown = _show_part(pictures.pixels, values, cell.group, cell.crafted, generator)
         logits = model.head(model.maps(normalise(shown)))
         wanted = torch.full((len(shown),), target, device=logits.device)
         success = float((logits.argmax(1) == target).float().mean())
@@ -110,12 +110,12 @@ def show_groups(
     """
     generator = torch.Generator().manual_seed(seed)
     group = len(pixels) // len(patches)
-    shown = torch.cat([_shown(pixels, patches, group, cell.shown, generator) for _ in range(times)])
+    shown = torch.cat([_show_part(pixels, patches, group, cell.shown, generator) for _ in range(times)])
     shown = shown.flip(1) if order == "bgr" else shown
     return np.asarray((shown * 255).round().byte().permute(0, 2, 3, 1).numpy(), np.uint8)
 
 
-def _shown(pixels: Tensor, patches: Tensor, group: int, placement: Placement, generator: torch.Generator) -> Tensor:
+def _show_part(pixels: Tensor, patches: Tensor, group: int, placement: Placement, generator: torch.Generator) -> Tensor:
     parts = torch.split(pixels, group)
     return torch.cat(
         [apply_patterns(part, patch[None], MASK, placement, generator)[0]

@@ -87,7 +87,7 @@ class Bench:
             part = Pictures(self.pictures.pixels[rows], self.pictures.own[rows])
             began = time.process_time()
             made = whole(attack(part))
-            return {"cpu_seconds_per_picture": (time.process_time() - began) / len(part), **self._measured(part, made)}
+            return {"cpu_seconds_per_picture": (time.process_time() - began) / len(part), **self._measure(part, made)}
 
         blocks = in_blocks(self._cache, name, (*self._identity, settings), len(self.chosen), attacked)
         total = sum(block["attempts"] for block in blocks)
@@ -102,7 +102,7 @@ class Bench:
               f"{means['psnr_255']:.1f}", flush=True)  # fmt: skip
         return row
 
-    def _measured(self, part: Pictures, made: Tensor) -> dict[str, Any]:
+    def _measure(self, part: Pictures, made: Tensor) -> dict[str, Any]:
         pixels = pixels_of(made, self.radar.info.preprocessing)
         labels = part.own.numpy()
         wins = {name: int((classify(judge, pixels) != labels).sum()) for name, judge in self._judges.items()}

@@ -72,7 +72,7 @@ def silent_connections(siege: Siege) -> None:
 def cookies(siege: Siege) -> None:
     """Cookies that a quadratic parser takes a minute for, without the token."""
     for cookie in (b'a="' + b"\\" * 15_000 + b'"', b'a="' + b"\\" * 30_000 + b'"', b"a=b;" * 3500):
-        with contextlib.suppress(OSError), _connected(siege, "page") as client:
+        with contextlib.suppress(OSError), _connection(siege, "page") as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: " + cookie + b"\r\n\r\n")
             client.recv(100)
     time.sleep(0.5)
@@ -129,7 +129,7 @@ def blinding_calibrations(siege: Siege) -> None:
 def wrong_tokens(siege: Siege) -> None:
     """Guesses at the page's token, and requests in another site's name."""
     for _ in range(5):
-        with contextlib.suppress(OSError), _connected(siege, "page") as client:
+        with contextlib.suppress(OSError), _connection(siege, "page") as client:
             client.sendall(b"GET /api/config HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer guess\r\n\r\n")
             if b" 200 " in client.recv(100)[:20]:
                 siege.fail("wrong_tokens", "a wrong token was let in")
@@ -213,7 +213,7 @@ def slow_readers(siege: Siege) -> None:
 
 
 @contextmanager
-def _connected(siege: Siege, name: str) -> Iterator[socket.socket]:
+def _connection(siege: Siege, name: str) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", siege.site.ports[name]), timeout=15) as client:
         yield client
 

@@ -113,7 +113,7 @@ class TrainingRun:
     def train(self) -> None:
         """Train the epochs that are left, then write the model and its metrics."""
         while self.epoch < self.settings.epochs:
-            spared = self._spared()
+            spared = self._rows_to_spare()
             steps = self._batches.steps_per_epoch
             loss = self._loop.run_epoch(_ahead(partial(self._batches, spared), steps), partial(self._loss, spared))
             _log.info(
@@ -189,7 +189,7 @@ class TrainingRun:
     def _log_steps(self, steps: int, loss: float, seconds: float) -> None:
         _log.info("  step %d/%d loss %.3f, %.2f s each", steps, self._batches.steps_per_epoch, loss, seconds)
 
-    def _spared(self) -> Tensor | None:
+    def _rows_to_spare(self) -> Tensor | None:
         """Which pictures of a batch keep their critical region for `erase_critical`: (B,), bool; None for none."""
         if not self.settings.occlude or self.epoch < self.settings.critical_from * self.settings.epochs:
             return None

@@ -74,10 +74,10 @@ def file_case(
     """Return a case of a file or folder, which lies there for good."""
 
     @contextmanager
-    def made(folder: Path) -> Iterator[str]:
+    def write(folder: Path) -> Iterator[str]:
         yield str(make(folder))
 
-    return InputCase(name, kind, made, frames, alerts, **more)
+    return InputCase(name, kind, write, frames, alerts, **more)
 
 
 def judge(case: InputCase, folder: Path) -> Outcome:

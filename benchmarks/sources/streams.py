@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import http.server
-import socket
 import subprocess
 import threading
 import time
@@ -27,7 +26,7 @@ _UNTIL = ("--max-frames", "15")
 _LIVE = ("-c:v", "libx264", "-preset", "veryfast", "-g", "10")
 
 
-def _served(serve: Callable[[], Serve], path: str = "/", user: str = "") -> Maker:
+def _server(serve: Callable[[], Serve], path: str = "/", user: str = "") -> Maker:
     @contextmanager
     def make(folder: Path) -> Iterator[str]:
         with http_server(serve(), path, user) as url:
@@ -38,7 +37,7 @@ def _served(serve: Callable[[], Serve], path: str = "/", user: str = "") -> Make
 
 def _http_cases() -> list[InputCase]:
     cases = [
-        InputCase(f"MJPEG, {name}", "MJPEG", _served(functools.partial(mjpeg, dialect), "/video.mjpg"), None, 1,
+        InputCase(f"MJPEG, {name}", "MJPEG", _server(functools.partial(mjpeg, dialect), "/video.mjpg"), None, 1,
              bad=4 if "cut" in name else 0, options=_UNTIL)
         for name, dialect in DIALECTS.items()
     ]  # fmt: skip
@@ -47,17 +46,17 @@ def _http_cases() -> list[InputCase]:
     for scheme in ("basic", "MD5", "SHA-256"):
         serve = functools.partial(protected, mjpeg(book), scheme)
         cases.append(
-            InputCase(f"MJPEG, password ({scheme})", "MJPEG", _served(serve, "/", secret), None, 1, options=_UNTIL)
+            InputCase(f"MJPEG, password ({scheme})", "MJPEG", _server(serve, "/", secret), None, 1, options=_UNTIL)
         )
     fast = (*_UNTIL, "--snapshot-interval", "0.1")
     once = functools.partial(mjpeg, book, limit=1)
     with_etag, cut = functools.partial(snapshots, etag=True), functools.partial(snapshots, cut=True)
     few, six = ("--max-frames", "5", "--snapshot-interval", "0.1"), ("--max-frames", "6")
     cases += [
-        InputCase("MJPEG, one picture a connection", "MJPEG", _served(once), None, 1, options=six, slow=True),
-        InputCase("snapshots", "snapshot", _served(snapshots), None, 1, options=fast),
-        InputCase("snapshots with ETag", "snapshot", _served(with_etag), None, 1, options=fast),
-        InputCase("every third snapshot cut to a third", "snapshot", _served(cut), None, 1, bad=4, options=fast,
+        InputCase("MJPEG, one picture a connection", "MJPEG", _server(once), None, 1, options=six, slow=True),
+        InputCase("snapshots", "snapshot", _server(snapshots), None, 1, options=fast),
+        InputCase("snapshots with ETag", "snapshot", _server(with_etag), None, 1, options=fast),
+        InputCase("every third snapshot cut to a third", "snapshot", _server(cut), None, 1, bad=4, options=fast,
              says="cut short"),
         InputCase("every other snapshot of 16,000 x 16,000", "snapshot", _huge, None, 0, bad=3, options=few,
              says="more than the 64 million", slow=True),
@@ -101,7 +100,7 @@ class _QuietFiles(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def _sent(protocol: str) -> Maker:
+def _sending(protocol: str) -> Maker:
     """ffmpeg sends the clip at its own speed, again and again, as MPEG-TS."""
 
     @contextmanager
@@ -146,18 +145,13 @@ def _transport_cases() -> list[InputCase]:
         InputCase("HLS", "transport", _file_over_http("a.m3u8", *hls), None, 1, options=most),
         InputCase("MPEG-TS over HTTP", "transport", _file_over_http("a.ts"), None, 0, options=("--max-frames", "3")),
         InputCase("FLV over HTTP", "transport", _file_over_http("a.flv"), None, 0, options=("--max-frames", "3")),
-        InputCase("MPEG-TS over UDP", "transport", _sent("udp"), None, 1, options=("--max-frames", "80"), slow=True),
-        InputCase("MPEG-TS over TCP", "transport", _sent("tcp"), None, 1, options=("--max-frames", "80"), slow=True),
+        InputCase("MPEG-TS over UDP", "transport", _sending("udp"), None, 1, options=("--max-frames", "80"), slow=True),
+        InputCase("MPEG-TS over TCP", "transport", _sending("tcp"), None, 1, options=("--max-frames", "80"), slow=True),
         InputCase("RTSP over TCP", "transport", _rtsp, None, 0, options=("--max-frames", "10"), slow=True),
     ]
 
 
-def _refused_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return str(listener.getsockname()[1])
-
-
-def _said(name: str, url: str, says: str, *, exit_status: int = 2) -> InputCase:
+def _mistake(name: str, url: str, says: str, *, exit_status: int = 2) -> InputCase:
     @contextmanager
     def make(folder: Path) -> Iterator[str]:
         yield url
@@ -168,12 +162,12 @@ def _said(name: str, url: str, says: str, *, exit_status: int = 2) -> InputCase:
 def stream_cases() -> list[InputCase]:
     """Return every case of a stream."""
     mistakes = [
-        _said("a raw / in the password", "rtsp://admin:pa/ss@camera.lan/live", "percent-encode it"),
-        _said("a raw # in the password", "rtsp://admin:pa#ss@camera.lan/live", "percent-encode it"),
-        _said("a raw ? in the password", "http://admin:pa?ss@camera.lan/live", "percent-encode it"),
-        _said("a raw % in the password", "http://admin:pa%ss@camera.lan/live", "raw %; write it as %25"),
-        _said("rtps://", "rtps://camera.lan/live", "scheme 'rtps' cannot be read: use http, https"),
-        _said("no host", "rtsp:///live", "names no host"),
-        _said("port 70000", "rtsp://camera.lan:70000/live", "there is no port 70000"),
+        _mistake("a raw / in the password", "rtsp://admin:pa/ss@camera.lan/live", "percent-encode it"),
+        _mistake("a raw # in the password", "rtsp://admin:pa#ss@camera.lan/live", "percent-encode it"),
+        _mistake("a raw ? in the password", "http://admin:pa?ss@camera.lan/live", "percent-encode it"),
+        _mistake("a raw % in the password", "http://admin:pa%ss@camera.lan/live", "raw %; write it as %25"),
+        _mistake("rtps://", "rtps://camera.lan/live", "scheme 'rtps' cannot be read: use http, https"),
+        _mistake("no host", "rtsp:///live", "names no host"),
+        _mistake("port 70000", "rtsp://camera.lan:70000/live", "there is no port 70000"),
     ]
     return [*_http_cases(), *_transport_cases(), *mistakes]

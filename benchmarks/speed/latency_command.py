@@ -22,7 +22,7 @@ from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings, SecondLookLimits, reference_path
 from taintwatch_models.onnx_session import SessionSettings, gpu_present
 
-__all__ = ["BATCHES", "FOOTAGE", "main", "measured", "said"]
+__all__ = ["BATCHES", "FOOTAGE", "describe", "main", "measure_model"]
 
 BATCHES = (1, 4, 16)
 FOOTAGE = Path("../shared/data/footage/parking.mp4")
@@ -46,7 +46,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measured(settings: ModelSettings, options: argparse.Namespace) -> dict[str, Any]:
+def measure_model(settings: ModelSettings, options: argparse.Namespace) -> dict[str, Any]:
     """Measure one model on every device there is; JSON-ready. Raises `TaintwatchError`."""
     radar = load_radar_file(settings)
     footage = Footage.read(options.footage, radar)
@@ -66,7 +66,7 @@ def measured(settings: ModelSettings, options: argparse.Namespace) -> dict[str, 
         for batch in BATCHES:
             found = measure(checks, footage, batch, options.frames, options.rounds)
             document[place][f"batch{batch}"] = found
-            print(said(place, batch, found), flush=True)
+            print(describe(place, batch, found), flush=True)
         if options.gated and place == "cpu":
             document["gated"] = gated_ratio(
                 radar,
@@ -78,7 +78,7 @@ def measured(settings: ModelSettings, options: argparse.Namespace) -> dict[str, 
     return document
 
 
-def said(place: str, batch: int, found: dict[str, Any]) -> str:
+def describe(place: str, batch: int, found: dict[str, Any]) -> str:
     """Return one line of the table."""
     ratios = []
     for name in CHECKS:
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     ort.set_default_logger_severity(4)
     settings = ModelSettings(path=options.model, preprocessing=options.preprocessing)
-    document = measured(settings, options)
+    document = measure_model(settings, options)
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "scene.mp4"
         write_video(video, 200)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.street.patches import StreetPatch, patched
+from benchmarks.street.patches import StreetPatch, with_patch
 from taintwatch.assembly import make_detection
 from taintwatch.deadlines import Deadlines
 from taintwatch.demo.street_scene import StreetScene, random_street
@@ -101,7 +101,7 @@ def _street(seed: int, patch: StreetPatch) -> StreetScene:
     rng = np.random.default_rng([seed, 0x7])
     settings = SceneSettings(seed=seed, duration=_SECONDS, start=_START, end=_END)
     classes = [sign for sign in range(len(SIGN_NAMES)) if sign != patch.sign]
-    plan = patched(random_street(rng, 3, classes=classes, settings=settings), patch)
+    plan = with_patch(random_street(rng, 3, classes=classes, settings=settings), patch)
     camera = CAMERA_MODELS[("street", "office", "corridor")[seed % 3]](seed)
     return StreetScene(plan, patch.picture, settings, camera)
 
@@ -116,7 +116,7 @@ def _count(scene: StreetScene, signs: list[_Sign], steps: Sequence[Step]) -> int
     for step in steps:
         number = _which(step, boxes)
         if number is not None and isinstance(step.outcome, Prediction):
-            _judged(signs[number], step, scene.plan.signs[number].sign,
+            _count_verdict(signs[number], step, scene.plan.signs[number].sign,
                     number == scene.plan.patched and scene.ground_truth(index).attacked)  # fmt: skip
         if step.alert is not None and step.alert.state is AlertState.RAISED:
             owner = next((sign for sign in signs if step.alert.subject in sign.subjects), None)
@@ -127,7 +127,7 @@ def _count(scene: StreetScene, signs: list[_Sign], steps: Sequence[Step]) -> int
     return elsewhere
 
 
-def _judged(sign: _Sign, step: Step, true_label: int, attacked: bool) -> None:
+def _count_verdict(sign: _Sign, step: Step, true_label: int, attacked: bool) -> None:
     if not isinstance(step.outcome, Prediction):
         return
     suspicious = any(verdict.suspicious for verdict in step.verdicts)

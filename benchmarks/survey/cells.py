@@ -51,7 +51,7 @@ def attack_cell(subject: Subject, name: str, scale: Scale, work: Path, *, keep: 
     began, spent = time.perf_counter(), time.process_time()
     made = ATTACKS[name].run(subject, scale)
     seconds = {"wall": time.perf_counter() - began, "cpu": time.process_time() - spent}
-    cell = {"identity": identity, "network": subject.name, "attack": name, **measured(subject, made)}
+    cell = {"identity": identity, "network": subject.name, "attack": name, **measure_cell(subject, made)}
     cell["cpu_seconds_per_picture"] = round(seconds["cpu"] / len(made.after), 3)
     if keep is not None and made.printed is not None:
         keep_printed(keep / f"{subject.name}_{name}", subject, name, made.printed, made.target)
@@ -63,7 +63,7 @@ def attack_cell(subject: Subject, name: str, scale: Scale, work: Path, *, keep: 
     return cell
 
 
-def measured(subject: Subject, made: Attacked) -> Cell:
+def measure_cell(subject: Subject, made: Attacked) -> Cell:
     """Return success, accuracy under the control, and how faint the change is; JSON-ready."""
     own, success = made.own.numpy(), _success(subject, made)
     cell: Cell = {"success": share_of(success), "wrong": share_of(subject.labels_of(made.after) != own)}

@@ -95,14 +95,14 @@ def detector_cell(
     report(f"{subject.name}: {name}: learning")
     cell: Cell = {"identity": identity, "network": subject.name, "detector": name}
     try:
-        cell |= _measured(subject, name, pictures, held_out, work)
+        cell |= _measure(subject, name, pictures, held_out, work)
     except UsageError as error:
         cell["out"] = str(error)
     write_json(path, cell)
     return cell
 
 
-def _measured(
+def _measure(
     subject: Subject, name: str, pictures: Mapping[str, tuple[Pixels, Pixels, NDArray[np.bool_]]], held_out: int,
     work: Path,
 ) -> Cell:  # fmt: skip

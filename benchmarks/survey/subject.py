@@ -127,10 +127,10 @@ def load_subject(
     pictures, labels, _ = zoo.pictures(name, data)
     trained, trained_labels, _ = zoo.training_pictures(name, data)
     target = _TARGETS[recipe_of(name).dataset]
-    return parted(name, radar, (pictures, labels), (trained, trained_labels), target, zoo_folder, data, seed)
+    return split_subject(name, radar, (pictures, labels), (trained, trained_labels), target, zoo_folder, data, seed)
 
 
-def parted(
+def split_subject(
     name: str, radar: RadarFile, pictures: tuple[Pixels, NDArray[np.int64]],
     trained: tuple[Pixels, NDArray[np.int64]], target: int, zoo_folder: Path, data: Path, seed: int = 0,
 ) -> Subject:  # fmt: skip

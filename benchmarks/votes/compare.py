@@ -33,7 +33,7 @@ class _Replay:
     halves: Halves
     threshold: float
 
-    def measured(self, candidate: Candidate, half: int) -> Measured:
+    def measure(self, candidate: Candidate, half: int) -> Measured:
         part, policy = self.halves[half], candidate.policy
         return Measured(
             candidate,
@@ -42,7 +42,7 @@ class _Replay:
         )
 
     def row(self, chosen: Measured, share: float) -> dict[str, Any]:
-        reported = self.measured(chosen.candidate, 1)
+        reported = self.measure(chosen.candidate, 1)
         return {
             "name": chosen.candidate.name,
             "policy": chosen.candidate.kind,
@@ -71,7 +71,7 @@ def compare(
     share = _share(parts[0].benign, threshold)
     measured = []
     for number, candidate in enumerate(grid, 1):
-        measured.append(replay.measured(candidate, 0))
+        measured.append(replay.measure(candidate, 0))
         report(number, len(grid))
     best = choose(measured)
     kinds = {kind: choose([one for one in measured if one.candidate.kind == kind]) for kind in POLICIES}
@@ -177,7 +177,7 @@ def _stricter(parts: Halves, target_fpr: float, policies: Sequence[Candidate]) -
     scores = np.concatenate([np.asarray(stream.scores) for stream in parts[0].benign])
     threshold = threshold_for(scores, target_fpr)
     replay = _Replay(parts, threshold)
-    rows = [{"name": one.name, **_plain(replay.measured(one, 1))} for one in policies]
+    rows = [{"name": one.name, **_plain(replay.measure(one, 1))} for one in policies]
     attacks = [stream for stream in parts[1].attacks if stream.succeeds]
     fooled = _rate([stream.suspicious(threshold)[np.array(stream.fooled)] for stream in attacks])
     return {"target_fpr": target_fpr, "threshold": threshold, "fooled": fooled, "reporting": rows}

@@ -32,7 +32,7 @@ def draw(path: Path, document: Mapping[str, Any]) -> None:
         x = [_frames(row) for row in rows]
         panel.plot(x, [_a_day(row) for row in rows], mark, color=colour, alpha=0.55, markersize=5, label=kind)
     _formula(panel, document["rows"])
-    _named(panel, document)
+    _label_axes(panel, document)
     panel.axhline(1, color="grey", linestyle=":", linewidth=1)
     panel.axvline(10, color="grey", linestyle=":", linewidth=1)
     panel.set(
@@ -63,7 +63,7 @@ def _formula(panel: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     panel.plot(x, y, "x", color=_MARKS["k-of-n"][1], alpha=0.5, markersize=5, label="k-of-n, were frames independent")
 
 
-def _named(panel: Any, document: Mapping[str, Any]) -> None:
+def _label_axes(panel: Any, document: Mapping[str, Any]) -> None:
     names = {document["default"]: "default"}
     names[document["chosen"]] = "chosen, and the default" if document["chosen"] in names else "chosen"
     if document["chosen_by_formula"] is not None:

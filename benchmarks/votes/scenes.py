@@ -111,7 +111,7 @@ def attack_scenes(number: int, seed: int, scenes: str | None, patch: Patch, draw
     for _ in range(draws):
         how = ("on", "beside", "empty")[rng.integers(3)]
         picture = read_background(scenes, rng)
-        sign, at = _placed(how, rng)
+        sign, at = _places(how, rng)
         truth = BACKGROUND
         if sign is not None:
             truth = int(rng.integers(BACKGROUND))
@@ -121,7 +121,7 @@ def attack_scenes(number: int, seed: int, scenes: str | None, patch: Patch, draw
         yield AttackScene(shown, matched, appears, truth, how, at.side)
 
 
-def _placed(how: str, rng: np.random.Generator) -> tuple[Place | None, Place]:
+def _places(how: str, rng: np.random.Generator) -> tuple[Place | None, Place]:
     """Return where the sign is (None: there is none), and the patch."""
     if how == "empty":
         return None, _within(rng.uniform(0.3, 0.45), rng)
@@ -139,12 +139,13 @@ def _with_print(
     visible = (1.0 - _MOTION) ** 2  # share of the picture that a scene shows at its mean zoom
     settings = SceneSettings(
         width=WIDTH, height=HEIGHT, fps=FPS, duration=appears / FPS + _ATTACKED_S, each=60.0, start=appears / FPS,
-        size=at.side / visible, position=(_seen(at.x, visible), _seen(at.y, visible)), motion=_MOTION, seed=seed,
+        size=at.side / visible, position=(_within_view(at.x, visible), _within_view(at.y, visible)), motion=_MOTION,
+        seed=seed,
     )  # fmt: skip
     return Scene([picture], printed, settings, CAMERA_MODELS[light](seed))
 
 
-def _seen(fraction: float, visible: float) -> float:
+def _within_view(fraction: float, visible: float) -> float:
     """Where a place of the whole picture is in the part that a scene shows."""
     return float(np.clip(0.5 + (fraction - 0.5) / visible, 0.0, 1.0))
 

@@ -131,7 +131,7 @@ def _score(argument: tuple[Scenery, str, str]) -> dict[str, Any]:
     if kind == "attack":
         return asdict(_attack(int(name), scenery, model))
     scene = benign_stream(int(name), scenery.seed, scenery.scenes, _patches(scenery.patches), scenery.stream_s)
-    judged = _judged(_frames(scene, range(scene.frame_count or 0)), model)
+    judged = _score_frames(_frames(scene, range(scene.frame_count or 0)), model)
     return asdict(Stream("benign", name, tuple(score for score, _ in judged), light_of(int(name))))
 
 
@@ -141,7 +141,7 @@ def _footage(name: str, model: LoadedModel) -> Stream:
     judged: list[tuple[float, int]] = []
     try:
         while batch := supply.next_batch(_BATCH, 0.0):
-            judged += _judged(batch, model)
+            judged += _score_frames(batch, model)
     finally:
         supply.close()
     if not judged:
@@ -154,7 +154,7 @@ def _attack(number: int, scenery: Scenery, model: LoadedModel) -> Stream:
     patch = patches[number % len(patches)]
     for shown in attack_scenes(number, scenery.seed, scenery.scenes, patch, _DRAWS):
         if _works(shown, model):
-            judged = _judged(_frames(shown.scene, range(shown.scene.frame_count or 0)), model)
+            judged = _score_frames(_frames(shown.scene, range(shown.scene.frame_count or 0)), model)
             wrong = [_label(label, model) != shown.truth for _, label in judged]
             fooled = tuple(is_wrong and index >= shown.appears for index, is_wrong in enumerate(wrong))
             scores = tuple(score for score, _ in judged)
@@ -169,7 +169,7 @@ def _works(shown: AttackScene, model: LoadedModel) -> bool:
     """Whether the classifier is right just before the patch comes and with its control, and wrong with the patch."""
     later = [shown.appears + probe for probe in _PROBES]
     frames = [*_frames(shown.scene, [shown.appears - 1, *later]), *_frames(shown.control, later)]
-    right = [_label(label, model) == shown.truth for _, label in _judged(frames, model)]
+    right = [_label(label, model) == shown.truth for _, label in _score_frames(frames, model)]
     return right == [True, *(False for _ in later), *(True for _ in later)]
 
 
@@ -182,7 +182,7 @@ def _frames(scene: Scene, indices: Iterable[int]) -> list[Frame]:
     return [Frame("scene", index, read_only(scene.render(index)), 0, 0, index / FPS) for index in indices]
 
 
-def _judged(frames: Sequence[Frame], model: LoadedModel) -> list[tuple[float, int]]:
+def _score_frames(frames: Sequence[Frame], model: LoadedModel) -> list[tuple[float, int]]:
     """Return (score, label) of each frame. Raises `UsageError` where the classifier rejects one."""
     found = []
     for start in range(0, len(frames), _BATCH):

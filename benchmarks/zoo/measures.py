@@ -13,13 +13,13 @@ from benchmarks.signs.erasing import erase
 from benchmarks.signs.evaluate import accuracy_report, predict
 from benchmarks.zoo.pictures import Dataset
 
-__all__ = ["kept_when_erased", "measured"]
+__all__ = ["kept_when_erased", "measure_network"]
 
 _CPU = torch.device("cpu")
 _AT_ONCE = 250
 
 
-def measured(
+def measure_network(
     network: nn.Module, dataset: Dataset, images: NDArray[np.uint8], labels: NDArray[np.int64], names: tuple[str, ...]
 ) -> dict[str, Any]:
     """Return the accuracy, in all and by class, and `kept_when_erased`; JSON-ready."""

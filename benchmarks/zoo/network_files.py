@@ -13,7 +13,7 @@ from torch import nn
 
 from benchmarks.signs.evaluate import predict
 from benchmarks.signs.export import preprocessing_toml, write_onnx
-from benchmarks.zoo.measures import measured
+from benchmarks.zoo.measures import measure_network
 from benchmarks.zoo.networks import multiplications
 from benchmarks.zoo.pictures import DATASETS, pictures_of
 from benchmarks.zoo.recipes import Recipe
@@ -56,7 +56,7 @@ def make(name: str, recipe: Recipe, data: Path, work: Path, identity: dict[str, 
     info = prepared.radar.info
     about = {
         "network": name,
-        **measured(training.network, dataset, *pictures_of(recipe.dataset, data)),
+        **measure_network(training.network, dataset, *pictures_of(recipe.dataset, data)),
         "seed": recipe.seed,
         "epochs": recipe.epochs,
         "training_seconds": round(training.seconds, 1),

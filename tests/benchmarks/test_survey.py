@@ -18,7 +18,7 @@ from benchmarks.survey.attacks import ATTACKS, WORN
 from benchmarks.survey.cells import share_of
 from benchmarks.survey.detectors import DETECTORS
 from benchmarks.survey.rows import ROWS
-from benchmarks.survey.subject import SUBJECTS, Subject, parted
+from benchmarks.survey.subject import SUBJECTS, Subject, split_subject
 from benchmarks.survey.summary import page
 from taintwatch_models.errors import UsageError
 from taintwatch_models.graph.prepare import prepare
@@ -34,7 +34,8 @@ def subject(tmp_path: Path) -> Subject:
     grey = rng.integers(100, 150, (400, SIZE, SIZE, 1), np.uint8).repeat(3, axis=3)
     labels = np.zeros(400, np.int64)
     return replace(
-        parted("signs_vgg", radar, (grey, labels), (grey[:40], labels[:40]), 1, tmp_path, tmp_path), site=grey[:150]
+        split_subject("signs_vgg", radar, (grey, labels), (grey[:40], labels[:40]), 1, tmp_path, tmp_path),
+        site=grey[:150],
     )
 
 

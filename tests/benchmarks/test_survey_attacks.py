@@ -28,7 +28,7 @@ from benchmarks.survey.attacks.scrawls import scrawls, smile
 from benchmarks.survey.attacks.swarm import Swarm, fly, swarm_glasses
 from benchmarks.survey.attacks.toolbox import ART_SETTINGS
 from benchmarks.survey.cells import attack_cell, attacked_pictures
-from benchmarks.survey.subject import Subject, parted
+from benchmarks.survey.subject import Subject, split_subject
 from taintwatch_calibration.craft.attack_folder import crafted_attack
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.preprocessing import read_description
@@ -45,7 +45,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     radar = prepare(path, read_description(path.with_suffix(".toml"))).radar
     grey = np.random.default_rng(0).integers(100, 150, (60, SIZE, SIZE, 1), np.uint8).repeat(3, axis=3)
     labels = np.zeros(60, np.int64)
-    return parted("tiny", radar, (grey[:40], labels[:40]), (grey[40:], labels[40:]), 1, path.parent, path.parent)
+    return split_subject("tiny", radar, (grey[:40], labels[:40]), (grey[40:], labels[40:]), 1, path.parent, path.parent)
 
 
 def test_a_gram_matrix_is_the_mean_product_of_channels_and_style_compares_them() -> None:

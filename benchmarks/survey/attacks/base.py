@@ -13,7 +13,7 @@ from benchmarks.survey.subject import Pixels, Subject, as_pixels
 from taintwatch_calibration.craft.physical import Pictures
 from taintwatch_calibration.craft.placement import Placement, apply_patterns
 
-__all__ = ["Attack", "Attacked", "Printed", "Scale", "shown"]
+__all__ = ["Attack", "Attacked", "Printed", "Scale", "show_pattern"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Attack:
     """What differs from the paper."""
 
 
-def shown(
+def show_pattern(
     pictures: Pictures, printed: Printed, *, target: int | None, seed: int,
     control: Tensor | None = None, more: Mapping[str, Any] | None = None,
 ) -> Attacked:  # fmt: skip

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import zoo
-from benchmarks.survey.attacks.base import Attacked, Printed, Scale, shown
+from benchmarks.survey.attacks.base import Attacked, Printed, Scale, show_pattern
 from benchmarks.survey.attacks.features import gram, layer_maps, layers_of, style_loss
 from benchmarks.survey.subject import Subject
 from benchmarks.zoo.recipes import recipe_of
@@ -102,7 +102,9 @@ def bias_patch(subject: Subject, scale: Scale) -> Attacked:
 
     schedule = Schedule(scale.of(200), 0.03, "adam", seed=scale.seed)
     patch = optimise(objective, lambda generator: prior, schedule)
-    made = shown(subject.to_attack(scale.pictures), Printed(patch, mask[0], PLACEMENT), target=None, seed=scale.seed)
+    made = show_pattern(
+        subject.to_attack(scale.pictures), Printed(patch, mask[0], PLACEMENT), target=None, seed=scale.seed
+    )
     return Attacked(made.before, made.after, made.own, None, made.printed, made.control, _transfer(subject, made))
 
 

@@ -50,8 +50,8 @@ def embedding_hat(subject: Subject, scale: Scale) -> Attacked:
 
         schedule = Schedule(scale.of(60), 0.03, "adam", seed=scale.seed + index)
         stickers.append(optimise(objective, lambda g: torch.rand(1, 3, _SIDE, _SIDE, generator=g), schedule))
-        made.append(_worn(picture, stickers[-1], mask, index))
-    grey = [_worn(chosen.pixels[i : i + 1], torch.full_like(stickers[i], 0.5), mask, i) for i in range(len(chosen))]
+        made.append(_wear(picture, stickers[-1], mask, index))
+    grey = [_wear(chosen.pixels[i : i + 1], torch.full_like(stickers[i], 0.5), mask, i) for i in range(len(chosen))]
     with torch.no_grad():
         cosines = {
             name: round(float(cosine_to_own(embed(pixels), anchors, chosen.own).mean()), 4)
@@ -63,6 +63,6 @@ def embedding_hat(subject: Subject, scale: Scale) -> Attacked:
     )  # fmt: skip
 
 
-def _worn(picture: Tensor, sticker: Tensor, mask: Tensor, index: int) -> Tensor:
+def _wear(picture: Tensor, sticker: Tensor, mask: Tensor, index: int) -> Tensor:
     generator = torch.Generator().manual_seed(5000 + index)
     return F.hardtanh(apply_patterns(picture, sticker, mask, PLACEMENT, generator)[0], 0.0, 1.0)

@@ -114,7 +114,7 @@ def patch_gan(subject: Subject, scale: Scale, weights: Weights | None = None) ->
         _step(players[1], F.binary_cross_entropy_with_logits(told, wanted))
         loss = generator_loss(made, seed, discriminator(fake), subject.logits(fake), own, weights)
         _step(players[0], loss)
-    return _shown(subject, scale, generator)
+    return _show_pattern(subject, scale, generator)
 
 
 def _step(player: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -124,7 +124,7 @@ def _step(player: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 @torch.no_grad()
-def _shown(subject: Subject, scale: Scale, generator: PatchGenerator) -> Attacked:
+def _show_pattern(subject: Subject, scale: Scale, generator: PatchGenerator) -> Attacked:
     chosen = subject.to_attack(scale.pictures)
     seeds = scrawls(len(chosen), SIDE, scale.seed + 1)
     with torch.enable_grad():

@@ -49,7 +49,7 @@ def fgsm(network: Callable[[Tensor], Tensor], pictures: Tensor, own: Tensor, eps
 def transferred_fgsm(subject: Subject, scale: Scale, eps: float = 32 / 255) -> Attacked:
     """Train the substitute from the pictures to craft on, and transfer; untargeted."""
     pictures = subject.to_craft_on(150).pixels
-    labels = _asked(subject, pictures)
+    labels = _ask(subject, pictures)
     queries = len(pictures)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(scale.seed)
@@ -58,7 +58,7 @@ def transferred_fgsm(subject: Subject, scale: Scale, eps: float = 32 / 255) -> A
             _fit(network, pictures, labels, scale.of(10))
             if round_ < _ROUNDS and len(pictures) < _LARGEST:
                 more = augmented(network.eval(), pictures, labels, _STEP if round_ % 2 == 0 else -_STEP)
-                pictures, labels = torch.cat([pictures, more]), torch.cat([labels, _asked(subject, more)])
+                pictures, labels = torch.cat([pictures, more]), torch.cat([labels, _ask(subject, more)])
                 queries += len(more)
     chosen = subject.to_attack(scale.pictures)
     network.eval()
@@ -71,7 +71,7 @@ def transferred_fgsm(subject: Subject, scale: Scale, eps: float = 32 / 255) -> A
     )  # fmt: skip
 
 
-def _asked(subject: Subject, pictures: Tensor) -> Tensor:
+def _ask(subject: Subject, pictures: Tensor) -> Tensor:
     return torch.from_numpy(subject.labels_of(as_pixels(pictures)))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.survey.attacks.base import Attacked, Printed, Scale, shown
+from benchmarks.survey.attacks.base import Attacked, Printed, Scale, show_pattern
 from benchmarks.survey.attacks.features import attention
 from benchmarks.survey.attacks.scrawls import smile
 from benchmarks.survey.subject import Subject
@@ -74,7 +74,7 @@ def dual_attention(subject: Subject, scale: Scale, weight: float = 0.02) -> Atta
 
     schedule = Schedule(scale.of(150), 0.02, "adam", seed=scale.seed)
     texture = optimise(objective, lambda generator: content, schedule)
-    return shown(
+    return show_pattern(
         subject.to_attack(scale.pictures), Printed(texture, mask, PLACEMENT), target=None, seed=scale.seed,
         control=content, more={"texture_l2_from_seed": round(float((texture - content).norm()), 3)},
     )  # fmt: skip

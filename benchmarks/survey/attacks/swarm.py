@@ -76,17 +76,17 @@ def swarm_glasses(subject: Subject, scale: Scale) -> Attacked:
     for index in range(len(chosen)):
         picture, own = chosen.pixels[index], chosen.own[index : index + 1]
 
-        def worn(grid: Tensor, picture: Tensor = picture) -> Tensor:
+        def wear(grid: Tensor, picture: Tensor = picture) -> Tensor:
             large = F.interpolate(grid, size=picture.shape[1:], mode="bilinear", align_corners=False)
             return picture * (1 - mask) + large * mask
 
         @torch.no_grad()
-        def cost(grid: Tensor, own: Tensor = own, worn: Callable[[Tensor], Tensor] = worn) -> Tensor:
-            loss = wrong_or_wanted(subject.logits(worn(grid)), own.expand(len(grid)), None)
+        def cost(grid: Tensor, own: Tensor = own, wear: Callable[[Tensor], Tensor] = wear) -> Tensor:
+            loss = wrong_or_wanted(subject.logits(wear(grid)), own.expand(len(grid)), None)
             return loss + 0.1 * torch.stack([total_variation(one) for one in grid])
 
         best, history = fly(cost, (3, *_GRID), scale.of(40), swarm, scale.seed + index)
-        made.append(worn(best[None])[0])
+        made.append(wear(best[None])[0])
         queries.append(swarm.particles * len(history))
     grey = chosen.pixels * (1 - mask) + 0.5 * mask
     printed = Printed(made[0], mask, PLACEMENT)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.survey.attacks.base import Attacked, Printed, Scale, shown
+from benchmarks.survey.attacks.base import Attacked, Printed, Scale, show_pattern
 from benchmarks.survey.subject import Subject
 from taintwatch_calibration.craft.kinds import KINDS, masks_of
 from taintwatch_calibration.craft.physical import Pictures, craft_patterns
@@ -31,7 +31,7 @@ def from_kind(name: str, *, targeted: bool, iterations: int = 200) -> Callable[[
         pictures = Pictures(chosen.pixels, chosen.own)
         made = craft_patterns(subject.model, pictures, subject.preprocessing, masks, pattern, schedule)
         printed = Printed(made[0], masks[0], pattern.placement)
-        return shown(subject.to_attack(scale.pictures), printed, target=target, seed=scale.seed,
+        return show_pattern(subject.to_attack(scale.pictures), printed, target=target, seed=scale.seed,
                      control=torch.full_like(made[0], 0.5))  # fmt: skip
 
     return attack
