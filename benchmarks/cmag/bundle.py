@@ -99,7 +99,9 @@ def train(
 @click.option("--backgrounds", multiple=True, type=_FOLDER, help="Folder of photographs or videos without signs.")
 @click.option("--fpr", default=0.02, show_default=True)
 @click.option("--statistic", "statistics", multiple=True, default=("ssim", "l2"), show_default=True)
-@click.option("--frames", default=9000, show_default=True, type=click.IntRange(200), help="At most; a third are mixed.")
+@click.option(
+    "--frames", default=9000, show_default=True, type=click.IntRange(200), help="Frames, at most; a third are mixed."
+)
 @click.option("--rule", default="either", show_default=True, type=click.Choice(["either", "both", "score"]))
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1))

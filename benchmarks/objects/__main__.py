@@ -38,7 +38,7 @@ _PARTS = (*SITES, "sign street", "tracks", "jedi", "speed")
 @click.option("--work", default=Path("build/bench/objects"), show_default=True, type=_FOLDER, help="Crafted patches "
               "and finished parts: a later run takes them from there.")  # fmt: skip
 @click.option("--json", "out", type=click.Path(path_type=Path, dir_okay=False), help="Write the results there.")
-@click.option("--iterations", default=90, show_default=True, help="Of each patch; DPatch takes half of them.")
+@click.option("--iterations", default=90, show_default=True, help="Steps of each patch; DPatch takes half of them.")
 @click.option("--frames", default=200, show_default=True, help="Benign frames of each site that are counted.")
 @click.option("--attacked", default=60, show_default=True, help="Attacked frames of each attack at most.")
 @click.option("--streets", default=24, show_default=True, help="Streets of rendered signs, 1.4 s of patch in each.")

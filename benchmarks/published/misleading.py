@@ -161,10 +161,10 @@ class _Bench:
 @click.option("--images", required=True, type=click.Path(path_type=Path), help="Folder of labelled pictures.")
 @click.option("--target", required=True, help="The label that the patches show, by name or number.")
 @click.option("--count", default=40, show_default=True, help="Pictures to attack.")
-@click.option("--size", default=0.4, show_default=True, help="Of the patch; the paper's 7% of the picture are 0.26.")
-@click.option("--iterations", default=200, show_default=True, help="Of each patch; the paper's BPDA has 2,000.")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice([*MISLEADING, "bpda"]), help="Only these; repeat.")
-@click.option("--seed", default=0, show_default=True, help="Of the pictures and the patches.")
+@click.option("--size", default=0.4, show_default=True, help="Side of the patch; the paper's (7%) is 0.26.")
+@click.option("--iterations", default=200, show_default=True, help="Steps of each patch; the paper's BPDA has 2,000.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice([*MISLEADING, "bpda"]), help="Only this; repeat.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the pictures and the patches.")
 @click.option("--json", "document", type=click.Path(path_type=Path, dir_okay=False), help="Write the rows here.")
 def main(
     model: str, images: Path, target: str, count: int, size: float, iterations: int, kinds: tuple[str, ...], seed: int,

@@ -171,12 +171,12 @@ def usual(reading: str, step: float, seed: int) -> PublishedRecipe:
 @click.option("--count", default=16, show_default=True, help="Pictures, of those that the model gets right.")
 @click.option("--step", default=20.0, show_default=True, help="The papers' eta: 20 for photographs, 10 for CIFAR-10.")
 @click.option("--reading", "readings", multiple=True, type=click.Choice([OURS, *READINGS]), default=(OURS, *READINGS),
-              show_default="all", help="Ours, or a paper's read so; repeat.")  # fmt: skip
-@click.option("--peers", multiple=True, type=click.Choice([*PEERS, *PATCHES]), help="Also these; repeat.")
+              show_default="all", help="Our attack, or a paper's in this reading; repeat.")  # fmt: skip
+@click.option("--peers", multiple=True, type=click.Choice([*PEERS, *PATCHES]), help="Measure this peer too; repeat.")
 @click.option("--patch-iterations", default=200, show_default=True, help="Steps of the patches.")
 @click.option("--studies/--no-studies", default=True, show_default=True, help="Thresholds, steps and temperatures too.")
-@click.option("--onto", multiple=True, help="Other ONNX files that what was made is tried on; repeat.")
-@click.option("--seed", default=0, show_default=True, help="Of the pictures and the noise.")
+@click.option("--onto", multiple=True, help="Try what was made on this ONNX file too; repeat.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the pictures and the noise.")
 @click.option("--work", default=Path("build/published/region"), show_default=True, type=click.Path(path_type=Path))
 @click.option("--json", "document", type=click.Path(path_type=Path, dir_okay=False), help="Write the tables here.")
 def main(

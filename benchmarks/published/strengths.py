@@ -62,7 +62,7 @@ def two_strengths(
 @click.option("--model", required=True, help="ONNX file.")
 @click.option("--images", required=True, type=click.Path(path_type=Path), help="Folder of labelled pictures.")
 @click.option("--count", default=64, show_default=True, help="Pictures, of those that the model gets right.")
-@click.option("--seed", default=0, show_default=True, help="Of the pictures.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the pictures.")
 @click.option("--json", "document", type=click.Path(path_type=Path, dir_okay=False), help="Write the table here.")
 def main(model: str, images: Path, count: int, seed: int, document: Path | None) -> None:
     """Attack the same pictures with two strengths, and with PGD of several lengths."""

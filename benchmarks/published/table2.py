@@ -190,7 +190,7 @@ def _share(hits: list[bool]) -> dict[str, Any] | None:
 @click.option("--iterations", default=100, show_default=True, type=click.IntRange(1), help="Steps for each patch.")
 @click.option("--most", default=0, show_default=True, help="Read so many of the pictures; 0: all.")
 @click.option("--work", default=Path("build/published/table2"), show_default=True, type=click.Path(path_type=Path))
-@click.option("--seed", default=0, show_default=True, help="Of the split, the patches and the places.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the split, the patches and the places.")
 @click.option("--json", "document", type=click.Path(path_type=Path, dir_okay=False), help="Write the table here.")
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the benign surface here.")
 def main(

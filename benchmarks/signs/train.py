@@ -63,7 +63,7 @@ def logging_to(out: Path) -> Iterator[None]:
 @click.option("--critical-from", default=1.0, show_default=True, help="Erase critical regions after this share.")
 @click.option("--critical-keep", default=0.2, show_default=True, help="Weight of the label in such a picture.")
 @click.option("--critical-fifths", default=3, show_default=True, type=click.IntRange(1, 5), help="Pictures in five.")
-@click.option("--ema-decay", default=0.998, show_default=True, help="Of the averaged weights.")
+@click.option("--ema-decay", default=0.998, show_default=True, help="Decay of the averaged weights.")
 @click.option("--start", type=click.Path(path_type=Path, dir_okay=False), help="Checkpoint to begin from.")
 @click.option("--no-occlusion", is_flag=True, help="Leave random erasing out: for comparison only.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")

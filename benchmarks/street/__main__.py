@@ -31,9 +31,9 @@ _HELD_OUT = 1_000_000
 @click.option("--out", required=True, type=_FOLDER, help="Folder for finder.onnx, finder.toml, finder.json.")
 @click.option("--photographs", type=_FOLDER, help="Folder of photographs without signs, for half of the backgrounds.")
 @click.option("--epochs", default=_PLAN.epochs, show_default=True, type=click.IntRange(1))
-@click.option("--steps", default=_PLAN.steps, show_default=True, type=click.IntRange(1), help="In an epoch.")
+@click.option("--steps", default=_PLAN.steps, show_default=True, type=click.IntRange(1), help="Scenes in an epoch.")
 @click.option("--most", type=click.IntRange(1), help="Train so many epochs and stop; the same command goes on.")
-@click.option("--seed", default=0, show_default=True, help="Of the scenes and of the first weights.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the scenes and the first weights.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads.")
 @denormals_flushed()
 def street(

@@ -47,14 +47,14 @@ that are printed and the detectors that are cheap; on the robust ones what they 
 @click.command()
 @click.option("--data", default="../shared/data", show_default=True, type=_FOLDER, help="The measuring data.")
 @click.option("--zoo", "zoo_folder", default="build/bench/zoo", show_default=True, type=_FOLDER,
-              help="Where the networks are, or are trained.")  # fmt: skip
+              help="Folder of the networks; those that are missing are trained.")  # fmt: skip
 @click.option("--network", "networks", multiple=True, help="Measure only these networks; default: all of the square.")
 @click.option("--only", multiple=True, help="Only these attacks and detectors; detectors alone: on all attacks.")
-@click.option("--pictures", default=40, show_default=True, type=click.IntRange(2), help="To attack in each cell.")
+@click.option("--pictures", default=40, show_default=True, type=click.IntRange(2), help="Pictures in each cell.")
 @click.option("--steps", default=1.0, show_default=True, type=click.FloatRange(0, 10, min_open=True),
               help="Share of every attack's own steps.")  # fmt: skip
 @click.option("--held-out", default=200, show_default=True, type=click.IntRange(8), help="Benign pictures for the FPR.")
-@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--seed", default=0, show_default=True, help="Seed of all random numbers.")
 @click.option("--stored", is_flag=True, help="Measure nothing new: tables of what is in --work.")
 @click.option("--keep", type=_FOLDER, help="Write printed patterns here, for `taintwatch print attack`.")
 @click.option(

@@ -38,21 +38,25 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--patches", type=_FOLDER, help="PNG files, or the --work of benchmarks.sign_attacks; the bundled "
               "attacks are always in.")  # fmt: skip
 @click.option(
-    "--hours", default=3.0, show_default=True, type=click.FloatRange(0.001), help="Of simulated benign footage."
+    "--hours",
+    default=3.0,
+    show_default=True,
+    type=click.FloatRange(0.001),
+    help="Simulated benign footage.",
 )
 @click.option(
     "--stream-seconds",
     default=STREAM_S,
     show_default=True,
     type=click.FloatRange(1, 3600),
-    help="Of one camera's view.",
+    help="Length of one camera's view.",
 )
 @click.option(
     "--attacks", default=110, show_default=True, type=click.IntRange(2), help="Simulated scenes with a patch."
 )
 @click.option("--detector", default="tight", show_default=True, type=click.Choice(DETECTOR_NAMES))
 @click.option("--calibration", help="Thresholds for the bundled model; default: its own.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of everything that is simulated.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the simulation.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that score.")
 @click.option("--work", default=Path("build/bench/votes"), show_default=True, type=_FOLDER, help="Folder of the score "
               "sequences: a later run goes on there.")  # fmt: skip

@@ -22,7 +22,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--data", required=True, type=_FOLDER, help="Folder that holds objects/ and signs/.")
-@click.option("--work", default="build/bench/zoo", show_default=True, type=_FOLDER, help="Where the networks go.")
+@click.option("--work", default="build/bench/zoo", show_default=True, type=_FOLDER, help="Folder for the networks.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write what they are here.")
 def train(names: tuple[str, ...], data: Path, work: Path, threads: int, json_path: Path | None) -> None:

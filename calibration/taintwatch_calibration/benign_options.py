@@ -17,9 +17,13 @@ benign_option = click.option(
 _READING = (
     click.option("--max-frames", default=2000, show_default=True, help="A longer source is thinned evenly."),
     click.option("--preprocessing", help="The model's TOML; default: the one beside it."),
-    click.option("--seed", default=0, show_default=True, help="Of the split into two halves."),
+    click.option("--seed", default=0, show_default=True, help="Seed of the split into two halves."),
     click.option(
-        "--threads", default=0, show_default=True, type=click.IntRange(0), help="Of ONNX Runtime; 0: its choice."
+        "--threads",
+        default=0,
+        show_default=True,
+        type=click.IntRange(0),
+        help="Threads of ONNX Runtime; 0: its choice.",
     ),
 )
 

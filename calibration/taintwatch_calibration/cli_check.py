@@ -27,7 +27,13 @@ __all__ = ["check"]
               help="Default: tight.")  # fmt: skip
 @click.option("--max-frames", default=2000, show_default=True, help="A longer source is thinned evenly.")
 @click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
-@click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="Of ONNX Runtime; 0: its choice.")
+@click.option(
+    "--threads",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Threads; 0: ONNX Runtime's choice.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON.")
 def check(
     model: str | None,

@@ -35,11 +35,13 @@ def cmag_group() -> None:
 @click.option("--bottleneck", default=8, show_default=True, type=click.IntRange(0, 256),
               help="Channels that the maps are squeezed to; 0: no bottleneck, as in the paper.")  # fmt: skip
 @click.option("--temperature", default=0.5, show_default=True, help="LR sees softmax(Z / T).")
-@click.option("--epochs", default=30, show_default=True, type=click.IntRange(1), help="Of each network, at most.")
+@click.option(
+    "--epochs", default=30, show_default=True, type=click.IntRange(1), help="Epochs of each network, at most."
+)
 @click.option("--patience", default=4, show_default=True, type=click.IntRange(1), help="Stop after so many no better.")
 @click.option("--max-frames", default=4000, show_default=True, help="A longer source is thinned evenly.")
 @click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
-@click.option("--seed", default=0, show_default=True, help="Of the weights, the order and the split.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the weights, the order and the split.")
 @click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="CPU threads; 0: all.")
 @denormals_flushed()
 def train(

@@ -13,7 +13,7 @@ __all__ = ["colour"]
 
 @click.command()
 @click.argument("photo", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--name", help="Of printer, paper and camera, for people; default: the photo's.")
+@click.option("--name", help="Name of printer, paper and camera, for people; default: the photo's.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Default: <photo>.colour.json beside it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as one line of JSON.")
 def colour(photo: Path, name: str | None, out: Path | None, as_json: bool) -> None:

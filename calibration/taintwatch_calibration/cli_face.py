@@ -29,7 +29,7 @@ def _folder_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "--folder",
         type=click.Path(path_type=Path, file_okay=False),
         default=_default_folder,
-        help="Where the people are kept.  [default: ~/.local/share/taintwatch/faces]",
+        help="Keep the people in this folder.  [default: ~/.local/share/taintwatch/faces]",
     )(command)
 
 
@@ -92,7 +92,7 @@ def enrol(
 
 @face_group.command()
 @click.option("--fpr", default=0.05, show_default=True, help="False-positive rate per picture that you accept.")
-@click.option("--threads", default=0, show_default=True, help="Of ONNX Runtime; 0: its choice.")
+@click.option("--threads", default=0, show_default=True, help="Threads; 0: ONNX Runtime's choice.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @_folder_option
 def train(fpr: float, threads: int, as_json: bool, folder: Path) -> None:

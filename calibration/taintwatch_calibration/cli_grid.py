@@ -26,7 +26,7 @@ _PATCHES = (".npy", ".png")
 @click.option("--class-names", help="The model's class names: a JSON list or a text file.")
 @click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
 @click.option("--target", default="toaster", show_default=True, help="Class that the patches show, name or index.")
-@click.option("--attack", type=click.Choice(["patch"]), default="patch", show_default=True, help="What is crafted.")
+@click.option("--attack", type=click.Choice(["patch"]), default="patch", show_default=True, help="Craft this attack.")
 @click.option("--patches", type=click.Path(path_type=Path), help="Ready-made ones: a folder (PNG, NPY), or "
               "ImageNet-Patch's patches.gz, of which those for --target are shown.")  # fmt: skip
 @click.option("--fpr", "target_fpr", multiple=True, type=float, default=(0.06, 0.02), show_default=True,
@@ -39,7 +39,7 @@ _PATCHES = (".npy", ".png")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder that is resumed.")
 @click.option("--json", "document", type=click.Path(path_type=Path, dir_okay=False), help="Also write the table here.")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Also write it as Markdown here.")
-@click.option("--seed", default=0, show_default=True, help="Of the split, the patches and the places.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the split, the patches and the places.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="CPU threads.")
 def grid(

@@ -33,8 +33,14 @@ __all__ = ["objects"]
               "frames that may look suspicious.")  # fmt: skip
 @click.option("--max-frames", default=400, show_default=True, help="A longer source is thinned evenly.")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: MODEL.objects.npz.")
-@click.option("--seed", default=0, show_default=True, help="Of the channels that are looked at, and of the posters.")
-@click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="Of ONNX Runtime; 0: its choice.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the choice of channels, and of the posters.")
+@click.option(
+    "--threads",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Threads; 0: ONNX Runtime's choice.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was learnt as one line of JSON.")
 def objects(
     model: str,

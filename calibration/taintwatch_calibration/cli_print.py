@@ -19,7 +19,11 @@ _page = click.option("--page", default="A4", show_default=True, help="A4 or Lett
 _out = click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The PDF to write.")
 _board = click.option("--board", is_flag=True, help="Draw markers round it, for its pose in a trial.")
 _number = click.option(
-    "--number", default=0, show_default=True, type=int, help="Which set of markers, 0 or 1: two sheets in one picture."
+    "--number",
+    default=0,
+    show_default=True,
+    type=int,
+    help="Set of markers, 0 or 1: one for each sheet in view.",
 )
 
 
@@ -54,7 +58,9 @@ def signs(classes: str, size_mm: float, page: str, out: Path) -> None:
 @click.option("--size-mm", type=float, help="Width on paper; what is larger than a page is tiled.")
 @click.option("--picture-mm", type=float,
               help="Width of the scene that a picture shows: the size is the recipe's share of it.")  # fmt: skip
-@click.option("--pattern", "index", default=1, show_default=True, type=int, help="Which pattern of a crafted folder.")
+@click.option(
+    "--pattern", "index", default=1, show_default=True, type=int, help="Which pattern of a folder of several."
+)
 @_board
 @_number
 @_page
@@ -84,7 +90,7 @@ def patch(
     "--match", type=click.Path(path_type=Path, dir_okay=False), help="PDF of the attack: print as wide as it."
 )
 @click.option("--kind", default="shuffled", show_default=True, help="mean, shuffled or noise.")
-@click.option("--seed", default=0, show_default=True, type=int, help="Of what is drawn at random.")
+@click.option("--seed", default=0, show_default=True, type=int, help="Seed of the random colours.")
 @_board
 @_number
 @_page
@@ -115,7 +121,7 @@ def control(
 @print_group.command()
 @click.argument("pictures", nargs=-1, required=True)
 @click.option("--size-mm", required=True, type=float, help="Width of each.")
-@click.option("--copies", default=1, show_default=True, type=click.IntRange(1, 1000), help="Of each picture.")
+@click.option("--copies", default=1, show_default=True, type=click.IntRange(1, 1000), help="Copies of each picture.")
 @_page
 @_out
 def stickers(pictures: tuple[str, ...], size_mm: float, copies: int, page: str, out: Path) -> None:
@@ -158,7 +164,7 @@ def chart(page: str, out: Path) -> None:
 @click.option("--picture", help="Draw this picture (or bundled attack) in its middle.")
 @click.option("--size-mm", default=120.0, show_default=True, type=float, help="Width of what is in the middle.")
 @click.option("--empty", is_flag=True, help="Leave the middle empty (size-mm square) to put an object in.")
-@click.option("--columns", default=5, show_default=True, type=int, help="Of a board with nothing in its middle.")
+@click.option("--columns", default=5, show_default=True, type=int, help="Columns, with nothing in the middle.")
 @_number
 @_page
 @_out

@@ -22,7 +22,7 @@ __all__ = ["sign", "verify"]
 def _files(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--cmag", help="CMAG's reconstructors.  [default: those beside the model]"),
-        click.option("--reference", help="What was learnt.  [default: the file beside the model]"),
+        click.option("--reference", help="The reference that was learnt.  [default: the file beside the model]"),
         click.option("--calibration", help="Thresholds.  [default: those beside the model]"),
         click.option("--labels", help="Class names, where the model's TOML does not name them."),
         click.option("--preprocessing", help="The model's TOML.  [default: the one beside it]"),

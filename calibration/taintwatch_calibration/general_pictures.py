@@ -253,7 +253,7 @@ def _seen(rng: np.random.Generator, image: Image, size: int) -> NDArray[np.uint8
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The .npz file to write.")
-@click.option("--count", default=320, show_default=True, help="How many pictures.")
+@click.option("--count", default=320, show_default=True, help="Number of pictures.")
 @click.option("--size", default=_REFERENCE, show_default=True, help="Their side in pixels.")
 @click.option("--seed", default=1, show_default=True, help="Each picture depends on it and its index.")
 def main(out: Path, count: int, size: int, seed: int) -> None:

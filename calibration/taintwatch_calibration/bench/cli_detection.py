@@ -26,7 +26,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
               help="Target false-positive rates per frame.")  # fmt: skip
 @click.option("--iterations", default=120, show_default=True, type=click.IntRange(1), help="Steps for each patch.")
 @click.option("--batch", default=12, show_default=True, type=click.IntRange(1), help="Pictures in each step.")
-@click.option("--seed", default=0, show_default=True, help="Of everything: splits, attacks, places.")
+@click.option("--seed", default=0, show_default=True, help="Seed of splits, attacks and places.")
 @click.option("--work", default="build/bench", show_default=True, type=_FOLDER, help="Cache of what is made.")
 @click.option("--json", "document", type=_FILE, help="Write all cells here.")
 @click.option("--csv", "spreadsheet", type=_FILE, help="Write them as CSV here, one cell a line.")

@@ -20,8 +20,13 @@ __all__ = ["digital", "region"]
               help="A paper's attack instead of ours: 000 (soft mask), 003 (binary), or another reading.")  # fmt: skip
 @click.option("--temperature", type=click.FloatRange(min=0, min_open=True),
               help="The papers' T.  [default: 0.1 for 000, 0.05 for 003]")  # fmt: skip
-@click.option("--threshold", default=0.2, show_default=True, help="Of Grad-CAM's maximum: below, nothing is changed.")
-@click.option("--inverse-temperature", default=1.0, show_default=True, help="Ours: multiplies the logits.")
+@click.option(
+    "--threshold",
+    default=0.2,
+    show_default=True,
+    help="Share of Grad-CAM's maximum below which nothing changes.",
+)
+@click.option("--inverse-temperature", default=1.0, show_default=True, help="Multiply the logits by this (ours alone).")
 @click.option("--beta", type=click.FloatRange(min=0, min_open=True),
               help="Weight of fooling against staying faint.  [default: 10, as published 1]")  # fmt: skip
 @click.option("--iterations", type=click.IntRange(min=1), help="Steps.  [default: 60, as published 20]")

@@ -30,13 +30,13 @@ _SHARED = (
     click.option(
         "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the result."
     ),
-    click.option("--seed", default=0, show_default=True, help="Of everything that is drawn at random."),
+    click.option("--seed", default=0, show_default=True, help="Seed of all random numbers."),
     click.option(
         "--device",
         type=click.Choice(["auto", "cpu", "cuda"]),
         default="auto",
         show_default=True,
-        help="Where Torch computes.",
+        help="Compute with Torch there.",
     ),
     click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="CPU threads."),
     click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON."),
@@ -66,7 +66,7 @@ def _physical(known: dict[str, str]) -> tuple[Callable[[_F], _F], ...]:
         click.option("--batch", type=click.IntRange(min=1), help="Pictures in each step.  [default: 16]"),
         click.option("--step", type=click.FloatRange(min=0, min_open=True),
                      help="Size of the first step.  [default: 8/255]"),
-        click.option("--rule", type=click.Choice(["sign", "adam", "sgd"]), help="How steps are made.  [default: sign]"),
+        click.option("--rule", type=click.Choice(["sign", "adam", "sgd"]), help="Rule of the steps.  [default: sign]"),
         click.option("--stop-at", type=click.FloatRange(0, 1),
                      help=of("Stop at this success over ten steps.", "stop_at")),
         click.option("--loss", type=click.Choice(["softmax", "lead", "lavan"]), help=of("The loss.", "loss")),
@@ -75,7 +75,7 @@ def _physical(known: dict[str, str]) -> tuple[Callable[[_F], _F], ...]:
         click.option("--printability", type=click.FloatRange(min=0),
                      help=of("Weight of the non-printability score.", "printability")),
         click.option("--nps", "nps_rule", type=click.Choice(["nearest", "product"]),
-                     help="Which non-printability score.  [default: nearest]"),
+                     help="Use this non-printability score.  [default: nearest]"),
         click.option("--norm", type=click.FloatRange(min=0),
                      help="Weight of the change's length: RP2's norm.  [default: 0]"),
         click.option("--profile", help="Colour profile of printer and camera (JSON), or generic.  [default: none]"),

@@ -32,24 +32,24 @@ __all__ = ["score"]
 @click.option("--model", help="ONNX file, plain or prepared; default: the bundled sign model.")
 @click.option("--calibration", help="Thresholds; default: those beside the model.")
 @click.option("--detector", "detectors", multiple=True, type=click.Choice(DETECTOR_NAMES),
-              help="Again for more; the first one votes. Default: tight and paper.")  # fmt: skip
+              help="Judge by this detector; repeat, the first one votes. Default: tight and paper.")  # fmt: skip
 @click.option("--votes", default="3/5", show_default=True, help="Suspicious frames among the last frames that raise.")
-@click.option("--sheet", type=click.Path(path_type=Path), help="Where no JSON is beside a video: its printed sheet.")
+@click.option("--sheet", type=click.Path(path_type=Path), help="Printed sheet of a video without JSON beside it.")
 @click.option("--poses", type=click.Path(path_type=Path, dir_okay=False),
               help="CSV with from_s, to_s, distance_m, angle_deg (and video): instead of markers.")  # fmt: skip
-@click.option("--condition", type=click.Choice(CONDITIONS), help="Where no JSON is beside a video: what is in it.")
-@click.option("--truth", help="The same: the object's label, its name or number; default: what the sheet knows.")
-@click.option("--attack", type=click.Path(path_type=Path), help="The same: the printed sheet of the attack.")
-@click.option("--target", help="The same: the label that the attack wants; default: what its sheet says.")
-@click.option("--light", default="office", show_default=True, help="The same: a name for the light.")
-@click.option("--fov", default=60.0, show_default=True, help="The same: horizontal field of view, degrees.")
+@click.option("--condition", type=click.Choice(CONDITIONS), help="Condition of a video without JSON.")
+@click.option("--truth", help="Label of the object in a video without JSON, name or number; default: the sheet's.")
+@click.option("--attack", type=click.Path(path_type=Path), help="Printed sheet of the attack in a video without JSON.")
+@click.option("--target", help="Label that this attack wants; default: its sheet's.")
+@click.option("--light", default="office", show_default=True, help="Name of the light in a video without JSON.")
+@click.option("--fov", default=60.0, show_default=True, help="Field of view of a video without JSON, degrees.")
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="0: one for each core.")
 @click.option(
     "--engine",
     default="processes",
     show_default=True,
     type=click.Choice(list(ENGINES)),
-    help="Where: on this machine, or on a Ray cluster.",
+    help="Score on this machine, or on a Ray cluster.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the trial.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rates as one JSON object, and nothing else.")

@@ -23,8 +23,8 @@ _PDF = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--control", type=_PDF, help="PDF of the benign match, stuck on in the same place; none: no control clips."
 )
-@click.option("--at", default="0.5,0.5", show_default=True, help="Where its middle goes, in the object's size.")
-@click.option("--aim", default="0.5,0.5", show_default=True, help="Where the object's middle is in the picture.")
+@click.option("--at", default="0.5,0.5", show_default=True, help="Place of its middle, in the object's size.")
+@click.option("--aim", default="0.5,0.5", show_default=True, help="Place of the object's middle in the picture.")
 @click.option("--distances", default="0.2,0.25,0.3,0.35", show_default=True, help="Metres.")
 @click.option("--angles", default="0,15,30", show_default=True, help="Degrees.")
 @click.option(
@@ -36,12 +36,12 @@ _PDF = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--target", help="The label that the attack wants; default: what its sheet says, else any wrong one counts."
 )
-@click.option("--seconds", default=2.0, show_default=True, type=float, help="Of each clip.")
+@click.option("--seconds", default=2.0, show_default=True, type=float, help="Length of each clip.")
 @click.option("--lead", default=1.0, show_default=True, type=float, help="Seconds before the attack comes, on top.")
 @click.option("--fps", default=15.0, show_default=True, type=float, help="Frames a second.")
-@click.option("--size", default="640x480", show_default=True, help="Of the pictures, in pixels.")
+@click.option("--size", default="640x480", show_default=True, help="Size of the pictures, pixels.")
 @click.option("--fov", default=55.0, show_default=True, type=float, help="Horizontal field of view, degrees.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31), help="Of hand, light and noise.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31), help="Seed of shake and noise.")
 @click.option(
     "--workers", default=0, show_default=True, type=click.IntRange(0), help="Processes; 0: one for each core."
 )

@@ -51,7 +51,11 @@ OPTIONS: tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...] = (
     (
         "--detector",
         ("detect", "detectors"),
-        {"multiple": True, "help": "Judge by tight, paper, cmag, joint or face; may be repeated."},
+        {
+            "multiple": True,
+            "help": "Judge by combined, tight, paper, cmag, joint, face or objects; may be repeated.",
+            "default": "combined where the model was learnt, else tight",
+        },
     ),
     ("--fill", ("detect", "fill"), {"help": "Fill a suspicious region with this.", "default": "as calibrated"}),
     (
