@@ -72,14 +72,14 @@ def _crafted(
     )  # fmt: skip
     schedule = Schedule(iterations=iterations, step=0.06, rule="adam", box="sigmoid")
 
-    def report(step: Step) -> None:
+    def report_step(step: Step) -> None:
         if step.iteration % 20 == 0:
             report(f"{name}: step {step.iteration}, loss {step.loss:.2f}, {step.success:.0%} fooled")
 
     crops = _crops(radar.info.preprocessing, sign, sticker)
     mask = shape_mask("square", _SIDE)[None]
     patch = craft_patterns(
-        differentiable(radar), crops, radar.info.preprocessing, mask, pattern, schedule, report=report
+        differentiable(radar), crops, radar.info.preprocessing, mask, pattern, schedule, report=report_step
     )[0]  # fmt: skip
     large = cv2.resize(patch.permute(1, 2, 0).numpy(), (256, 256), interpolation=cv2.INTER_CUBIC)
     return np.ascontiguousarray((np.clip(large, 0, 1)[:, :, ::-1] * 255).round().astype(np.uint8))

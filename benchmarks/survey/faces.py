@@ -40,7 +40,7 @@ _PEOPLE, _MOST = 40, 22
 
 def face_subject(data: Path, work: Path) -> Subject:
     """Return the subject; the aligned photographs are stored in `work`, and are not for the repository."""
-    from benchmarks.survey.subject import parted
+    from benchmarks.survey.subject import split_subject
 
     declared = work / _DECLARED
     work.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,9 @@ def face_subject(data: Path, work: Path) -> Subject:
     radar = _radar(embed, SHARPNESS / length * anchors.T, names, work / "survey_faces.onnx")
     seen = np.stack([embed.preprocessing.pixels(face) for face in faces])
     others = ~enrolled
-    return parted("faces", radar, (seen[others], labels[others]), (seen[enrolled], labels[enrolled]), 0, work, data)
+    return split_subject(
+        "faces", radar, (seen[others], labels[others]), (seen[enrolled], labels[enrolled]), 0, work, data
+    )
 
 
 def face_embedding(subject: Subject) -> tuple[Callable[[Tensor], Tensor], Tensor]:

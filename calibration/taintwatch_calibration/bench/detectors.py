@@ -134,7 +134,8 @@ def calibrate_detectors(
     parts = subject.parts
     choose = _learnt if "default" in names else _unlearnt
     radar, calibration, own = choose(subject, target_fpr, cache, threads, progress)
-    run = OnnxRadar(radar, PLAIN, calibration, features=cmag is not None, session=SessionSettings(threads=threads))
+    outputs = PLAIN if cmag is None else (*PLAIN, "features")
+    run = OnnxRadar(radar, outputs, calibration, SessionSettings(threads=threads))
     runner = None
     if cmag is not None:
         wanted = tuple(name for name in _CMAG if name in cmag.info.statistics)[:1]
