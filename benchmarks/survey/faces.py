@@ -54,7 +54,6 @@ def face_subject(data: Path, work: Path) -> Subject:
     radar = _radar(embed, SHARPNESS / length * anchors.T, names, work / "survey_faces.onnx")
     seen = np.stack([embed.preprocessing.pixels(face) for face in faces])
     others = ~enrolled
-    enrolment = (seen[enrolled], labels[enrolled])
     return split_subject(
         "faces", radar, (seen[others], labels[others]), (seen[enrolled], labels[enrolled]), 0, work, data
     )
