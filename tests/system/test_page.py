@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -76,6 +77,14 @@ bind = "tcp://127.0.0.1:*"
 [web]
 bind = "127.0.0.1:{port}"
 """
+TRIALS = {
+    "title": "Patch at 2 m",
+    "attacks": [{"kind": "patch", "target": "toaster", "size": "35% of the picture"}],
+    "figures": {
+        "detected": {"tight": {"count": 19, "total": 20, "share": 0.95, "low": 0.76, "high": 0.99}},
+        "false_positives": {"tight": {"count": 1, "total": 100, "share": 0.01, "low": 0.001, "high": 0.05}},
+    },
+}
 SCENE = "start=3&end=9&duration=14&size=0.6&fps=8&width=160&height=120&loop=1"
 OPEN_ROW = (
     "return [...document.querySelectorAll('#alert-rows tr')]"
@@ -305,6 +314,33 @@ def test_400_cameras_are_searched_grouped_by_site_and_lead_to_their_alerts(
         assert browser.find_element(By.ID, "camera-count").text == "10 of 400 cameras"
         browser.find_element(By.CSS_SELECTOR, "#camera-sites tbody a").click()
         until(browser, "return document.querySelector('#alert-rows tr')?.dataset.event === '3-7'")
+        assert errors_of(browser) == []
+        browser.get("about:blank")
+
+
+def test_trials_say_what_was_attacked_and_seen_and_settings_are_words_first(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    (tmp_path / "trials").mkdir()
+    rows = "return [...document.querySelectorAll('#trial-list tr')].map((each) => each.innerText)"
+    with serving(web_config(trials=str(tmp_path / "trials"))) as server:
+        address = "http://{}:{}/".format(*server.address)
+        look(browser, address, "trials")
+        until(browser, "return document.getElementById('no-trials').checkVisibility()")
+        assert "taintwatch trial score" in browser.find_element(By.ID, "no-trials").text
+        (tmp_path / "trials" / "one").mkdir()
+        (tmp_path / "trials" / "one" / "report.html").write_text("<p>")
+        (tmp_path / "trials" / "one" / "report.json").write_text(json.dumps(TRIALS))
+        look(browser, address, "trials")
+        (told,) = until(browser, f"{rows}.length && {rows.removeprefix('return ')}")
+        for words in ("Patch at 2 m", "patch for toaster", "95.0 % (76.0 % to 99.0 %) of 20 frames, tight", "1.00 %"):
+            assert words in told
+        look(browser, address, "settings")
+        until(browser, "return document.querySelectorAll('#settings-body section').length === 4")
+        shown = browser.find_element(By.ID, "settings-body").text
+        assert "3 suspicious frames of the last 5" in shown
+        assert "null" not in shown
+        assert not re.search("[0-9a-f]{32}", shown)
         assert errors_of(browser) == []
         browser.get("about:blank")
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+from html import unescape
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from taintwatch.web.live import AlarmRates, LiveState, wilson_interval
 from taintwatch.web.trials import Trials
+from taintwatch_calibration.trial.report import write_report
+from taintwatch_calibration.trial.scored import Trial as Scored
+from tests.documentation import complaint
 from tests.fakes import a_frame, a_prediction, a_verdict
+from tests.trial_scene import scored_clip
 from tests.web_scene import a_step, ask, serving, web_config
 
 MINUTE_NS = 60_000_000_000
@@ -40,6 +48,27 @@ def test_reports_are_listed_and_opened_in_a_sandbox(reports: Path) -> None:
         assert answer.headers["content-security-policy"].startswith("sandbox;")
 
 
+def test_the_list_says_what_was_attacked_and_how_much_of_it_was_seen(tmp_path: Path) -> None:
+    folder = tmp_path / "trials" / "patch"
+    clips = (
+        scored_clip("attack", [False] * 20, [0.9] * 19 + [0.1]),
+        scored_clip("clean", [True] * 10, [0.1] * 9 + [0.9]),
+    )
+    trial = Scored(clips, {"tight": 0.5}, {})
+    write_report(trial, "Patch at 2 m", folder)
+    (told,) = Trials(tmp_path / "trials").all()
+    assert told.detector == "tight"
+    assert told.detected is not None
+    assert told.false_positives is not None
+    assert (told.detected.count, told.detected.total) == (19, 20)
+    assert (told.false_positives.count, told.false_positives.total) == (1, 10)
+    document = json.loads((folder / "report.json").read_text())
+    document["attacks"] = [{"kind": "patch", "target": "toaster", "size": "35% of the picture", "clips": 3}]
+    (folder / "report.json").write_text(json.dumps(document))
+    (told,) = Trials(tmp_path / "trials").all()
+    assert told.attacks == ("patch for toaster, 35% of the picture",)
+
+
 @pytest.mark.parametrize(
     "path", ["second/notes.py", "second/out.json", "empty/report.html", "none/report.html", "second/"]
 )
@@ -53,6 +82,13 @@ def test_without_reports_there_are_no_trials(tmp_path: Path) -> None:
         with serving(web_config(**web)) as server:
             assert ask(server, "/api/trials").json() == []
             assert ask(server, "/api/about").json()["trials"] is bool(web)  # an empty folder says what to do
+
+
+def test_an_empty_list_names_commands_that_are_there() -> None:
+    page = resources.files("taintwatch.web").joinpath("static", "index.html").read_text()
+    told = [unescape(line) for line in re.findall(r"<code[^>]*>taintwatch ([^<]+)</code>", page)]
+    assert len(told) >= 5
+    assert [(line, wrong) for line in told if (wrong := complaint(line)) is not None] == []
 
 
 def test_the_configuration_is_shown_without_its_secrets(tmp_path: Path) -> None:

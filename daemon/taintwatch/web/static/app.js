@@ -1,11 +1,12 @@
 // The page: which view is shown, and where what the daemon says goes.
 import { Alerts } from "./alerts.js";
 import { Cameras } from "./cameras.js";
-import { ask, banner, byId, make, moment } from "./dom.js";
+import { ask, banner, byId, make } from "./dom.js";
 import { Live } from "./live.js";
 import { isSnoozed } from "./review.js";
 import { beep, notices, showSettings } from "./settings.js";
 import { Stream } from "./stream.js";
+import { showTrials } from "./trials.js";
 
 const TOAST_MS = 8000;
 const about = await ask("/api/about");
@@ -46,14 +47,6 @@ async function show() {
   } catch (error) {
     banner(error.message);
   }
-}
-
-async function showTrials() {
-  const trials = await ask("/api/trials");
-  byId("no-trials").hidden = trials.length > 0;
-  byId("trial-list").replaceChildren(...trials.map((trial) => make("li", { className: "panel" },
-    make("a", { href: `/trials/${encodeURIComponent(trial.name)}/report.html`, target: "_blank", rel: "noopener" }, trial.title),
-    make("span", { className: "quiet" }, ` ${moment(trial.changed_ms)}`))));
 }
 
 function onRecord(told, jpeg) {
