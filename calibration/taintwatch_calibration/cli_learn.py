@@ -13,6 +13,9 @@ from rich.console import Console
 from rich.progress import TaskID
 from rich.table import Table
 
+from taintwatch.references import store
+from taintwatch.sources.factory import open_source
+from taintwatch_calibration.live_frames import LiveFrames, Seconds, camera_to_learn, planned_frames, watch_benign
 from taintwatch_calibration.progress import bars, read_with_progress
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.detection.general import RENDERED, general_pictures
@@ -31,7 +34,13 @@ _LOUD = 3.0
 
 @click.command("learn")
 @click.option("--model", help="ONNX file, plain or prepared; default: the bundled sign model.")
-@click.option("--benign", required=True, help="Folder of images, video, or any source, with no attack in it.")
+@click.option("--benign", help="Folder of images, video, or any source, with no attack in it.")
+@click.option("--from", "camera", help="In place of BENIGN, watch this camera: any source, or with --config a name.")
+@click.option("--minutes", default=30.0, show_default=True, type=click.FloatRange(0, min_open=True),
+              help="With --from: how long.")  # fmt: skip
+@click.option("--every", default="1s", show_default=True, type=Seconds(), help="With --from: between two frames.")
+@click.option("--config", type=click.Path(path_type=Path), help="With --from: a daemon's configuration; "
+              "its camera of that name is learnt for its model, and kept in its state folder.")  # fmt: skip
 @click.option("--general", type=click.Path(path_type=Path, file_okay=False), help="Folder of a few hundred varied "
               "photographs; default: the rendered pictures that come with taintwatch.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Default: <model>.reference.npz beside the model.")
@@ -43,7 +52,11 @@ _LOUD = 3.0
 @click.option("--json", "as_json", is_flag=True, help="Print what was learnt as one line of JSON.")
 def learn_command(
     model: str | None,
-    benign: str,
+    benign: str | None,
+    camera: str | None,
+    minutes: float,
+    every: float,
+    config: Path | None,
     general: Path | None,
     out: Path | None,
     max_frames: int,
@@ -57,17 +70,28 @@ def learn_command(
 
     Chooses the thresholds for target false-positive rates of 2% and 0.1% a frame, above what is merely new: posters,
     light, blur and noise are made from the benign frames. Give several hundred frames; of footage, the last fifth is
-    held out and measured.
+    held out and measured. With --from a camera is watched, and what was kept of it said: keep attacks away meanwhile.
     """
-    if model is None and out is None:
+    if (benign is None) == (camera is None) or (config is not None and (camera is None or model is not None)):
+        raise UsageError("give --benign or --from, one of them; --config goes with --from, and names the model itself")
+    if model is None and out is None and config is None:
         raise UsageError("the bundled model's own reference is not overwritten; say where yours goes with --out")
-    settings = ModelSettings(path=model, preprocessing=preprocessing, labels=labels)
-    target = out or reference_path(settings)
-    if not target.parent.is_dir():
-        raise UsageError(f"{target}: its folder does not exist")
+    known = None if config is None or camera is None else camera_to_learn(config, camera)
+    settings = known.settings if known else ModelSettings(path=model, preprocessing=preprocessing, labels=labels)
     radar = load_radar_file(settings)
+    target = out or (known.reference(radar.info.source_sha256) if known else reference_path(settings))
+    if known is None and not target.parent.is_dir():
+        raise UsageError(f"{target}: its folder does not exist")
+    watched: LiveFrames | None = None
     with bars() as bar:
-        frames = read_with_progress(bar, benign, radar.info.preprocessing, max_frames)
+        if camera is not None:
+            task = bar.add_task("watching", total=planned_frames(minutes, every))
+            source = known.source if known else open_source(camera)
+            watched = watch_benign(source, radar.info.preprocessing, minutes, every, _kept(bar.update, task))
+            bar.console.print(watched.told(), highlight=False)
+        frames = (
+            watched.frames if watched else read_with_progress(bar, str(benign), radar.info.preprocessing, max_frames)
+        )
         pictures = general_pictures(radar.info.preprocessing, general)
         task = bar.add_task("learning", total=None)
         reference = learn(
@@ -81,11 +105,16 @@ def learn_command(
             threads=threads,
             progress=_bar(bar.update, task),
         )
-    write_reference(reference, target)
+    store(target, lambda path: write_reference(reference, path))
     if as_json:
-        click.echo(json.dumps({"file": str(target), **summary(reference)}))
+        counted = {"read": watched.read, "early": watched.early, "lost": watched.lost} if watched else {}
+        click.echo(json.dumps({"file": str(target), **counted, **summary(reference)}))
     else:
         _show(Console(), reference, target, frames.bad)
+
+
+def _kept(update: Callable[..., None], task: TaskID) -> Callable[[int], None]:
+    return lambda kept: update(task, completed=kept)
 
 
 def _bar(update: Callable[..., None], task: TaskID) -> Callable[[int, int], None]:

@@ -75,3 +75,18 @@ def test_too_few_frames_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureF
 def test_the_bundled_models_reference_is_not_overwritten(photographs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["calibrate", "learn", "--benign", str(photographs)]) != 0
     assert "--out" in capsys.readouterr().err
+
+
+def test_a_camera_is_watched_and_what_was_kept_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    calm = [np.clip(rng.normal(110, 6, (64, 64, 3)), 0, 255).astype(np.uint8) for _ in range(240)]
+    write_video(tmp_path / "calm.mp4", calm)
+    model = write_model(tmp_path / "tiny.onnx")
+    watch = ("--model", str(model), "--from", str(tmp_path / "calm.mp4"), "--minutes", "1")
+    said = learnt(capsys, *watch, "--every", "75ms")
+    assert (said["read"], said["site_frames"], said["early"], said["lost"]) == (240, 120, 120, 0)
+    assert main(["calibrate", "learn", *watch, "--benign", "x"]) == 2
+    assert main(["calibrate", "learn", *watch, "--every", "10s"]) == 2
+    told = capsys.readouterr().err
+    assert "give --benign or --from, one of them" in told
+    assert "1 minutes with a frame every 10 s are 6 frames, and at least 100 are learnt from" in told
