@@ -87,8 +87,8 @@ def learn_command(
         if camera is not None:
             task = bar.add_task("watching", total=planned_frames(minutes, every))
             source = known.source if known else open_source(camera)
-            watched = watch_benign(source, radar.info.preprocessing, minutes, every, _kept(bar.update, task))
-            bar.console.print(watched.told(), highlight=False)
+            watched = watch_benign(source, radar.info.preprocessing, minutes, every, _counter(bar.update, task))
+            bar.console.print(watched.sentence(), highlight=False)
         frames = (
             watched.frames if watched else read_with_progress(bar, str(benign), radar.info.preprocessing, max_frames)
         )
@@ -113,7 +113,7 @@ def learn_command(
         _show(Console(), reference, target, frames.bad)
 
 
-def _kept(update: Callable[..., None], task: TaskID) -> Callable[[int], None]:
+def _counter(update: Callable[..., None], task: TaskID) -> Callable[[int], None]:
     return lambda kept: update(task, completed=kept)
 
 

@@ -102,7 +102,7 @@ class LiveFrames:
     """How often the camera was lost meanwhile."""
     every_s: float
 
-    def told(self) -> str:
+    def sentence(self) -> str:
         """One sentence for people."""
         reasons = [f"{self.early} came before the next was due (one every {self.every_s:g} s)"]
         if self.frames.bad:

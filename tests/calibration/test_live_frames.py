@@ -71,7 +71,7 @@ def test_a_frame_is_kept_each_second_and_why_others_were_not_is_said() -> None:
     assert camera.opened == 2
     assert (found.frames.footage, found.frames.bad, found.lost) == (True, 1, 1)
     assert found.read == kept + found.early + found.frames.bad
-    assert found.told() == (
+    assert found.sentence() == (
         f"kept {kept} of {found.read} frames: {found.early} came before the next was due (one every 1 s), "
         "1 could not be used; the camera was lost 1 time"
     )
