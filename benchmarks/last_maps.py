@@ -164,9 +164,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the measuring data's folder")
     parser.add_argument("--work", type=Path, required=True, help="the folder of the detection bench")
     parser.add_argument("--json", type=Path, default=Path("last_maps.json"))
-    parser.add_argument("--shown-on", type=int, default=80, help="test pictures that each patch is shown on")
-    parser.add_argument("--successes", type=int, default=6, help="successes of each patch at each size that count")
-    parser.add_argument("--benign", type=int, default=200, help="benign pictures")
+    parser.add_argument("--shown-on", type=int, default=40, help="test pictures that each patch is shown on")
+    parser.add_argument("--successes", type=int, default=4, help="successes of each patch at each size that count")
+    parser.add_argument("--benign", type=int, default=150, help="benign pictures")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for name in options.networks:

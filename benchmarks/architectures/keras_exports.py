@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.architectures.exports import quiet
 from benchmarks.architectures.torch_networks import CLASSES
 
@@ -27,7 +29,9 @@ def _network(name: str) -> Any:
 
     keras.utils.set_random_seed(0)
     shape = (KERAS_SIDE, KERAS_SIDE, 3)
-    return getattr(keras.applications, name)(input_shape=shape, weights=None, classes=CLASSES)
+    made = getattr(keras.applications, name)(input_shape=shape, weights=None, classes=CLASSES)
+    made(np.zeros((1, *shape), np.float32))  # Keras exports what has been called
+    return made
 
 
 def _by_keras(name: str, path: Path) -> None:

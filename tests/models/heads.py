@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from taintwatch_models.preprocessing import ModelDescription, Preprocessing
 
-__all__ = ["DESCRIPTION", "HEADS", "SIZE", "export", "make"]
+__all__ = ["CLASSES", "DESCRIPTION", "HEADS", "SIZE", "export", "make"]
 
 SIZE = 32
 CLASSES = 20

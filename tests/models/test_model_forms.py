@@ -279,6 +279,19 @@ def test_the_op_attention_is_taken_apart(masked: bool, tmp_path: Path) -> None:
     right(found)
 
 
+def test_pooled_tokens_are_looked_at_behind_their_last_norm(tmp_path: Path) -> None:
+    """Before it gradient times activation is nothing in every cell: a token's length changes no logit."""
+    ones, zeros = np.ones(12, np.float32), np.zeros(12, np.float32)
+    nodes = [
+        helper.make_node("LayerNormalization", ["tokens", "scale", "bias"], ["normed"], epsilon=1e-6),
+        helper.make_node("ReduceMean", ["normed", "over"], ["pooled"], keepdims=0),
+    ]
+    stored = {"scale": ones, "bias": zeros, "over": np.array([1])}
+    found = prepare(_of_tokens(tmp_path / "m.onnx", nodes, stored, 18), heads.DESCRIPTION)
+    assert found.split.layer == "normed"
+    right(found)
+
+
 def test_tokens_that_are_read_by_points_are_taken(tmp_path: Path) -> None:
     stored = {"points": np.array([[[3], [9]], [[9], [14]]]), "over": np.array([0, 1])}
     nodes = [

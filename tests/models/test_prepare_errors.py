@@ -133,6 +133,22 @@ def test_a_fixed_batch_is_made_dynamic(tmp_path: Path) -> None:
     assert any("batch of 1" in note for note in found.plain.notes)
 
 
+class Joined(nn.Module):
+    """Reshapes its one row to none: with two rows they would be one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.weights = heads.make("mean and linear"), nn.Parameter(torch.randn(heads.CLASSES, 5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.body(x).reshape(heads.CLASSES) @ self.weights).reshape(1, 5)  # type: ignore[no-any-return]
+
+
+def test_a_fixed_batch_that_cannot_be_freed_is_refused_with_what_helps(tmp_path: Path) -> None:
+    path = heads.export(Joined().eval(), tmp_path / "joined.onnx", batch=False)
+    assert "export it with a dynamic batch (dynamic_shapes" in refused(path, heads.DESCRIPTION)
+
+
 def test_a_closing_softmax_is_left_out_and_said_so(tmp_path: Path) -> None:
     bare = heads.make("mean and linear")
     path = heads.export(nn.Sequential(bare, nn.Softmax(1)).eval(), tmp_path / "softmax.onnx")

@@ -1,10 +1,11 @@
 """Which value of a classifier still has cells, and how they lie in it: the last maps of any architecture.
 
 The maps are the last value that all paths to the logits go through and that still has cells: (B, C, h, w) of a
-convolutional network, (B, h, w, C) or (B, N, C) of one that works on tokens. Two things are not passed on the way
-there: a pool to fewer cells, and a normalisation over channels behind the last layer that was learnt (a pooled
-transformer's final norm). Where only a class token goes on (ViT), patch tokens have no gradient behind the last block,
-so the maps are what its attention reads: the patch tokens behind the block's first norm.
+convolutional network, (B, h, w, C) or (B, N, C) of one that works on tokens. A pool to fewer cells is not passed. A
+norm over each token's channels is (a pooled transformer's final norm): before it, gradient times activation sums to
+nothing in every cell, since such a norm is homogeneous of degree 0 (Euler's theorem). Where only a class token goes on
+(ViT), patch tokens have no gradient behind the last block, so the maps are what its attention reads: the patch tokens
+behind the block's first norm.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import isqrt
 
-import numpy as np
 import onnx
 
 from taintwatch_models.errors import ModelError
@@ -23,7 +23,6 @@ from taintwatch_models.graph.plain_model import PlainModel
 __all__ = ["Grid", "GridFinder", "depending_on_input"]
 
 _LEARNT = ("Conv", "MatMul", "Gemm", "ConvTranspose", "Einsum")
-_CHANNEL_NORMS = ("LayerNormalization", "RMSNormalization", "GroupNormalization", "InstanceNormalization")
 _MOST_TOKENS = 16  # class, distillation and register tokens beside the patches
 
 
@@ -97,26 +96,9 @@ class GridFinder:
         cells = self._cells(node.output[0], "channels first" if first else "channels last")
         best = None
         for place in self.single:
-            if not position <= place < end or self._passes_norm(position, place):
-                continue
-            grid = self._grid(self.nodes[place].output[0], cells, first)
-            best = grid or best
+            if position <= place < end:
+                best = self._grid(self.nodes[place].output[0], cells, first) or best
         return best
-
-    def _passes_norm(self, position: int, place: int) -> bool:
-        """Whether channels are normalised between a layer and a value behind it."""
-        return any(self._normalises(node) for node in self.nodes[position + 1 : place + 1])
-
-    def _normalises(self, node: onnx.NodeProto) -> bool:
-        if node.op_type in _CHANNEL_NORMS:
-            return True
-        if node.op_type != "ReduceMean" or not attributes(node).get("keepdims", 1):
-            return False
-        rank = len(self.model.shapes.get(node.input[0], ()))
-        axes = attributes(node).get("axes") or np.asarray(
-            self.model.constants.get(node.input[1] if len(node.input) > 1 else "", [])
-        ).tolist()  # fmt: skip
-        return rank > 2 and [axis % rank for axis in axes] in ([rank - 1], [1])
 
     def _grid(self, name: str, cells: int, first: bool) -> Grid | None:
         """Say how a value holds so many cells; None where it does not."""

@@ -120,7 +120,7 @@ def prepare_source(
     try:
         difference = logits_difference(source, prepared, inputs)
     except Exception as error:  # the runtime raises its own kinds
-        raise ModelError(f"{where}: ONNX Runtime cannot run the model ({str(error).strip().splitlines()[0]})") from None
+        raise ModelError(f"{where}: {_cannot_run(plain, error)}") from None
     if np.isnan(difference):
         raise ModelError(f"{where}: gives logits that are not numbers (NaN) on a plain image; its weights are damaged")
     if difference > _tolerance(plain):
@@ -130,6 +130,15 @@ def prepare_source(
     if plain.weights is not None:
         plain.weights.put_back(proto)
     return prepared
+
+
+def _cannot_run(plain: PlainModel, error: Exception) -> str:
+    if any(note.startswith("fixed batch") for note in plain.notes):
+        return (
+            "was exported for a fixed batch, and its rows cannot be told apart where it reshapes them; export it with "
+            "a dynamic batch (dynamic_shapes in torch.onnx.export; dynamic_axes where dynamo=False)"
+        )
+    return f"ONNX Runtime cannot run the model ({str(error).strip().splitlines()[0]})"
 
 
 def _tolerance(plain: PlainModel) -> float:
