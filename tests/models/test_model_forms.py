@@ -224,6 +224,33 @@ def test_a_class_token_reads_the_patches_that_the_last_attention_reads(batch: bo
     right(found)
 
 
+class ClassAttention(nn.Module):
+    """A class token that attends to the patches in two blocks of its own, which the patches go around (CaiT)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches, self.token = nn.Conv2d(3, 32, 8, 8), nn.Parameter(torch.randn(1, 1, 32))
+        self.norms = nn.ModuleList(nn.LayerNorm(32) for _ in range(3))
+        self.reads = nn.ModuleList(nn.Linear(32, 96) for _ in range(2))
+        self.head = nn.Linear(32, 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.patches(x).flatten(2).transpose(1, 2)
+        token = self.token.expand(x.shape[0], -1, -1)
+        for norm, reads in zip(self.norms, self.reads, strict=False):
+            q, k, v = reads(norm(torch.cat([token, patches], 1))).chunk(3, dim=-1)
+            token = token + torch.softmax(q[:, :1] @ k.transpose(1, 2) / 6, dim=-1) @ v
+        return self.head(self.norms[2](torch.cat([token, patches], 1))[:, 0])  # type: ignore[no-any-return]
+
+
+def test_a_class_token_with_blocks_of_its_own_reads_what_the_last_of_them_reads(tmp_path: Path) -> None:
+    found = prepare(heads.export(ClassAttention().eval(), tmp_path / "cait.onnx"), heads.DESCRIPTION)
+    assert (found.radar.info.channels, *found.radar.info.cells) == (32, 4, 4)
+    assert "norms.1" in found.split.layer
+    right(found)
+
+
 def test_rows_that_were_joined_to_heads_are_freed_where_attention_reads_them(tmp_path: Path) -> None:
     """(197, 1, 192) to (197, 4, 48): whether rows were joined to tokens or to heads shows only in what reads them."""
     from torchvision.models import VisionTransformer

@@ -163,6 +163,19 @@ class GridFinder:
                     name = self.nodes[place].output[0]
                     if self.alive[place] == {entry, name} and self.model.shapes.get(name) == shape:
                         return replace(grid, value=name)
+        return self._before_class_attention(grid)
+
+    def _before_class_attention(self, grid: Grid) -> Grid:
+        """Return what the last of a few blocks reads that attend from a class token alone (CaiT): its norm's output.
+
+        The patch tokens go around such blocks to a last concatenation, of which only the class token is read.
+        """
+        shape = self.model.shapes[grid.value]
+        for place in reversed(range(len(self.nodes))):
+            node = self.nodes[place]
+            normed = node.op_type == "LayerNormalization" and self.model.shapes.get(node.output[0]) == shape
+            if normed and any(self._attends(later) for later in self.nodes[place + 1 :]):
+                return replace(grid, value=node.output[0])
         raise ModelError("the last attention block of this transformer was not found; such a model cannot be watched")
 
     def _attends(self, node: onnx.NodeProto) -> bool:
