@@ -60,12 +60,12 @@ def cases() -> Iterator[ExportCase]:
     for name, exporter in EXPORTERS.items():
         for network in networks:
             yield _case(network, name, exporter, last)
-        if name == "default" and all(importlib.util.find_spec(package) for package in ("keras", "tf2onnx")):
-            yield from _keras()
     for network in networks:
         forms = FORMS if network.name in _IN_ALL_FORMS else _SOME_FORMS.get(network.name, ())
         for form in forms:
             yield _case(network, form, FORMS[form], last)
+    if all(importlib.util.find_spec(package) for package in ("keras", "tf2onnx")):
+        yield from _keras()  # last: torch's exporter crashes in a process that TensorFlow is loaded in
 
 
 def _case(network: TorchNetwork, name: str, exporter: Exporter, last: _Last) -> ExportCase:

@@ -153,11 +153,17 @@ def described(side: int) -> Preprocessing:
 
 
 def lively(network: TorchNetwork) -> nn.Module:
-    """Return the network in evaluation mode, its batch norms set on smooth pictures."""
+    """Return the network in evaluation mode, its batch norms set on smooth pictures.
+
+    Weights that start at zero (heads, the last norms of blocks) are drawn: such a network would say nothing.
+    """
     torch.manual_seed(0)
     model = network.make()
     with torch.no_grad():
         for module in model.modules():
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, nn.Parameter) and not weight.any():
+                weight.normal_(1.0 if weight.ndim == 1 else 0.0, 0.1)
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = None  # averages over what it sees
         model.train()
