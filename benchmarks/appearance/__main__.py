@@ -6,29 +6,31 @@ that was stopped goes on. `python -m benchmarks.detection` measures what the net
 
 from __future__ import annotations
 
+import hashlib
 import io
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 
 from benchmarks import zoo
-from benchmarks.appearance.network import to_onnx, train
+from benchmarks.appearance.network import AppearanceNet, to_onnx, train
+from benchmarks.appearance.networks import NETWORKS, load_pattern_network
 from benchmarks.appearance.patterns import craft_patterns, rounds
 from benchmarks.appearance.scenes import Material, Scenes
+from benchmarks.makers.onnx_torch import OnnxModule
 from benchmarks.scripts import run_script
-from taintwatch_calibration.craft.materials import load_classifier
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.detection.general import unpack
 from taintwatch_models.storage import write_atomically
 
-NETWORKS = ("objects_14_occluded", "objects_residual_occluded", "signs_backdoor", "signs_vgg_occluded")
-"""Of the zoo; the detection bench takes no patch from these."""
 _SHARES = (0.55, 0.25, 0.2)
 _SIGNS = 3000
 
@@ -40,49 +42,86 @@ Report = Callable[[str], None]
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="Keep networks and patterns here.")
 @click.option("--rounds", "count", type=click.IntRange(1), default=24, show_default=True,
               help="Batches of 16 patterns crafted on each network.")  # fmt: skip
+@click.option("--against", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Network of an earlier run (ONNX): train on patterns that hide from it, too.")  # fmt: skip
+@click.option("--hidden", type=click.IntRange(1), default=10, show_default=True,
+              help="Batches of these on each network.")  # fmt: skip
 @click.option("--network", "only", multiple=True, help="Craft on this network alone, and do not train.")
 @click.option("--steps", type=click.IntRange(50), default=2400, show_default=True, help="Batches of 48 scenes.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Write the network here (ONNX).")
 def command(
-    data: Path, work: Path, count: int, only: tuple[str, ...], steps: int, seed: int, threads: int, output: Path | None
+    data: Path,
+    work: Path,
+    count: int,
+    against: Path | None,
+    hidden: int,
+    only: tuple[str, ...],
+    steps: int,
+    seed: int,
+    threads: int,
+    output: Path | None,
 ) -> None:
     """Train the bundled network that says whether a place looks like an optimised pattern."""
     torch.set_num_threads(threads)
+    (work / "patterns").mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
 
     def report(line: str) -> None:
         click.echo(f"{time.monotonic() - started:6.0f} s {line}", err=True)
 
-    patterns = np.concatenate([_patterns(name, data, work, count, seed, report) for name in only or NETWORKS])
+    maker = _Maker(data, work, seed, report)
+    names = only or NETWORKS
+    patterns = maker.patterns(names, count)
+    if against is not None:
+        patterns = np.concatenate([patterns, maker.patterns(names, hidden, against)])
     if only:
         return
-    report(f"{len(patterns)} patterns; training for {steps} steps")
-    scenes = Scenes(Material(_benign(data, seed), _SHARES, patterns), seed)
-    net = train(scenes, steps, seed, lambda step, loss: report(f"step {step} of {steps}, loss {loss:.4f}"))
     target = output or work / "appearance.onnx"
-    write_atomically(target, to_onnx(net).SerializeToString())
+    write_atomically(target, to_onnx(_trained(patterns, data, steps, seed, report)).SerializeToString())
     report(f"wrote {target}")
 
 
-def _patterns(name: str, data: Path, work: Path, count: int, seed: int, report: Report) -> NDArray[np.uint8]:
-    """Return the patterns crafted on one network, from the store as far as they are there."""
-    radar = load_classifier(str(zoo.load_or_train(name, data, work / "zoo", report=report)))
-    pictures = zoo.training_pictures(name, data)[0]
-    found = []
-    for index, kind in enumerate(rounds(count)):
-        path = work / "patterns" / f"{name}_{seed}_{index}.npz"
-        if not path.is_file():
-            made = craft_patterns(radar, pictures, kind, seed * 1000 + index)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            content = io.BytesIO()
-            np.savez_compressed(content, patterns=made)
-            write_atomically(path, content.getvalue())
-            report(f"{name}: {index + 1} of {count}, {kind.name}")
-        with np.load(path, allow_pickle=False) as stored:
-            found.append(stored["patterns"])
-    return np.concatenate(found)
+def _trained(patterns: NDArray[np.uint8], data: Path, steps: int, seed: int, report: Report) -> AppearanceNet:
+    report(f"{len(patterns)} patterns; training for {steps} steps")
+    scenes = Scenes(Material(_benign(data, seed), _SHARES, patterns), seed)
+    return train(scenes, steps, seed, lambda step, loss: report(f"step {step} of {steps}, loss {loss:.4f}"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Crafts patterns, or takes them from the store as far as they are there."""
+
+    data: Path
+    work: Path
+    seed: int
+    report: Report
+
+    def patterns(self, names: Sequence[str], count: int, against: Path | None = None) -> NDArray[np.uint8]:
+        """Return `count` batches of each network. `against`: the network that they hide from too."""
+        return np.concatenate([self._of(name, count, against) for name in names])
+
+    def _of(self, name: str, count: int, against: Path | None) -> NDArray[np.uint8]:
+        radar, pictures = load_pattern_network(name, self.data, self.work / "zoo", self.report)
+        kept = f"{name}_{self.seed}"
+        known: OnnxModule | None = None
+        if against is not None:
+            content = against.read_bytes()
+            kept += f"_hidden_{hashlib.sha256(content).hexdigest()[:8]}"
+            known = OnnxModule(onnx.load_from_string(content))
+        found = []
+        for index, kind in enumerate(rounds(count)):
+            path = self.work / "patterns" / f"{kept}_{index}.npz"
+            if not path.is_file():
+                made = craft_patterns(radar, pictures, kind, self.seed * 1000 + index, known)
+                packed = io.BytesIO()
+                np.savez_compressed(packed, patterns=made)
+                write_atomically(path, packed.getvalue())
+                self.report(f"{kept}: {index + 1} of {count}, {kind.name}")
+            with np.load(path, allow_pickle=False) as stored:
+                found.append(stored["patterns"])
+        return np.concatenate(found)
 
 
 def _benign(data: Path, seed: int) -> list[NDArray[np.uint8]]:

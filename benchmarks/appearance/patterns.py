@@ -2,7 +2,8 @@
 
 Each batch of patterns is optimised on a network of the zoo, over random places and turns on its training pictures, for
 so few steps that thousands can be had. They differ in how they start, how they are regularised and who optimises them,
-because the network shall know the look and not a maker.
+because the network shall know the look and not a maker. Some are also optimised against an appearance network that was
+trained before: what it learns from these is what is left to who knows it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from taintwatch_calibration.craft.materials import differentiable
+from taintwatch_models.detection.appearance import SIDE as SEEN
+from taintwatch_models.detection.appearance import WINDOW
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["BATCH", "KINDS", "SIDE", "Kind", "craft_patterns", "rounds"]
@@ -27,6 +30,8 @@ _SIDES = (0.22, 0.55)
 _RESOLUTIONS = (20, 32, 48)
 _TURN = 0.35  # radians
 _LEAD = 5.0  # logits
+_UNSEEN = -4.0
+"""What an attacker of the appearance network wants its answer to be: below most of the benign ones."""
 
 RGB = NDArray[np.uint8]
 
@@ -58,10 +63,15 @@ KINDS = (
 )
 
 
-def craft_patterns(radar: RadarFile, pictures: RGB, kind: Kind, seed: int) -> RGB:
+Net = Callable[[Tensor], Tensor]
+"""An appearance network: RGB in [-1, 1], (B, 3, 96, 96), to logits (B, 1, 12, 12)."""
+
+
+def craft_patterns(radar: RadarFile, pictures: RGB, kind: Kind, seed: int, against: Net | None = None) -> RGB:
     """Return 16 patterns (16, 48, 48, 3) for random labels of a network.
 
-    `pictures` (n, h, w, 3): RGB, what the patterns are laid onto.
+    `pictures` (n, h, w, 3): RGB, what the patterns are laid onto. `against`: what they also hide from, in the second
+    half of the steps, of which there are half as many again.
     """
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
@@ -69,10 +79,14 @@ def craft_patterns(radar: RadarFile, pictures: RGB, kind: Kind, seed: int) -> RG
     targets = torch.from_numpy(rng.integers(0, len(radar.info.labels), BATCH))
     hidden, pattern = _start(kind, pictures, rng)
     optimiser = torch.optim.Adam([hidden], 0.15)
-    for _ in range(kind.steps):
+    steps = kind.steps if against is None else kind.steps * 3 // 2
+    for step in range(steps):
         some = _planes(_resized(pictures[rng.integers(0, len(pictures), BATCH)], size))
-        logits = model(show(_lay(some, pattern(), rng)))
+        laid = _lay(some, pattern(), rng)
+        logits = model(show(laid))
         loss = _loss(logits, targets, likely=kind.likely) + kind.smoothness * 4 * _variation(pattern())
+        if against is not None and 2 * step > steps:
+            loss = loss + F.relu(_answer(against, laid) - _UNSEEN).mean()
         (slope,) = torch.autograd.grad(loss, [hidden])
         if kind.sign:
             with torch.no_grad():
@@ -129,6 +143,12 @@ def _loss(logits: Tensor, targets: Tensor, *, likely: bool) -> Tensor:
     others = logits.clone()
     others[rows, targets] = -torch.inf
     return F.relu(others.amax(1) - logits[rows, targets] + _LEAD).mean()
+
+
+def _answer(net: Net, pictures: Tensor) -> Tensor:
+    """The largest average over a window, as the detector takes it, of pictures (B, 3, H, W) in [0, 1]: (B,)."""
+    seen = F.interpolate(pictures, (SEEN, SEEN), mode="bilinear", align_corners=False, antialias=True)
+    return F.avg_pool2d(net(seen * 2 - 1), WINDOW, stride=1).flatten(1).amax(1)
 
 
 def _variation(patterns: Tensor) -> Tensor:

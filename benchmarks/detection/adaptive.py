@@ -1,7 +1,7 @@
 """Attackers who know the default detector, its reference and its thresholds, and craft against all of it.
 
-The detector's statistics are made differentiable: the anomaly maps with the evidence map, the distance of the
-evidence's features, the appearance, the margin once the window is filled, and the log odds of the label on the
+The detector's statistics are made differentiable: the anomaly maps with the map of saliency shares, the distance of the
+salient features, the appearance, the margin once the window is filled, and the log odds of the label on the
 detector's own hosts. Each is turned into its surprise on the benign scale, linear beyond the 90% quantile, combined as
 the detector combines them, and what that has above the threshold is added to the loss.
 """
@@ -71,9 +71,9 @@ class _Knowledge:
         self._model, self._reference, self._fill, self._hosts = model, reference, fill, hosts
         self._appearance = appearance
         self._layers = [self._tensors(layer, fill) for layer in reference.layers]
-        evidence = reference.evidence
-        self._evidence = [torch.from_numpy(np.array(value)).to(fill) for value in
-                          (evidence.projection, evidence.mean, evidence.whitening)]  # fmt: skip
+        windows = reference.windows
+        self._windows_known = [torch.from_numpy(np.array(value)).to(fill) for value in
+                          (windows.projection, windows.mean, windows.whitening)]  # fmt: skip
 
     @staticmethod
     def _tensors(layer: LayerCells, like: Tensor) -> tuple[LayerCells, Tensor, Tensor, Tensor]:
@@ -86,11 +86,11 @@ class _Knowledge:
         values = self._model.between(inputs, [layer.value for layer, *_ in self._layers] + ["features"])
         maps = values[-1]
         logits = self._model.head(maps)
-        found = {"evidence": self._features(maps, corners, side, inputs.shape[-1])}
-        evidence = self._evidence_map(maps, target)
+        found = {"feature_anomaly": self._features(maps, corners, side, inputs.shape[-1])}
+        shares = self._saliency_shares(maps, target)
         layers = self._scaled_maps(values[:-1])
         for name, some in (("anomaly", layers), ("early_anomaly", layers[: early_layers(len(layers))])):
-            found[name] = (torch.stack(some).mean(0) + evidence).flatten(1).amax(1)
+            found[name] = (torch.stack(some).mean(0) + shares).flatten(1).amax(1)
         found["appearance"] = self._appearance(inputs)
         found["necessity"] = self._necessity(inputs, target, corners, side)
         found["sufficiency"] = self._sufficiency(inputs, target, corners, side)
@@ -121,8 +121,8 @@ class _Knowledge:
             found.append(F.interpolate(scaled, (GRID, GRID), mode="bilinear", align_corners=False)[:, 0])
         return found
 
-    def _evidence_map(self, maps: Tensor, target: int) -> Tensor:
-        """As `anomaly.evidence_map`, of the target's saliency: (B, 14, 14)."""
+    def _saliency_shares(self, maps: Tensor, target: int) -> Tensor:
+        """As `anomaly.saliency_shares`, of the target's saliency: (B, 14, 14)."""
         said = self._model.head(maps).log_softmax(1)[:, target].sum()
         slope = torch.autograd.grad(said, maps, create_graph=True)[0]
         saliency = F.relu((slope * maps).sum(1, keepdim=True))
@@ -132,7 +132,7 @@ class _Knowledge:
         return F.interpolate((shares + 0.05).log(), (GRID, GRID), mode="bilinear", align_corners=False)[:, 0]
 
     def _features(self, maps: Tensor, corners: Tensor, side: int, size: int) -> Tensor:
-        projection, mean, whitening = self._evidence
+        projection, mean, whitening = self._windows_known
         height, width = maps.shape[2:]
         rows = max(1, round(FILL_SHARE * height))
         centres = (corners + side / 2) / size

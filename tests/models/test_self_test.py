@@ -105,7 +105,7 @@ def test_a_threshold_that_everything_exceeds_is_refused(tmp_path: Path) -> None:
         (lambda found: with_threshold(found, 500.0), "no evidence scores above"),
         (lambda found: with_threshold(found, -1.0), "none below 0"),
         (without_whitening, "does not know its own benign pictures"),
-        (lambda found: with_tail(found, "evidence", Tail(np.full(64, 1e6), 1.0)), "its own benign pictures"),
+        (lambda found: with_tail(found, "feature_anomaly", Tail(np.full(64, 1e6), 1.0)), "its own benign pictures"),
     ],
 )
 def test_a_reference_that_blinds_the_default_detector_is_refused(

@@ -6,11 +6,12 @@ the layer's benign scale, and the mean over the layers *at one place* is the ano
 every layer where it lies; what is merely new is so to some layers, here and there. The mean over the first layers
 alone is a map of its own: patches that win narrowly are plain to those only.
 
-The evidence map is the logarithm of each window's share of the label's saliency. The sum of both maps is largest where
-a place is anomalous *and* the label rests on it: an unusual background has no evidence, a usual object no anomaly.
+The map of saliency shares is the logarithm of each window's share of the label's saliency. The sum of both maps is
+largest where a place is anomalous *and* the label rests on it: an unusual background has no saliency, a usual object
+no anomaly.
 
 Deviations from PaDiM: one Gaussian for all places instead of one for each (what a camera sees moves), averages over a
-window instead of a smoothed map, layers by themselves instead of concatenated, and the map is read with the evidence
+window instead of a smoothed map, layers by themselves instead of concatenated, and the map is read with the saliency
 instead of by itself: a search over all places finds something unusual in every picture.
 """
 
@@ -34,8 +35,8 @@ __all__ = [
     "GRID",
     "LayerCells",
     "early_layers",
-    "evidence_map",
     "on_grid",
+    "saliency_shares",
     "suspect_windows",
     "with_anomaly_map",
     "with_outputs",
@@ -45,8 +46,8 @@ ANOMALY_MAP, EARLY_MAP = "anomaly_map", "early_anomaly_map"
 GRID = 14
 """Places along a side at which the anomaly map is given, from the first window to the last."""
 LEAST_DISTANCE = 1e-6
-_LEAST_EVIDENCE = 0.05
-"""Added to a window's evidence, as a share of the average window's: a window without any is not infinitely unlikely."""
+_LEAST_SHARE = 0.05
+"""Added to a window's saliency, as a share of the average window's: a window without any is not infinitely unlikely."""
 _PREFIX = "taintwatch/window"
 
 
@@ -146,16 +147,16 @@ def with_outputs(
     return extended
 
 
-def evidence_map(saliency: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how much of the label's evidence lies in each window, of saliency maps (B, h, w): (B, 14, 14).
+def saliency_shares(saliency: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return how much of the label's saliency lies in each window, of saliency maps (B, h, w): (B, 14, 14).
 
-    The logarithm of a window's average over that of all windows: about 0 where evidence is spread evenly, up to about 2
+    The logarithm of a window's average over that of all windows: about 0 where saliency is spread evenly, up to about 2
     where all of it is in one window, -3 where there is none; 0 everywhere for a map that is zero everywhere.
     """
     averages = np.maximum(box_averages(saliency, *window_cells(saliency.shape[1:])), 0.0)
     level = averages.mean(axis=(1, 2), keepdims=True)
-    shares = np.where(level > 0, averages / np.maximum(level, 1e-30), 1.0 - _LEAST_EVIDENCE)
-    return on_grid(np.log(shares + _LEAST_EVIDENCE))
+    shares = np.where(level > 0, averages / np.maximum(level, 1e-30), 1.0 - _LEAST_SHARE)
+    return on_grid(np.log(shares + _LEAST_SHARE))
 
 
 def on_grid(values: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -165,13 +166,13 @@ def on_grid(values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def suspect_windows(
-    anomaly: NDArray[np.float32], evidence: NDArray[np.float32]
+    anomaly: NDArray[np.float32], saliency: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Find the window that is anomalous and holds evidence: the largest sum of both maps, (B, 14, 14) each.
+    """Find the window that is anomalous and holds saliency: the largest sum of both maps, (B, 14, 14) each.
 
     Returns the sum (B,), and the window's centre (B, 2) as shares of the picture's height and width.
     """
-    total = (anomaly + evidence).reshape(len(anomaly), -1)
+    total = (anomaly + saliency).reshape(len(anomaly), -1)
     best = total.argmax(axis=1)
     steps = np.stack([best // GRID, best % GRID], axis=1) / (GRID - 1)
     centres = FILL_SHARE / 2 + steps * (1 - FILL_SHARE)

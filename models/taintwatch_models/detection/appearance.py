@@ -19,7 +19,7 @@ from taintwatch_models.graph.builder import GraphBuilder
 from taintwatch_models.graph.resampling import shrink
 from taintwatch_models.preprocessing import Preprocessing
 
-__all__ = ["APPEARANCE", "SIDE", "appearance_model", "appearance_nodes"]
+__all__ = ["APPEARANCE", "SIDE", "WINDOW", "appearance_model", "appearance_nodes"]
 
 APPEARANCE = "appearance"
 SIDE = 96
@@ -27,7 +27,7 @@ SIDE = 96
 _FILE = "appearance.onnx"
 _OPSET = 13
 _PREFIX = "taintwatch/appearance"
-_WINDOW = 3
+WINDOW = 3
 """Cells a side, of 12 x 12, over which the answer is averaged: a quarter of the picture."""
 
 
@@ -43,7 +43,7 @@ def appearance_nodes(opset: int, inputs: str, preprocessing: Preprocessing) -> G
     if preprocessing.order == "bgr":
         pixels = b.add("Gather", pixels, b.constant([2, 1, 0]), axis=1)
     answer = _embed(b, shrink(b, pixels, preprocessing.size, (SIDE, SIDE)))
-    averages = b.add("AveragePool", answer, kernel_shape=[_WINDOW, _WINDOW])
+    averages = b.add("AveragePool", answer, kernel_shape=[WINDOW, WINDOW])
     largest = b.reduce("ReduceMax", averages, [1, 2, 3], keepdims=False)
     b.nodes.append(helper.make_node("Identity", [largest], [APPEARANCE], name=APPEARANCE))
     return b

@@ -117,9 +117,9 @@ def explain(verdict: Verdict) -> str:
 
 
 _WORDS = {
-    "anomaly_surprise": "as anomalous, with as much evidence, as in",
+    "anomaly_surprise": "as anomalous, with as much saliency, as in",
     "early_anomaly_surprise": "texture as anomalous as in",
-    "evidence_surprise": "features as anomalous as in",
+    "feature_anomaly_surprise": "features as anomalous as in",
     "appearance_surprise": "looks as much like an optimised pattern as",
     "label_mahalanobis_surprise": "as unlike its label as",
     "necessity_surprise": "as necessary as in",

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from taintwatch_models.detection.anomaly import LayerCells, early_layers
 from taintwatch_models.detection.cells import CellSums, choose_layers, with_gaussian
-from taintwatch_models.detection.evidence import EvidenceFeatures
 from taintwatch_models.detection.general import RENDERED
 from taintwatch_models.detection.intervention import HOSTS_EACH
 from taintwatch_models.detection.looks import CombinedRadar, Looked, SecondLook
@@ -22,6 +21,7 @@ from taintwatch_models.detection.observer import Observer, Recalled, cell_sums, 
 from taintwatch_models.detection.operating_points import operating_points
 from taintwatch_models.detection.reference import FREE, LABEL, SECOND, Provenance, Reference, combine, surprises_of
 from taintwatch_models.detection.tail import Tail, fit_tail
+from taintwatch_models.detection.window_features import WindowFeatures
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
@@ -104,7 +104,7 @@ def learn(
     looked = looked.located(scaled.mean(axis=1), scaled[:, : early_layers(len(layers))].mean(axis=1))
 
     statistics = dict(looked.statistics)
-    evidence, statistics["evidence"] = _evidence(looked.features, around.features, chosen.folds, rng)
+    windows, statistics["feature_anomaly"] = _window_features(looked.features, around.features, chosen.folds, rng)
     tails: dict[str, Tail] = {name: fit_tail(statistics[name]) for name in (*FREE, LABEL) if name in statistics}
     free = combine(surprises_of(tails, statistics))
     gate = float(np.quantile(free, _GATE))
@@ -113,7 +113,7 @@ def learn(
     second = _second(SecondLook(radar, hosts, settings), radar, chosen.pictures[deserving], looked, deserving, steps)
     tails |= {name: fit_tail(values) for name, values in second.items()}
     about = Provenance(description, len(site) + len(later), footage, general_description, len(general), _now())
-    reference = Reference(radar.info.source_sha256, layers, evidence, hosts, tails, gate, (), about)
+    reference = Reference(radar.info.source_sha256, layers, windows, hosts, tails, gate, (), about)
     scores = free.copy()
     scores[deserving] += combine(surprises_of(tails, second))
     later_scores = _score_later(radar, reference, later, settings, steps)
@@ -173,9 +173,9 @@ def _gaussians(layers: Sequence[LayerCells], parts: Sequence[Sequence[CellSums]]
     )
 
 
-def _evidence(
+def _window_features(
     own: NDArray[np.float32], general: NDArray[np.float32], folds: NDArray[np.intp], rng: np.random.Generator
-) -> tuple[EvidenceFeatures, Array]:
+) -> tuple[WindowFeatures, Array]:
     """Fit the window features; return them, and each own frame's distance by the other folds'."""
     channels = own.shape[1]
     few = channels <= _FEATURES
@@ -188,14 +188,14 @@ def _evidence(
     return _fit_features(np.concatenate([own, general]), projection), distances
 
 
-def _fit_features(features: NDArray[np.float32], projection: NDArray[np.float32]) -> EvidenceFeatures:
+def _fit_features(features: NDArray[np.float32], projection: NDArray[np.float32]) -> WindowFeatures:
     projected = (features @ projection).astype(np.float64)
     mean = projected.mean(axis=0)
     covariance = np.cov(projected.T)
     level = max(float(np.trace(covariance)) / len(covariance), 1e-9)
     covariance = 0.9 * covariance + 0.1 * level * np.eye(len(covariance))
     whitening = np.linalg.cholesky(np.linalg.inv(covariance))
-    return EvidenceFeatures(projection, mean.astype(np.float32), whitening.astype(np.float32))
+    return WindowFeatures(projection, mean.astype(np.float32), whitening.astype(np.float32))
 
 
 def _second(

@@ -14,17 +14,17 @@ from taintwatch_models.detection.anomaly import (
     ANOMALY_MAP,
     EARLY_MAP,
     LayerCells,
-    evidence_map,
+    saliency_shares,
     suspect_windows,
     with_anomaly_map,
     with_outputs,
 )
 from taintwatch_models.detection.appearance import APPEARANCE, appearance_nodes
 from taintwatch_models.detection.cells import cell_names, with_cells
-from taintwatch_models.detection.evidence import EvidenceFeatures, window_features
 from taintwatch_models.detection.intervention import margin_after_fill, transplant
 from taintwatch_models.detection.reference import LABEL, SECOND, Reference, combine, surprises_of
-from taintwatch_models.detection.windows import FILL_SHARE, Boxes, boxes_at, evidence_windows
+from taintwatch_models.detection.window_features import WindowFeatures, window_features
+from taintwatch_models.detection.windows import FILL_SHARE, Boxes, boxes_at, salient_windows
 from taintwatch_models.errors import InferenceError
 from taintwatch_models.fills import mean_fill
 from taintwatch_models.graph.anomaly import ANOMALY, gives_anomaly, region_map
@@ -83,17 +83,17 @@ class Looked:
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
     features: NDArray[np.float32]
-    """(B, channels): of the evidence windows."""
-    evidence_map: NDArray[np.float32]
-    """(B, 14, 14): see `anomaly.evidence_map`."""
+    """(B, channels): of the salient windows."""
+    saliency_shares: NDArray[np.float32]
+    """(B, 14, 14): see `anomaly.saliency_shares`."""
     places: NDArray[np.float64]
     """(B, 2): the suspect windows' centres as shares of the picture's height and width; NaN without anomaly maps."""
     statistics: dict[str, NDArray[np.float64]]
 
     def located(self, anomaly: NDArray[np.float32], early: NDArray[np.float32]) -> Looked:
         """Return the look with the places and statistics that the anomaly maps, (B, 14, 14) each, give."""
-        values, places = suspect_windows(anomaly, self.evidence_map)
-        found = {"anomaly": values, "early_anomaly": suspect_windows(early, self.evidence_map)[0]}
+        values, places = suspect_windows(anomaly, self.saliency_shares)
+        found = {"anomaly": values, "early_anomaly": suspect_windows(early, self.saliency_shares)[0]}
         return replace(self, places=places, statistics={**self.statistics, **found})
 
     def rows(self, rows: NDArray[np.intp]) -> Looked:
@@ -102,7 +102,7 @@ class Looked:
             self.logits[rows],
             self.labels[rows],
             self.features[rows],
-            self.evidence_map[rows],
+            self.saliency_shares[rows],
             self.places[rows],
             {name: values[rows] for name, values in self.statistics.items()},
         )
@@ -119,23 +119,23 @@ class FirstLook:
         )
         self._names = [output.name for output in self._session.get_outputs()]
 
-    def __call__(self, inputs: NDArray[np.float32], evidence: EvidenceFeatures | None = None) -> Looked:
-        """Look at (B, 3, H, W) inputs. Without `evidence` that statistic is left out."""
+    def __call__(self, inputs: NDArray[np.float32], windows: WindowFeatures | None = None) -> Looked:
+        """Look at (B, 3, H, W) inputs. Without `windows` that statistic is left out."""
         found = run_session(self._session, self._names, {self.info.input: inputs}, self.provider)
-        return looked_from(dict(zip(self._names, found, strict=True)), evidence)
+        return looked_from(dict(zip(self._names, found, strict=True)), windows)
 
 
-def looked_from(outputs: Outputs, evidence: EvidenceFeatures | None = None) -> Looked:
-    """Return what the outputs of `first_graph` say. Without `evidence` that statistic is left out."""
+def looked_from(outputs: Outputs, windows: WindowFeatures | None = None) -> Looked:
+    """Return what the outputs of `first_graph` say. Without `windows` that statistic is left out."""
     saliency = outputs[SALIENCY]
-    features = window_features(outputs["features"], *evidence_windows(saliency))
+    features = window_features(outputs["features"], *salient_windows(saliency))
     statistics = {"appearance": outputs[APPEARANCE].astype(np.float64)}
     if ANOMALY in outputs:
         statistics[LABEL] = outputs[ANOMALY].astype(np.float64)
-    if evidence is not None:
-        statistics["evidence"] = evidence.distances(features)
+    if windows is not None:
+        statistics["feature_anomaly"] = windows.distances(features)
     nowhere = np.full((len(saliency), 2), np.nan)
-    looked = Looked(outputs["logits"], outputs["label"], features, evidence_map(saliency), nowhere, statistics)
+    looked = Looked(outputs["logits"], outputs["label"], features, saliency_shares(saliency), nowhere, statistics)
     return looked.located(outputs[ANOMALY_MAP], outputs[EARLY_MAP]) if ANOMALY_MAP in outputs else looked
 
 
@@ -176,7 +176,7 @@ class FirstScores:
 
     looked: Looked
     boxes: Boxes
-    """(B, 4): the evidence windows, in pixels of the input."""
+    """(B, 4): the salient windows, in pixels of the input."""
     surprises: dict[str, NDArray[np.float64]]
     free: NDArray[np.float64]
     """(B,): the score without a second look."""
@@ -230,7 +230,7 @@ class CombinedRadar:
 
     def first(self, inputs: NDArray[np.float32]) -> FirstScores:
         """Take the first look at a batch, and say which of it deserve the second. Raises `InferenceError`."""
-        looked = self._first(inputs, self._reference.evidence)
+        looked = self._first(inputs, self._reference.windows)
         surprises = surprises_of(self._reference.tails, looked.statistics)
         free = combine(surprises)
         boxes = boxes_at(looked.places, FILL_SHARE, (inputs.shape[2], inputs.shape[3]))
@@ -270,7 +270,7 @@ class CombinedRadar:
     def warm_up(self, batch: int) -> None:
         """Run both looks once: the second's first run is the slow one, and a plain input may never come to it."""
         zeros = np.zeros((batch, 3, *self.info.preprocessing.size), np.float32)
-        looked = self._first(zeros, self._reference.evidence)
+        looked = self._first(zeros, self._reference.windows)
         self._second(zeros, looked, np.arange(batch))
         if self._beside is not None:
             self._beside(zeros)

@@ -122,7 +122,7 @@ def _joined(parts: Sequence[Looked]) -> Looked:
         np.concatenate([part.logits for part in parts]),
         np.concatenate([part.labels for part in parts]),
         np.concatenate([part.features for part in parts]),
-        np.concatenate([part.evidence_map for part in parts]),
+        np.concatenate([part.saliency_shares for part in parts]),
         np.concatenate([part.places for part in parts]),
         {name: np.concatenate([part.statistics[name] for part in parts]) for name in parts[0].statistics},
     )

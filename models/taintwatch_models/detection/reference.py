@@ -20,9 +20,9 @@ from taintwatch_models.detection.archive import (
     read_archive,
     write_archive,
 )
-from taintwatch_models.detection.evidence import EvidenceFeatures
 from taintwatch_models.detection.operating_points import OperatingPoint
 from taintwatch_models.detection.tail import Tail
+from taintwatch_models.detection.window_features import WindowFeatures
 from taintwatch_models.errors import CalibrationError
 
 __all__ = [
@@ -39,7 +39,7 @@ __all__ = [
     "write_reference",
 ]
 
-FREE = ("anomaly", "early_anomaly", "evidence", "appearance")
+FREE = ("anomaly", "early_anomaly", "feature_anomaly", "appearance")
 """Statistics of the first forward."""
 SECOND = ("necessity", "sufficiency")
 """Statistics that need further forwards."""
@@ -48,7 +48,7 @@ LABEL = "label_mahalanobis"
 pictures of each label. A traffic sign is itself a local, necessary and sufficient thing; there it carries much."""
 WEIGHTS = {LABEL: 2.0, "appearance": 2.0}
 """1 for the others: what is asked once for two of the others' questions counts for two."""
-VERSION = 2
+VERSION = 3
 """Of the file's format, and of what the statistics in it mean."""
 _FORMAT = f"taintwatch-reference/{VERSION}"
 
@@ -73,7 +73,7 @@ class Reference:
     model_hash: str
     """SHA-256 (hex) of the model file that it was learnt on."""
     layers: tuple[LayerCells, ...]
-    evidence: EvidenceFeatures
+    windows: WindowFeatures
     hosts: NDArray[np.uint8]
     """(n, H, W, 3): benign pictures onto which windows are pasted, in the model's channel order."""
     tails: Mapping[str, Tail]
@@ -106,7 +106,7 @@ def surprises_of(
 def write_reference(reference: Reference, path: Path) -> None:
     """Write a reference whole or not at all. Raises `CalibrationError`."""
     layers, arrays = layers_out(reference.layers)
-    arrays |= {f"evidence_{name}": getattr(reference.evidence, name) for name in ("projection", "mean", "whitening")}
+    arrays |= {f"windows_{name}": getattr(reference.windows, name) for name in ("projection", "mean", "whitening")}
     arrays |= {f"tail_{name}": tail.levels for name, tail in reference.tails.items()}
     head = {
         "format": _FORMAT,
@@ -133,7 +133,7 @@ def read_reference(path: Path, model_hash: str | None = None) -> Reference:
 
 def _build(head: dict[str, Any], stored: Archive) -> Reference:
     layers = layers_in(head["layers"], stored)
-    features = EvidenceFeatures(*(finite(stored[f"evidence_{name}"]) for name in ("projection", "mean", "whitening")))
+    features = WindowFeatures(*(finite(stored[f"windows_{name}"]) for name in ("projection", "mean", "whitening")))
     tails = {
         name: Tail(finite(stored[f"tail_{name}"]).astype(np.float64), number(head["scales"][name]))
         for name in (*FREE, *SECOND, *([LABEL] if LABEL in head["scales"] else []))

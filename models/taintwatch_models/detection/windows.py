@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FILL_SHARE", "Boxes", "box_averages", "boxes_at", "evidence_windows", "window_cells"]
+__all__ = ["FILL_SHARE", "Boxes", "box_averages", "boxes_at", "salient_windows", "window_cells"]
 
 FILL_SHARE = 0.4
 """Side of the window that is looked at, filled and pasted elsewhere, as a share of the picture's."""
@@ -30,7 +30,7 @@ def window_cells(cells: Sequence[int], share: float = FILL_SHARE) -> tuple[int, 
     return height, width
 
 
-def evidence_windows(saliency: NDArray[np.float32], share: float = FILL_SHARE) -> tuple[NDArray[np.int64], int, int]:
+def salient_windows(saliency: NDArray[np.float32], share: float = FILL_SHARE) -> tuple[NDArray[np.int64], int, int]:
     """Find the window of largest average saliency in (B, h, w) maps.
 
     Returns its corner (B, 2), row and column in cells, and the window's height and width in cells.

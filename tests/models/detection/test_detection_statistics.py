@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from taintwatch_models.bundled import bundled_path
-from taintwatch_models.detection.anomaly import evidence_map, suspect_windows
+from taintwatch_models.detection.anomaly import saliency_shares, suspect_windows
 from taintwatch_models.detection.appearance import SIDE, appearance_model
 from taintwatch_models.detection.intervention import label_margin, log_odds, margin_after_fill, transplant
 from taintwatch_models.detection.novelty import degrade, paste_posters
 from taintwatch_models.detection.tail import fit_tail, upper_quantile
-from taintwatch_models.detection.windows import box_averages, boxes_at, evidence_windows
+from taintwatch_models.detection.windows import box_averages, boxes_at, salient_windows
 from taintwatch_models.preprocessing import Preprocessing
 
 RNG = np.random.default_rng(0)
@@ -56,10 +56,10 @@ def test_box_averages_are_those_of_every_window() -> None:
     assert averages[1, 2, 1] == pytest.approx(maps[1, 2:4, 1:4].mean(), abs=1e-6)
 
 
-def test_the_evidence_window_lies_where_the_saliency_is() -> None:
+def test_the_salient_window_lies_where_the_saliency_is() -> None:
     saliency = np.zeros((1, 10, 10), np.float32)
     saliency[0, 6:10, 1:5] = 1
-    corners, height, width = evidence_windows(saliency)
+    corners, height, width = salient_windows(saliency)
     assert (corners.tolist(), height, width) == ([[6, 1]], 4, 4)
 
 
@@ -111,22 +111,22 @@ def test_hosts_of_the_same_label_are_left_out() -> None:
     assert odds[0] == pytest.approx(-0.5, abs=1e-6)  # not averaged with the bright host, whose label it is anyway
 
 
-def test_the_evidence_map_compares_each_window_with_the_average_one() -> None:
+def test_the_map_of_saliency_shares_compares_each_window_with_the_average_one() -> None:
     saliency = np.stack([np.ones((10, 10)), np.zeros((10, 10)), np.zeros((10, 10))]).astype(np.float32)
     saliency[2, 6:10, 6:10] = 1
-    even, empty, corner = evidence_map(saliency)
+    even, empty, corner = saliency_shares(saliency)
     assert even == pytest.approx(np.full((14, 14), np.log(1.05)), abs=1e-5)
     assert empty == pytest.approx(np.zeros((14, 14)), abs=1e-6)
     assert np.unravel_index(corner.argmax(), corner.shape) == (13, 13)
     assert corner[0, 0] == pytest.approx(np.log(0.05), abs=1e-5)
 
 
-def test_a_suspect_window_is_both_anomalous_and_evidence() -> None:
-    anomaly, evidence = np.zeros((1, 14, 14), np.float32), np.zeros((1, 14, 14), np.float32)
-    anomaly[0, 2, 2], evidence[0, 2, 2] = 5, -3  # an unusual background
-    evidence[0, 9, 9] = 1.5  # a usual object
-    anomaly[0, 13, 0], evidence[0, 13, 0] = 2, 1
-    value, places = suspect_windows(anomaly, evidence)
+def test_a_suspect_window_is_both_anomalous_and_salient() -> None:
+    anomaly, saliency = np.zeros((1, 14, 14), np.float32), np.zeros((1, 14, 14), np.float32)
+    anomaly[0, 2, 2], saliency[0, 2, 2] = 5, -3  # an unusual background
+    saliency[0, 9, 9] = 1.5  # a usual object
+    anomaly[0, 13, 0], saliency[0, 13, 0] = 2, 1
+    value, places = suspect_windows(anomaly, saliency)
     assert value.tolist() == [3.0]
     assert places[0] == pytest.approx([0.8, 0.2])
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EvidenceFeatures", "window_features"]
+__all__ = ["WindowFeatures", "window_features"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EvidenceFeatures:
-    """What the last maps look like in the evidence windows of benign pictures."""
+class WindowFeatures:
+    """What the last maps look like in the salient windows of benign pictures."""
 
     projection: NDArray[np.float32]
     """(channels, c): random directions; the identity where there are few channels."""
