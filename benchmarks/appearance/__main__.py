@@ -40,11 +40,11 @@ Report = Callable[[str], None]
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of measuring data.")
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="Keep networks and patterns here.")
-@click.option("--rounds", "count", type=click.IntRange(1), default=24, show_default=True,
+@click.option("--rounds", "count", type=click.IntRange(1), default=20, show_default=True,
               help="Batches of 16 patterns crafted on each network.")  # fmt: skip
 @click.option("--against", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Network of an earlier run (ONNX): train on patterns that hide from it, too.")  # fmt: skip
-@click.option("--hidden", type=click.IntRange(1), default=10, show_default=True,
+@click.option("--hidden", type=click.IntRange(1), default=8, show_default=True,
               help="Batches of these on each network.")  # fmt: skip
 @click.option("--network", "only", multiple=True, help="Craft on this network alone, and do not train.")
 @click.option("--steps", type=click.IntRange(50), default=2400, show_default=True, help="Batches of 48 scenes.")

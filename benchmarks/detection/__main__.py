@@ -190,7 +190,7 @@ class _Run:
     def _footage(self, network: Network) -> list[dict[str, Any]]:
         scorer = CombinedScorer(network.radar, threads=self._threads)
         clips = read_clips(self._data, network.radar.info.preprocessing, self._counts.frames)
-        return measure_footage(network, scorer, clips, self._reporter(network.name))
+        return measure_footage(network, scorer, clips, _DEFAULT_RATE, self._reporter(network.name))
 
     def _shown(self, network: Network) -> list[AttackedPictures]:
         own = list(shown_patches(network, self._patches(network)))

@@ -95,7 +95,8 @@ class _Knowledge:
         found["necessity"] = self._necessity(inputs, target, corners, side)
         found["sufficiency"] = self._sufficiency(inputs, target, corners, side)
         known = {name: self._surprise(name, value) for name, value in found.items() if name in self._reference.tails}
-        return logits, torch.stack([WEIGHTS.get(name, 1.0) * value for name, value in known.items()]).sum(0)
+        parts = [WEIGHTS.get(name, 1.0) * value**2 for name, value in known.items()]
+        return logits, (torch.stack(parts).sum(0) + 1e-6).sqrt()
 
     def _surprise(self, name: str, value: Tensor) -> Tensor:
         tail = self._reference.tails[name]

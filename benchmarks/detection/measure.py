@@ -15,6 +15,7 @@ from scipy import stats
 
 from benchmarks.detection.adaptive import ATTACKERS, FRAMES, craft_adaptive, outcome, outcome_of_frames
 from benchmarks.detection.attacks import AttackedPictures
+from benchmarks.detection.footage import Clip, alerts_of
 from benchmarks.detection.networks import Network, read_folder
 from benchmarks.detection.novelty import STRENGTHS, degraded, posters, smaller_or_turned
 from benchmarks.detection.presentations import count_alerts, in_motion
@@ -123,27 +124,36 @@ def measure_detection(
 
 
 def measure_footage(
-    network: Network, scorer: Scorer, clips: Mapping[str, Pictures], report: Callable[[str], None]
+    network: Network, scorer: CombinedScorer, clips: Mapping[str, Clip], rate: float, report: Callable[[str], None]
 ) -> list[Record]:
-    """Learn on the first half of each clip, in time; count the frames of the second half that are suspicious."""
+    """Learn on the first half of each clip, in time; count suspicious frames and alerts of the second half."""
     cells = []
-    general = general_pictures(network.radar.info.preprocessing)
-    for name, frames in clips.items():
+    preprocessing = network.radar.info.preprocessing
+    general = general_pictures(preprocessing)
+    for name, clip in clips.items():
         report(f"{scorer.name}: later footage: {name}")
-        half = len(frames) // 2
-        thresholds = scorer.fit(general, frames[:half], footage=True)
-        cells.append({"kind": "novelty", "name": f"later: {name}", **count(scorer.score(frames[half:]), thresholds)})
+        thresholds = scorer.fit(general, clip.frames[: clip.half], footage=True)
+        alerts = alerts_of(clip, *_daemon(network, scorer, rate), bgr=preprocessing.order == "bgr")
+        found = count(scorer.score(clip.frames[clip.half :]), thresholds)
+        seconds = round((len(clip.frames) - clip.half) * clip.period_s, 1)
+        cells.append({"kind": "novelty", "name": f"later: {name}", **found, "alerts": alerts, "seconds": seconds})
     return cells
 
 
-def measure_presentations(network: Network, scorer: CombinedScorer, pictures: Pictures, rate: float) -> Record:
-    """Show benign pictures through the daemon's pipeline; `scorer` is fitted."""
+def _daemon(
+    network: Network, scorer: CombinedScorer, rate: float
+) -> tuple[RadarClassifier, tuple[CombinedDetector, ...]]:
+    """The classifier and the detectors as the daemon runs them; `scorer` is fitted."""
     radar, reference = network.radar, scorer.reference
     if reference is None:
         raise ValueError("the scorer was not fitted yet")
     run = CombinedRadar(radar, reference, SessionSettings(device="cpu", threads=1))
-    detector = CombinedDetector(reference, rate, radar.info.labels, radar.info.preprocessing)
-    alerts, marked, frames = count_alerts(pictures, RadarClassifier(run), (detector,))
+    return RadarClassifier(run), (CombinedDetector(reference, rate, radar.info.labels, radar.info.preprocessing),)
+
+
+def measure_presentations(network: Network, scorer: CombinedScorer, pictures: Pictures, rate: float) -> Record:
+    """Show benign pictures through the daemon's pipeline; `scorer` is fitted."""
+    alerts, marked, frames = count_alerts(pictures, *_daemon(network, scorer, rate))
     interval = stats.binomtest(alerts, len(pictures)).proportion_ci(0.95, "exact")
     return {
         "shown": len(pictures), "alerts": alerts, "with_a_suspicious_frame": marked, "suspicious_frames": frames,

@@ -65,6 +65,7 @@ def summary_of(document: Record) -> Cell:
         "novelty": {name: _novel(networks, prefix, _DEFAULT) for name, prefix in _NOVELTY.items()},
         "novelty_at_2_percent": {name: _novel(networks, prefix, 0.02) for name, prefix in _NOVELTY.items()},
         "presentations": {"shown": sum(s["shown"] for s in shown), "alerts": sum(s["alerts"] for s in shown)},
+        "footage_alerts": _footage_alerts(networks),
         "adaptive_worst_unseen": max(adaptive)[0] if adaptive else None,
         "adaptive_worst_is": ", ".join(max(adaptive)[1:]) if adaptive else None,
         "stickers_worst": min((cell["tpr_0.02"] for cell in stickers), default=None),
@@ -75,6 +76,16 @@ _NOVELTY = {
     "degraded": "degraded", "posters": "posters", "later_footage": "later", "other_scenes": "other scenes",
     "smaller_or_turned": "smaller or turned",
 }  # fmt: skip
+
+
+def _footage_alerts(networks: Sequence[Record]) -> Record:
+    """Alerts of the daemon's own vote on later footage, and what that is a camera-day (Garwood's interval)."""
+    own = [cell for each in networks for cell in each["cells"] if "alerts" in cell]
+    alerts, days = sum(cell["alerts"] for cell in own), sum(cell["seconds"] for cell in own) / 86_400
+    low = stats.chi2.ppf(0.025, 2 * alerts) / 2 if alerts else 0.0
+    high = stats.chi2.ppf(0.975, 2 * alerts + 2) / 2
+    a_day = [round(value / days, 1) for value in (alerts, low, high)] if days else None
+    return {"alerts": alerts, "hours": round(days * 24, 2), "a_camera_day_and_its_interval": a_day}
 
 
 def _makers(cells: Sequence[Cell]) -> list[str]:
@@ -161,6 +172,7 @@ def _short(summary: Record, networks: Sequence[Record]) -> str:
         ["degraded frames suspicious", _percent(novelty["degraded"]), "at most 1%"],
         ["posters suspicious", _percent(novelty["posters"]), "at most 2%"],
         ["later footage suspicious", _percent(novelty["later_footage"]), "at most 0.5%"],
+        ["alerts on later footage, by the daemon's vote", _alerts_on_footage(summary["footage_alerts"]), "none"],
         ["alerts on benign pictures held up for two seconds", f"{shown['alerts']} of {shown['shown']:,}", "1 in 1,000"],
         ["attackers who know everything: fool and stay unseen at 2%, worst",
          f"{_percent(summary['adaptive_worst_unseen'])} ({summary['adaptive_worst_is'] or 'not measured'})",
@@ -168,6 +180,13 @@ def _short(summary: Record, networks: Sequence[Record]) -> str:
         ["smooth patches seen at 2%, worst cell", _percent(summary["stickers_worst"]), "80%"],
     ]  # fmt: skip
     return markdown_table(["", "measured", "aim"], rows)
+
+
+def _alerts_on_footage(found: Record) -> str:
+    if found["a_camera_day_and_its_interval"] is None:
+        return "not measured"
+    rate, low, high = found["a_camera_day_and_its_interval"]
+    return f"{found['alerts']} in {found['hours']:g} h: {rate:g} a camera-day (95%: {low:g} to {high:g})"
 
 
 def _attacks(cells: Sequence[Cell]) -> str:

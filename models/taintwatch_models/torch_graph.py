@@ -25,7 +25,8 @@ class TorchGraph(nn.Module):
     def __init__(self, model: PlainModel, split: Split, *, head_only: bool = False) -> None:
         """`head_only`: only `head` is run, the maps come from elsewhere. Raises `ModelError` naming an unknown op."""
         super().__init__()
-        nodes = split.head if head_only else (*split.body, *split.head)
+        self._head = (*_before_head(model, split), *split.head)
+        nodes = self._head if head_only else (*split.body, *self._head)
         for node in nodes:
             if node.op_type not in TORCH_OPS:
                 raise ModelError(f"the op {node.op_type} ('{node.output[0]}') cannot be run with Torch here")
@@ -53,7 +54,7 @@ class TorchGraph(nn.Module):
 
         `side` are the split's side values, where it has any (a class token's): by default those of the last `maps`.
         """
-        return self._run(self._split.head, (self._side if side is None else side) | {self._split.maps: maps})[
+        return self._run(self._head, (self._side if side is None else side) | {self._split.maps: maps})[
             self._model.logits
         ]
 
@@ -76,13 +77,18 @@ class TorchGraph(nn.Module):
     def _run(self, nodes: Iterable[onnx.NodeProto], values: dict[str, Tensor]) -> dict[str, Tensor]:
         values = dict(values)
         for node in nodes:
-            if node.output[0] in self._names or node.output[0] in self._scalars:  # a stored weight, dequantised
+            if self._is_stored(node):
                 continue
             arguments = [self._value(name, values) if name else None for name in node.input]
             result = TORCH_OPS[node.op_type](arguments, attributes(node) | {"outputs": len(node.output)})
             parts = result if isinstance(result, tuple) else (result,)
             values.update(zip(node.output, parts, strict=False))
         return values
+
+    def _is_stored(self, node: onnx.NodeProto) -> bool:
+        """Whether its result is a weight, dequantised; what was folded for one batch size alone is not."""
+        known = node.output[0] in self._names or node.output[0] in self._scalars
+        return known and all(name in self._model.constants for name in node.input if name)
 
     def _value(self, name: str, values: dict[str, Tensor]) -> Any:
         if name in values:
@@ -92,3 +98,17 @@ class TorchGraph(nn.Module):
         if name in self._scalars:
             return self._scalars[name]
         return np.asarray(self._model.constants[name])  # integers: shapes, axes, pads
+
+
+def _before_head(model: PlainModel, split: Split) -> list[onnx.NodeProto]:
+    """The body's nodes that make of constants what the head reads (a class token, cut from its table)."""
+    made = {name: node for node in split.body for name in node.output}
+    given = {split.maps, *split.side}
+    found: dict[str, onnx.NodeProto] = {}
+    wanted = [name for node in split.head for name in node.input if name in made and name not in given]
+    while wanted:
+        node = made[wanted.pop()]
+        if node.output[0] not in found:
+            found[node.output[0]] = node
+            wanted += [name for name in node.input if name in made and name not in model.constants]
+    return [node for node in split.body if node.output[0] in found]

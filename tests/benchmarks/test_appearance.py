@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
@@ -13,7 +14,8 @@ import torch
 from benchmarks.appearance.network import AppearanceNet, to_onnx, train
 from benchmarks.appearance.patterns import KINDS, Kind, craft_patterns
 from benchmarks.appearance.scenes import Material, Scenes
-from taintwatch_models.bundled import bundled_radar
+from benchmarks.makers.onnx_torch import OnnxModule
+from taintwatch_models.bundled import bundled_path, bundled_radar
 from taintwatch_models.detection.intervention import label_margin
 from taintwatch_models.onnx_classifier import OnnxRadar
 
@@ -70,3 +72,19 @@ def test_patterns_come_nearer_to_their_label_with_every_step(kind: Kind) -> None
     assert after.shape == (16, 48, 48, 3)
     gain = margins_of(after, pictures, 3) - margins_of(before, pictures, 3)
     assert gain.mean() > 1
+
+
+def test_patterns_that_know_a_network_are_answered_lower_by_it() -> None:
+    pictures = RNG.integers(100, 130, (16, 64, 64, 3)).astype(np.uint8)
+    known = OnnxModule(onnx.load(bundled_path("appearance.onnx")))
+    kind = replace(KINDS[0], steps=24)
+    plain, hidden = (craft_patterns(bundled_radar(), pictures, kind, 3, against=net) for net in (None, known))
+    assert answers(known, hidden).mean() < answers(known, plain).mean() - 2
+
+
+def answers(net: OnnxModule, patterns: np.ndarray) -> np.ndarray:
+    """The network's largest answer to each pattern, alone in the middle of a grey picture."""
+    shown = np.full((len(patterns), 96, 96, 3), 120, np.uint8)
+    shown[:, 24:72, 24:72] = patterns
+    planes = torch.from_numpy(shown).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return np.asarray(net(planes).flatten(1).amax(1))

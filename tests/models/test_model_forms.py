@@ -15,6 +15,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantiz
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor, nn
 
+from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.prepare import Prepared, logits_difference, prepare, prepare_source
 from taintwatch_models.graph.verification import autograd_radar, check_inputs
@@ -268,6 +269,8 @@ def test_rows_that_were_joined_to_heads_are_freed_where_attention_reads_them(tmp
     inputs = check_inputs(found.radar.info.preprocessing, 3)
     assert logits_difference(read_source(tmp_path / "vit.onnx"), found, inputs) < 1e-5
     right(found)
+    again = differentiable(found.radar)(torch.from_numpy(inputs)).numpy()
+    assert again == pytest.approx(OnnxRadar(found.radar, ())(inputs)["logits"], abs=1e-5)
 
 
 def _of_tokens(path: Path, nodes: list[onnx.NodeProto], stored: dict[str, np.ndarray], opset: int) -> Path:

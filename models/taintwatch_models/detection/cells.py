@@ -22,7 +22,7 @@ __all__ = ["CellSums", "cell_names", "choose_layers", "log_averages", "with_cell
 _MOST_LAYERS = 10
 _MOST_CHANNELS = 64
 _LEAST_SIDE = 4
-_MOST_SIDE = 28
+_MOST_SIDE = 14
 """Cells along a side that are looked at: larger maps are strided."""
 _MOST_CELLS = 64
 """Cells along a side beyond which a layer sees edges only and costs much."""

@@ -115,7 +115,7 @@ def learn(
     about = Provenance(description, len(site) + len(later), footage, general_description, len(general), _now())
     reference = Reference(radar.info.source_sha256, layers, windows, hosts, tails, gate, (), about)
     scores = free.copy()
-    scores[deserving] += combine(surprises_of(tails, second))
+    scores[deserving] = combine(surprises_of(tails, second), scores[deserving])
     later_scores = _score_later(radar, reference, later, settings, steps)
     points = operating_points(scores, chosen.novel, chosen.folds, later_scores if footage else None, rng)
     steps.end()

@@ -46,10 +46,11 @@ SECOND = ("necessity", "sufficiency")
 LABEL = "label_mahalanobis"
 """Free too, but only where the model's graph gives it: Mahalanobis distances for the predicted label, learnt from many
 pictures of each label. A traffic sign is itself a local, necessary and sufficient thing; there it carries much."""
-WEIGHTS = {LABEL: 2.0, "appearance": 2.0}
-"""1 for the others: what is asked once for two of the others' questions counts for two."""
+WEIGHTS = {LABEL: 2.0, "appearance": 3.0}
+"""Of a surprise's square; 1 for the others."""
 VERSION = 3
 """Of the file's format, and of what the statistics in it mean."""
+Scores = NDArray[np.float64]
 _FORMAT = f"taintwatch-reference/{VERSION}"
 
 
@@ -85,20 +86,19 @@ class Reference:
     about: Provenance
 
 
-def combine(surprises: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the weighted sum of the statistics' surprises, (frames,).
+def combine(surprises: Mapping[str, Scores], beside: Scores | float = 0.0) -> Scores:
+    """Return the Euclidean norm of the statistics' weighted surprises, (frames,); `beside`: that of others, to join.
 
-    Fisher's method: the sum of -ln p. A statistic that is usual (p near 1) adds nothing instead of taking away, so a
-    patch that fails one question on purpose is not excused for it. The statistics are not independent, so the sum's own
-    threshold is chosen on benign frames as well.
+    Fisher's method (1925) adds the -ln p of independent tests; Tippett's (1931) takes the largest alone. The norm lies
+    between: what says nothing of a network (the anomaly of a vision transformer's tokens) hides less of what does. A
+    statistic that is usual adds nothing instead of taking away, so a patch that fails one question on purpose is not
+    excused for it. The statistics are not independent, so the norm's own threshold is chosen on benign frames as well.
     """
-    parts = [WEIGHTS.get(name, 1.0) * np.maximum(values, 0.0) for name, values in surprises.items()]
-    return np.asarray(np.sum(parts, axis=0), np.float64)
+    parts = [WEIGHTS.get(name, 1.0) * np.maximum(values, 0.0) ** 2 for name, values in surprises.items()]
+    return np.sqrt(np.sum(parts, axis=0) + np.square(beside))
 
 
-def surprises_of(
-    tails: Mapping[str, Tail], statistics: Mapping[str, NDArray[np.float64]]
-) -> dict[str, NDArray[np.float64]]:
+def surprises_of(tails: Mapping[str, Tail], statistics: Mapping[str, Scores]) -> dict[str, Scores]:
     """Return the surprise of each statistic that has a tail, (frames,) each."""
     return {name: tails[name].surprise(values) for name, values in statistics.items() if name in tails}
 

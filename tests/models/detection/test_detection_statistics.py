@@ -17,6 +17,7 @@ from taintwatch_models.detection.anomaly import saliency_shares, suspect_windows
 from taintwatch_models.detection.appearance import SIDE, appearance_model
 from taintwatch_models.detection.intervention import label_margin, log_odds, margin_after_fill, transplant
 from taintwatch_models.detection.novelty import degrade, paste_posters
+from taintwatch_models.detection.reference import combine
 from taintwatch_models.detection.tail import fit_tail, upper_quantile
 from taintwatch_models.detection.windows import box_averages, boxes_at, salient_windows
 from taintwatch_models.preprocessing import Preprocessing
@@ -36,6 +37,18 @@ def test_a_larger_value_is_never_less_surprising(benign: list[float], values: li
     surprises = fit_tail(np.array(benign)).surprise(np.sort(np.array(values)))
     assert np.isfinite(surprises).all()
     assert (np.diff(surprises) >= 0).all()
+
+
+@given(st.lists(st.floats(-5, 40), min_size=4, max_size=4), st.integers(0, 3), st.floats(0, 10))
+def test_the_score_rises_with_each_surprise_and_looks_can_be_joined_in_any_order(
+    surprises: list[float], which: int, more: float
+) -> None:
+    names = ("anomaly", "appearance", "necessity", "sufficiency")
+    found = dict(zip(names, np.array(surprises)[:, None], strict=True))
+    first, second = ({name: found[name] for name in part} for part in (names[:2], names[2:]))
+    assert combine(second, combine(first)) == pytest.approx(combine(found))
+    assert combine(found) >= max(0.0, max(surprises)) - 1e-9
+    assert combine({**found, names[which]: found[names[which]] + more}) >= combine(found) - 1e-9
 
 
 def test_a_value_that_is_not_a_number_is_the_largest_surprise() -> None:
