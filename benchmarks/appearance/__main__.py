@@ -44,10 +44,10 @@ Report = Callable[[str], None]
               help="Batches of 16 patterns crafted on each network.")  # fmt: skip
 @click.option("--against", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Network of an earlier run (ONNX): train on patterns that hide from it, too.")  # fmt: skip
-@click.option("--hidden", type=click.IntRange(1), default=8, show_default=True,
+@click.option("--hidden", type=click.IntRange(1), default=6, show_default=True,
               help="Batches of these on each network.")  # fmt: skip
 @click.option("--network", "only", multiple=True, help="Craft on this network alone, and do not train.")
-@click.option("--steps", type=click.IntRange(50), default=2400, show_default=True, help="Batches of 48 scenes.")
+@click.option("--steps", type=click.IntRange(50), default=2800, show_default=True, help="Batches of 48 scenes.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Write the network here (ONNX).")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmarks.appearance.scenes import Scenes
-from taintwatch_models.detection.appearance import SIDE
+from taintwatch_models.detection.appearance import PLACE, SIDE
 from taintwatch_models.graph.builder import GraphBuilder
 
 __all__ = ["AppearanceNet", "to_onnx", "train"]
@@ -24,6 +24,8 @@ _CHANNELS = (16, 32, 48)
 _BATCH, _RATE, _DECAY = 48, 4e-3, 1e-3
 _INSIDE, _OUTSIDE = 0.6, 0.05
 """A cell is of the pattern where it covers more of it than this, and not where it covers less; between, it is left."""
+_SCALED = 300
+"""Scenes that the scale of the answers is taken from."""
 _OPSET = 13
 
 
@@ -67,7 +69,22 @@ def train(scenes: Scenes, steps: int, seed: int, report: Callable[[int, float], 
         schedule.step()
         if step % 50 == 0:
             report(step, float(loss))
-    return net.eval()
+    return _on_scale(net.eval(), scenes)
+
+
+@torch.no_grad()
+def _on_scale(net: AppearanceNet, scenes: Scenes) -> AppearanceNet:
+    """Scale the answers so that they have mean 0 and deviation 1 over the map's windows of scenes without a pattern."""
+    benign: list[Tensor] = []
+    while len(benign) < _SCALED:
+        picture, mask = scenes()
+        if not mask.any():
+            benign.append(torch.from_numpy(picture).permute(2, 0, 1) / 127.5 - 1)
+    answers = F.avg_pool2d(net(torch.stack(benign)), PLACE, stride=1)
+    spread = answers.std().clamp_min(1e-6)
+    net.answer.weight /= spread
+    net.answer.bias.copy_((net.answer.bias - answers.mean()) / spread)
+    return net
 
 
 def to_onnx(net: AppearanceNet) -> onnx.ModelProto:

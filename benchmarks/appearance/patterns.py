@@ -30,8 +30,8 @@ _SIDES = (0.22, 0.55)
 _RESOLUTIONS = (20, 32, 48)
 _TURN = 0.35  # radians
 _LEAD = 5.0  # logits
-_UNSEEN = -4.0
-"""What an attacker of the appearance network wants its answer to be: below most of the benign ones."""
+_UNSEEN = -1.0
+"""What an attacker of the appearance network wants its answer to be: below that of most benign windows."""
 
 RGB = NDArray[np.uint8]
 

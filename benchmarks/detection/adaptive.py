@@ -20,10 +20,10 @@ from torch import Tensor
 from benchmarks.detection.networks import Network
 from benchmarks.makers.onnx_torch import OnnxModule
 from taintwatch_calibration.craft.materials import differentiable
-from taintwatch_models.detection.anomaly import GRID, LayerCells, early_layers
+from taintwatch_models.detection.anomaly import LayerCells, early_layers
 from taintwatch_models.detection.appearance import appearance_model
 from taintwatch_models.detection.reference import WEIGHTS, Reference
-from taintwatch_models.detection.windows import FILL_SHARE, window_cells
+from taintwatch_models.detection.windows import FILL_SHARE, GRID, window_cells
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.torch_graph import TorchGraph
 

@@ -11,7 +11,7 @@ largest where a place is anomalous *and* the label rests on it: an unusual backg
 no anomaly.
 
 Deviations from PaDiM: one Gaussian for all places instead of one for each (what a camera sees moves), averages over a
-window instead of a smoothed map, layers by themselves instead of concatenated, and the map is read with the saliency
+window instead of a smoothed map, layers by themselves instead of concatenated, and the map is read with the others
 instead of by itself: a search over all places finds something unusual in every picture.
 """
 
@@ -25,26 +25,23 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from taintwatch_models.detection.windows import FILL_SHARE, box_averages, window_cells
+from taintwatch_models.detection.windows import FILL_SHARE, GRID, box_averages, window_cells
 from taintwatch_models.graph.builder import GraphBuilder
 from taintwatch_models.graph.resampling import bilinear_matrix, resize
 
 __all__ = [
     "ANOMALY_MAP",
     "EARLY_MAP",
-    "GRID",
     "LayerCells",
     "early_layers",
+    "largest_sum",
     "on_grid",
     "saliency_shares",
-    "suspect_windows",
     "with_anomaly_map",
     "with_outputs",
 ]
 
 ANOMALY_MAP, EARLY_MAP = "anomaly_map", "early_anomaly_map"
-GRID = 14
-"""Places along a side at which the anomaly map is given, from the first window to the last."""
 LEAST_DISTANCE = 1e-6
 _LEAST_SHARE = 0.05
 """Added to a window's saliency, as a share of the average window's: a window without any is not infinitely unlikely."""
@@ -165,14 +162,12 @@ def on_grid(values: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.asarray(rows @ values @ columns.T, np.float32)
 
 
-def suspect_windows(
-    anomaly: NDArray[np.float32], saliency: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Find the window that is anomalous and holds saliency: the largest sum of both maps, (B, 14, 14) each.
+def largest_sum(*maps: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find the window in which the sum of some maps, (B, 14, 14) each, is largest.
 
     Returns the sum (B,), and the window's centre (B, 2) as shares of the picture's height and width.
     """
-    total = (anomaly + saliency).reshape(len(anomaly), -1)
+    total = np.sum(maps, axis=0).reshape(len(maps[0]), -1)
     best = total.argmax(axis=1)
     steps = np.stack([best // GRID, best % GRID], axis=1) / (GRID - 1)
     centres = FILL_SHARE / 2 + steps * (1 - FILL_SHARE)

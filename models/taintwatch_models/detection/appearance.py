@@ -3,8 +3,9 @@
 The other statistics ask what the guarded model makes of a place. This one looks at the pixels alone: adversarial
 patches share a look (Jedi: Tarchoun et al., 2023, sees it in their entropy; SAC: Liu et al., CVPR 2022, trains a
 segmenter for it), posters and photographs have another. Its answer is one more statistic on the benign scale, never an
-alarm by itself. The network (94,000 weights; `benchmarks.appearance` trains it) has seen patches of other networks and
-of other makers than those that the detection bench measures with.
+alarm by itself, and it helps to find the place that the others are asked of. The network (94,000 weights;
+`benchmarks.appearance` trains it) has seen patches of other networks and of other makers than those that the detection
+bench measures with.
 """
 
 from __future__ import annotations
@@ -15,26 +16,33 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from taintwatch_models.bundled import bundled_path
+from taintwatch_models.detection.windows import GRID, window_cells
 from taintwatch_models.graph.builder import GraphBuilder
-from taintwatch_models.graph.resampling import shrink
+from taintwatch_models.graph.resampling import resize, shrink
 from taintwatch_models.preprocessing import Preprocessing
 
-__all__ = ["APPEARANCE", "SIDE", "WINDOW", "appearance_model", "appearance_nodes"]
+__all__ = ["APPEARANCE", "APPEARANCE_MAP", "PLACE", "SIDE", "WINDOW", "appearance_model", "appearance_nodes"]
 
-APPEARANCE = "appearance"
+APPEARANCE, APPEARANCE_MAP = "appearance", "appearance_map"
 SIDE = 96
 """Pixels a side of what the network sees: the whole input, made smaller or larger."""
 _FILE = "appearance.onnx"
 _OPSET = 13
 _PREFIX = "taintwatch/appearance"
+CELLS = SIDE // 8
+"""Cells a side of the network's answer."""
 WINDOW = 3
-"""Cells a side, of 12 x 12, over which the answer is averaged: a quarter of the picture."""
+"""Cells a side over which the answer is averaged: a quarter of the picture."""
+PLACE = window_cells((CELLS, CELLS))[0]
+"""The same for the map: as large as the suspect window. Over benign windows of this size the answer, a logit on a scale
+of its own, has mean 0 and deviation 1, as the anomaly map has."""
 
 
 def appearance_nodes(opset: int, inputs: str, preprocessing: Preprocessing) -> GraphBuilder:
-    """Return the nodes that give `appearance` (B,), float32, from a model's inputs (B, 3, H, W).
+    """Return the nodes that give `appearance` (B,) and `appearance_map` (B, 14, 14), float32, from (B, 3, H, W) inputs.
 
-    It is the largest logit, averaged over a quarter of the side, that a place belongs to an optimised pattern.
+    The first is the largest answer, averaged over a quarter of the side, that a place belongs to an optimised pattern;
+    the second its average in each window of 0.4 of the side, from the first to the last.
     """
     b = GraphBuilder(opset, _PREFIX)
     gain = np.array(preprocessing.std, np.float32) * preprocessing.scale / 127.5
@@ -46,16 +54,23 @@ def appearance_nodes(opset: int, inputs: str, preprocessing: Preprocessing) -> G
     averages = b.add("AveragePool", answer, kernel_shape=[WINDOW, WINDOW])
     largest = b.reduce("ReduceMax", averages, [1, 2, 3], keepdims=False)
     b.nodes.append(helper.make_node("Identity", [largest], [APPEARANCE], name=APPEARANCE))
+    places = b.add("AveragePool", answer, kernel_shape=[PLACE, PLACE])
+    count = CELLS - PLACE + 1
+    grid = b.squeeze(resize(b, places, (count, count), (GRID, GRID)), 1)
+    b.nodes.append(helper.make_node("Identity", [grid], [APPEARANCE_MAP], name=APPEARANCE_MAP))
     return b
 
 
 def appearance_model(preprocessing: Preprocessing) -> onnx.ModelProto:
-    """Return the same by itself: `inputs` (B, 3, H, W) as a model takes them to `appearance` (B,)."""
+    """Return the same by itself, of `inputs` (B, 3, H, W) as a model takes them."""
     b = appearance_nodes(_OPSET, "inputs", preprocessing)
     graph = helper.make_graph(
         b.nodes, APPEARANCE,
         [helper.make_tensor_value_info("inputs", TensorProto.FLOAT, ["batch", 3, *preprocessing.size])],
-        [helper.make_tensor_value_info(APPEARANCE, TensorProto.FLOAT, ["batch"])],
+        [
+            helper.make_tensor_value_info(APPEARANCE, TensorProto.FLOAT, ["batch"]),
+            helper.make_tensor_value_info(APPEARANCE_MAP, TensorProto.FLOAT, ["batch", GRID, GRID]),
+        ],
         list(b.initializers.values()),
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)

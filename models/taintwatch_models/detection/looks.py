@@ -14,17 +14,17 @@ from taintwatch_models.detection.anomaly import (
     ANOMALY_MAP,
     EARLY_MAP,
     LayerCells,
+    largest_sum,
     saliency_shares,
-    suspect_windows,
     with_anomaly_map,
     with_outputs,
 )
-from taintwatch_models.detection.appearance import APPEARANCE, appearance_nodes
+from taintwatch_models.detection.appearance import APPEARANCE, APPEARANCE_MAP, appearance_nodes
 from taintwatch_models.detection.cells import cell_names, with_cells
 from taintwatch_models.detection.intervention import margin_after_fill, transplant
 from taintwatch_models.detection.reference import LABEL, SECOND, Reference, combine, surprises_of
 from taintwatch_models.detection.window_features import WindowFeatures, window_features
-from taintwatch_models.detection.windows import FILL_SHARE, Boxes, boxes_at, salient_windows
+from taintwatch_models.detection.windows import FILL_SHARE, GRID, Boxes, boxes_at, salient_windows
 from taintwatch_models.errors import InferenceError
 from taintwatch_models.fills import mean_fill
 from taintwatch_models.graph.anomaly import ANOMALY, gives_anomaly, region_map
@@ -72,8 +72,11 @@ def _with_saliency(radar: RadarFile) -> tuple[onnx.ModelProto, list[str]]:
     looks = appearance_nodes(b.opset, radar.info.input, radar.info.preprocessing)
     b.nodes.extend(looks.nodes)
     b.initializers |= looks.initializers
-    graph = with_outputs(radar.proto, b, {SALIENCY: ["batch", None, None], APPEARANCE: ["batch"]})
-    return graph, ["logits", "label", "features", SALIENCY, APPEARANCE, *([ANOMALY] if gives_anomaly(radar) else [])]
+    shapes: dict[str, Sequence[str | int | None]] = {
+        SALIENCY: ("batch", None, None), APPEARANCE: ("batch",), APPEARANCE_MAP: ("batch", GRID, GRID),
+    }  # fmt: skip
+    found = ["logits", "label", "features", *shapes, *([ANOMALY] if gives_anomaly(radar) else [])]
+    return with_outputs(radar.proto, b, shapes), found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,15 +89,23 @@ class Looked:
     """(B, channels): of the salient windows."""
     saliency_shares: NDArray[np.float32]
     """(B, 14, 14): see `anomaly.saliency_shares`."""
+    appearance_map: NDArray[np.float32]
+    """(B, 14, 14): see `appearance.appearance_nodes`."""
     places: NDArray[np.float64]
     """(B, 2): the suspect windows' centres as shares of the picture's height and width; NaN without anomaly maps."""
     statistics: dict[str, NDArray[np.float64]]
 
     def located(self, anomaly: NDArray[np.float32], early: NDArray[np.float32]) -> Looked:
-        """Return the look with the places and statistics that the anomaly maps, (B, 14, 14) each, give."""
-        values, places = suspect_windows(anomaly, self.saliency_shares)
-        found = {"anomaly": values, "early_anomaly": suspect_windows(early, self.saliency_shares)[0]}
-        return replace(self, places=places, statistics={**self.statistics, **found})
+        """Return the look with the places and statistics that the anomaly maps, (B, 14, 14) each, give.
+
+        The place is where all three maps are largest together; a statistic leaves the appearance to its own.
+        """
+        values = {
+            "anomaly": largest_sum(anomaly, self.saliency_shares)[0],
+            "early_anomaly": largest_sum(early, self.saliency_shares)[0],
+        }
+        places = largest_sum(anomaly, self.saliency_shares, self.appearance_map)[1]
+        return replace(self, places=places, statistics={**self.statistics, **values})
 
     def rows(self, rows: NDArray[np.intp]) -> Looked:
         """Return the look at some of the frames."""
@@ -103,6 +114,7 @@ class Looked:
             self.labels[rows],
             self.features[rows],
             self.saliency_shares[rows],
+            self.appearance_map[rows],
             self.places[rows],
             {name: values[rows] for name, values in self.statistics.items()},
         )
@@ -135,7 +147,8 @@ def looked_from(outputs: Outputs, windows: WindowFeatures | None = None) -> Look
     if windows is not None:
         statistics["feature_anomaly"] = windows.distances(features)
     nowhere = np.full((len(saliency), 2), np.nan)
-    looked = Looked(outputs["logits"], outputs["label"], features, saliency_shares(saliency), nowhere, statistics)
+    maps = saliency_shares(saliency), outputs[APPEARANCE_MAP]
+    looked = Looked(outputs["logits"], outputs["label"], features, *maps, nowhere, statistics)
     return looked.located(outputs[ANOMALY_MAP], outputs[EARLY_MAP]) if ANOMALY_MAP in outputs else looked
 
 

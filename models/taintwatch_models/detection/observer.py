@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_models.detection.anomaly import GRID, LayerCells
+from taintwatch_models.detection.anomaly import LayerCells
 from taintwatch_models.detection.cells import CellSums, cell_names, log_averages
 from taintwatch_models.detection.looks import Looked, learning_graph, looked_from, run_session
+from taintwatch_models.detection.windows import GRID
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 
@@ -123,6 +124,7 @@ def _joined(parts: Sequence[Looked]) -> Looked:
         np.concatenate([part.labels for part in parts]),
         np.concatenate([part.features for part in parts]),
         np.concatenate([part.saliency_shares for part in parts]),
+        np.concatenate([part.appearance_map for part in parts]),
         np.concatenate([part.places for part in parts]),
         {name: np.concatenate([part.statistics[name] for part in parts]) for name in parts[0].statistics},
     )

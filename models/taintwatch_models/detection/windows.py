@@ -7,10 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FILL_SHARE", "Boxes", "box_averages", "boxes_at", "salient_windows", "window_cells"]
+__all__ = ["FILL_SHARE", "GRID", "Boxes", "box_averages", "boxes_at", "salient_windows", "window_cells"]
 
 FILL_SHARE = 0.4
 """Side of the window that is looked at, filled and pasted elsewhere, as a share of the picture's."""
+
+GRID = 14
+"""Windows along a side at which maps are given, from the first to the last."""
 
 Boxes = NDArray[np.int64]
 """(B, 4): top, left, height, width, in pixels of the model's input."""

@@ -61,6 +61,7 @@ def test_one_forward_gives_the_first_look_and_the_cells(
         assert own == pytest.approx(np.moveaxis(maps, 1, -1), abs=1e-5)
     assert observed.looked.logits == pytest.approx(looked.logits, abs=1e-4)
     assert observed.looked.saliency_shares == pytest.approx(looked.saliency_shares, abs=1e-3)
+    assert observed.looked.appearance_map == pytest.approx(looked.appearance_map, abs=1e-3)
     assert observed.looked.features == pytest.approx(looked.features, abs=1e-4)
     assert observed.looked.statistics["appearance"] == pytest.approx(looked.statistics["appearance"], abs=1e-4)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from taintwatch_models.bundled import bundled_path
-from taintwatch_models.detection.anomaly import saliency_shares, suspect_windows
+from taintwatch_models.detection.anomaly import largest_sum, saliency_shares
 from taintwatch_models.detection.appearance import SIDE, appearance_model
 from taintwatch_models.detection.intervention import label_margin, log_odds, margin_after_fill, transplant
 from taintwatch_models.detection.novelty import degrade, paste_posters
@@ -139,7 +139,7 @@ def test_a_suspect_window_is_both_anomalous_and_salient() -> None:
     anomaly[0, 2, 2], saliency[0, 2, 2] = 5, -3  # an unusual background
     saliency[0, 9, 9] = 1.5  # a usual object
     anomaly[0, 13, 0], saliency[0, 13, 0] = 2, 1
-    value, places = suspect_windows(anomaly, saliency)
+    value, places = largest_sum(anomaly, saliency)
     assert value.tolist() == [3.0]
     assert places[0] == pytest.approx([0.8, 0.2])
 
