@@ -82,8 +82,9 @@ def _on_scale(net: AppearanceNet, scenes: Scenes) -> AppearanceNet:
             benign.append(torch.from_numpy(picture).permute(2, 0, 1) / 127.5 - 1)
     answers = F.avg_pool2d(net(torch.stack(benign)), PLACE, stride=1)
     spread = answers.std().clamp_min(1e-6)
-    net.answer.weight /= spread
-    net.answer.bias.copy_((net.answer.bias - answers.mean()) / spread)
+    weight, bias = net.answer.parameters()
+    weight.div_(spread)
+    bias.sub_(answers.mean()).div_(spread)
     return net
 
 

@@ -95,7 +95,7 @@ def combine(surprises: Mapping[str, Scores], beside: Scores | float = 0.0) -> Sc
     excused for it. The statistics are not independent, so the norm's own threshold is chosen on benign frames as well.
     """
     parts = [WEIGHTS.get(name, 1.0) * np.maximum(values, 0.0) ** 2 for name, values in surprises.items()]
-    return np.sqrt(np.sum(parts, axis=0) + np.square(beside))
+    return np.asarray(np.sqrt(np.sum(parts, axis=0) + np.square(beside)), np.float64)
 
 
 def surprises_of(tails: Mapping[str, Tail], statistics: Mapping[str, Scores]) -> dict[str, Scores]:
