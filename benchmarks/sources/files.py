@@ -17,6 +17,7 @@ from benchmarks.sources.input_case import InputCase, file_case
 from taintwatch.demo.play import parse_play
 from taintwatch_models.image_file import read_image
 from tests.clips import attack_clip
+from tests.heic import HEIC
 
 __all__ = ["encoded", "file_cases", "material"]
 
@@ -273,7 +274,11 @@ def _bad_images() -> list[InputCase]:
         return folder
 
     def heic(folder: Path) -> Path:
-        (folder / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(200))
+        (folder / "a.heic").write_bytes(HEIC)
+        return folder
+
+    def damaged_heic(folder: Path) -> Path:
+        (folder / "a.heic").write_bytes(HEIC[:450])
         return folder
 
     return [
@@ -290,7 +295,8 @@ def _bad_images() -> list[InputCase]:
             says="has 16000 x 16000 pixels, more than the 64 million", slow=True,
         ),
         file_case("text named .jpg", "damage", undecodable, 1, 0, bad=1, exit=2, says="none of its 1 images"),
-        file_case("HEIC", "damage", heic, 1, 0, bad=1, exit=2, says="convert it to JPEG"),
+        file_case("HEIC", "image", heic, 1, 0),
+        file_case("HEIC cut short", "damage", damaged_heic, 1, 0, bad=1, exit=2, says="cannot be decoded"),
     ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import pytest
 from taintwatch_models.errors import BadFrame
 from taintwatch_models.image_check import image_size
 from taintwatch_models.image_file import decode_image, read_image
+from tests.heic import HEIC
 
 BOMBS = {
     "JPEG": b"\xff\xd8\xff\xc0\x00\x11\x08" + struct.pack(">HH", 16_000, 16_000) + b"\x03" + bytes(9) + b"\xff\xd9",
@@ -72,3 +74,42 @@ def test_a_file_that_is_missing_empty_or_beyond_all_measure_is_named(tmp_path: P
         file.truncate((64 << 20) + 1)
     with pytest.raises(BadFrame, match=r"a\.png has more than 64 MiB"):
         read_image(path)
+
+
+def test_a_heic_file_is_read_as_blue_green_red(tmp_path: Path) -> None:
+    path = tmp_path / "a.HEIC"
+    path.write_bytes(HEIC)
+    image = read_image(path)
+    assert image.shape == (48, 64, 3)
+    assert [int(value) // 128 for value in (*image[12, 16], *image[36, 48], *image[12, 48])] == [
+        0,
+        0,
+        1,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]
+
+
+@pytest.mark.parametrize("data", [HEIC[:300], HEIC[:450], HEIC[:24] + bytes(200), HEIC[:8] + HEIC[24:]])
+def test_a_damaged_heic_file_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.heic").write_bytes(data)
+    with pytest.raises(BadFrame, match=r"a\.heic is not an image that can be decoded"):
+        read_image(tmp_path / "a.heic")
+
+
+def test_a_heic_file_that_claims_to_be_enormous_is_not_decoded(tmp_path: Path) -> None:
+    at = HEIC.index(b"ispe") + 8
+    (tmp_path / "a.heic").write_bytes(HEIC[:at] + struct.pack(">II", 16_000, 16_000) + HEIC[at + 8 :])
+    with pytest.raises(BadFrame, match=r"a\.heic has 16000 x 16000 pixels"):
+        read_image(tmp_path / "a.heic")
+
+
+def test_without_libheif_a_heic_file_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.heic").write_bytes(HEIC)
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with pytest.raises(BadFrame, match=r"needs `pip install taintwatch\[heif\]`; or convert it to JPEG, PNG or AVIF"):
+        read_image(tmp_path / "a.heic")
