@@ -17,6 +17,7 @@ from taintwatch_calibration.cli_colour import colour
 from taintwatch_calibration.cli_gate import gate
 from taintwatch_calibration.cli_learn import learn_command
 from taintwatch_calibration.cli_objects import objects
+from taintwatch_calibration.cli_refit import refit
 from taintwatch_calibration.cli_sign import sign, verify
 from taintwatch_calibration.paper_thresholds import PaperSurface
 from taintwatch_calibration.progress import bars, read_with_progress
@@ -164,5 +165,6 @@ calibrate_group.add_command(check)
 calibrate_group.add_command(colour)
 calibrate_group.add_command(gate)
 calibrate_group.add_command(objects)
+calibrate_group.add_command(refit)
 calibrate_group.add_command(sign)
 calibrate_group.add_command(verify)

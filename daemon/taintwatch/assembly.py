@@ -32,7 +32,7 @@ from taintwatch.vote.policies import policy_from_settings
 from taintwatch.vote.voter import Hold, Voter
 from taintwatch_models.errors import UsageError
 from taintwatch_models.loading import LoadedModel, load_radar_file
-from taintwatch_models.model_files import ModelSettings, SecondLookLimits
+from taintwatch_models.model_files import ModelSettings, SecondLookLimits, chosen_fpr
 from taintwatch_models.onnx_session import SessionSettings
 
 __all__ = [
@@ -50,6 +50,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+
+DAY_S = 86_400.0
 
 
 def assemble(config: Config, deadlines: Deadlines) -> Runtime:
@@ -190,9 +192,15 @@ def make_learner(runtime: Runtime, deadlines: Deadlines) -> Learner | None:
             identity = identity_of(runtime.config, model, identity.instance)
         return ConfigurationChange(runtime.config, detection=detection, identity=identity)
 
-    plan = LearningPlan(config.learn.minutes * 60, config.learn.frames, settings.session.threads)
+    plan = LearningPlan(
+        config.learn.minutes * 60, config.learn.frames, settings.session.threads, chosen_fpr(settings),
+        None if config.learn.refit_days is None else config.learn.refit_days * DAY_S,
+    )  # fmt: skip
     references = References(state_folder(config), radar.info.source_sha256)
-    return Learner(radar, references, cameras, plan, prepare, deadline=deadlines.add("learning"))
+    return Learner(
+        radar, references, cameras, plan, prepare, audit=None if runtime.evidence is None else runtime.evidence.audit,
+        deadline=deadlines.add("learning"),
+    )  # fmt: skip
 
 
 def identity_of(config: Config, model: LoadedModel, instance: str) -> Identity:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
+from taintwatch.alarm_rates import AlarmRates
 from taintwatch.deadlines import Deadline
 from taintwatch.detection_stack import ConfigurationChange
+from taintwatch.evidence.audit import AuditLog
+from taintwatch.frame_sample import FrameSample
 from taintwatch.pipeline import Step
 from taintwatch.recovery import LOAD_LIMIT_S
 from taintwatch.references import References, store
+from taintwatch.refits import Refits
+from taintwatch_models.detection.detector import COMBINED
 from taintwatch_models.detection.general import general_pictures
 from taintwatch_models.detection.learning import learn
+from taintwatch_models.detection.operating_points import LOW_FPR
 from taintwatch_models.detection.reference import write_reference
-from taintwatch_models.errors import BadFrame, TaintwatchError
+from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Prediction
 
@@ -28,6 +34,8 @@ __all__ = ["ArmingState", "CameraLearning", "Learner", "LearningPlan"]
 _log = logging.getLogger(__name__)
 
 TOLD_EVERY = 0.1  # of the frames, between two lines in the log
+LOOK_S = 2.0  # between two looks for what is asked
+SCHEDULE = "schedule"
 
 
 class ArmingState(StrEnum):
@@ -39,6 +47,10 @@ class ArmingState(StrEnum):
     """The same, while its own reference is made of them."""
     ARMED = "armed"
     """Its own reference, or the calibration that the model came with."""
+    DRIFTING = "drifting"
+    """Its own reference, which suspects clearly more frames than was accepted: a refit is proposed."""
+    REFITTING = "refitting"
+    """Its own reference, while frames for a new one are taken, and it is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +60,10 @@ class LearningPlan:
     seconds: float
     frames: int
     threads: int = 0
-
-
-@dataclass(slots=True)
-class _Collection:
-    """The frames of one camera so far."""
-
-    pixels: list[NDArray[np.uint8]] = field(default_factory=list)
-    began_ns: int | None = None
-    next_ns: int = 0
-    suspicious: int = 0
-    told: float = 0.0
+    target_fpr: float = LOW_FPR
+    """Above twice of which a refit is proposed."""
+    refit_s: float | None = None
+    """A reference that is older is made again; None: never unasked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,9 @@ class Learner:
 
     `see`, `poll` and `done` are called by the service's thread; any thread may ask `unarmed` and `states`. What comes
     of it is a `ConfigurationChange` with a detection stack that judges the camera by its own reference.
+
+    A camera that was learnt is learnt again where `refits` asks for it or the plan's time is over, and judged by what
+    was learnt before until then. For that, frames that look suspicious, or come while an alert stands, are left out.
     """
 
     def __init__(
@@ -85,59 +93,80 @@ class Learner:
         plan: LearningPlan,
         prepare: Callable[[], ConfigurationChange],
         *,
+        refits: Refits | None = None,
+        audit: AuditLog | None = None,
         deadline: Deadline | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`prepare` loads the model again, with the references that there are then; it may take long."""
+        """`prepare` loads the model again, with the references that there are then; it may take long.
+
+        `audit` is told what was learnt, of how many frames, and who asked.
+        """
+        self.refits = refits or Refits(references.folder)
         self._radar, self._references, self._plan, self._prepare = radar, references, plan, prepare
-        self._deadline = deadline or Deadline("learning")
-        self._collections = {camera: _Collection() for camera in cameras if not references.learnt(camera)}
+        self._deadline, self._clock, self._audit = deadline or Deadline("learning"), clock, audit or AuditLog(None)
+        self._samples = {camera: self._sample() for camera in cameras if not references.learnt(camera)}
+        self._asked: dict[str, str] = {}
+        """The cameras that are learnt again, and who asked."""
+        self._told: dict[str, float] = {}
+        self._rest_until: dict[str, float] = {}
         self._fitting: str | None = None
         self._thread: threading.Thread | None = None
         self._result: ConfigurationChange | str | None = None
-        self._armed: set[str] = set(cameras) - set(self._collections)
+        self._armed: set[str] = set(cameras) - set(self._samples)
+        self._rates = {camera: AlarmRates() for camera in cameras}
+        self._drifting: frozenset[str] = frozenset()
+        self._next_look = clock()
 
     @property
     def unarmed(self) -> frozenset[str]:
         """The cameras that are still judged by the general reference."""
-        return frozenset(self._collections)
+        return frozenset(self._samples.keys() - self._asked.keys())
 
     def states(self) -> dict[str, CameraLearning]:
         """Return how far each camera is."""
-        found = {camera: CameraLearning(ArmingState.ARMED, 1.0) for camera in self._armed}
-        for camera, collection in list(self._collections.items()):
+        drifting = self._drifting
+        found = {
+            camera: CameraLearning(ArmingState.DRIFTING if camera in drifting else ArmingState.ARMED, 1.0)
+            for camera in tuple(self._armed)
+        }
+        for camera, sample in list(self._samples.items()):
             state = ArmingState.FITTING if camera == self._fitting else ArmingState.COLLECTING
-            found[camera] = CameraLearning(state, min(1.0, len(collection.pixels) / self._plan.frames))
+            found[camera] = CameraLearning(ArmingState.REFITTING if camera in self._asked else state, sample.share)
         return found
 
     def see(self, step: Step) -> None:
         """Take what was classified where it is time for another frame."""
-        collection = self._collections.get(step.frame.camera)
-        if collection is None or step.frame.camera == self._fitting or not isinstance(step.outcome, Prediction):
+        camera, now_ns = step.frame.camera, step.frame.captured_ns
+        if not isinstance(step.outcome, Prediction) or camera not in self._rates:
             return
-        now_ns = step.frame.captured_ns
-        if collection.began_ns is None:
-            collection.began_ns = collection.next_ns = now_ns
-            _log.warning(
-                "camera %s: learning for %.3g minutes; keep attacks away from it", step.frame.camera,
-                self._plan.seconds / 60,
-            )  # fmt: skip
-        if now_ns < collection.next_ns or len(collection.pixels) >= self._plan.frames:
+        stands = step.alert is not None or any(vote.raised for vote in step.votes)
+        if camera in self._armed and not stands:
+            self._rates[camera].see(step.verdicts, step.frame.wall_ns)
+        sample = self._samples.get(camera)
+        if sample is None or camera == self._fitting:
             return
-        collection.next_ns = now_ns + round(self._plan.seconds / self._plan.frames * 1e9)
-        try:
-            collection.pixels.append(self._radar.info.preprocessing.pixels(step.outcome.frame.image))
-        except BadFrame:
+        if sample.began_ns is None:
+            self._begin(camera)
+        if not sample.due(now_ns):
             return
-        collection.suspicious += any(verdict.suspicious for verdict in step.verdicts)
-        self._tell(step.frame.camera, collection)
+        suspicious = stands or any(verdict.suspicious for verdict in step.verdicts)
+        sample.suspicious += suspicious
+        if suspicious and camera in self._asked:
+            return
+        if sample.take(now_ns, step.outcome.frame.image, self._radar.info.preprocessing):
+            self._tell(camera, sample)
 
     def poll(self) -> ConfigurationChange | None:
         """Begin to learn a camera whose frames are taken; return the change that arms one. Then call `done`."""
         if self._thread is not None and not self._thread.is_alive():
             self._thread = None
             return self._take()
+        if self._clock() >= self._next_look:
+            self._next_look = self._clock() + LOOK_S
+            self._look()
         if self._thread is None:
-            ready = next((name for name, each in self._collections.items() if self._is_ready(each)), None)
+            ready = next((name for name, each in self._samples.items() if each.full), None)
             if ready is not None:
                 self._fitting = ready
                 self._thread = threading.Thread(target=self._fit, args=(ready,), name="learning", daemon=True)
@@ -146,52 +175,122 @@ class Learner:
 
     def done(self) -> None:
         """Say that the camera is armed."""
-        if self._fitting is not None:
-            camera, self._fitting = self._fitting, None
-            del self._collections[camera]
-            self._armed.add(camera)
-            _log.warning("camera %s: armed", camera)
+        if self._fitting is None:
+            return
+        camera, self._fitting = self._fitting, None
+        sample, by = self._samples.pop(camera), self._asked.pop(camera, "daemon")
+        self._armed.add(camera)
+        self._rates[camera] = AlarmRates()
+        self._write(self.refits.drop, camera)
+        self._audit.write("learnt", by, camera=camera, frames=len(sample.pixels), suspicious=sample.suspicious)
+        _log.warning("camera %s: armed", camera)
 
-    def _is_ready(self, collection: _Collection) -> bool:
-        return len(collection.pixels) >= self._plan.frames
+    def _sample(self) -> FrameSample:
+        return FrameSample(round(self._plan.seconds / self._plan.frames * 1e9), self._plan.frames)
 
-    def _tell(self, camera: str, collection: _Collection) -> None:
-        share = len(collection.pixels) / self._plan.frames
-        if share - collection.told >= TOLD_EVERY:
-            collection.told = share
-            _log.info("camera %s: %d of %d frames taken to learn", camera, len(collection.pixels), self._plan.frames)
+    def _begin(self, camera: str) -> None:
+        again = f" again, as asked by {self._asked[camera]}" if camera in self._asked else ""
+        minutes = self._plan.seconds / 60
+        _log.warning("camera %s: learning%s for %.3g minutes; keep attacks away from it", camera, again, minutes)
+
+    def _tell(self, camera: str, sample: FrameSample) -> None:
+        if sample.share - self._told.get(camera, 0.0) >= TOLD_EVERY:
+            self._told[camera] = sample.share
+            _log.info("camera %s: %d of %d frames taken to learn", camera, len(sample.pixels), self._plan.frames)
+
+    def _look(self) -> None:
+        """Begin and end refits as they are asked for now, and propose them where a camera drifts."""
+        if self._plan.refit_s is not None:
+            self._schedule(self._plan.refit_s)
+        wanted = {camera: asked.by for camera, asked in self.refits.all().items() if camera in self._rates}
+        for camera in wanted.keys() & self._armed:
+            self._armed.discard(camera)
+            self._samples[camera], self._asked[camera], self._told[camera] = self._sample(), wanted[camera], 0.0
+        for camera in [each for each in self._asked if each != self._fitting]:
+            if camera not in wanted:
+                self._leave(camera, "it was taken back")
+            elif self._is_late(self._samples[camera]):
+                count = self._samples[camera].suspicious
+                self._leave(camera, f"{count} frames that were due looked suspicious; look at what is before it")
+        self._propose()
+
+    def _schedule(self, refit_s: float) -> None:
+        """Ask for what is older than the plan says; what came to nothing rests for a tenth of that time."""
+        for camera in self._armed:
+            if self._references.age_s(camera) >= refit_s and self._clock() >= self._rest_until.get(camera, 0.0):
+                self._rest_until[camera] = self._clock() + refit_s / 10
+                self._write(self.refits.ask, camera, SCHEDULE)
+
+    def _is_late(self, sample: FrameSample) -> bool:
+        """Whether a refit took three times as long as planned: too much looked suspicious."""
+        waited = sample.suspicious * sample.interval_ns
+        return not sample.full and waited > 2 * self._plan.seconds * 1e9
+
+    def _leave(self, camera: str, reason: str) -> None:
+        """End a refit; the camera is judged as before."""
+        del self._samples[camera], self._asked[camera]
+        self._armed.add(camera)
+        self._write(self.refits.drop, camera)
+        _log.warning("camera %s is not learnt again: %s", camera, reason)
+
+    def _write(self, call: Callable[..., object], *arguments: str) -> None:
+        """Write a request where that can be: a full disk must not stop the watch."""
+        try:
+            call(*arguments)
+        except TaintwatchError as error:
+            _log.error("%s", error)
+
+    def _propose(self) -> None:
+        target = self._plan.target_fpr
+        found = {
+            camera: rate
+            for camera in self._armed
+            for rate in self._rates[camera].now()
+            if rate.detector == COMBINED and rate.drifted(target)
+        }
+        for camera in found.keys() - self._drifting:
+            rate = found[camera]
+            _log.warning(
+                "camera %s: %d of its last %d frames without an alert look suspicious, clearly more than the %g that "
+                "was accepted; if nothing is wrong there, learn it again (taintwatch calibrate refit %s, or the page)",
+                camera, rate.alarms, rate.frames, target, camera,
+            )  # fmt: skip
+        self._drifting = frozenset(found)
 
     def _take(self) -> ConfigurationChange | None:
         result, self._result = self._result, None
         if isinstance(result, ConfigurationChange):
             return result
         camera, self._fitting = self._fitting or "", None
-        self._collections[camera] = _Collection()
-        _log.error("camera %s could not be learnt and is learnt anew: %s", camera, result or "it failed unexpectedly")
+        reason = result or "it failed unexpectedly"
+        if camera in self._asked:
+            self._leave(camera, reason)
+            return None
+        self._samples[camera], self._told[camera] = self._sample(), 0.0
+        _log.error("camera %s could not be learnt and is learnt anew: %s", camera, reason)
         return None
 
     # What follows runs in the thread.
 
     def _fit(self, camera: str) -> None:
-        collection = self._collections[camera]
+        sample, path = self._samples[camera], self._references.path(camera)
         self._deadline.arm(LOAD_LIMIT_S)
-        if collection.suspicious:
+        if sample.suspicious and camera not in self._asked:
             _log.warning(
                 "camera %s: %d of the %d frames that it learns from looked suspicious; if an attack was before it, "
-                "remove %s and start again", camera, collection.suspicious, len(collection.pixels),
-                self._references.path(camera),
+                "remove %s and start again", camera, sample.suspicious, len(sample.pixels), path,
             )  # fmt: skip
         try:
             reference = learn(
                 self._radar,
-                np.stack(collection.pixels),
+                np.stack(sample.pixels),
                 general_pictures(self._radar.info.preprocessing),
                 footage=True,
                 description=f"camera {camera}",
                 threads=self._plan.threads,
                 progress=lambda done, total: self._deadline.arm(LOAD_LIMIT_S),
             )
-            store(self._references.path(camera), lambda path: write_reference(reference, path))
+            store(path, lambda target: write_reference(reference, target))
             self._result = self._prepare()
         except TaintwatchError as error:
             self._result = str(error)

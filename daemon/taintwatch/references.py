@@ -7,6 +7,7 @@ the general reference, which knows general pictures alone.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,6 +79,13 @@ class References:
     def learnt(self, camera: str) -> bool:
         """Whether this camera was learnt."""
         return self.path(camera).is_file()
+
+    def age_s(self, camera: str) -> float:
+        """Return how long ago a camera was learnt; 0 where it was not."""
+        try:
+            return max(0.0, time.time() - self.path(camera).stat().st_mtime)
+        except OSError:
+            return 0.0
 
     def used(self, camera: str) -> Path:
         """Return what a camera is judged by now."""

@@ -232,7 +232,7 @@ def status_line(status: RunStatus, refusal: str | None = None) -> str:
         if camera.state is not CameraState.RUNNING
     ]
     words += [
-        f"{camera.camera} {camera.arming} ({camera.learnt_share or 0:.0%})"
+        f"{camera.camera} {camera.arming}" + (f" ({share:.0%})" if (share := camera.learnt_share or 0.0) < 1 else "")
         for camera in status.cameras
         if camera.arming not in (None, "armed")
     ]

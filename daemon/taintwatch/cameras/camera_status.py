@@ -57,6 +57,6 @@ class CameraStatus:
     bad: int = 0
     """Pictures that could not be used."""
     arming: str | None = None
-    """`learning`, `arming` or `armed`; None where nothing is learnt before it."""
+    """`learning`, `arming`, `armed`, `drifting` or `refitting`; None where nothing is learnt before it."""
     learnt_share: float | None = None
     """Share of the frames to learn from that are taken, in [0, 1]."""

@@ -137,6 +137,10 @@ def progress_line(status: RunStatus, length: RunLength | None) -> Text:
             line.append(f"  {camera.camera} is being learnt: {camera.learnt_share or 0:.0%}", "yellow")
         elif camera.arming == "arming":
             line.append(f"  {camera.camera} is about to be armed", "yellow")
+        elif camera.arming == "refitting":
+            line.append(f"  {camera.camera} is being learnt again: {camera.learnt_share or 0:.0%}", "yellow")
+        elif camera.arming == "drifting":
+            line.append(f"  {camera.camera} drifts: learn it again?", "yellow")
         if camera.reason is not None and camera.state.value in ("stale", "lost"):
             line.append(f"  {camera.camera} is {camera.state.value}: {printable(camera.reason)}", "red")
     return line

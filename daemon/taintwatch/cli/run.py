@@ -78,6 +78,11 @@ OPTIONS: tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...] = (
         {"type": float, "help": "Clear an alert once the vote has been down for so many seconds."},
     ),
     ("--bind", ("publish", "bind"), {"help": "Publish alerts at this endpoint."}),
+    (
+        "--evidence",
+        ("evidence", "folder"),
+        {"help": "Keep alerts, their pictures and what people say of them in this folder.", "default": "not kept"},
+    ),
     ("--web", ("web", "bind"), {"help": "Serve the page there, like 127.0.0.1:8080.", "default": "not served"}),
     ("--gate", ("gate", "enabled"), {"is_flag": True, "help": "Check only frames worth it; calibrate the gate first."}),
     ("--precision", ("gpu", "precision"), {"help": "Compute in float32 or float16."}),

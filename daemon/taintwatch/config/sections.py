@@ -108,6 +108,9 @@ class LearnSection(Section):
     frames: Annotated[int, Field(ge=125, le=2000)] = Field(
         default=400, description="How many are taken, spread over that time."
     )
+    refit_days: Annotated[float, Field(gt=0, le=3650)] | None = Field(
+        default=None, description="Learn a camera again after so many days, of frames that do not look suspicious."
+    )
     folder: Text | None = Field(
         default=None,
         description="Keeps what is learnt; none: $STATE_DIRECTORY, or ~/.local/state/taintwatch.",

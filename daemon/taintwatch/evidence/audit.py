@@ -33,7 +33,7 @@ Action = Literal[
     "started", "stopped", "reload", "reload_refused",
     "login", "login_failed",
     "acknowledged", "acknowledgement_undone", "note", "dismissed", "dismissal_undone", "judged", "snoozed",
-    "client_allowed", "client_revoked",
+    "client_allowed", "client_revoked", "learnt", "refit_asked", "refit_withdrawn",
 ]  # fmt: skip
 LARGEST = 5_000_000  # bytes; then the file is renamed to audit.jsonl.1, in place of the last one of that name
 LONGEST_LINE = 64_000  # bytes

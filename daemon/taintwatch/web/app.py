@@ -22,6 +22,7 @@ from starlette.routing import Route
 from taintwatch.config.outputs import WebSection
 from taintwatch.evidence.audit import AuditLog
 from taintwatch.evidence.reader import Filter
+from taintwatch.learner import Learner
 from taintwatch.web.authentication import COOKIE, SESSION_S, Sessions, login_page
 from taintwatch.web.body import Call, body_of, event_of, visitor_of
 from taintwatch.web.camera_list import CameraList
@@ -55,6 +56,7 @@ class Context:
     web: WebSection
     audit: AuditLog
     cameras: CameraList
+    learner: Callable[[], Learner | None]
 
 
 class Monitored(Protocol):
@@ -89,7 +91,7 @@ def application_of(context: Context, monitored: Monitored | None) -> Starlette:
         ("/api/cameras", "GET", _answer(lambda request: context.cameras.all())),
         ("/api/alerts", "GET", _answer(lambda request: repository.alerts(filter_of(request.query_params, LIST_LIMIT)))),
         ("/api/alerts/{event_id}", "GET", _answer(lambda request: repository.alert(event_of(request)))),
-        *review_calls(repository),
+        *review_calls(repository, context.learner, context.audit),
         ("/alerts/{event_id}/{kind}", "GET", partial(_evidence, context)),
         ("/export.zip", "GET", partial(_export, Exports(repository))),
         ("/trials/{name}/{path:path}", "GET", partial(_trial, context)),

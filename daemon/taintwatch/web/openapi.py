@@ -112,6 +112,8 @@ def _calls() -> list[tuple[str, str, str, dict[str, Any]]]:
          {"body": _object(event_ids={"type": "array", "items": TEXT, "maxItems": 500}, acknowledged=FLAG),
           "answer": _object(acknowledged=WHOLE, missing={"type": "array", "items": TEXT})}),
         ("post", "/api/dismissals/{event_id}/undo", "Take a dismissal back.", {"body": OBJECT, "answer": OBJECT}),
+        ("post", "/api/cameras/{camera}/refit", "Learn a camera again of frames that do not look suspicious, or stop.",
+         {"body": _object(wanted=FLAG), "answer": _object(wanted=FLAG)}),
         ("post", "/api/cameras/{camera}/snooze", "Let a camera's alerts notify nobody for so long; 0 wakes it.",
          {"body": _object(minutes={"type": "number", "minimum": 0, "maximum": 1440}),
           "answer": _object(until_ms=MAYBE_WHOLE)}),

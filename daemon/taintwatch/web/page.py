@@ -41,7 +41,14 @@ class Page:
         live, runtime = LiveState(), self._runtime
         audit = None if runtime.evidence is None else runtime.evidence.audit
         server = stack.enter_context(
-            WebServer(lambda: runtime.config, lambda: runtime.detection, live, self._monitoring, audit=audit)
+            WebServer(
+                lambda: runtime.config,
+                lambda: runtime.detection,
+                live,
+                self._monitoring,
+                audit=audit,
+                learner=lambda: runtime.learner,
+            )
         )
         if self._wanted:
             self._live, self._server, self.address = live, server, server.address

@@ -12,6 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
+from taintwatch.evidence.audit import AuditLog
+from taintwatch.learner import Learner
 from taintwatch.review.judgements import Judgement
 from taintwatch.web.body import Call, event_of, json_of, visitor_of
 from taintwatch.web.repository import AlertRepository
@@ -23,9 +25,12 @@ MOST_AT_ONCE = 500
 CAMERA = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-def review_calls(repository: AlertRepository) -> list[tuple[str, str, Call]]:
-    """Return each call's address, method and what answers it."""
+def review_calls(
+    repository: AlertRepository, learner: Callable[[], Learner | None], audit: AuditLog
+) -> list[tuple[str, str, Call]]:
+    """Return each call's address, method and what answers it. `learner`: the daemon's, where it learns."""
     return [
+        ("/api/cameras/{camera}/refit", "POST", partial(_refit, learner, audit)),
         ("/api/acknowledge", "POST", partial(_acknowledge_many, repository)),
         ("/api/alerts/{event_id}/acknowledge", "POST", partial(_acknowledge, repository)),
         ("/api/alerts/{event_id}/judgement", "POST", partial(_judge, repository)),
@@ -93,6 +98,23 @@ async def _snooze(repository: AlertRepository, request: Request) -> Response:
         raise UsageError("minutes must be a number; 0 wakes the camera.")
     until = await run_in_threadpool(repository.judgements.snooze, camera, float(minutes), visitor_of(request))
     return JSONResponse({"until_ms": None if until is None else until // 1_000_000})
+
+
+async def _refit(learner: Callable[[], Learner | None], audit: AuditLog, request: Request) -> Response:
+    """Ask for a camera to be learnt again, or take that back."""
+    camera, wanted = str(request.path_params["camera"]), (await json_of(request)).get("wanted")
+    if not isinstance(wanted, bool):
+        raise UsageError("wanted must be true or false.")
+    known = learner()
+    if known is None or camera not in known.states() or camera in known.unarmed:
+        raise UsageError("There is no camera of that name that was learnt here, and so none to learn again.")
+    by = visitor_of(request)
+    if wanted:
+        await run_in_threadpool(known.refits.ask, camera, by)
+    else:
+        await run_in_threadpool(known.refits.drop, camera)
+    await run_in_threadpool(partial(audit.write, "refit_asked" if wanted else "refit_withdrawn", by, camera=camera))
+    return JSONResponse({"wanted": wanted})
 
 
 async def _undo(repository: AlertRepository, request: Request) -> Response:

@@ -12,6 +12,7 @@ from taintwatch.config.sections import Config
 from taintwatch.detection_stack import DetectionStack
 from taintwatch.evidence.audit import AuditLog
 from taintwatch.evidence.folder import EvidenceFolder
+from taintwatch.learner import Learner
 from taintwatch.secret_files import read_token
 from taintwatch.web.address import parse_address
 from taintwatch.web.app import MONITORING, Context, Monitored, application_of
@@ -44,11 +45,12 @@ class WebServer:
         monitored: Monitored | None = None,
         *,
         audit: AuditLog | None = None,
+        learner: Callable[[], Learner | None] = lambda: None,
         stuck_s: float | None = None,
     ) -> None:
         """`config`, `detection`: those in use when asked. `monitored` None: no metrics. Raises `ConfigError`.
 
-        `audit`: what people do is written to it; None: to the ordinary log.
+        `audit`: what people do is written to it; None: to the ordinary log. `learner`: what learns cameras, if any.
         """
         audit = audit or AuditLog(None)
         web, metrics = config().web, config().metrics
@@ -70,6 +72,7 @@ class WebServer:
             web,
             audit,
             CameraList(live, kept, config().site),
+            learner,
         )
         application = application_of(context, monitored)
         listeners = []

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from taintwatch.web.live import AlarmRates, LiveState, wilson_interval
+from taintwatch.alarm_rates import AlarmRates, wilson_interval
+from taintwatch.web.live import LiveState
 from taintwatch.web.trials import Trials
 from taintwatch_calibration.trial.report import write_report
 from taintwatch_calibration.trial.scored import Trial as Scored

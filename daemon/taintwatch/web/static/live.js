@@ -1,7 +1,8 @@
 // The live view: one panel for each camera.
-import { byId, make, number, percent, remember, remembered } from "./dom.js";
+import { banner, byId, make, number, percent, remember, remembered } from "./dom.js";
 import { chart, overlay } from "./draw.js";
 import { Regions } from "./regions.js";
+import { Review } from "./review.js";
 
 const MOST = 300; // points in the chart
 const SWITCHES = [
@@ -71,6 +72,8 @@ class Panel {
     this.state = make("span", { className: "pill" }, "connecting");
     this.reference = make("span", { className: "pill reference", hidden: true });
     this.note = make("p", { className: "camera-note", hidden: true });
+    this.again = make("button", { type: "button", hidden: true });
+    this.again.addEventListener("click", () => this.refit());
     this.before = make("ol");
     this.after = make("ol");
     this.chart = make("canvas", { className: "chart", role: "img", "aria-label": "Statistic against its threshold over time" });
@@ -80,7 +83,7 @@ class Panel {
     const picture = make("div", { className: "picture" }, this.image, this.over, this.rebuilt);
     this.regions = new Regions(name, picture);
     this.root = make("article", { className: "camera", "aria-labelledby": title },
-      make("div", { className: "camera-head" }, make("h2", { id: title }, name), this.reference, this.state), this.note,
+      make("div", { className: "camera-head" }, make("h2", { id: title }, name), this.reference, this.again, this.state), this.note,
       make("div", { className: "body" }, picture,
         make("div", { className: "below" }, this.labels, this.chart, this.vote, this.figures, this.regions.root)));
     this.root.dataset.camera = name;
@@ -164,9 +167,26 @@ class Panel {
     const { arming, learnt_share: share } = this.camera ?? {}, told = this.live.calibration;
     if (arming === "learning") return [`learning ${percent(share ?? 0)}`, "warn"];
     if (arming === "arming") return ["arming", "warn"];
-    if (told?.detectors.some((each) => each.drifted)) return ["drifting", "warn"];
+    if (arming === "refitting") return [`learning again ${percent(share ?? 0)}`, "warn"];
+    if (arming === "drifting") return ["drifting", "warn"];
+    if (arming !== "armed" && told?.detectors.some((each) => each.drifted)) return ["drifting", "warn"];
     if (arming === "armed") return ["armed", "good"];
     return !told ? ["", ""] : told.calibrated ? ["calibrated", "good"] : ["uncalibrated", "bad"];
+  }
+
+  async refit() { // ask for it, or stop it
+    const wanted = this.camera?.arming !== "refitting";
+    this.again.disabled = true;
+    try {
+      await new Review(this.live.about).write(`/api/cameras/${encodeURIComponent(this.name)}/refit`, { wanted });
+      this.asked = wanted;
+      banner("");
+    } catch (error) {
+      banner(error.message);
+    } finally {
+      this.again.disabled = false;
+    }
+    this.paint();
   }
 
   raised(alert) {
@@ -187,6 +207,13 @@ class Panel {
     const notes = [];
     if (this.camera?.reason && state !== "running") notes.push(this.camera.reason);
     if (this.camera?.arming === "learning") notes.push(`Being learnt: ${percent(this.camera.learnt_share ?? 0)} of its frames are taken. Keep attacks away; until it is armed, general pictures are what it is judged by.`);
+    const arming = this.camera?.arming;
+    if (arming === "drifting") notes.push("It suspects clearly more frames than was accepted, without an alert. Look at its picture; if nothing is wrong there, learn it again.");
+    if (arming === "refitting") notes.push("Being learnt again, of frames that do not look suspicious. Until that is done, it is judged by what was learnt before.");
+    else if (this.asked && arming === "armed") notes.push("To be learnt again: it begins within seconds.");
+    if (arming === "refitting") this.asked = false;
+    this.again.hidden = !["armed", "drifting", "refitting"].includes(arming);
+    this.again.textContent = arming === "refitting" ? "Stop learning" : "Learn again";
     if (this.camera?.arming === "arming") notes.push("About to be armed: what was learnt is being fitted.");
     if (this.told?.dismissed) notes.push("What it shows was dismissed as a false alarm, or is acknowledged.");
     this.note.textContent = notes.join(" ");
