@@ -26,7 +26,7 @@ from tests.tiny_model import write_model
 from tests.web_scene import a_step, ask, serving, web_config, write
 
 RADAR = SimpleNamespace(info=SimpleNamespace(preprocessing=Preprocessing(size=(8, 8))))
-CHANGE = cast("ConfigurationChange", ConfigurationChange(config=cast("Any", None)))
+CHANGE = ConfigurationChange(config=cast("Any", None))
 FRAME_S = 0.04  # between two of `a_step`
 
 
@@ -112,7 +112,8 @@ def test_a_camera_that_is_asked_for_is_learnt_again_of_what_is_not_suspicious(
     scene.watch(5, lambda index: index in (2, 3))
     assert (scene.state, scene.learner.unarmed) == ("refitting", frozenset())
     assert scene.reference.read_bytes() == b"old"
-    scene.watch(9) or scene.fit()
+    if not scene.watch(9):
+        scene.fit()
     assert (scene.state, scene.reference.read_bytes(), learning) == ("armed", b"new", [10])
     assert scene.refits.all() == {}
     (entry,) = read_audit(scene.audit, None).entries
@@ -148,7 +149,8 @@ def test_what_is_old_is_learnt_again_where_a_schedule_says_so(tmp_path: Path, le
     assert scene.state == "armed"
     old = time.time() - 100_000
     os.utime(scene.reference, (old, old))
-    scene.watch(12) or scene.fit()
+    if not scene.watch(12):
+        scene.fit()
     assert (scene.state, learning, read_audit(scene.audit, None).entries[0]["who"]) == ("armed", [10], "schedule")
     assert not scene.watch(20)
 
@@ -163,7 +165,8 @@ def test_drift_is_proposed_and_nothing_is_learnt_unasked(
     assert (scene.state, learning, scene.refits.all()) == ("drifting", [], {})
     assert caplog.text.count("if nothing is wrong there, learn it again (taintwatch calibrate refit door") == 1
     scene.refits.ask("door", "somebody")
-    scene.watch(20, stands=False) or scene.fit()
+    if not scene.watch(20, stands=False):
+        scene.fit()
     assert (scene.state, learning) == ("armed", [10])
 
 
