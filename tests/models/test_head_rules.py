@@ -118,6 +118,7 @@ RULES: dict[str, Head] = {
     "largest of two": lambda x: torch.maximum(x, 0.3 * x.flip(1)),
     "quotient of two": lambda x: x / (1 + x.square().sum(1, keepdim=True)),
     "chosen by sign": lambda x: torch.where(x > 0, 2 * x, x * x),
+    "what is not a number made zero": lambda x: torch.where(torch.isnan(torch.sqrt(x)), 0.0, x * x),
     "one cell read": lambda x: x[:, :, 3, 4],
     "cells read by a table": lambda x: x.flatten(2)[:, :, torch.tensor([[5, 3, 60], [8, 5, 1]])],
     "cells in another order": lambda x: x.flatten(2)[:, :, torch.arange(64).flip(0).reshape(8, 8)],

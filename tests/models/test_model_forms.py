@@ -184,6 +184,34 @@ def test_integer_weights_are_taken(form: QuantFormat, tmp_path: Path) -> None:
     inputs = check_inputs(found.radar.info.preprocessing, 2)
     outputs = OnnxRadar(found.radar, ("tight",), session=SessionSettings(device="cpu"))(inputs)
     assert outputs["tight_mask"].any()
+    right(found)
+
+
+def test_brain_floats_are_taken_though_no_processor_runs_them(tmp_path: Path) -> None:
+    proto = onnx.load(str(exported(tmp_path)))
+    for tensor in proto.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            bits = (numpy_helper.to_array(tensor).view(np.uint32) >> 16).astype(np.uint16)
+            tensor.data_type, tensor.raw_data = TensorProto.BFLOAT16, bits.tobytes()
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.BFLOAT16
+    del proto.graph.value_info[:]
+    right(prepare(_saved(proto, tmp_path / "brain.onnx"), heads.DESCRIPTION))
+
+
+def test_a_layer_norm_whose_scale_another_shares_in_whole_numbers_is_taken(tmp_path: Path) -> None:
+    stored = {
+        "whole": np.full(12, 50, np.int8), "step": np.array(0.02, np.float32), "zero": np.array(0, np.int8),
+        "over": np.array([1]),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("DequantizeLinear", ["whole", "step", "zero"], ["first"]),
+        helper.make_node("Identity", ["first"], ["scale"]),
+        helper.make_node("Mul", ["tokens", "first"], ["scaled"]),
+        helper.make_node("ReduceMean", ["scaled", "over"], ["mean"], keepdims=0),
+        helper.make_node("LayerNormalization", ["mean", "scale"], ["pooled"]),
+    ]
+    right(prepare(_of_tokens(tmp_path / "m.onnx", nodes, stored, 18), heads.DESCRIPTION))
 
 
 def test_a_batch_of_one_that_was_written_down_is_freed_without_allowing_zeros(tmp_path: Path) -> None:

@@ -133,6 +133,30 @@ def test_a_fixed_batch_is_made_dynamic(tmp_path: Path) -> None:
     assert any("batch of 1" in note for note in found.plain.notes)
 
 
+class Raised(nn.Module):
+    """Far from zero before its head: what float32 loses there shows unless the two sums are made one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 5)
+        self.down = nn.Parameter(torch.full((8, 1, 1), -3e5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head((self.conv(x) + self.down).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def test_no_graph_need_be_nearer_to_a_model_than_rounding_leaves_it_to_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taintwatch_models.graph.prepare.logits_difference", lambda *given: 2e-3)
+    path = heads.export(heads.make("mean and linear"), tmp_path / "m.onnx")
+    assert "logits differ by 0.002" in refused(path, heads.DESCRIPTION)
+    model = Raised()
+    with torch.no_grad():
+        model.conv.bias.add_(3e5)  # type: ignore[union-attr]
+    prepare(heads.export(model.eval(), tmp_path / "raised.onnx"), heads.DESCRIPTION)
+
+
 class Joined(nn.Module):
     """Reshapes its one row to none: with two rows they would be one."""
 

@@ -21,25 +21,9 @@ from taintwatch_models.graph.plain_model import PlainModel
 __all__ = ["Cotangent", "HeadContext"]
 
 _WITHOUT_GRADIENT = frozenset(
-    [
-        "Shape",
-        "Size",
-        "ArgMax",
-        "ArgMin",
-        "Greater",
-        "GreaterOrEqual",
-        "Less",
-        "LessOrEqual",
-        "Equal",
-        "Not",
-        "And",
-        "Or",
-        "Floor",
-        "Ceil",
-        "Round",
-        "Sign",
-    ]
-)
+    {"And", "ArgMax", "ArgMin", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less",
+     "LessOrEqual", "Not", "Or", "Round", "Shape", "Sign", "Size"}
+)  # fmt: skip
 
 Shape = tuple[int | None, ...]
 

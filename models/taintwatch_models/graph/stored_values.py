@@ -75,6 +75,10 @@ def stored_values(model: onnx.ModelProto, weights: WeightFile | None = None) -> 
         if node.op_type == "DequantizeLinear" and all(name in tensors for name in node.input if name):
             known = [_array(tensors[name], weights) for name in node.input if name]
             values[node.output[0]] = _dequantised(node, known)
+        if node.op_type == "Identity" and node.input[0] in values:  # a weight that two layers share
+            values[node.output[0]] = values[node.input[0]]
+        if node.op_type == "Identity" and node.input[0] in tensors:
+            tensors[node.output[0]] = tensors[node.input[0]]
     return StoredValues(tensors, values, weights)
 
 
