@@ -119,5 +119,5 @@ def test_patches_that_are_none_are_said(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(UsageError, match=r"a patch is \(side, side, 3\)"):
         read_patch(tmp_path / "flat.npy")
-    with pytest.raises(UsageError, match="not a picture that can be read"):
+    with pytest.raises(UsageError, match="not an image that can be decoded"):
         read_patch(tmp_path / "text.png")

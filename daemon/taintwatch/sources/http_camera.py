@@ -6,8 +6,6 @@ leave out or get wrong; so whether each of them is whole is known, too.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from urllib.parse import urljoin
 
 import numpy as np
@@ -16,8 +14,8 @@ import urllib3
 from numpy.typing import NDArray
 from requests.auth import AuthBase, HTTPBasicAuth, HTTPDigestAuth
 
-from taintwatch.sources.network import StreamSource, require_host, say_unverified
-from taintwatch.sources.source import Grab, NotYet, SourceSettings
+from taintwatch.sources.network import NetworkSource, StreamSource, require_host, say_unverified
+from taintwatch.sources.source import Grab, NotYet
 from taintwatch.sources.url import describe_url, foreign_part, is_same_camera, split_credentials
 from taintwatch_models.errors import AccessDenied, BadFrame, SourceError
 from taintwatch_models.image_check import MOST_BYTES, JpegReader
@@ -34,41 +32,20 @@ _TEXT = frozenset(b"\t\r\n") | frozenset(range(0x20, 0x7F))
 SNIFFED = 4096  # bytes of a body without a known type in which the first JPEG must begin
 
 
-class HttpSource:
+class HttpSource(NetworkSource):
     """A camera at an http:// or https:// address; what it gives decides how it is read."""
 
-    live = True
-
-    def __init__(
-        self,
-        url: str,
-        settings: SourceSettings | None = None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._url = url
-        self._settings = settings or SourceSettings()
-        self._clock, self._sleep = clock, sleep
-        self._session: requests.Session | None = None
-        self._body: requests.Response | None = None
-        """Of an MJPEG stream that is open."""
-        self._reader = JpegReader()
-        self._stream: StreamSource | None = None
-        """Whatever is neither MJPEG nor a snapshot."""
-        self._first: bytes | None = None
-        """The snapshot that came with opening."""
-        self._known: dict[str, str] = {}
-        """Headers by which a server says that its snapshot has not changed."""
-        self._next_s = self._due_by = 0.0
-
-    def __repr__(self) -> str:
-        return f"HttpSource({self.description!r})"
-
-    @property
-    def description(self) -> str:
-        """The address without credentials."""
-        return describe_url(self._url)
+    _session: requests.Session | None = None
+    _body: requests.Response | None = None
+    """Of an MJPEG stream that is open."""
+    _reader: JpegReader
+    _stream: StreamSource | None = None
+    """Whatever is neither MJPEG nor a snapshot."""
+    _first: bytes | None = None
+    """The snapshot that came with opening."""
+    _known: dict[str, str]
+    """Headers by which a server says that its snapshot has not changed."""
+    _next_s = 0.0
 
     def open(self) -> None:
         """Ask for the address and see what it gives. Raises `SourceError` within the time-outs, `AccessDenied`."""

@@ -14,7 +14,7 @@ from taintwatch.sources.source import Grab, SourceSettings
 from taintwatch.sources.url import describe_url, split_credentials, url_scheme
 from taintwatch_models.errors import AccessDenied, BadFrame, SourceError
 
-__all__ = ["StreamSource", "require_host", "say_unverified"]
+__all__ = ["NetworkSource", "StreamSource", "require_host", "say_unverified"]
 
 _log = logging.getLogger(__name__)
 
@@ -33,12 +33,8 @@ _CATCH_UP = 1.25  # times its own speed at which a stream in bursts makes up for
 _LONGEST_WAIT_S = 1.0  # that one picture of a burst is held back: a jump in its times must not look like a hang
 
 
-class StreamSource:
-    """A live stream. Every call has a time-out; the address is shown without its credentials.
-
-    What arrives in bursts is given at the pace of its timestamps: of a whole burst at once all but the last picture
-    would be dropped.
-    """
+class NetworkSource:
+    """What is at an address, live. Every call has a time-out; the address is shown without its credentials."""
 
     live = True
 
@@ -52,24 +48,32 @@ class StreamSource:
     ) -> None:
         self._url = url
         self._settings = settings or SourceSettings()
-        self._clock = clock
-        self._sleep = sleep
-        self._pictures: Pictures | None = None
+        self._clock, self._sleep = clock, sleep
         self._due_by = 0.0
         """When the next picture must have come, by the clock."""
-        self._paced = False
-        self._start_s: float | None = None
-        """When the picture at 0 s of a paced stream was due, by the clock."""
-        self._last_given = (0.0, 0.0)
-        """When the last picture of a paced stream was given, and its time in the stream."""
 
     def __repr__(self) -> str:
-        return f"StreamSource({self.description!r})"
+        return f"{type(self).__name__}({self.description!r})"
 
     @property
     def description(self) -> str:
         """The address without credentials."""
         return describe_url(self._url)
+
+
+class StreamSource(NetworkSource):
+    """A live stream.
+
+    What arrives in bursts is given at the pace of its timestamps: of a whole burst at once all but the last picture
+    would be dropped.
+    """
+
+    _pictures: Pictures | None = None
+    _paced = False
+    _start_s: float | None = None
+    """When the picture at 0 s of a paced stream was due, by the clock."""
+    _last_given = (0.0, 0.0)
+    """When the last picture of a paced stream was given, and its time in the stream."""
 
     def open(self) -> None:
         """Connect. Raises `SourceError` within the open time-out (resolving the host's name comes on top)."""
