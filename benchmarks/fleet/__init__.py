@@ -1,1 +1,1 @@
-"""A fleet on one machine: simulated cameras on Ray, PostgreSQL and a broker, each killed in its turn."""
+"""A fleet on one machine: simulated cameras on Ray, PostgreSQL and a broker, killed one after the other."""

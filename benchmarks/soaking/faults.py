@@ -80,7 +80,7 @@ def clock_stepped(bench: Bench) -> Effect:
 
 
 def evidence_disk_full(bench: Bench) -> Effect:
-    """The evidence's disk is filled: alerts must come all the same, and be kept again once there is room."""
+    """The evidence's disk is filled: alerts must still come, and be kept again once there is room."""
     size = bench.daemon.log_size()
     bench.site.fill_disk()
     detected = bench.wait_until("the full disk is said", lambda: _complains(bench.daemon.log_since(size)))

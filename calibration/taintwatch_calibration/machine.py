@@ -1,4 +1,4 @@
-"""What a figure was measured on: goes into every JSON that a benchmark writes."""
+"""The machine that a figure was measured on, for every JSON that a benchmark writes."""
 
 from __future__ import annotations
 

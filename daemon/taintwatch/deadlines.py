@@ -1,4 +1,4 @@
-"""Who is alive: each worker arms a deadline for its next sign of life, and is overdue once that has passed."""
+"""Deadlines for workers: each arms one for its next sign of life, and is overdue once it has passed."""
 
 from __future__ import annotations
 

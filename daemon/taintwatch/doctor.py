@@ -1,4 +1,4 @@
-"""What works on this machine: each thing is tried, not only looked up, and what fails says what to do."""
+"""Checks of this machine: each thing is tried, not only looked up, and a failure says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What others than the service's thread know (cameras, queue, provider, evidence), as Prometheus' metrics."""
+"""Prometheus metrics of what is kept outside the service's thread: cameras, queue, provider, evidence."""
 
 from __future__ import annotations
 

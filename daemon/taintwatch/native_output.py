@@ -1,4 +1,4 @@
-"""What native libraries write to standard error themselves (`Corrupt JPEG data`, `libpng error`): lines of the log."""
+"""Lines that native libraries write to standard error (`Corrupt JPEG data`, `libpng error`), brought into the log."""
 
 from __future__ import annotations
 

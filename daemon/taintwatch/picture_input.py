@@ -1,4 +1,4 @@
-"""What the Python API takes for a picture, and for many benign ones."""
+"""Pictures as the Python API takes them, one or many benign ones."""
 
 from __future__ import annotations
 

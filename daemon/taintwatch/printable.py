@@ -1,4 +1,4 @@
-"""What may meet a terminal or a log that people read: names, labels and reasons come from elsewhere."""
+"""Text made safe for terminals and logs: names, labels and reasons come from elsewhere."""
 
 from __future__ import annotations
 

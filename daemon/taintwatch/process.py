@@ -1,4 +1,4 @@
-"""What a process does around whatever it runs: signals, tracebacks where it hangs, memory given back to the system."""
+"""A process around whatever it runs: signals, tracebacks where it hangs, memory given back to the system."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stop_on_signals(
     """Give an event that the first SIGINT or SIGTERM sets; a second one ends the process as it would have anyhow.
 
     `stopping_now` is called then, in the signal's handler. `limit_s`: where the context is not left so many seconds
-    later, the process ends all the same, with status 1 and every thread's traceback on standard error: whoever reads
+    later, the process is ended, with status 1 and every thread's traceback on standard error: whoever reads
     our output may have stopped reading, a driver or a library may hang.
     """
     stopping, over = threading.Event(), threading.Event()

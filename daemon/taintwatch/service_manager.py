@@ -37,7 +37,7 @@ _FULL = (errno.EAGAIN, errno.ENOBUFS)
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """What the service manager wants of us, as it says in the environment."""
+    """What the service manager asks for in the environment."""
 
     address: str | None
     """The notification socket: a path, or an abstract name that starts with `@`; None without a service manager."""
@@ -46,7 +46,7 @@ class Supervision:
 
 
 def supervision(environment: MutableMapping[str, str], pid: int) -> Supervision:
-    """Take NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID out of `environment`, so that no child speaks for us.
+    """Take NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID out of `environment`, so that no child process inherits them.
 
     Raises `UsageError` where one of them holds what a service manager never writes.
     """
@@ -202,7 +202,7 @@ class ServiceManagerReporter:
         self._notifier.ready(f"connecting {len(cameras)} cameras")
 
     def alert(self, alert: Alert) -> None:
-        """An alert is no matter of the service manager's."""
+        """Tell nothing: the service manager has no use for an alert."""
 
     def progress(self, status: RunStatus) -> None:
         """Tell the status line when something changed in it, or now and then."""

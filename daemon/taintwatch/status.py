@@ -1,4 +1,4 @@
-"""What is counted while frames are watched, the records that say it, and who is told. The only place that counts."""
+"""Counts of a run, their records, and the reporters that are told. The only place that counts."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class TaintwatchError(Exception):
 
 
 class UsageError(TaintwatchError):
-    """What was asked for on the command line cannot be done: a missing file, an empty folder, a bad value."""
+    """The command line asks for something that cannot be done: a missing file, an empty folder, a bad value."""
 
     exit_status = EXIT_USAGE
 

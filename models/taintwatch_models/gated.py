@@ -20,7 +20,7 @@ from taintwatch_models.radar_file import RadarFile
 __all__ = ["GateScorer", "GatedRadar", "gate_scores", "random_check"]
 
 SpotCheck = Callable[[int], NDArray[np.bool_]]
-"""Which of so many rows are checked all the same, (B,)."""
+"""Which of so many rows are checked in any case, (B,)."""
 
 
 def random_check(share: float, draw: Callable[[int], NDArray[np.float64]] | None = None) -> SpotCheck:

@@ -1,4 +1,4 @@
-"""What a long run has worked out, kept in a folder: a run that was stopped goes on where it was."""
+"""A cache of a long run's results in a folder: a run that was stopped goes on where it was."""
 
 from __future__ import annotations
 

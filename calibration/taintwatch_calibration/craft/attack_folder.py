@@ -1,4 +1,4 @@
-"""What an attack leaves behind: a folder with pictures, masks, the recipe with all hashes, and what was measured."""
+"""The folder of a crafted attack: pictures, masks, the recipe with all hashes, and what was measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a finished attack achieves: judged by the product itself, on pictures that it was not crafted on."""
+"""Measuring a finished attack: judged by the product itself, on pictures that it was not crafted on."""
 
 from __future__ import annotations
 

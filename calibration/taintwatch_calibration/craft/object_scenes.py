@@ -1,4 +1,4 @@
-"""What attacks on an object detector are crafted on: crops of its input around the objects of one class."""
+"""Crops to craft attacks on an object detector on: its input around the objects of one class."""
 
 from __future__ import annotations
 

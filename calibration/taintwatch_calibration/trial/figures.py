@@ -49,7 +49,7 @@ class Roc:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What the vote made of one clip. JSON-ready."""
+    """The vote's result on one clip. JSON-ready."""
 
     video: str
     condition: str

@@ -210,7 +210,7 @@ class Store(Protocol):
     def save(self, message: Message) -> None:
         """Keep `message` durably before returning. Called in the publishing thread, in the order of the sequences.
 
-        Raises `TaintwatchError` or `OSError` where it cannot: the alert is published all the same, and the failure
+        Raises `TaintwatchError` or `OSError` where it cannot: the alert is published nevertheless, and the failure
         counted in `PublisherStats.store_failures`.
         """
         ...

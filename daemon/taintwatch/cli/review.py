@@ -76,7 +76,7 @@ def add_review_commands(group: click.Group, options: Options, place: Place) -> N
     @click.argument("event_id")
     @options
     def undo(event_id: str, folder: Path | None, config: Path | None) -> None:
-        """Take a dismissal back: what it shows is judged as ever. The first characters of the id are enough."""
+        """Take a dismissal back: what it shows is judged again. The first characters of the id are enough."""
         from taintwatch_models.errors import UsageError
 
         said = judgements(folder, config)
@@ -85,14 +85,14 @@ def add_review_commands(group: click.Group, options: Options, place: Place) -> N
             raise UsageError(
                 f"{len(found)} dismissals start with '{event_id}'. `taintwatch alerts dismissals` lists them."
             )
-        click.echo(f"{said.undo(found[0], _speaker()).event_id}  judged as ever")
+        click.echo(f"{said.undo(found[0], _speaker()).event_id}  judged again")
 
     @group.command()
     @click.argument("camera")
     @click.argument("minutes", type=click.FloatRange(0, 1440))
     @options
     def snooze(camera: str, minutes: float, folder: Path | None, config: Path | None) -> None:
-        """Let a camera's alerts notify nobody for so many MINUTES (0: wake it). They are kept and published as ever."""
+        """Let a camera's alerts notify nobody for so many MINUTES (0: wake it). They are still kept and published."""
         until = judgements(folder, config).snooze(camera, minutes, _speaker())
         click.echo(f"{camera}  {'awake' if until is None else f'snoozed until {_moment(until)}'}")
 

@@ -18,7 +18,7 @@ class GateSection(Section):
         default=False, description="Check only frames that the classifier's head finds worth it; calibrate it first."
     )
     random_share: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.02, description="Share of the others that is checked all the same, drawn in secret."
+        default=0.02, description="Share of the other frames that is checked too, drawn in secret."
     )
 
 

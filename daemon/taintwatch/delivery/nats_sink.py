@@ -144,4 +144,4 @@ def _credentials(section: NatsSection) -> dict[str, Any]:
 
 
 async def _ignore(error: Exception) -> None:
-    """What fails is raised by the call that it fails."""
+    """A failure is raised by the call that it concerns."""

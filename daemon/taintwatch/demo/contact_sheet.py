@@ -1,4 +1,4 @@
-"""What the demo leaves behind: annotated frames, the whole story on one contact sheet, and the summary as JSON."""
+"""The demo's output: annotated frames, the whole story on one contact sheet, and the summary as JSON."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ __all__ = ["CameraDirector", "Director", "Script", "SimulatedDirector", "Step"]
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a person should know at one moment."""
+    """The state of a run at one moment, for people."""
 
     headline: str
     instruction: str

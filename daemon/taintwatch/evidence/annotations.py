@@ -1,4 +1,4 @@
-"""What people said of an alert: seen, judged, and a note. In the history of alerts, and gone with the alert."""
+"""Annotations of an alert: seen, judged, and a note. They are in the history of alerts, and go with the alert."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ LATEST_NS = 9_223_372_036_854_775_807
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """What an audit log says. JSON-ready."""
+    """The report on an audit log. JSON-ready."""
 
     entries: tuple[dict[str, Any], ...]
     """Oldest first: `at_ns` (`time.time_ns()`), `action`, `who`, and what belongs to the action."""

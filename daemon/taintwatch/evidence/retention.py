@@ -1,4 +1,4 @@
-"""What is removed when: by age, by bytes and by free space, never an open or a pinned alert's."""
+"""Which evidence is removed: by age, by bytes and by free space, never an open or a pinned alert's."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What people say of alerts counts: dismissed false alarms, acknowledged things, snoozed cameras."""
+"""Judgements count: dismissed false alarms, acknowledged things, snoozed cameras."""

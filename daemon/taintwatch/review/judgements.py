@@ -1,4 +1,4 @@
-"""What people say of an alert, and what follows: a note beside it, and a dismissal that the pipeline heeds."""
+"""Judgements of alerts, and what follows: a note beside the alert, and a dismissal that the pipeline heeds."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Judgements:
         return self._annotation(event_id)
 
     def undo(self, event_id: str, by: str) -> Dismissal:
-        """Take a dismissal back: what it shows is judged as ever. Raises `UsageError`, `TaintwatchError`."""
+        """Take a dismissal back: what it shows is judged as before. Raises `UsageError`, `TaintwatchError`."""
         found = self.dismissals.undo(event_id)
         try:  # the alert may be gone by its age; the dismissal stays until it is undone
             if found.reason is Reason.FALSE_ALARM:

@@ -15,7 +15,7 @@ class Reviewer:
     """Marks verdicts of dismissed things. Used by the pipeline's thread only.
 
     A verdict is dismissed where camera, label, place and *appearance* are those of a dismissal: what lies on the place
-    and was not there before is judged as ever, and so is another label.
+    and was not there before is judged as before, and so is another label.
     """
 
     def __init__(self, known: Callable[[str], tuple[Known, ...]]) -> None:

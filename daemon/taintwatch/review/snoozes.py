@@ -1,4 +1,4 @@
-"""Cameras whose alerts notify nobody for a while. They are raised, kept and published as ever."""
+"""Cameras whose alerts notify nobody for a while. They are still raised, kept and published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a printer and a camera make of a colour: the profile that the simulator, crafting and the chart share."""
+"""Colour profiles: what a printer and a camera make of a colour, for the simulator, crafting and the chart."""
 
 from __future__ import annotations
 

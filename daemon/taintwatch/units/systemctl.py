@@ -1,4 +1,4 @@
-"""What systemd itself says: of unit files before they are put in place, and of a service that is."""
+"""Asking systemd: about unit files before they are put in place, and about a service that is."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class ExponentiallyWeighted(Policy[ShareStanding]):
 
 
 class AfterDecision(StrEnum):
-    """What becomes of the evidence once a test has decided. The decision stands until the other one is made."""
+    """How evidence goes on once a test has decided. The decision stands until the other one is made."""
 
     RESTART = "restart"
     """A new test starts from even odds: the other decision needs one whole test, with Wald's error bounds."""

@@ -1,4 +1,4 @@
-"""What a request says: its address and its body, within bounds."""
+"""A request's address and body, read within bounds."""
 
 from __future__ import annotations
 

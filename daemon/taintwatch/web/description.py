@@ -1,4 +1,4 @@
-"""What the page says of the daemon itself: configuration, calibration, alarm rates."""
+"""The page's description of the daemon: configuration, calibration, alarm rates."""
 
 from __future__ import annotations
 

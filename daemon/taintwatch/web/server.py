@@ -1,4 +1,4 @@
-"""What is served over HTTP: the page, and the metrics and health for monitoring; one application, two addresses."""
+"""The HTTP server: the page, and metrics and health for monitoring; one application, two addresses."""
 
 from __future__ import annotations
 

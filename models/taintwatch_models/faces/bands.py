@@ -53,7 +53,7 @@ Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class BandEvidence:
-    """What filling the bands of one face, one at a time, does to its name."""
+    """How a face's name changes where its bands are filled, one at a time."""
 
     margin: float
     """Largest, over the bands, of the largest other logit minus the name's own."""

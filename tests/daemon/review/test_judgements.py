@@ -225,7 +225,7 @@ def test_the_command_line_judges_lists_and_undoes(place: list[str], folder: Evid
     assert "false alarm" in say("judge", "post", "false-alarm", *place)
     assert "door  toaster  false alarm, by command line, user " in say("dismissals", *place)
     assert json.loads(say("dismissals", "--json", *place))["boxes"] == [list(BOX)]
-    assert "judged as ever" in say("undo", "post", *place)
+    assert "judged again" in say("undo", "post", *place)
     assert say("dismissals", *place) == ""
     assert "snoozed until" in say("snooze", "door", "60", *place)
     assert "awake" in say("snooze", "door", "0", *place)

@@ -1,4 +1,4 @@
-"""What people say an alert was."""
+"""A person's judgement of an alert."""
 
 from __future__ import annotations
 
