@@ -82,7 +82,7 @@ def watch(url: str, settings: SourceSettings) -> None:
 def test_without_tls_verify_any_certificate_is_taken_and_the_log_says_so(
     way: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with camera(way, own_certificate(tmp_path)) as url, caplog.at_level("INFO"):
+    with camera(way, own_certificate(tmp_path)) as url, caplog.at_level("INFO", "taintwatch"):
         watch(url, WAYS[way])
     assert caplog.text.count("its certificate is not verified; set tls_verify to have it verified") == 1
 
@@ -105,6 +105,6 @@ def test_with_tls_ca_the_certificate_that_it_vouches_for_is_taken(
     way: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     certificate = own_certificate(tmp_path)
-    with camera(way, certificate) as url, caplog.at_level("INFO"):
+    with camera(way, certificate) as url, caplog.at_level("INFO", "taintwatch"):
         watch(url, replace(WAYS[way], tls_verify=True, tls_ca=str(certificate)))
     assert "not verified" not in caplog.text
