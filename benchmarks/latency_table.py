@@ -25,8 +25,8 @@ import torchvision
 
 from benchmarks.architectures.exports import EXPORTERS
 from benchmarks.architectures.torch_networks import TorchNetwork, lively
+from benchmarks.latency import FOOTAGE, measure_model
 from benchmarks.scripts import run_main
-from benchmarks.speed.latency_command import FOOTAGE, measure_model
 from benchmarks.speed.latency_picture import draw
 from benchmarks.speed.ratios import CHECKS
 from taintwatch_calibration.machine import machine

@@ -15,8 +15,9 @@ from benchmarks.scripts import run_script
 from benchmarks.survey.attacks import ATTACKS, WORN, Scale
 from benchmarks.survey.cells import attack_cell, stored_cells
 from benchmarks.survey.detectors import DETECTORS, detector_cell
+from benchmarks.survey.loading import SUBJECTS, load_subject
 from benchmarks.survey.rows import ROWS
-from benchmarks.survey.subject import SUBJECTS, Subject, load_subject
+from benchmarks.survey.subject import Subject
 from benchmarks.survey.summary import page
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.results import write_json, write_text

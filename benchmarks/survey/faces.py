@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor
 
-from benchmarks.survey.subject import Pixels, Subject
+from benchmarks.survey.subject import Pixels, Subject, split_subject
 from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_models.faces.align import align
 from taintwatch_models.faces.embedding import Embedder, with_identity
@@ -40,8 +40,6 @@ _PEOPLE, _MOST = 40, 22
 
 def face_subject(data: Path, work: Path) -> Subject:
     """Return the subject; the aligned photographs are stored in `work`, and are not for the repository."""
-    from benchmarks.survey.subject import split_subject
-
     declared = work / _DECLARED
     work.mkdir(parents=True, exist_ok=True)
     write_atomically(declared, b"[preprocessing]\nsize = [112, 112]\nresize = 'stretch'\nscale = 1.0\n")

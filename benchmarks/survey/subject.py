@@ -1,4 +1,4 @@
-"""The networks of the survey, each with pictures to learn from, to craft on and to attack that share none."""
+"""A network of the survey, with pictures to learn from, to craft on and to attack that share none."""
 
 from __future__ import annotations
 
@@ -12,25 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks import zoo
-from benchmarks.zoo.recipes import recipe_of
-from taintwatch_calibration.craft.materials import classify, differentiable, load_classifier
+from taintwatch_calibration.craft.materials import classify, differentiable
 from taintwatch_calibration.craft.physical import Pictures, normaliser
-from taintwatch_models.errors import UsageError
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.torch_graph import TorchGraph
 
-__all__ = ["SUBJECTS", "Pixels", "Subject", "as_pixels", "as_tensor", "load_subject"]
-
-SUBJECTS = ("signs_vgg", "objects_14", "signs_robust", "signs_denoising", "signs_ensemble", "faces")
-"""The networks of the chosen square; the last is measured with the attacks that are worn, the three before it are
-defences by themselves and are measured with the digital ones."""
+__all__ = ["Pixels", "Subject", "as_pixels", "as_tensor", "split_subject"]
 
 SITE, HELD_OUT, CRAFT = 300, 300, 200
-_TARGETS = {"signs": 14, "objects": 3}
 
 Pixels = NDArray[np.uint8]
 """(N, H, W, 3), RGB, as the network sees them."""
@@ -107,27 +99,6 @@ def as_tensor(pixels: Pixels) -> Tensor:
 def as_pixels(rgb: Tensor) -> Pixels:
     """The other way round, rounded as a camera would."""
     return np.asarray((rgb.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy(), np.uint8)
-
-
-def load_subject(
-    name: str, data: Path, zoo_folder: Path, *, seed: int = 0, report: Callable[[str], None] = lambda line: None
-) -> Subject:
-    """Return a network with its pictures; one that is not in `zoo_folder` yet is trained there.
-
-    Raises `UsageError` for an unknown name or missing data.
-    """
-    if name not in SUBJECTS:
-        raise UsageError(f"the survey has no network '{name}'; it has {', '.join(SUBJECTS)}")
-    if name == "faces":
-        from benchmarks.survey.faces import face_subject
-
-        return face_subject(data, zoo_folder)
-    path = zoo.load_or_train(name, data, zoo_folder, report=report)
-    radar = load_classifier(str(path))
-    pictures, labels, _ = zoo.pictures(name, data)
-    trained, trained_labels, _ = zoo.training_pictures(name, data)
-    target = _TARGETS[recipe_of(name).dataset]
-    return split_subject(name, radar, (pictures, labels), (trained, trained_labels), target, zoo_folder, data, seed)
 
 
 def split_subject(

@@ -17,8 +17,9 @@ from benchmarks.survey import __main__ as survey
 from benchmarks.survey.attacks import ATTACKS, WORN
 from benchmarks.survey.cells import share_of
 from benchmarks.survey.detectors import DETECTORS
+from benchmarks.survey.loading import SUBJECTS
 from benchmarks.survey.rows import ROWS
-from benchmarks.survey.subject import SUBJECTS, Subject, split_subject
+from benchmarks.survey.subject import Subject, split_subject
 from benchmarks.survey.summary import page
 from taintwatch_models.errors import UsageError
 from taintwatch_models.graph.prepare import prepare

@@ -62,11 +62,7 @@ class NetworkSource:
 
 
 class StreamSource(NetworkSource):
-    """A live stream.
-
-    What arrives in bursts is given at the pace of its timestamps: of a whole burst at once all but the last picture
-    would be dropped.
-    """
+    """A live stream. A burst is given at the pace of its timestamps: else all but its last picture would be lost."""
 
     _pictures: Pictures | None = None
     _paced = False
