@@ -247,3 +247,22 @@ def test_real_footage_gives_as_many_pictures_as_libav_decodes(shared_data: Path)
         given += 1
     source.close()
     assert given == wanted > 1000
+
+
+def test_a_file_may_not_choose_a_container_that_opens_what_it_names(tmp_path: Path) -> None:
+    make_video(tmp_path / "other.mp4")
+    (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
+    with pytest.raises(SourceError, match=r"a\.mp4 cannot be opened"):
+        open_source(str(tmp_path / "a.mp4")).open()
+
+
+def test_a_file_may_not_choose_a_codec_that_no_camera_writes(tmp_path: Path) -> None:
+    make_video(tmp_path / "a.avi", codec="asv1")
+    with pytest.raises(SourceError, match=r"a\.avi holds asv1 video, which is not decoded here"):
+        open_source(str(tmp_path / "a.avi")).open()
+
+
+def test_a_stream_may_not_be_forced_into_a_format_that_is_not_read() -> None:
+    source = open_source("udp://127.0.0.1:9", SourceSettings(input_format="lavfi"))
+    with pytest.raises(SourceError, match=r"input_format 'lavfi' is none of those that are read: asf, avi, "):
+        source.open()

@@ -28,6 +28,19 @@ __all__ = ["Pictures", "error_reason", "open_pictures"]
 
 # A file must not make libav open anything else: a playlist that names an address, a colon in a name.
 _FILE_PROTOCOLS = "file,crypto,data"
+# Of some four hundred containers and as many codecs, those that cameras and recorders write: whoever sends a stream or
+# a file chooses the code that parses it. Not `concat` and `sdp`, which open what they name.
+_FORMATS = frozenset({
+    "asf", "avi", "dash", "dv", "flv", "gif", "h264", "hevc", "hls", "ivf", "live_flv", "m4v", "matroska", "mjpeg",
+    "mov", "mpeg", "mpegts", "mpegvideo", "mpjpeg", "mxf", "nut", "obu", "ogg", "rm", "rtsp", "vc1", "webm",
+    "yuv4mpegpipe",
+})  # fmt: skip
+_DECODERS = frozenset({
+    "av1", "cinepak", "dnxhd", "dvvideo", "ffv1", "ffvhuff", "flv", "gif", "h263", "h264", "hevc", "huffyuv",
+    "jpeg2000", "libdav1d", "mjpeg", "mjpegb", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4", "msmpeg4v1",
+    "msmpeg4v2", "png", "prores", "qtrle", "rawvideo", "rv10", "rv20", "rv30", "rv40", "svq1", "svq3", "theora",
+    "utvideo", "v210", "vc1", "vp8", "vp9", "vvc", "wmv1", "wmv2", "wmv3",
+})  # fmt: skip
 
 
 def error_reason(error: Exception) -> str:
@@ -185,7 +198,10 @@ def open_pictures(
     `timeouts_s` is (to open, to read one packet). `input_format`: libav's name of the format, where it must not be
     guessed. Raises `SourceError`, which never holds the address itself.
     """
-    wanted = dict(options)
+    wanted = {**options, "format_whitelist": ",".join(_FORMATS), "codec_whitelist": ",".join(_DECODERS)}
+    if input_format is not None and input_format not in _FORMATS:
+        known = ", ".join(sorted(_FORMATS))
+        raise SourceError(f"{description}: input_format {input_format!r} is none of those that are read: {known}")
     if isinstance(location, Path):
         location = f"file:{location.absolute()}"
         wanted.setdefault("protocol_whitelist", _FILE_PROTOCOLS)
@@ -205,6 +221,10 @@ def _first_video(container: InputContainer, description: str, deinterlace: bool)
         container.close()
         raise SourceError(f"{description} holds no video: give a file or stream with pictures")
     stream = container.streams.video[0]
+    decoder = stream.codec_context.codec.name
+    if decoder not in _DECODERS:
+        container.close()
+        raise SourceError(f"{description} holds {decoder} video, which is not decoded here: convert it to H.264")
     # Frame threading would delay a live picture by a few, and loses the pictures behind a damaged one at a file's end.
     stream.thread_type = "SLICE"
     stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
