@@ -79,8 +79,9 @@ def object_patch(model: str, class_names: str | None, preprocessing: str | None,
 
 
 def _scenes(finder: ObjectFinder, images: Path, attack: ObjectAttack, smallest: int) -> ObjectScenes:
-    from taintwatch.sources.images import IMAGE_SUFFIXES, read_image
+    from taintwatch.sources.images import IMAGE_SUFFIXES
     from taintwatch_calibration.craft.object_scenes import object_scenes, whole_scenes
+    from taintwatch_models.image_file import read_image
 
     files = sorted(path for path in images.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
