@@ -141,7 +141,8 @@ class TorchRadar:
         settings = self._calibration.paper
         region = F.relu((gradient.mean((2, 3), keepdim=True).double() * maps.double()).sum(1))
         second = self._logits(self._filled(x, self._mask(region, settings.saliency_threshold), "paper"))
-        suppressed = (second - logits.detach())[0].topk(min(settings.labels, logits.shape[1])).indices
+        rise = (second - logits.detach())[0]
+        suppressed = rise.sort(descending=True, stable=True).indices[: settings.labels]  # of equals the first, as ONNX
         mask = torch.ones(x.shape[2:], dtype=torch.bool, device=x.device)
         for other in suppressed.tolist():
             slope = torch.autograd.grad(logits[0, other], maps, retain_graph=True)[0]

@@ -136,6 +136,13 @@ def test_whole_numbers_and_an_input_named_pixels_are_taken(tmp_path: Path) -> No
     assert np.isfinite(OnnxRadar(found.radar, ("tight",), session=session)(pixels)["logits"]).all()
 
 
+def test_an_input_that_nothing_reads_is_left_out(tmp_path: Path) -> None:
+    proto = onnx.load(str(exported(tmp_path)))
+    proto.graph.input.append(helper.make_tensor_value_info("mean", TensorProto.FLOAT, [1, 1, 1, 3]))
+    found = prepare(_saved(proto, tmp_path / "keras.onnx"), heads.DESCRIPTION)
+    assert "the input 'mean' is left out: nothing reads it" in found.plain.notes
+
+
 def test_grey_pictures_are_taken(tmp_path: Path) -> None:
     model = heads.make(KIND)
     model[0] = nn.Conv2d(1, 16, 3, 2, 1)  # type: ignore[operator]

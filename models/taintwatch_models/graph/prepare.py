@@ -185,11 +185,16 @@ def _own_outputs(
         proto.CopyFrom(source.proto)
         to_float32(proto, prepared.plain.weights)
     users = _session(proto, prepared.plain.weights, level)
-    given, form = users.get_inputs()[0], prepared.plain.output_form
+    own, form = {value.name: value for value in users.get_inputs()}, prepared.plain.output_form
+    given = own.pop(prepared.plain.input_form.name)
+    unread = {
+        name: np.zeros([size if isinstance(size, int) else 1 for size in v.shape], np.float32)
+        for name, v in own.items()
+    }
     kind = _NUMPY.get(given.type, np.float32)
     copies = given.shape[0] if isinstance(given.shape[0], int) else 1
     rows = [prepared.plain.input_form.convert(row[None], np.dtype(kind)) for row in inputs]
-    outputs = [users.run([form.name], {given.name: np.repeat(row, copies, 0)})[0][:1] for row in rows]
+    outputs = [users.run([form.name], {given.name: np.repeat(row, copies, 0), **unread})[0][:1] for row in rows]
     return np.concatenate(outputs).astype(np.float64)
 
 

@@ -39,9 +39,14 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 def raise_opset(model: onnx.ModelProto, where: str, notes: list[str]) -> onnx.ModelProto:
-    """Convert to opset 17 at least; weights are no inputs any more. Raises `ModelError`."""
+    """Convert to opset 17 at least; weights, and what no node reads, are no inputs any more. Raises `ModelError`."""
     stored = {t.name for t in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in stored]
+    if len(inputs) > 1:  # Keras leaves some that it has merged into weights
+        read = {name for node in model.graph.node for name in node.input}
+        unread = [value.name for value in inputs if value.name not in read]
+        inputs = [value for value in inputs if value.name in read]
+        notes.extend(f"the input '{name}' is left out: nothing reads it" for name in unread)
     del model.graph.input[:]
     model.graph.input.extend(inputs)
     model.ir_version = max(model.ir_version, _LEAST_IR)
