@@ -207,7 +207,7 @@ def test_brain_floats_are_taken_though_no_processor_runs_them(tmp_path: Path) ->
 
 
 def test_a_layer_norm_whose_scale_another_shares_in_whole_numbers_is_taken(tmp_path: Path) -> None:
-    stored = {
+    stored: dict[str, Any] = {
         "whole": np.full(12, 50, np.int8), "step": np.array(0.02, np.float32), "zero": np.array(0, np.int8),
         "over": np.array([1]),
     }  # fmt: skip
