@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from benchmarks.objects.patches import crafted_patches
 from benchmarks.objects.sign_street import sign_street_part
 from benchmarks.objects.sites import SITES, Measuring, attacks_of, site_part, speed_part
 from benchmarks.objects.summary import summary_of
+from benchmarks.objects.trials import Attack
 from benchmarks.scripts import run_script
 from benchmarks.street.patches import street_patches
 from benchmarks.street.tracks import measure_tracks
@@ -30,7 +31,7 @@ from taintwatch_models.storage import write_atomically
 __all__ = ["objects"]
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
-_PARTS = (*SITES, "sign street", "tracks", "jedi", "speed")
+_PARTS = ("tracks", "sign street", *SITES, "speed", "jedi")
 
 
 @click.command("objects")
@@ -61,16 +62,20 @@ def objects(
         str(models / "yolox_nano.onnx"), labels=str(models / "coco_labels.json"), device="cpu", threads=threads
     )
     with_ = Measuring(settings, data, frames, attacked)
-    attacks = attacks_of(crafted_patches(with_.plain, data, work, iterations, _say))
+
+    @cache
+    def attacks() -> dict[str, list[Attack]]:
+        return attacks_of(crafted_patches(with_.plain, data, work, iterations, _say))
+
     parts: dict[str, Callable[[], dict[str, Any]]] = {
-        name: partial(site_part, with_, name, attacks.get(name, []), _say) for name in SITES
+        "tracks": lambda: measure_tracks(
+            street_patches(load_radar_file(ModelSettings()), work, iterations, _say), streets
+        ),
+        "sign street": partial(sign_street_part, work, iterations, frames, attacked, threads, _say),
+        **{name: partial(site_part, with_, name, attacks, _say) for name in SITES},
+        "speed": partial(speed_part, with_),
+        "jedi": partial(jedi_part, with_, attacks, _say),
     }
-    parts["sign street"] = partial(sign_street_part, work, iterations, frames, attacked, threads, _say)
-    parts["tracks"] = lambda: measure_tracks(
-        street_patches(load_radar_file(ModelSettings()), work, iterations, _say), streets
-    )
-    parts["jedi"] = partial(jedi_part, with_, attacks, _say)
-    parts["speed"] = partial(speed_part, with_)
     found = {name: _kept(work, name, part, name in again) for name, part in parts.items()}
     told = {"summary": summary_of(found), **found, "iterations": iterations, "machine": machine()}
     text = json.dumps(told, indent=1)

@@ -19,8 +19,7 @@ from skimage.filters.rank import entropy
 
 from benchmarks.objects.scenes import frames_of
 from benchmarks.objects.sites import LEARNT, SITES, Measuring
-from benchmarks.objects.trials import Attack, has_effect, laid, printed_patch
-from taintwatch_calibration.craft.object_scenes import attacked_objects
+from benchmarks.objects.trials import Attack, has_effect, laid, printed_patch, victims_of
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.detection.tail import upper_quantile
 from taintwatch_models.objects.finder import ObjectFinder
@@ -66,7 +65,9 @@ class JediPeer:
         return Guarded(self._finder.objects(outputs, image.shape), score, score, (0, 0, 1, 1), None)
 
 
-def jedi_part(with_: Measuring, attacks: dict[str, list[Attack]], say: Callable[[str], None]) -> dict[str, Any]:
+def jedi_part(
+    with_: Measuring, attacks: Callable[[], dict[str, list[Attack]]], say: Callable[[str], None]
+) -> dict[str, Any]:
     """Count at all sites with the peer what `site_part` counts with the guard, on the same frames and patches."""
     frames, alarms, rows = 0, 0, []
     for site in SITES:
@@ -74,37 +75,40 @@ def jedi_part(with_: Measuring, attacks: dict[str, list[Attack]], say: Callable[
         later = frames_of(with_.data / SITES[site], with_.frames, LEARNT, 1.0)
         frames += len(later)
         alarms += sum(float(peer.entropies(frame).max()) > peer.threshold for frame in later)
-        for attack in attacks.get(site, []):
-            for recorded in (False, True):
-                row = {"site": site} | _row(peer, with_.plain, later, attack, recorded, with_.attacked)
-                rows.append(row)
-                say(f"jedi: {row}")
+        for attack in attacks().get(site, []):
+            rows += [{"site": site} | row for row in _rows(peer, with_.plain, later, attack, with_.attacked)]
+            say(f"jedi: {rows[-2]}\njedi: {rows[-1]}")
     return {
         "benign_frames": frames, "benign_suspicious": alarms, "benign_frame_fpr": round(alarms / frames, 4),
         "attacks": rows,
     }  # fmt: skip
 
 
-def _row(
-    peer: JediPeer, plain: ObjectFinder, frames: Sequence[Picture], attack: Attack, recorded: bool, most: int
-) -> dict[str, Any]:
-    """Lay the patch into frames as `trial_row` does; count what is suspicious, and what the repair brings back."""
-    shown = effective = alarms = repaired = 0
+def _rows(
+    peer: JediPeer, plain: ObjectFinder, frames: Sequence[Picture], attack: Attack, most: int
+) -> list[dict[str, Any]]:
+    """Lay the patch into frames as `trial_rows` does; count what is suspicious, and what the repair brings back."""
+    counts = {recorded: dict.fromkeys(("frames", "effective", "alarms", "repaired"), 0) for recorded in (False, True)}
     for index, frame in enumerate(frames):
-        wearers = [None] if attack.victim is None else attacked_objects(plain, frame, attack.victim, attack.least)[:1]
-        for victim in wearers:
-            patch = printed_patch(attack.patch, index) if recorded else attack.patch
-            picture = laid(frame, victim, patch, attack).picture
-            before, shown = plain(frame), shown + 1
-            if has_effect(before, plain(picture), victim):
-                guarded = peer(picture)
-                effective += 1
-                alarms += guarded.score > peer.threshold
-                repaired += not has_effect(before, guarded.objects, victim)
-        if shown >= most:
+        before = plain(frame)
+        for victim in victims_of(plain, before, frame, attack):
+            for recorded, count in counts.items():
+                patch = printed_patch(attack.patch, index) if recorded else attack.patch
+                picture = laid(frame, victim, patch, attack).picture
+                count["frames"] += 1
+                if has_effect(before, plain(picture), victim):
+                    guarded = peer(picture)
+                    count["effective"] += 1
+                    count["alarms"] += guarded.score > peer.threshold
+                    count["repaired"] += not has_effect(before, guarded.objects, victim)
+        if counts[True]["frames"] >= most:
             break
+    return [_row(attack, recorded, **count) for recorded, count in counts.items()]
+
+
+def _row(attack: Attack, recorded: bool, frames: int, effective: int, alarms: int, repaired: int) -> dict[str, Any]:
     return {
-        "attack": attack.name, "recorded": recorded, "frames": shown, "effective": effective,
+        "attack": attack.name, "recorded": recorded, "frames": frames, "effective": effective,
         "suspicious_of_effective": alarms, "tpr": round(alarms / effective, 4) if effective else None,
         "tpr_interval": [round(value, 4) for value in wilson_interval(alarms, effective)] if effective else None,
         "repaired_of_effective": repaired,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.objects.trials import Attack, benign_row, trial_row
+from benchmarks.objects.trials import Attack, benign_row, trial_rows
 from taintwatch.demo.street_scene import StreetScene, random_street
 from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch.sources.scene import SceneSettings
@@ -50,11 +50,8 @@ def sign_street_part(
     attack = Attack("hide sign", patch, _NAME, _SIZE, least=_LEAST)
     control = torch.from_numpy(np.ascontiguousarray(np.moveaxis(general[3], -1, 0)[::-1])).float() / 255
     control = torch.nn.functional.interpolate(control[None], (_SIDE, _SIDE), mode="area")[0]
-    rows = []
-    for recorded in (False, True):
-        row = trial_row(guard, plain, later, attack, recorded, control, attacked)
-        rows.append({"site": "sign street"} | row)
-        say(f"sign street: {row}")
+    rows = [{"site": "sign street"} | row for row in trial_rows(guard, plain, later, attack, control, attacked)]
+    say(f"{rows[0]}\n{rows[1]}")
     return {"benign": benign, "attacks": rows}
 
 

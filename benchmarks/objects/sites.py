@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from benchmarks.objects.scenes import frames_of, general_pictures, photographs
-from benchmarks.objects.trials import Attack, benign_row, ratio_gated, trial_row
+from benchmarks.objects.trials import Attack, benign_row, ratio_gated, trial_rows
 from taintwatch_models.objects.finder import FinderSettings, ObjectFinder
 from taintwatch_models.objects.guard import ObjectGuard, learn_guard
 
-__all__ = ["LEARNT", "PEOPLE", "SITES", "Measuring", "attacks_of", "site_guard", "site_part", "speed_part"]
+__all__ = ["LEARNT", "PEOPLE", "SITES", "Measuring", "attacks_of", "site_part", "speed_part"]
 
 LEARNT = 0.6
 """Of each video; what comes later is attacked and counted."""
@@ -31,6 +31,15 @@ class Measuring:
     def __init__(self, settings: FinderSettings, data: Path, frames: int, attacked: int) -> None:
         self.settings, self.data, self.frames, self.attacked = settings, data, frames, attacked
         self.plain = ObjectFinder(settings)
+        self._guards: dict[str, ObjectGuard] = {}
+
+    def guard(self, site: str) -> ObjectGuard:
+        """Return the guard that has learnt from the first part of a site's footage; learnt once."""
+        if site not in self._guards:
+            frames = frames_of(self.data / SITES[site], _SITE_FRAMES, 0.0, LEARNT)
+            general = general_pictures(self.data / "general", _GENERAL)
+            self._guards[site] = ObjectGuard(self.settings, learn_guard(self.settings, frames, general))
+        return self._guards[site]
 
 
 def attacks_of(patches: dict[str, torch.Tensor]) -> dict[str, list[Attack]]:
@@ -48,36 +57,25 @@ def attacks_of(patches: dict[str, torch.Tensor]) -> dict[str, list[Attack]]:
     }
 
 
-def site_guard(with_: Measuring, site: str) -> ObjectGuard:
-    """Return the guard that has learnt from the first part of a site's footage."""
-    video = with_.data / SITES[site]
-    general = general_pictures(with_.data / "general", _GENERAL)
-    return ObjectGuard(
-        with_.settings, learn_guard(with_.settings, frames_of(video, _SITE_FRAMES, 0.0, LEARNT), general)
-    )
-
-
-def site_part(with_: Measuring, site: str, attacks: list[Attack], say: Callable[[str], None]) -> dict[str, Any]:
+def site_part(
+    with_: Measuring, site: str, attacks: Callable[[], dict[str, list[Attack]]], say: Callable[[str], None]
+) -> dict[str, Any]:
     """Learn at a site; count the suspicious of its later frames, and of those with each attack."""
-    guard = site_guard(with_, site)
+    guard = with_.guard(site)
     later = frames_of(with_.data / SITES[site], with_.frames, LEARNT, 1.0)
     benign = benign_row(guard, later) | {"threshold": round(guard.threshold, 3)}
     say(f"{site}: {benign}")
     rows = []
     control = _control(with_.data)
-    for attack in attacks:
-        for recorded in (False, True):
-            row = trial_row(guard, with_.plain, later, attack, recorded, control, with_.attacked)
-            rows.append({"site": site} | row)
-            say(f"{site}: {row}")
+    for attack in attacks().get(site, []):
+        rows += [{"site": site} | row for row in trial_rows(guard, with_.plain, later, attack, control, with_.attacked)]
+        say(f"{rows[-2]}\n{rows[-1]}")
     return {"benign": benign, "attacks": rows}
 
 
 def speed_part(with_: Measuring) -> dict[str, Any]:
     """Time the plain and the guarded detector on the motorway's later frames."""
-    return ratio_gated(
-        site_guard(with_, "motorway"), with_.plain, frames_of(with_.data / SITES["motorway"], 40, LEARNT)
-    )
+    return ratio_gated(with_.guard("motorway"), with_.plain, frames_of(with_.data / SITES["motorway"], 40, LEARNT))
 
 
 def _control(data: Path) -> torch.Tensor:

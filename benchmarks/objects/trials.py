@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from benchmarks.objects.scenes import AttackedPicture, corner_patch, painted_object, worn_patch
 from taintwatch_calibration.camera_model.variation import CameraVariation, simulate_camera
-from taintwatch_calibration.craft.object_scenes import attacked_objects
+from taintwatch_calibration.craft.object_scenes import large_objects
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.objects.finder import FoundObject, ObjectFinder
 from taintwatch_models.objects.guard import ObjectGuard
 
-__all__ = ["Attack", "benign_row", "has_effect", "laid", "printed_patch", "ratio_gated", "trial_row"]
+__all__ = ["Attack", "benign_row", "has_effect", "laid", "printed_patch", "ratio_gated", "trial_rows", "victims_of"]
 
 Picture = NDArray[np.uint8]
 
@@ -54,39 +54,63 @@ def printed_patch(patch: torch.Tensor, seed: int = 0) -> torch.Tensor:
     return torch.nn.functional.interpolate(recorded, scale_factor=0.5, mode="area")[0]
 
 
-def trial_row(guard: ObjectGuard, plain: ObjectFinder, frames: Sequence[Picture], attack: Attack, recorded: bool,
-              control: torch.Tensor, most: int) -> dict[str, Any]:  # fmt: skip
-    """Lay the patch into frames and guard them. Counts frames, those with an effect, and the suspicious ones.
+@dataclass(slots=True)
+class _Count:
+    frames: int = 0
+    effective: int = 0
+    suspicious: int = 0
+    named: int = 0
+    """Suspicious of the effective, and of these the ones that say what changed."""
+
+    def row(self, attack: Attack, recorded: bool) -> dict[str, Any]:
+        caught, effective = self.suspicious, self.effective
+        return {
+            "attack": attack.name, "recorded": recorded, "frames": self.frames, "effective": effective,
+            "recall_after": None if attack.victim is None else round(1 - effective / max(1, self.frames), 3),
+            "suspicious_of_effective": caught, "tpr": round(caught / effective, 4) if effective else None,
+            "tpr_interval": [round(value, 4) for value in wilson_interval(caught, effective)],
+            "told_what_changed": self.named,
+        }  # fmt: skip
+
+
+def trial_rows(guard: ObjectGuard, plain: ObjectFinder, frames: Sequence[Picture], attack: Attack,
+               control: torch.Tensor, most: int) -> list[dict[str, Any]]:  # fmt: skip
+    """Lay the patch into frames, as it is and as recorded, and guard them; return a row of counts for each.
 
     An effect: the wearer is not found as what it is any more (IoU 0.5); in a corner: a box appears or vanishes.
     `control`: a benign picture of the same size, which says how often the mere paper hides the wearer, and alarms.
     """
-    effects, alarms, told, control_effects, control_alarms = [], [], [], [], []
+    counts, controls = {False: _Count(), True: _Count()}, _Count()
     for index, frame in enumerate(frames):
-        wearers = [None] if attack.victim is None else attacked_objects(plain, frame, attack.victim, attack.least)[:1]
-        for victim in wearers:
-            patch = printed_patch(attack.patch, index) if recorded else attack.patch
-            shown = laid(frame, victim, patch, attack)
-            guarded = guard(shown.picture)
-            effects.append(has_effect(plain(frame), guarded.objects, victim))
-            alarms.append(guarded.score > guard.threshold)
-            told.append(guarded.change is not None and guarded.change.size >= 0.25)
-            other = guard(laid(frame, victim, control, attack).picture)
-            control_effects.append(has_effect(plain(frame), other.objects, victim))
-            control_alarms.append(other.score > guard.threshold)
-        if len(effects) >= most:
+        before = plain(frame)
+        for victim in victims_of(plain, before, frame, attack):
+            for recorded, count in counts.items():
+                patch = printed_patch(attack.patch, index) if recorded else attack.patch
+                _judge(guard, laid(frame, victim, patch, attack).picture, before, victim, count)
+            _judge(guard, laid(frame, victim, control, attack).picture, before, victim, controls, every=True)
+        if controls.frames >= most:
             break
-    hit, alarm = np.array(effects, bool), np.array(alarms, bool)
-    caught, effective = int((hit & alarm).sum()), int(hit.sum())
-    return {
-        "attack": attack.name, "recorded": recorded, "frames": len(hit), "effective": effective,
-        "recall_after": None if attack.victim is None else round(1 - effective / max(1, len(hit)), 3),
-        "suspicious_of_effective": caught,
-        "tpr": round(caught / effective, 4) if effective else None,
-        "tpr_interval": [round(value, 4) for value in wilson_interval(caught, effective)],
-        "told_what_changed": int((hit & alarm & np.array(told, bool)).sum()),
-        "control_effective": int(np.sum(control_effects)), "control_suspicious": int(np.sum(control_alarms)),
-    }  # fmt: skip
+    told = {"control_effective": controls.effective, "control_suspicious": controls.suspicious}
+    return [count.row(attack, recorded) | told for recorded, count in counts.items()]
+
+
+def _judge(guard: ObjectGuard, picture: Picture, before: Sequence[FoundObject], victim: FoundObject | None,
+           count: _Count, every: bool = False) -> None:  # fmt: skip
+    """Count one picture; `every`: alarms count with and without an effect."""
+    guarded = guard(picture)
+    effective = has_effect(before, guarded.objects, victim)
+    alarm = guarded.score > guard.threshold and (effective or every)
+    count.frames += 1
+    count.effective += effective
+    count.suspicious += alarm
+    count.named += alarm and guarded.change is not None and guarded.change.size >= 0.25
+
+
+def victims_of(
+    plain: ObjectFinder, found: Sequence[FoundObject], frame: Picture, attack: Attack
+) -> Sequence[FoundObject | None]:
+    """Return who wears the patch in a frame: the surest object of the class that is large enough, or nobody."""
+    return [None] if attack.victim is None else large_objects(plain, found, frame, attack.victim, attack.least)[:1]
 
 
 def laid(frame: Picture, victim: FoundObject | None, patch: torch.Tensor, attack: Attack) -> AttackedPicture:

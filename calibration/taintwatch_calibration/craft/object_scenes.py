@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from taintwatch_calibration.craft.object_attacks import ObjectScenes
 from taintwatch_models.objects.finder import FoundObject, ObjectFinder
 
-__all__ = ["attacked_objects", "object_scenes", "whole_scenes"]
+__all__ = ["large_objects", "object_scenes", "whole_scenes"]
 
 _CROP = 256  # most pixels a side of the detector's input: a smaller picture is a faster step
 _WHOLE = 320
@@ -20,16 +20,16 @@ _LEAST, _MOST = 48, 230  # sides of the objects that are attacked, pixels of the
 Picture = NDArray[np.uint8]
 
 
-def attacked_objects(finder: ObjectFinder, picture: Picture, name: str, least: int = _LEAST) -> list[FoundObject]:
-    """Return the objects of a class that are large enough to wear a patch, the surest first.
+def large_objects(
+    finder: ObjectFinder, found: Sequence[FoundObject], picture: Picture, name: str, least: int = _LEAST
+) -> list[FoundObject]:
+    """Return those of a picture's objects that are of a class and large enough to wear a patch, the surest first.
 
-    `picture` (H, W, 3), blue-green-red; `least`: side of the smallest, in pixels of the detector's input.
+    `least`: side of the smallest, in pixels of the detector's input.
     """
     scale = finder.preprocessing.place(*picture.shape[:2]).scale_x
     return [
-        each
-        for each in finder(picture)
-        if each.name == name and least <= (each.box[2] * each.box[3]) ** 0.5 * scale <= _MOST
+        each for each in found if each.name == name and least <= (each.box[2] * each.box[3]) ** 0.5 * scale <= _MOST
     ]
 
 
@@ -40,7 +40,7 @@ def object_scenes(finder: ObjectFinder, pictures: Sequence[Picture], name: str, 
     for picture in pictures:
         place = finder.preprocessing.place(*picture.shape[:2])
         pixels = _red_green_blue(finder, picture)
-        for each in attacked_objects(finder, picture, name, least):
+        for each in large_objects(finder, finder(picture), picture, name, least):
             x, y, width, height = each.box
             x, y = x * place.scale_x + place.offset_x, y * place.scale_y + place.offset_y
             width, height = width * place.scale_x, height * place.scale_y

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import onnx
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from taintwatch_models.errors import InferenceError, ModelError
@@ -97,6 +98,8 @@ class ObjectFinder:
             )
         self.proto, self._settings, self._names = proto, settings, names
         self._input = proto.graph.input[0].name
+        self._plain = ort.RunOptions()
+        self._plain.only_execute_path_to_fetches = True
         self._session, self.provider = open_session(
             proto.SerializeToString(), SessionSettings(device=settings.device, threads=settings.threads)
         )
@@ -107,9 +110,17 @@ class ObjectFinder:
 
     def run(self, inputs: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Run one input, (1, 3, H, W); return all outputs by name. Raises `InferenceError`."""
-        names = [value.name for value in self.proto.graph.output]
+        return self._outputs([value.name for value in self.proto.graph.output], inputs, None)
+
+    def run_plain(self, inputs: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Run one input for the detector's own outputs, and none of what an extension adds. Raises `InferenceError`."""
+        return self._outputs(self._names, inputs, self._plain)
+
+    def _outputs(
+        self, names: Sequence[str], inputs: NDArray[np.float32], options: ort.RunOptions | None
+    ) -> dict[str, NDArray[Any]]:
         try:
-            return dict(zip(names, self._session.run(names, {self._input: inputs}), strict=True))
+            return dict(zip(names, self._session.run(names, {self._input: inputs}, options), strict=True))
         except Exception as error:  # ONNX Runtime has a dozen exception types without a common base of their own
             raise InferenceError(f"the object detector failed: {error}") from error
 

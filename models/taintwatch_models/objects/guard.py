@@ -1,10 +1,11 @@
 """An object detector that is guarded itself: is a place of its maps anomalous, and does its answer hang on that place?
 
 1. Anomaly, from the first forward: `place_anomaly`.
-2. Necessity, a second forward for frames whose anomaly is high: the place is filled; what appears, vanishes or changes
-   its class elsewhere? `box_changes`.
+2. Appearance, for frames whose anomaly is high: does the place look like an optimised pattern? `place_appearance`.
+3. Necessity, a second forward for frames where both together are high: the place is filled; what appears, vanishes or
+   changes its class elsewhere? `box_changes`.
 
-Both are put on the scale of benign tail probabilities and added, as `detection` does for classifiers.
+All are put on the scale of benign tail probabilities and added, with the weights that `detection` has for classifiers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import onnx
 from numpy.typing import NDArray
 
 from taintwatch_models.detection.anomaly import LayerCells
+from taintwatch_models.detection.appearance import APPEARANCE
 from taintwatch_models.detection.archive import (
     Archive,
     finite,
@@ -30,6 +32,7 @@ from taintwatch_models.detection.archive import (
     write_archive,
 )
 from taintwatch_models.detection.novelty import paste_posters
+from taintwatch_models.detection.reference import WEIGHTS
 from taintwatch_models.detection.tail import Tail, fit_tail, upper_quantile
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.model_source import file_hash
@@ -47,15 +50,20 @@ from taintwatch_models.objects.place_anomaly import (
     with_cells,
     with_distances,
 )
+from taintwatch_models.objects.place_appearance import PlaceAppearance
+from taintwatch_models.onnx_session import SessionSettings
 
 __all__ = ["GuardReference", "Guarded", "ObjectGuard", "learn_guard", "read_guard", "write_guard"]
 
 LEAST_FRAMES = 60
 CANDIDATE = 0.05
 """Score from which a candidate counts in what changes: an object need not be found to be weakened."""
-_GATE = 0.85
-"""Benign quantile of the anomaly above which a frame gets the second forward."""
-_FORMAT = "taintwatch-objects/1"
+_GATE = 0.8
+"""Benign quantile of the anomaly above which the place is looked at."""
+_SECOND = 0.9
+"""Benign quantile of anomaly and appearance together above which a frame gets the second forward."""
+_FORMAT = "taintwatch-objects/2"
+_TAILS = ("anomaly", "appearance", "change")
 
 Picture = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
@@ -69,9 +77,12 @@ class GuardReference:
     layers: tuple[LayerCells, ...]
     scales: PlaceScales
     anomaly: Tail
+    appearance: Tail
     change: Tail
     gate: float
-    """Anomaly from which a frame is looked at again."""
+    """Anomaly from which the appearance is asked for."""
+    second: float
+    """Score of anomaly and appearance from which a frame gets the second forward."""
     threshold: float
     """Of the score."""
     target_fpr: float
@@ -88,6 +99,8 @@ class Guarded:
     """x, y, width and height of the most anomalous window, pixels of the detector's input."""
     change: Change | None
     """None: the frame was not looked at again."""
+    appearance: float = 0.0
+    """Surprise of the place's look, on the benign scale; 0 where it was not asked for."""
 
 
 class ObjectGuard:
@@ -99,6 +112,7 @@ class ObjectGuard:
             raise CalibrationError(f"{settings.path}: its reference belongs to another model; learn it anew")
         self.reference = reference
         self.finder = ObjectFinder(settings, extend=lambda proto: with_distances(proto, reference.layers))
+        self._appearance = _appearance_of(self.finder, settings)
         self.looked = 0
         """Frames that got the second forward."""
 
@@ -108,13 +122,15 @@ class ObjectGuard:
         pixels = finder.preprocessing.pixels(image)
         outputs = finder.run(finder.preprocessing.normalise(pixels)[None])
         peak = peak_of(_distances(outputs, len(reference.layers)), reference.scales, finder.preprocessing.size)
-        score = float(reference.anomaly.surprise(np.array([peak.value]))[0])
-        change = None
+        score, look, change = _surprise(reference.anomaly, peak.value), 0.0, None
         if peak.value >= reference.gate:
-            self.looked += 1
-            change = look_again(finder, pixels, outputs, peak)
-            score += float(reference.change.surprise(np.array([change.size]))[0])
-        return Guarded(finder.objects(outputs, image.shape), score, peak.value, peak.box, change)
+            look = _surprise(reference.appearance, self._appearance(pixels, peak.box))
+            score += WEIGHTS[APPEARANCE] * look
+            if score >= reference.second:
+                self.looked += 1
+                change = look_again(finder, pixels, outputs, peak)
+                score += _surprise(reference.change, change.size)
+        return Guarded(finder.objects(outputs, image.shape), score, peak.value, peak.box, change, look)
 
     @property
     def threshold(self) -> float:
@@ -122,9 +138,18 @@ class ObjectGuard:
         return self.reference.threshold
 
 
+def _surprise(tail: Tail, value: float) -> float:
+    return float(tail.surprise(np.array([value]))[0])
+
+
+def _appearance_of(finder: ObjectFinder, settings: FinderSettings) -> PlaceAppearance:
+    session = SessionSettings(device=settings.device, threads=settings.threads)
+    return PlaceAppearance(finder.preprocessing.order, session)
+
+
 def look_again(finder: ObjectFinder, pixels: Picture, outputs: dict[str, NDArray[Any]], peak: Peak) -> Change:
     """Fill the place in (H, W, 3) input pixels, run the detector again, and return what changed most elsewhere."""
-    again = finder.run(finder.preprocessing.normalise(filled(pixels, peak.box))[None])
+    again = finder.run_plain(finder.preprocessing.normalise(filled(pixels, peak.box))[None])
     before, after = (_candidates(finder, each) for each in (outputs, again))
     return largest_change(before, after, peak.box)
 
@@ -168,13 +193,15 @@ def learn_guard(
     layers = fit_layers(layers, steps.over(_named(reader, learnt, "cells", len(layers))))
     finder = ObjectFinder(settings, extend=lambda proto: with_distances(proto, layers))
     scales = fit_scales(steps.over(_named(finder, learnt, "distances", len(layers))))
-    peaks, changes = _measured(finder, calibration, scales, len(layers), steps)
-    values = np.array([peak.value for peak in peaks])
+    values, looks, changes = _measured(finder, settings, calibration, scales, len(layers), steps)
     gate = float(np.quantile(values[of_site], _GATE))
-    anomaly, change = fit_tail(values), fit_tail(changes)
-    scores = anomaly.surprise(values) + np.where(values >= gate, change.surprise(changes), 0.0)
+    anomaly, appearance, change = fit_tail(values), fit_tail(looks), fit_tail(changes)
+    seen = values >= gate
+    scores = anomaly.surprise(values) + np.where(seen, WEIGHTS[APPEARANCE] * appearance.surprise(looks), 0.0)
+    second = float(np.quantile(scores[of_site], _SECOND))
+    scores += np.where(seen & (scores >= second), change.surprise(changes), 0.0)
     return GuardReference(
-        file_hash(Path(settings.path)), layers, scales, anomaly, change, gate,
+        file_hash(Path(settings.path)), layers, scales, anomaly, appearance, change, gate, second,
         _threshold(scores, of_site, target_fpr), target_fpr,
     )  # fmt: skip
 
@@ -215,16 +242,18 @@ def _named(
 
 
 def _measured(
-    finder: ObjectFinder, pictures: Sequence[Picture], scales: PlaceScales, layers: int, steps: _Steps
-) -> tuple[list[Peak], NDArray[np.float64]]:
-    peaks, changes = [], []
+    finder: ObjectFinder, settings: FinderSettings, pictures: Sequence[Picture], scales: PlaceScales, layers: int,
+    steps: _Steps,
+) -> tuple[NDArray[np.float64], ...]:  # fmt: skip
+    """Return anomaly, appearance and change of every picture, (pictures,) each."""
+    ask = _appearance_of(finder, settings)
+    found = []
     for picture in steps.over(iter(pictures)):
         pixels = finder.preprocessing.pixels(picture)
         outputs = finder.run(finder.preprocessing.normalise(pixels)[None])
         peak = peak_of(_distances(outputs, layers), scales, finder.preprocessing.size)
-        peaks.append(peak)
-        changes.append(look_again(finder, pixels, outputs, peak).size)
-    return peaks, np.array(changes)
+        found.append((peak.value, ask(pixels, peak.box), look_again(finder, pixels, outputs, peak).size))
+    return tuple(np.array(found, np.float64).T)
 
 
 class _Steps:
@@ -245,12 +274,12 @@ def write_guard(reference: GuardReference, path: Path) -> None:
     layers, arrays = layers_out(reference.layers)
     arrays |= {
         "centre": reference.scales.centre, "spread": reference.scales.spread,
-        "anomaly": reference.anomaly.levels, "change": reference.change.levels,
+        **{name: getattr(reference, name).levels for name in _TAILS},
     }  # fmt: skip
     head = {
         "format": _FORMAT, "model_hash": reference.model_hash, "layers": layers, "gate": reference.gate,
-        "threshold": reference.threshold, "target_fpr": reference.target_fpr,
-        "anomaly_scale": reference.anomaly.scale, "change_scale": reference.change.scale,
+        "second": reference.second, "threshold": reference.threshold, "target_fpr": reference.target_fpr,
+        **{f"{name}_scale": getattr(reference, name).scale for name in _TAILS},
     }  # fmt: skip
     write_archive(path, head, arrays)
 
@@ -262,10 +291,10 @@ def read_guard(path: Path) -> GuardReference:
 
 def _build(head: dict[str, Any], stored: Archive) -> GuardReference:
     scales = PlaceScales(finite(stored["centre"]), finite(stored["spread"]))
-    anomaly, change = (Tail(finite(stored[name]), number(head[f"{name}_scale"])) for name in ("anomaly", "change"))
-    if min(float(np.min(scales.spread)), anomaly.scale, change.scale) <= 0:
+    tails = [Tail(finite(stored[name]), number(head[f"{name}_scale"])) for name in _TAILS]
+    if min(float(np.min(scales.spread)), *(tail.scale for tail in tails)) <= 0:
         raise ValueError("a scale is not above 0")
     return GuardReference(
-        str(head["model_hash"]), layers_in(head["layers"], stored), scales, anomaly, change,
-        number(head["gate"]), number(head["threshold"]), number(head["target_fpr"]),
+        str(head["model_hash"]), layers_in(head["layers"], stored), scales, *tails,
+        *(number(head[name]) for name in ("gate", "second", "threshold", "target_fpr")),
     )  # fmt: skip

@@ -100,7 +100,11 @@ class ObjectsDetector:
             recovered_label=change.label if told and change is not None else None,
             recovered_name=f"{self._labels[change.label]} {change.kind}" if told and change is not None else None,
             region=region_of(mask, self._preprocessing.place(height, width), (height, width)) if suspicious else None,
-            statistics={"anomaly": guarded.anomaly, "change": 0.0 if change is None else change.size},
+            statistics={
+                "anomaly": guarded.anomaly,
+                "appearance": guarded.appearance,
+                "change": 0.0 if change is None else change.size,
+            },
         )
 
 

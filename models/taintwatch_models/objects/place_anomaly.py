@@ -20,7 +20,7 @@ from taintwatch_models.detection.anomaly import LEAST_DISTANCE, LayerCells, as_m
 from taintwatch_models.detection.cells import CellSums, with_gaussian
 from taintwatch_models.detection.windows import box_averages
 from taintwatch_models.errors import CalibrationError
-from taintwatch_models.graph.builder import GraphBuilder
+from taintwatch_models.graph.builder import GraphBuilder, attributes
 
 __all__ = ["WINDOWS", "Peak", "PlaceScales", "cell_names", "choose_layers", "fit_layers", "fit_scales", "peak_of",
            "with_cells", "with_distances"]  # fmt: skip
@@ -110,13 +110,24 @@ def with_distances(proto: onnx.ModelProto, layers: Sequence[LayerCells]) -> onnx
     b = GraphBuilder(proto.opset_import[0].version, _PREFIX)
     names = [f"distances{index}" for index in range(len(layers))]
     for name, layer in zip(names, layers, strict=True):
-        count = len(layer.channels)
-        rest = b.add("Sub", as_maps(b, layer), b.constant(layer.mean.reshape(1, count, 1, 1)))
-        kernel = np.ascontiguousarray(layer.whitening.T).reshape(count, count, 1, 1)
-        white = b.add("Conv", rest, b.constant(kernel))
+        # One convolution picks the channels and the cells, subtracts the mean and whitens.
+        kernel = np.zeros((len(layer.channels), _channel_count(proto, layer.value), 1, 1), np.float32)
+        kernel[:, layer.channels, 0, 0] = layer.whitening.T
+        shift = -(layer.whitening.T @ layer.mean)
+        steps = [layer.stride, layer.stride]
+        white = b.add("Conv", layer.value, b.constant(kernel), b.constant(shift), strides=steps)
         squares = b.reduce("ReduceMean", b.add("Mul", white, white), [1], keepdims=True)
         b.nodes.append(helper.make_node("Identity", [squares], [name]))
     return with_outputs(proto, b, {name: [None] * 4 for name in names})
+
+
+def _channel_count(proto: onnx.ModelProto, name: str) -> int:
+    """Return how many channels a value has: what the weights of the convolution that reads it say."""
+    weights = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "Conv" and node.input[0] == name and node.input[1] in weights:
+            return weights[node.input[1]][1] * int(attributes(node).get("group", 1))
+    raise CalibrationError(f"the detector has no convolution with weights of its own that reads '{name}'")
 
 
 def fit_layers(layers: Sequence[LayerCells], cells: Iterable[Sequence[NDArray[np.float32]]]) -> tuple[LayerCells, ...]:
@@ -145,7 +156,7 @@ def peak_of(distances: Sequence[NDArray[np.float32]], scales: PlaceScales, size:
     for j, share in enumerate(WINDOWS):
         scaled = [(row[j] - scales.centre[i, j]) / scales.spread[i, j] for i, row in enumerate(averages)]
         side = max(each.shape[0] for each in scaled), max(each.shape[1] for each in scaled)
-        total = np.mean([cv2.resize(each.astype(np.float32), side[::-1]) for each in scaled], axis=0)
+        total = np.mean([each if each.shape == side else _resized(each, side) for each in scaled], axis=0)
         row, column = np.unravel_index(int(total.argmax()), total.shape)
         if total[row, column] > best.value:
             height, width = max(1, round(share * size[0])), max(1, round(share * size[1]))
@@ -155,14 +166,20 @@ def peak_of(distances: Sequence[NDArray[np.float32]], scales: PlaceScales, size:
     return best
 
 
+def _resized(values: NDArray[np.float64], side: tuple[int, int]) -> NDArray[np.float64]:
+    return np.asarray(cv2.resize(values.astype(np.float32), side[::-1]), np.float64)
+
+
 def _log_averages(distances: Sequence[NDArray[np.float32]]) -> list[list[NDArray[np.float64]]]:
-    """Return the logarithm of the window averages, by layer and window."""
-    found = []
-    for maps in distances:
-        plane = maps.reshape(1, *maps.shape[-2:])
-        row = []
+    """Return the logarithm of the window averages, by layer and window. Layers of one size are averaged together."""
+    found: list[list[NDArray[np.float64]]] = [[] for _ in distances]
+    shapes = [maps.shape[-2:] for maps in distances]
+    for shape in dict.fromkeys(shapes):
+        members = [index for index, each in enumerate(shapes) if each == shape]
+        planes = np.concatenate([distances[index].reshape(1, *shape) for index in members])
         for share in WINDOWS:
-            window = [max(1, round(share * side)) for side in plane.shape[1:]]
-            row.append(np.log(np.maximum(box_averages(plane, window[0], window[1])[0], LEAST_DISTANCE)))
-        found.append(row)
+            window = [max(1, round(share * side)) for side in shape]
+            rows = np.log(np.maximum(box_averages(planes, window[0], window[1]), LEAST_DISTANCE))
+            for index, row in zip(members, rows, strict=True):
+                found[index].append(row)
     return found

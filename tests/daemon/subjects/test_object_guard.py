@@ -133,7 +133,7 @@ def test_the_guarded_model_stands_in_the_place_of_a_classifier(
     verdict = detector(attacked)
     assert verdict.suspicious
     assert verdict.region is not None
-    assert set(verdict.statistics) == {"anomaly", "change"}
+    assert set(verdict.statistics) == {"anomaly", "appearance", "change"}
     with pytest.raises(ConfigError, match="needs the guarded object detector"):
         detector(replace(seen, guarded=None))
 

@@ -18,17 +18,17 @@ from taintwatch_models.objects.place_anomaly import PlaceScales
 def reference() -> GuardReference:
     tail = fit_tail(np.arange(50.0))
     scales = PlaceScales(np.zeros((1, 2), np.float32), np.ones((1, 2), np.float32))
-    return GuardReference("ab" * 32, (), scales, tail, tail, gate=1.0, threshold=2.0, target_fpr=0.01)
+    return GuardReference("ab" * 32, (), scales, tail, tail, tail, gate=1.0, second=1.5, threshold=2.0, target_fpr=0.01)
 
 
 def test_it_comes_back_as_it_was_written(tmp_path: Path, reference: GuardReference) -> None:
     write_guard(reference, tmp_path / "guard.npz")
     found = read_guard(tmp_path / "guard.npz")
-    assert (found.threshold, found.gate, found.target_fpr) == (2.0, 1.0, 0.01)
+    assert (found.threshold, found.gate, found.second, found.target_fpr) == (2.0, 1.0, 1.5, 0.01)
     assert (found.anomaly.levels == reference.anomaly.levels).all()
 
 
-@pytest.mark.parametrize("key", ["threshold", "gate", "target_fpr"])
+@pytest.mark.parametrize("key", ["threshold", "gate", "second", "target_fpr"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_number_that_would_blind_it_is_refused(
     tmp_path: Path, reference: GuardReference, key: str, value: float
