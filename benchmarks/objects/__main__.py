@@ -14,7 +14,7 @@ import cv2
 import torch
 
 from benchmarks.objects.jedi import jedi_part
-from benchmarks.objects.patches import crafted_patches
+from benchmarks.objects.patches import crafted_patches, crafted_steps
 from benchmarks.objects.sign_street import sign_street_part
 from benchmarks.objects.sites import SITES, Measuring, attacks_of, site_part, speed_part
 from benchmarks.objects.summary import summary_of
@@ -31,7 +31,7 @@ from taintwatch_models.storage import write_atomically
 __all__ = ["objects"]
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
-_PARTS = ("tracks", "sign street", *SITES, "speed", "jedi")
+_PARTS = ("tracks", *SITES, "speed", "jedi", "sign street")
 
 
 @click.command("objects")
@@ -39,15 +39,22 @@ _PARTS = ("tracks", "sign street", *SITES, "speed", "jedi")
 @click.option("--work", default=Path("build/bench/objects"), show_default=True, type=_FOLDER, help="Crafted patches "
               "and finished parts: a later run takes them from there.")  # fmt: skip
 @click.option("--json", "out", type=click.Path(path_type=Path, dir_okay=False), help="Write the results there.")
-@click.option("--iterations", default=90, show_default=True, help="Steps of each patch; DPatch takes half of them.")
+@click.option(
+    "--iterations", default=90, show_default=True, help="Steps of each patch not in --work; DPatch takes half."
+)
 @click.option("--frames", default=200, show_default=True, help="Benign frames of each site that are counted.")
 @click.option("--attacked", default=60, show_default=True, help="Attacked frames of each attack at most.")
 @click.option("--streets", default=24, show_default=True, help="Streets of rendered signs, 1.4 s of patch in each.")
+@click.option("--peer-frames", default=40, show_default=True, help="Benign frames of each site that the peer judges.")
+@click.option("--peer-attacked", default=10, show_default=True, help="Attacked frames of each attack, of the peer.")
 @click.option("--threads", default=1, show_default=True, help="CPU threads.")
+@click.option("--part", "chosen", multiple=True, type=click.Choice(_PARTS), help="Measure this part, and of the others "
+              "take those that are in --work; repeat for several.")  # fmt: skip
 @click.option("--again", multiple=True, type=click.Choice(_PARTS), help="Measure this part anew; repeat for several.")
 def objects(
-    data: Path, work: Path, out: Path | None, iterations: int, frames: int, attacked: int, streets: int, threads: int,
-    again: tuple[str, ...],
+    data: Path, work: Path, out: Path | None, iterations: int, frames: int, attacked: int, streets: int,
+    peer_frames: int, peer_attacked: int, threads: int,
+    chosen: tuple[str, ...], again: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Measure guarded detectors: hiding, class-changing and corner patches, camouflage; digital and recorded.
 
@@ -71,22 +78,25 @@ def objects(
         "tracks": lambda: measure_tracks(
             street_patches(load_radar_file(ModelSettings()), work, iterations, _say), streets
         ),
-        "sign street": partial(sign_street_part, work, iterations, frames, attacked, threads, _say),
         **{name: partial(site_part, with_, name, attacks, _say) for name in SITES},
         "speed": partial(speed_part, with_),
-        "jedi": partial(jedi_part, with_, attacks, _say),
+        "jedi": partial(jedi_part, with_, attacks, peer_frames, peer_attacked, _say),
+        "sign street": partial(sign_street_part, work, iterations, frames, attacked, threads, _say),
     }
-    found = {name: _kept(work, name, part, name in again) for name, part in parts.items()}
-    told = {"summary": summary_of(found), **found, "iterations": iterations, "machine": machine()}
+    found = {
+        name: _measured(work, name, part, name in again) for name, part in parts.items()
+        if not chosen or name in chosen or _path(work, name).is_file()
+    }  # fmt: skip
+    told = {"summary": summary_of(found), **found, "steps": crafted_steps(work), "machine": machine()}
     text = json.dumps(told, indent=1)
     click.echo(text)
     if out is not None:
         write_atomically(out, (text + "\n").encode())
 
 
-def _kept(work: Path, name: str, part: Callable[[], dict[str, Any]], again: bool) -> dict[str, Any]:
+def _measured(work: Path, name: str, part: Callable[[], dict[str, Any]], again: bool) -> dict[str, Any]:
     """Return what a part found: as an earlier run left it in `work`, or measured now."""
-    path = work / f"part-{name.replace(' ', '-')}.json"
+    path = _path(work, name)
     if path.is_file() and not again:
         _say(f"{name}: measured before ({path})")
         earlier: dict[str, Any] = json.loads(path.read_text())
@@ -95,6 +105,10 @@ def _kept(work: Path, name: str, part: Callable[[], dict[str, Any]], again: bool
     found = part()
     write_atomically(path, json.dumps(found).encode())
     return found
+
+
+def _path(work: Path, name: str) -> Path:
+    return work / f"part-{name.replace(' ', '-')}.json"
 
 
 def _say(words: str) -> None:

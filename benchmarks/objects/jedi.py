@@ -28,6 +28,7 @@ from taintwatch_models.objects.guard import Guarded
 __all__ = ["JediPeer", "jedi_part"]
 
 _KERNEL = 25  # pixels at half size
+_LEARNT_FROM = 60  # frames of a site that the threshold is chosen on
 
 Picture = NDArray[np.uint8]
 
@@ -66,17 +67,21 @@ class JediPeer:
 
 
 def jedi_part(
-    with_: Measuring, attacks: Callable[[], dict[str, list[Attack]]], say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Count at all sites with the peer what `site_part` counts with the guard, on the same frames and patches."""
+    with_: Measuring, attacks: Callable[[], dict[str, list[Attack]]], count: int, attacked: int,
+    say: Callable[[str], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Count at all sites with the peer what `site_part` counts with the guard, on fewer frames and the same patches.
+
+    `count`: benign frames of a site; `attacked`: frames of each attack.
+    """
     frames, alarms, rows = 0, 0, []
     for site in SITES:
-        peer = JediPeer(with_.plain, frames_of(with_.data / SITES[site], 100, 0.0, LEARNT))
-        later = frames_of(with_.data / SITES[site], with_.frames, LEARNT, 1.0)
+        peer = JediPeer(with_.plain, frames_of(with_.data / SITES[site], _LEARNT_FROM, 0.0, LEARNT))
+        later = frames_of(with_.data / SITES[site], count, LEARNT, 1.0)
         frames += len(later)
         alarms += sum(float(peer.entropies(frame).max()) > peer.threshold for frame in later)
         for attack in attacks().get(site, []):
-            rows += [{"site": site} | row for row in _rows(peer, with_.plain, later, attack, with_.attacked)]
+            rows += [{"site": site} | row for row in _rows(peer, with_.plain, later, attack, attacked)]
             say(f"jedi: {rows[-2]}\njedi: {rows[-1]}")
     return {
         "benign_frames": frames, "benign_suspicious": alarms, "benign_frame_fpr": round(alarms / frames, 4),

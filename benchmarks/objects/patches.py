@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from taintwatch_calibration.craft.object_attacks import ObjectAttack, ObjectScen
 from taintwatch_calibration.craft.object_scenes import object_scenes, whole_scenes
 from taintwatch_models.objects.finder import ObjectFinder
 from taintwatch_models.objects.torch_detector import TorchDetector
+from taintwatch_models.storage import write_atomically
 
-__all__ = ["crafted_patches"]
+__all__ = ["crafted_patches", "crafted_steps"]
 
 _CRAFTED_ON = 0.5  # of each video
+_STEPS = "steps.json"
 
 
 def crafted_patches(
@@ -40,7 +43,15 @@ def crafted_patches(
                 report=_reporter(name, report),
             )  # fmt: skip
             np.save(path, patch.numpy())
+            write_atomically(work / _STEPS, json.dumps(crafted_steps(work) | {name: steps}).encode())
     return {name: torch.from_numpy(np.load(work / f"{name}.npy")) for name in plans}
+
+
+def crafted_steps(work: Path) -> dict[str, int]:
+    """Return how many steps each patch in `work` took."""
+    path = work / _STEPS
+    found: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
 
 
 def _plans(plain: ObjectFinder, iterations: int) -> dict[str, tuple[ObjectAttack, int, str]]:

@@ -22,7 +22,7 @@ LEARNT = 0.6
 PEOPLE = "videos/one-by-one-person-detection.mp4"
 SITES = {"motorway": "footage/highway.avi", "car park": "footage/parking.mp4", "hallway": PEOPLE}
 """Footage by site, below the folder of the data."""
-_SITE_FRAMES, _GENERAL = 200, 120
+_SITE_FRAMES, _GENERAL = 140, 120
 
 
 class Measuring:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -56,8 +56,8 @@ _SIZES = {"dpatch": 0.2}
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON.")
 def object_patch(model: str, class_names: str | None, preprocessing: str | None, decoder: str | None, images: Path,
-                 kind: str, label: str, target: str | None, threads: int, out: Path, as_json: bool,
-                 **given: Any) -> None:  # fmt: skip
+                 kind: Literal["hide", "change", "camouflage", "dpatch"], label: str, target: str | None, threads: int,
+                 out: Path, as_json: bool, **given: Any) -> None:  # fmt: skip
     """Craft a patch or a texture that deceives an object detector, on the objects it finds in IMAGES."""
     import torch
 
