@@ -19,7 +19,7 @@ from skimage.filters.rank import entropy
 
 from benchmarks.objects.scenes import frames_of
 from benchmarks.objects.sites import LEARNT, SITES, Measuring
-from benchmarks.objects.trials import Attack, has_effect, laid, printed_patch, victims_of
+from benchmarks.objects.trials import Attack, has_effect, laid, printed_patch, wearers_of
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.detection.tail import upper_quantile
 from taintwatch_models.objects.finder import ObjectFinder
@@ -96,7 +96,7 @@ def _rows(
     counts = {recorded: dict.fromkeys(("frames", "effective", "alarms", "repaired"), 0) for recorded in (False, True)}
     for index, frame in enumerate(frames):
         before = plain(frame)
-        for victim in victims_of(plain, before, frame, attack):
+        for victim in wearers_of(plain, before, frame, attack):
             for recorded, count in counts.items():
                 patch = printed_patch(attack.patch, index) if recorded else attack.patch
                 picture = laid(frame, victim, patch, attack).picture

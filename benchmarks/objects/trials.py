@@ -18,7 +18,7 @@ from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.objects.finder import FoundObject, ObjectFinder
 from taintwatch_models.objects.guard import ObjectGuard
 
-__all__ = ["Attack", "benign_row", "has_effect", "laid", "printed_patch", "ratio_gated", "trial_rows", "victims_of"]
+__all__ = ["Attack", "benign_row", "has_effect", "laid", "printed_patch", "ratio_gated", "trial_rows", "wearers_of"]
 
 Picture = NDArray[np.uint8]
 
@@ -83,7 +83,7 @@ def trial_rows(guard: ObjectGuard, plain: ObjectFinder, frames: Sequence[Picture
     counts, controls = {False: _Count(), True: _Count()}, _Count()
     for index, frame in enumerate(frames):
         before = plain(frame)
-        for victim in victims_of(plain, before, frame, attack):
+        for victim in wearers_of(plain, before, frame, attack):
             for recorded, count in counts.items():
                 patch = printed_patch(attack.patch, index) if recorded else attack.patch
                 _judge(guard, laid(frame, victim, patch, attack).picture, before, victim, count)
@@ -106,7 +106,7 @@ def _judge(guard: ObjectGuard, picture: Picture, before: Sequence[FoundObject], 
     count.named += alarm and guarded.change is not None and guarded.change.size >= 0.25
 
 
-def victims_of(
+def wearers_of(
     plain: ObjectFinder, found: Sequence[FoundObject], frame: Picture, attack: Attack
 ) -> Sequence[FoundObject | None]:
     """Return who wears the patch in a frame: the surest object of the class that is large enough, or nobody."""
