@@ -143,7 +143,7 @@ def test_a_file_without_pictures_is_refused(tmp_path: Path) -> None:
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    with pytest.raises(SourceError, match="holds no video"):
+    with pytest.raises(SourceError, match="holds no video, or in a container that is not read"):
         open_source(str(path)).open()
 
 
