@@ -151,12 +151,12 @@ def _transport_cases() -> list[InputCase]:
     ]
 
 
-def _mistake(name: str, url: str, says: str, *, exit_status: int = 2) -> InputCase:
+def _mistake(name: str, url: str, says: str) -> InputCase:
     @contextmanager
     def make(folder: Path) -> Iterator[str]:
         yield url
 
-    return InputCase(name, "mistake", make, None, 0, says=says, exit=exit_status)
+    return InputCase(name, "mistake", make, None, 0, says=says, exit=2)
 
 
 def stream_cases() -> list[InputCase]:

@@ -64,8 +64,11 @@ def target_rates(model: LoadedModel) -> Mapping[str, float]:
     return rates
 
 
+_BATCH = 16
+
+
 def check_drift(
-    model: LoadedModel, frames: BenignFrames, *, batch: int = 16, progress: Callable[[int], None] = lambda done: None
+    model: LoadedModel, frames: BenignFrames, *, progress: Callable[[int], None] = lambda done: None
 ) -> tuple[Drift, ...]:
     """Run the model's detectors on benign frames as the daemon does. Raises `CalibrationError` where none is usable."""
     rates = target_rates(model)
@@ -74,14 +77,14 @@ def check_drift(
         raise CalibrationError("this model was never calibrated; run `taintwatch calibrate thresholds` first")
     alarms = dict.fromkeys((detector.name for detector in detectors), 0)
     judged = 0
-    for start in range(0, len(frames.pixels), batch):
-        for result in model.classifier([_frame(model, pixels) for pixels in frames.pixels[start : start + batch]]):
+    for start in range(0, len(frames.pixels), _BATCH):
+        for result in model.classifier([_frame(model, pixels) for pixels in frames.pixels[start : start + _BATCH]]):
             if isinstance(result, Rejected):
                 continue
             judged += 1
             for detector in detectors:
                 alarms[detector.name] += detector(result).suspicious
-        progress(min(start + batch, len(frames.pixels)))
+        progress(min(start + _BATCH, len(frames.pixels)))
     if not judged:
         raise CalibrationError(f"{frames.description}: the model gave no usable prediction for any frame")
     return tuple(

@@ -31,6 +31,7 @@ __all__ = ["LABEL_COUNTS", "PaperSurface", "choose_paper", "draw_surface", "knee
 LABEL_COUNTS = tuple(range(1, 21))
 """The K that are tried: all of the paper's figures."""
 _BATCH = 8
+_DRAWN_RATES = (0.02, 0.06, 0.1)
 _DRAWN_CHANGES = (0, 1, 2, 5, 10, 20, 50)
 
 _Paint = Callable[[NDArray[np.bool_]], NDArray[np.float32]]
@@ -234,7 +235,7 @@ def _least_change(ranks: NDArray[np.int64], target_fpr: float) -> int:
     return change
 
 
-def draw_surface(surface: PaperSurface, path: Path, *, rates: Sequence[float] = (0.02, 0.06, 0.1), title: str) -> None:
+def draw_surface(surface: PaperSurface, path: Path, *, title: str) -> None:
     """Draw the paper's Fig. 3: the rate over K at several dR, and the K that a rate takes over dR. Needs matplotlib."""
     import matplotlib
 
@@ -253,7 +254,7 @@ def draw_surface(surface: PaperSurface, path: Path, *, rates: Sequence[float] = 
     left.legend(fontsize=8)
     largest = max(int(rank.max()) for rank in surface.ranks.values())
     changes = sorted({0, *np.unique(np.geomspace(1, max(largest, 2), 40).astype(int)).tolist()})
-    for rate in rates:
+    for rate in _DRAWN_RATES:
         needed = [(change, surface.labels_needed(change, rate)) for change in changes]
         known = [(change, count) for change, count in needed if count is not None]
         if known:

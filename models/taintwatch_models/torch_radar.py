@@ -86,23 +86,20 @@ class TorchRadar:
         info: RadarInfo,
         variants: Sequence[str] = ("tight",),
         calibration: Calibration | None = None,
-        *,
-        device: str = "cpu",
-        seed: int = 0,
     ) -> None:
         """Raises `ConfigError` (an unreadable fill)."""
-        self.info, self.provider = info, f"torch:{device}"
-        self._model, self._device, self._variants = model, device, tuple(variants)
+        self.info, self.provider = info, "torch"
+        self._model, self._variants = model, tuple(variants)
         self._calibration = calibration or Calibration()
         self._fills: dict[str, Fill] = {
-            variant: make_fill(getattr(self._calibration, variant).fill, variant, info.preprocessing, seed=seed)
+            variant: make_fill(getattr(self._calibration, variant).fill, variant, info.preprocessing)
             for variant in variants
         }
 
     def __call__(self, inputs: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Run a batch, (B, 3, H, W). Raises `InferenceError` where Torch fails."""
         try:
-            rows = [self._one(torch.from_numpy(row[None]).to(self._device)) for row in inputs]
+            rows = [self._one(torch.from_numpy(row[None])) for row in inputs]
         except RuntimeError as error:
             first = str(error).strip().splitlines()[0]
             raise InferenceError(f"inference failed on {self.provider}: {first}") from error

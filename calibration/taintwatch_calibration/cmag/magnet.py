@@ -44,29 +44,27 @@ class MagnetAutoencoder(nn.Module):
         return made
 
 
+_NOISE = 0.1
+
+
 def train_magnet(
     pictures: NDArray[np.float32],
     *,
     epochs: int = 20,
-    noise: float = 0.1,
     seed: int = 0,
-    report: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> MagnetAutoencoder:
     """Train on benign pictures with a little Gaussian noise added (Adam 1e-3, batches of 128, squared error)."""
     torch.manual_seed(seed)
     model = MagnetAutoencoder(pictures.shape[1])
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
     images = torch.from_numpy(pictures)
-    for epoch in range(epochs):
-        total = 0.0
+    for _ in range(epochs):
         for rows in torch.split(torch.randperm(len(images)), 128):
             clean = images[rows]
-            loss = F.mse_loss(model((clean + noise * torch.randn_like(clean)).clamp(0, 1)), clean)
+            loss = F.mse_loss(model((clean + _NOISE * torch.randn_like(clean)).clamp(0, 1)), clean)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            total += float(loss.detach()) * len(rows)
-        report(epoch + 1, total / len(images))
     return model.eval()
 
 

@@ -23,6 +23,8 @@ from taintwatch_models.storage import write_atomically
 
 __all__ = ["Folder", "as_picture", "crafted_attack", "read_recipe", "toml_of", "whole"]
 
+_SHOWN, _COLUMNS = 8, 4  # pictures of a preview
+
 
 def whole(values: Tensor) -> Tensor:
     """Return values in [0, 1] rounded to 255ths: what a PNG keeps of them."""
@@ -78,12 +80,12 @@ class Folder:
         """Take away what only an interrupted run needs."""
         self.checkpoint.unlink(missing_ok=True)
 
-    def contact(self, pixels: Tensor, *, columns: int = 4, most: int = 8) -> None:
+    def contact(self, pixels: Tensor) -> None:
         """Rewrite preview.png with the first pictures (B, 3, H, W) of a batch."""
-        shown = [as_picture(picture) for picture in pixels[:most]]
+        shown = [as_picture(picture) for picture in pixels[:_SHOWN]]
         blank = np.zeros_like(shown[0])
-        shown += [blank] * (-len(shown) % columns) if len(shown) > columns else []
-        width = min(columns, len(shown))
+        shown += [blank] * (-len(shown) % _COLUMNS) if len(shown) > _COLUMNS else []
+        width = min(_COLUMNS, len(shown))
         rows = [np.concatenate(shown[start : start + width], 1) for start in range(0, len(shown), width)]
         self.picture("preview.png", np.concatenate(rows, 0))
 

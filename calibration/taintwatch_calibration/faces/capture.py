@@ -74,14 +74,17 @@ def _defect(aligned: NDArray[np.uint8], limits: QualityLimits) -> str | None:
     return None
 
 
-def same_picture(face: NDArray[np.uint8], kept: Sequence[NDArray[np.uint8]], *, difference: float = 5.0) -> bool:
+_DIFFERENCE = 5.0
+
+
+def same_picture(face: NDArray[np.uint8], kept: Sequence[NDArray[np.uint8]]) -> bool:
     """Whether an aligned face is nearly the same picture as one of `kept`.
 
-    `difference`: mean absolute difference of small grey copies without their means, 0..255. Different photographs of
-    the same person in LFW differ by more than 12.
+    Their small grey copies without their means differ by less than 5 of 255 on average. Different photographs of the
+    same person in LFW differ by more than 12.
     """
     small = _thumbnail(face)
-    return any(float(np.abs(small - _thumbnail(other)).mean()) < difference for other in kept)
+    return any(float(np.abs(small - _thumbnail(other)).mean()) < _DIFFERENCE for other in kept)
 
 
 def _thumbnail(face: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ The pattern of a frame is optimised so that a face identifier names somebody els
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -74,14 +74,13 @@ def craft_glasses(
     shape: GlassesShape,
     recipe: GlassesRecipe,
     *,
-    colours: Sequence[tuple[float, float, float]] = DEFAULT_PALETTE,
     report: Callable[[int, float], None] | None = None,
 ) -> Crafted:
-    """Craft with Adam. `model` maps RGB in [0, 1], (B, 3, H, W), to logits; `colours` is what prints, RGB in [0, 1].
+    """Craft with Adam. `model` maps RGB in [0, 1], (B, 3, H, W), to logits.
 
     `report` gets the iteration and the probability reached in it.
     """
-    objective = _Worn(model, photos, shape, recipe, torch.tensor(colours))
+    objective = _Worn(model, photos, shape, recipe, torch.tensor(DEFAULT_PALETTE))
     schedule = Schedule(
         recipe.iterations, recipe.learning_rate, "adam", decay="none", box="sigmoid",
         stop_at=recipe.stop_probability, stop_over=1, seed=recipe.seed,

@@ -21,6 +21,7 @@ TYPICAL_IPD_MM = 63.0
 
 _SUBPIXELS = 4  # bits that cv2.fillPoly takes as fractions of a pixel
 _SUPERSAMPLING = 8
+_CORNERS = 240  # points on each rim
 
 Polygon = NDArray[np.float64]
 """(corners, 2): x, y in interpupillary distances; closed without repeating the first corner."""
@@ -73,11 +74,11 @@ class GlassesShape:
     def half_height(self) -> float:
         return self.lens_height / 2 + self.rim
 
-    def outline(self, *, corners: int = 240) -> GlassesOutline:
-        """Return the outline; `corners` points on each rim."""
-        right = self._half(corners)
+    def outline(self) -> GlassesOutline:
+        """Return the outline."""
+        right = self._half(_CORNERS)
         left = right[::-1] * (-1, 1)
-        hole = self._rim(self.lens_width / 2, self.lens_height / 2, corners)
+        hole = self._rim(self.lens_width / 2, self.lens_height / 2, _CORNERS)
         return GlassesOutline(np.concatenate([right, left]), (hole[::-1] * (-1, 1), hole))
 
     def mask(self, pixels_per_ipd: float) -> NDArray[np.float32]:

@@ -187,7 +187,7 @@ def footer(sheet: Sheet, note: str) -> None:
     sheet.text(note, left, top + 6, height_mm=3.2)
 
 
-def printable_area(page: Page, *, with_footer: bool = True) -> Box:
-    """Return what is left of `page` within its margins, above the footer where there is one."""
-    height = page.height_mm - 2 * page.margin_mm - (FOOTER_MM if with_footer else 0.0)
+def printable_area(page: Page) -> Box:
+    """Return what is left of `page` within its margins, above the footer."""
+    height = page.height_mm - 2 * page.margin_mm - FOOTER_MM
     return Box(page.margin_mm, page.margin_mm, page.width_mm - 2 * page.margin_mm, height)

@@ -57,13 +57,11 @@ class ReplayServer:
         *,
         security: Security | None = None,
         alive: Callable[[], None] = lambda: None,
-        context: zmq.Context[Any] | None = None,
     ) -> None:
         self._archive = archive
         self._security = security or LoopbackOnly()
         self._alive = alive
-        self._own_context = context is None
-        self._context: zmq.Context[Any] = zmq.Context() if context is None else context
+        self._context: zmq.Context[Any] = zmq.Context()
         self._stopping = threading.Event()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._guard: Guard | None = None
@@ -90,8 +88,7 @@ class ReplayServer:
         if not self._thread.is_alive():
             os.close(self._wake_read)
             os.close(self._wake_write)
-            if self._own_context:
-                self._context.term()
+            self._context.term()
             if self._guard is not None:
                 self._guard.close()
 

@@ -83,15 +83,17 @@ def overlap(first: Box, second: Box) -> float:
     return shared / union if union > 0 else 0.0
 
 
+_LEAST_OVERLAP = 0.3  # of a box with where its track is expected
+
+
 class BoxTracker:
     """Follows the boxes of every camera. Used by one thread only.
 
-    `least_overlap`: of a box with where its track is expected. `patience_s`: what is not seen for longer is given up.
-    `most`: boxes of one frame that are looked at, the widest first.
+    `patience_s`: what is not seen for longer is given up. `most`: boxes of one frame that are looked at, the widest
+    first.
     """
 
-    def __init__(self, *, least_overlap: float = 0.3, patience_s: float = 1.0, most: int = 8) -> None:
-        self._least = least_overlap
+    def __init__(self, *, patience_s: float = 1.0, most: int = 8) -> None:
         self._patience_ns = round(patience_s * 1e9)
         self._most = most
         self._tracks: dict[str, dict[int, _Track]] = {}
@@ -138,7 +140,7 @@ class BoxTracker:
         ]
         matched: dict[int, int] = {}
         for share, index, number in sorted(pairs, reverse=True):
-            if share < self._least:
+            if share < _LEAST_OVERLAP:
                 break
             if index not in matched and number not in matched.values():
                 matched[index] = number

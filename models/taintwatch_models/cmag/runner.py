@@ -38,12 +38,11 @@ class CmagRunner:
         file: CmagFile,
         outputs: Sequence[str] | None = None,
         *,
-        device: str = "cpu",
         threads: int = 1,
     ) -> None:
         """`outputs`: names of statistics and `PICTURES`; None: all.
 
-        On the CPU with one thread by default: the graph is so small that handing it to a GPU, or to a pool of threads
+        On the CPU, with one thread by default: the graph is so small that handing it to a GPU, or to a pool of threads
         that the classifier's own pool contends with, costs more than it saves. Raises `ModelError`, `DeviceError`.
         """
         self.info = file.info
@@ -53,10 +52,10 @@ class CmagRunner:
         if unknown:
             raise UsageError(f"the reconstructors give no '{min(unknown)}'; they give {', '.join(given)}")
         self.statistics = tuple(name for name in self.outputs if name not in PICTURES)
-        self._whole = _Graph(file, self.outputs, device, threads)
+        self._whole = _Graph(file, self.outputs, threads)
         # Pictures are looked at now and then, statistics are wanted of every frame, and not all need the pictures.
         alone = self.statistics if self.statistics else self.outputs
-        self._measuring = self._whole if alone == self.outputs else _Graph(file, alone, device, threads)
+        self._measuring = self._whole if alone == self.outputs else _Graph(file, alone, threads)
         self.provider = self._whole.provider
 
     def __call__(
@@ -100,10 +99,10 @@ class CmagRunner:
 class _Graph:
     """A part of the reconstructors' graph, loaded."""
 
-    def __init__(self, file: CmagFile, outputs: Sequence[str], device: str, threads: int) -> None:
+    def __init__(self, file: CmagFile, outputs: Sequence[str], threads: int) -> None:
         self._outputs = tuple(outputs)
         graph = keep_outputs(file.proto, self._outputs).SerializeToString()
-        self._session, self.provider = open_session(graph, SessionSettings(device=device, threads=threads))
+        self._session, self.provider = open_session(graph, SessionSettings(device="cpu", threads=threads))
         self._wanted = {value.name for value in self._session.get_inputs()}
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:

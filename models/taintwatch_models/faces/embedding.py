@@ -98,7 +98,7 @@ _BATCH = 32
 class Embedder:
     """A face embedding that runs. Its preprocessing is declared as any model's: in a TOML beside it."""
 
-    def __init__(self, path: Path, preprocessing: str | None = None, *, device: str = "cpu", threads: int = 0) -> None:
+    def __init__(self, path: Path, preprocessing: str | None = None, *, threads: int = 0) -> None:
         """Raises `ModelError`: see `read_embedding`; also where nothing declares what the embedding wants."""
         self.path, self.declaration = path, preprocessing
         self.model: EmbeddingModel = read_embedding(path)
@@ -116,7 +116,7 @@ class Embedder:
                 f"= {list(self.preprocessing.size)}; both must be the same square"
             )
         self._session = open_session(
-            self.model.proto.SerializeToString(), SessionSettings(device=device, threads=threads)
+            self.model.proto.SerializeToString(), SessionSettings(device="cpu", threads=threads)
         )[0]
 
     @property

@@ -22,6 +22,8 @@ _TRUST = 0.5
 """Weight of the seen eyes against those that the box implies: the cascades' eyes are off by some pixels. Measured on
 LFW photographs: 99.3% identified with this, 99.1% with the seen eyes alone, 98.1% without alignment."""
 _BOX_FROM_EYES = 0.375  # the eyes' distance as a share of that box's width
+_NEIGHBOURS = 5  # overlapping finds that make a face of the Haar cascade
+_LEAST_SCORE = 0.7  # of YuNet's faces
 _LONGEST_SIDE = 640  # larger pictures are searched at this size: a face at a door is large in them
 _FACE_WIDTH = 160  # eyes are searched in a face of this width, whatever its size in the picture
 _EYE_BAND = (0.15, 0.6)  # rows of a face box in which its eyes lie
@@ -58,9 +60,9 @@ class HaarFaces:
 
     name = "haar"
 
-    def __init__(self, *, smallest: float = 0.1, neighbours: int = 5) -> None:
+    def __init__(self, *, smallest: float = 0.1) -> None:
         """`smallest`: least width of a face as a share of the picture's shorter side. Raises `ModelError`."""
-        self._smallest, self._neighbours = smallest, neighbours
+        self._smallest = smallest
         self._faces = _cascade("haarcascade_frontalface_default.xml")
         self._eyes = [_cascade("haarcascade_eye.xml"), _cascade("haarcascade_eye_tree_eyeglasses.xml")]
 
@@ -70,7 +72,7 @@ class HaarFaces:
         small = cv2.resize(grey, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA) if shrink < 1 else grey
         least = max(24, round(self._smallest * min(small.shape)))
         boxes, _, weights = self._faces.detectMultiScale3(
-            cv2.equalizeHist(small), 1.1, self._neighbours, minSize=(least, least), outputRejectLevels=True
+            cv2.equalizeHist(small), 1.1, _NEIGHBOURS, minSize=(least, least), outputRejectLevels=True
         )
         found = [
             self._with_eyes(grey, tuple(float(v) / shrink for v in box), float(weight))
@@ -135,12 +137,12 @@ class YunetFaces:
 
     name = "yunet"
 
-    def __init__(self, path: Path, *, score: float = 0.7) -> None:
+    def __init__(self, path: Path) -> None:
         """Raises `ModelError` where the file is missing or is not YuNet."""
         if not path.is_file():
             raise ModelError(f"{path}: no such face detector file; leave it out to use OpenCV's Haar cascades")
         try:
-            self._detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), score)
+            self._detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), _LEAST_SCORE)
             self._detector.detect(np.zeros((320, 320, 3), np.uint8))
         except cv2.error:
             raise ModelError(f"{path}: not a YuNet model; give face_detection_yunet_*.onnx of OpenCV's zoo") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -142,10 +142,6 @@ class ObjectFinder:
             FoundObject(_box(corners, place, size), float(score), int(label), self.labels[label])
             for corners, score, label in zip(*decoded, strict=True)
         )
-
-    def with_settings(self, **changes: Any) -> FinderSettings:
-        """Return the settings with changes, for a second finder of the same model."""
-        return replace(self._settings, **changes)
 
 
 def select(found: Decoded, wanted: frozenset[int], confidence: float, overlap: float | None) -> Decoded:
