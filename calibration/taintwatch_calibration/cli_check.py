@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import click
 from rich.console import Console
@@ -12,7 +13,7 @@ from taintwatch_calibration.drift import Drift, check_drift
 from taintwatch_calibration.progress import bars, read_with_progress
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.loading import LoadedModel, load_model
-from taintwatch_models.model_files import ModelSettings
+from taintwatch_models.model_files import ModelSettings, default_detectors
 from taintwatch_models.onnx_session import SessionSettings
 
 __all__ = ["check"]
@@ -23,8 +24,11 @@ __all__ = ["check"]
 @click.option("--benign", required=True, help="New footage or pictures with no attack in them.")
 @click.option("--calibration", help="Default: the one beside the model.")
 @click.option("--cmag", help="Reconstructors; default: those beside the model.")
-@click.option("--detector", "detectors", multiple=True, type=click.Choice(["tight", "paper", "cmag", "joint"]),
-              help="Default: tight.")  # fmt: skip
+@click.option("--detector", "detectors", multiple=True,
+              type=click.Choice(["combined", "tight", "paper", "cmag", "joint"]),
+              help="Default: combined where the model was learnt, else tight.")  # fmt: skip
+@click.option("--reference", help="What combined learnt; default: the one beside the model.")
+@click.option("--target-fpr", type=float, help="Of combined: 0.001 or 0.02 a frame.  [default: 0.001]")
 @click.option("--max-frames", default=2000, show_default=True, help="A longer source is thinned evenly.")
 @click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
 @click.option(
@@ -41,6 +45,8 @@ def check(
     calibration: str | None,
     cmag: str | None,
     detectors: tuple[str, ...],
+    reference: str | None,
+    target_fpr: float | None,
     max_frames: int,
     preprocessing: str | None,
     threads: int,
@@ -52,9 +58,10 @@ def check(
     the footage differs from what was calibrated on: another lens, light, season or scene.
     """
     settings = ModelSettings(
-        path=model, preprocessing=preprocessing, calibration=calibration, cmag=cmag,
-        variants=detectors or ("tight",), session=SessionSettings(threads=threads),
+        path=model, preprocessing=preprocessing, calibration=calibration, cmag=cmag, reference=reference,
+        target_fpr=target_fpr, session=SessionSettings(threads=threads),
     )  # fmt: skip
+    settings = replace(settings, variants=detectors or default_detectors(settings))
     loaded = load_model(settings)
     found = _run(loaded, benign, max_frames)
     if as_json:

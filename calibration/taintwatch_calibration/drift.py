@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.classifier import Rejected
+from taintwatch_models.detection.detector import CombinedDetector
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.loading import LoadedModel
 from taintwatch_models.records import Frame, read_only
@@ -61,6 +62,7 @@ def target_rates(model: LoadedModel) -> Mapping[str, float]:
         rates["cmag"] = calibration.cmag.target_fpr
     if calibration.combination is not None:
         rates["joint"] = calibration.combination.target_fpr
+    rates |= {each.name: each.point.target_fpr for each in model.detectors if isinstance(each, CombinedDetector)}
     return rates
 
 
@@ -74,7 +76,7 @@ def check_drift(
     rates = target_rates(model)
     detectors = [detector for detector in model.detectors if detector.name in rates]
     if not detectors:
-        raise CalibrationError("this model was never calibrated; run `taintwatch calibrate thresholds` first")
+        raise CalibrationError("this model was never calibrated; run `taintwatch calibrate learn` first")
     alarms = dict.fromkeys((detector.name for detector in detectors), 0)
     judged = 0
     for start in range(0, len(frames.pixels), _BATCH):

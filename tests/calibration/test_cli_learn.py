@@ -90,3 +90,12 @@ def test_a_camera_is_watched_and_what_was_kept_is_said(tmp_path: Path, capsys: p
     told = capsys.readouterr().err
     assert "give --benign or --from, one of them" in told
     assert "1 minutes with a frame every 10 s are 6 frames, and at least 100 are learnt from" in told
+    check = ("calibrate", "check", "--model", str(model), "--threads", "1", "--json", "--benign")
+    assert main([*check, str(tmp_path / "calm.mp4")]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["detector"], row["target_fpr"], row["frames"], row["holds"]) == ("combined", 0.001, 240, True)
+    for frame in calm[:40]:
+        frame[20:44, 8:36] = (255, 0, 255)
+    write_video(tmp_path / "changed.mp4", calm)
+    assert main([*check, str(tmp_path / "changed.mp4")]) == 1
+    assert "the thresholds of combined no longer hold" in capsys.readouterr().err
