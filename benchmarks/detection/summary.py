@@ -84,7 +84,7 @@ def _footage_alerts(networks: Sequence[Record]) -> Record:
     alerts, days = sum(cell["alerts"] for cell in own), sum(cell["seconds"] for cell in own) / 86_400
     low = stats.chi2.ppf(0.025, 2 * alerts) / 2 if alerts else 0.0
     high = stats.chi2.ppf(0.975, 2 * alerts + 2) / 2
-    a_day = [round(value / days, 1) for value in (alerts, low, high)] if days else None
+    a_day = [round(float(value) / days, 1) for value in (alerts, low, high)] if days else None
     return {"alerts": alerts, "hours": round(days * 24, 2), "a_camera_day_and_its_interval": a_day}
 
 
