@@ -10,12 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.detection.appearance import SIDE
+from taintwatch_models.detection.textures import altered, scrambled, texture
 
 __all__ = ["Material", "Scenes"]
 
 _POSTER = 64
 _SHARES = (0.18, 0.62)
 _TURN = 0.45  # radians
+_TEXTURES = 6000
+"""Drawn once; each is used often, with other light, size and turn."""
+_BARE = 0.06
+"""Scenes that are a texture and nothing else."""
 
 Picture = NDArray[np.uint8]
 Planes = NDArray[np.float32]
@@ -41,11 +46,22 @@ class Scenes:
         self._wide = [_resized(pictures, SIDE) for pictures in material.benign]
         self._small = [_resized(pictures, _POSTER) for pictures in material.benign]
         self._rng = np.random.default_rng(seed)
+        patterns = _resized(material.patterns, _POSTER)
+        self._textures = np.stack([self._texture(patterns) for _ in range(_TEXTURES)])
+
+    def _texture(self, patterns: NDArray[np.uint8]) -> Picture:
+        """A drawn texture, a photograph in other colours, or a pattern's spectrum without its phases."""
+        rng, kind = self._rng, self._rng.random()
+        if kind < 0.6:
+            return texture(rng)
+        if kind < 0.8:
+            return altered(self._pick(self._small), rng)
+        return scrambled(patterns[rng.integers(len(patterns))], rng)
 
     def __call__(self) -> tuple[Planes, Planes]:
         """Return a picture (96, 96, 3), 0..255, and its mask (96, 96): 1 where the optimised pattern lies."""
         rng = self._rng
-        scene = self._pick(self._wide).astype(np.float32)
+        scene = (self._any_texture(SIDE) if rng.random() < _BARE else self._pick(self._wide)).astype(np.float32)
         if rng.random() < 0.5:
             scene = scene[:, ::-1]
         mask = np.zeros((SIDE, SIDE), np.float32)
@@ -63,12 +79,17 @@ class Scenes:
         pictures = sets[self._rng.choice(len(sets), p=self._shares)]
         return np.asarray(pictures[self._rng.integers(len(pictures))])
 
+    def _any_texture(self, side: int = _POSTER) -> Picture:
+        found = self._textures[self._rng.integers(len(self._textures))]
+        return np.asarray(cv2.resize(found, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
+
     def _poster(self) -> Picture:
-        """A photograph, a collage, a drawing, a page of text, one colour, or a photograph in garish colours."""
+        """A photograph, a texture, a collage, a drawing, a page of text, one colour, a photograph in garish colours."""
         makers: tuple[Callable[[], Picture], ...] = (
-            lambda: self._pick(self._small), self._collage, self._drawing, self._page, self._plain, self._garish,
+            lambda: self._pick(self._small), self._any_texture, self._collage, self._drawing, self._page, self._plain,
+            self._garish,
         )  # fmt: skip
-        return makers[self._rng.choice(len(makers), p=(0.5, 0.12, 0.13, 0.12, 0.08, 0.05))]()
+        return makers[self._rng.choice(len(makers), p=(0.3, 0.36, 0.08, 0.08, 0.08, 0.06, 0.04))]()
 
     def _collage(self) -> Picture:
         count = int(self._rng.integers(2, 5))

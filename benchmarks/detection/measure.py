@@ -19,6 +19,7 @@ from benchmarks.detection.footage import Clip, alerts_of
 from benchmarks.detection.networks import Network, read_folder
 from benchmarks.detection.novelty import STRENGTHS, degraded, posters, smaller_or_turned
 from benchmarks.detection.presentations import count_alerts, in_motion
+from benchmarks.detection.prints import busy_prints
 from benchmarks.detection.scorers import RATES, CombinedScorer, Scorer
 from taintwatch_calibration.results import write_json
 from taintwatch_models.detection.detector import CombinedDetector
@@ -107,6 +108,8 @@ def measure_detection(
     some = benign[: counts.novel]
     photographs = read_folder(data / "general", side)
     add("novelty", "posters", posters(some, photographs, rng))
+    prints = busy_prints(len(some), photographs, np.random.default_rng(8))
+    add("novelty", "busy prints", posters(some, prints, np.random.default_rng(9)))
     for name, strength in STRENGTHS.items():
         add("novelty", f"degraded, {name}", degraded(some, strength, rng))
     add("novelty", "smaller or turned", smaller_or_turned(some, rng))

@@ -21,6 +21,7 @@ from taintwatch_models.detection.observer import Observer, Recalled, cell_sums, 
 from taintwatch_models.detection.operating_points import operating_points
 from taintwatch_models.detection.reference import FREE, LABEL, SECOND, Provenance, Reference, combine, surprises_of
 from taintwatch_models.detection.tail import Tail, fit_tail
+from taintwatch_models.detection.textures import textures
 from taintwatch_models.detection.window_features import WindowFeatures
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.onnx_session import SessionSettings
@@ -37,6 +38,8 @@ _GATE = 0.9
 _HOSTS = 16
 _FEATURES = 64
 _SECOND_BATCH = 8
+_TEXTURES = 0.25
+"""For each photograph that hangs as a poster in a novel frame, so many drawn textures do."""
 
 Array = NDArray[np.float64]
 Pictures = NDArray[np.uint8]
@@ -157,7 +160,9 @@ def _calibration_frames(site: Pictures, general: Pictures, footage: bool, rng: n
     """The site's frames, and of each a novel one or two: with a poster on it, degraded."""
     count = len(site)
     folds = np.arange(count) * FOLDS // count if footage else rng.permutation(count) % FOLDS
-    posters = np.concatenate([general[1::2], site[:: max(1, 2 * count // len(general))]])
+    photographs = np.concatenate([general[1::2], site[:: max(1, 2 * count // len(general))]])
+    prints = textures(round(_TEXTURES * len(photographs)), (site.shape[1], site.shape[2]), rng)
+    posters = np.concatenate([photographs, prints])
     few = count < 500  # novel frames of either kind from each, or turn about
     one = np.arange(count) if few else np.arange(0, count, 2)
     other = np.arange(count) if few else np.arange(1, count, 2)
