@@ -86,7 +86,7 @@ def command(
         raise UsageError(f"there is no detector '{missing[0]}' to compare with; there are tight, {', '.join(PEERS)}")
     torch.set_num_threads(threads)
     keep_freed_memory()
-    counts = Counts(70, 20, 30, 10, 60, 20) if quick else Counts()
+    counts = Counts(70, 20, 30, 10, 10, 60, 20) if quick else Counts()
     run = _Run(data, work, counts, device, threads, craft=not stored_patches)
     stored = run.stored if stored_cells else lambda name, parts: parts
     networks: list[dict[str, Any]] = []
@@ -157,8 +157,9 @@ class _Run:
         if "presentations" in parts:
             pictures = network.held_out[: self._counts.presentations]
             record["presentations"] = self._cached(
-                network, "presentations", lambda: measure_presentations(network, fitted(), pictures, _DEFAULT_RATE)
-            )
+                network, "presentations",
+                lambda: measure_presentations(network, fitted(), pictures, self._attacked(network), _DEFAULT_RATE),
+            )  # fmt: skip
         if "adaptive" in parts:
             record["adaptive"] = self._cached(
                 network, "adaptive",
@@ -195,6 +196,11 @@ class _Run:
     def _shown(self, network: Network) -> list[AttackedPictures]:
         own = list(shown_patches(network, self._patches(network)))
         return own + list(transferred_patches(network, self._foreign(network)))
+
+    def _attacked(self, network: Network) -> NDArray[np.uint8]:
+        """Some of the pictures that patches fool the network on, evenly over patches and sizes."""
+        found = np.concatenate([each.successes[: self._counts.successes] for each in self._shown(network)])
+        return found[np.linspace(0, len(found) - 1, min(self._counts.attacked, len(found))).round().astype(int)]
 
     def _patches(self, network: Network) -> dict[str, Patch]:
         report = self._reporter(network.name)

@@ -18,7 +18,7 @@ from benchmarks.detection.attacks import AttackedPictures
 from benchmarks.detection.footage import Clip, alerts_of
 from benchmarks.detection.networks import Network, read_folder
 from benchmarks.detection.novelty import STRENGTHS, degraded, posters, smaller_or_turned
-from benchmarks.detection.presentations import count_alerts, in_motion
+from benchmarks.detection.presentations import in_motion, present
 from benchmarks.detection.prints import busy_prints
 from benchmarks.detection.scorers import RATES, CombinedScorer, Scorer
 from taintwatch_calibration.results import write_json
@@ -50,6 +50,8 @@ class Counts:
     novel: int = 80
     """Pictures of each kind of novelty."""
     presentations: int = 500
+    attacked: int = 60
+    """Attacked pictures that are presented, of all patches of at least 0.25."""
     successes: int = 20
     """Of each patch at each size, at most, that are scored."""
     frames: int = 150
@@ -154,13 +156,20 @@ def _daemon(
     return RadarClassifier(run), (CombinedDetector(reference, rate, radar.info.labels, radar.info.preprocessing),)
 
 
-def measure_presentations(network: Network, scorer: CombinedScorer, pictures: Pictures, rate: float) -> Record:
-    """Show benign pictures through the daemon's pipeline; `scorer` is fitted."""
-    alerts, marked, frames = count_alerts(pictures, *_daemon(network, scorer, rate))
+def measure_presentations(
+    network: Network, scorer: CombinedScorer, pictures: Pictures, attacked: Pictures, rate: float
+) -> Record:
+    """Show benign pictures and attacked ones through the daemon's pipeline; `scorer` is fitted."""
+    daemon = _daemon(network, scorer, rate)
+    shown = present(pictures, *daemon)
+    alerts = sum(each.alert_after is not None for each in shown)
     interval = stats.binomtest(alerts, len(pictures)).proportion_ci(0.95, "exact")
+    after = [each.alert_after for each in present(attacked, *daemon)] if len(attacked) else []
     return {
-        "shown": len(pictures), "alerts": alerts, "with_a_suspicious_frame": marked, "suspicious_frames": frames,
+        "shown": len(pictures), "alerts": alerts, "with_a_suspicious_frame": sum(each.suspicious > 0 for each in shown),
+        "suspicious_frames": sum(each.suspicious for each in shown),
         "interval": [round(float(interval.low), 5), round(float(interval.high), 5)],
+        "attacked": len(after), "alert_after": sorted(frame for frame in after if frame is not None),
     }  # fmt: skip
 
 

@@ -1,8 +1,9 @@
-"""Benign pictures held before a camera for two seconds each, through the real pipeline: how many raise an alert?"""
+"""Pictures held before a camera for two seconds each, through the real pipeline: which raise an alert, and when?"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -14,9 +15,10 @@ from taintwatch.vote.voter import Voter
 from taintwatch_models.classifier import Classifier
 from taintwatch_models.records import Detector, Frame
 
-__all__ = ["FPS", "SECONDS", "Presentation", "count_alerts", "in_motion"]
+__all__ = ["FPS", "SECONDS", "Presentation", "Shown", "in_motion", "present"]
 
 FPS, SECONDS = 10, 2.0
+_CAMERA = "picture "
 _SHAKE, _ZOOM, _NOISE = 0.02, 0.02, 4.0
 """Of the side, of the size, in grey levels."""
 
@@ -40,7 +42,7 @@ class Presentation:
         frames = in_motion(self._pictures[index], np.random.default_rng([self._seed, index]))
         step = round(1e9 / FPS)
         return [
-            Frame(f"picture {index}", number, frame, captured_ns=number * step, wall_ns=number * step)
+            Frame(f"{_CAMERA}{index}", number, frame, captured_ns=number * step, wall_ns=number * step)
             for number, frame in enumerate(frames)
         ]
 
@@ -64,22 +66,32 @@ def in_motion(picture: NDArray[np.uint8], rng: np.random.Generator) -> list[NDAr
     return frames
 
 
-def count_alerts(
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What became of one picture that was held up."""
+
+    suspicious: int
+    """Frames."""
+    alert_after: int | None
+    """The frame that raised the alert, counted from 1; None: no alert."""
+
+
+def present(
     pictures: NDArray[np.uint8], classifier: Classifier, detectors: Sequence[Detector], seed: int = 0
-) -> tuple[int, int, int]:
-    """Return how many pictures raise an alert, how many have a suspicious frame, and how many frames are suspicious.
+) -> list[Shown]:
+    """Hold up each picture for two seconds; return what became of it.
 
     Classifier, detectors, vote and alerts are the daemon's own, with its default settings.
     """
-    supply, alerts, marked, frames = Presentation(pictures, seed), set(), set(), 0
+    supply = Presentation(pictures, seed)
+    suspicious, alerts = [0] * len(pictures), dict[int, int]()
     steps = watch(
         supply, classifier, detectors, Voter(), AlertTracker(), max_batch=16, wait_s=0.0, stopping=lambda: False
     )
     for batch in steps:
         for step in batch:
-            if any(verdict.suspicious for verdict in step.verdicts):
-                marked.add(step.frame.camera)
-                frames += 1
+            index = int(step.frame.camera.removeprefix(_CAMERA))
+            suspicious[index] += any(verdict.suspicious for verdict in step.verdicts)
             if step.alert is not None:
-                alerts.add(step.frame.camera)
-    return len(alerts), len(marked), frames
+                alerts.setdefault(index, step.frame.index + 1)
+    return [Shown(count, alerts.get(index)) for index, count in enumerate(suspicious)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from scipy import stats
@@ -65,6 +66,7 @@ def summary_of(document: Record) -> Cell:
         "novelty": {name: _novel(networks, prefix, _DEFAULT) for name, prefix in _NOVELTY.items()},
         "novelty_at_2_percent": {name: _novel(networks, prefix, 0.02) for name, prefix in _NOVELTY.items()},
         "presentations": {"shown": sum(s["shown"] for s in shown), "alerts": sum(s["alerts"] for s in shown)},
+        "time_to_alert": _time_to_alert(shown),
         "footage_alerts": _footage_alerts(networks),
         "adaptive_worst_unseen": max(adaptive)[0] if adaptive else None,
         "adaptive_worst_is": ", ".join(max(adaptive)[1:]) if adaptive else None,
@@ -77,6 +79,17 @@ _NOVELTY = {
     "busy_prints": "busy prints",
     "smaller_or_turned": "smaller or turned",
 }  # fmt: skip
+
+
+def _time_to_alert(shown: Sequence[Record]) -> Record:
+    """Of attacked pictures that were held up: how many raised an alert, and after how many frames."""
+    after = [frame for each in shown for frame in each["alert_after"]]
+    attacked = sum(each["attacked"] for each in shown)
+    within = sum(frame <= 10 for frame in after)
+    return {
+        "attacked": attacked, "alerted": len(after), "median_frames": float(median(after)) if after else None,
+        "within_10_frames": round(within / attacked, 4) if attacked else None,
+    }  # fmt: skip
 
 
 def _footage_alerts(networks: Sequence[Record]) -> Record:
@@ -178,12 +191,23 @@ def _short(summary: Record, networks: Sequence[Record]) -> str:
         ["later footage suspicious", _percent(novelty["later_footage"]), "at most 0.5%"],
         ["alerts on later footage, by the daemon's vote", _alerts_on_footage(summary["footage_alerts"]), "none"],
         ["alerts on benign pictures held up for two seconds", f"{shown['alerts']} of {shown['shown']:,}", "1 in 1,000"],
+        ["frames to the alert on an attacked picture", _frames_to_alert(summary["time_to_alert"]),
+         "median 3, 90% within 10"],
         ["attackers who know everything: fool and stay unseen at 2%, worst",
          f"{_percent(summary['adaptive_worst_unseen'])} ({summary['adaptive_worst_is'] or 'not measured'})",
          "at most 10%"],
         ["smooth patches seen at 2%, worst cell", _percent(summary["stickers_worst"]), "80%"],
     ]  # fmt: skip
     return markdown_table(["", "measured", "aim"], rows)
+
+
+def _frames_to_alert(found: Record) -> str:
+    if not found["attacked"]:
+        return "not measured"
+    return (
+        f"median {found['median_frames'] or 0:g}, {found['within_10_frames']:.1%} within 10 "
+        f"({found['alerted']} of {found['attacked']} alerted on in 20)"
+    )
 
 
 def _alerts_on_footage(found: Record) -> str:

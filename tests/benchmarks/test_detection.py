@@ -12,6 +12,7 @@ from benchmarks.detection.__main__ import command
 from benchmarks.detection.measure import cached, count
 from benchmarks.detection.novelty import STRENGTHS, degraded, posters, smaller_or_turned
 from benchmarks.detection.presentations import FPS, SECONDS, Presentation
+from benchmarks.detection.prints import busy_prints
 from benchmarks.detection.summary import merged_attacks, page, summary_of
 from benchmarks.scripts import run_script
 from taintwatch_calibration.results import write_json
@@ -55,6 +56,14 @@ def test_degradation_grows_with_its_strength() -> None:
 
 def test_smaller_and_turned_objects_keep_their_size_in_pixels() -> None:
     assert smaller_or_turned(GREY, np.random.default_rng(0)).shape == GREY.shape
+
+
+def test_busy_prints_are_of_six_kinds_and_no_two_are_alike() -> None:
+    photographs = np.random.default_rng(2).integers(0, 256, (3, 40, 40, 3)).astype(np.uint8)
+    prints = busy_prints(12, photographs, np.random.default_rng(0))
+    assert prints.shape == (12, 128, 128, 3)
+    assert len({each.tobytes() for each in prints}) == 12
+    assert (prints.std(axis=(1, 2)).max(axis=1) > 25).all()
 
 
 def test_each_presentation_is_two_seconds_of_a_camera_of_its_own() -> None:
@@ -102,10 +111,12 @@ def document() -> dict[str, Any]:
         "network": "one", "head": "GAP", "accuracy": 0.9, "site": 300, "cells": [
             cell("benign", "held out", 400, 8, 1), cell("novelty", "posters", 80, 2, 1),
             cell("novelty", "degraded, weak", 80, 1, 0), cell("novelty", "degraded, strong", 80, 3, 1),
-            cell("novelty", "later: car park", 100, 1, 0), attack("adam", "a", 30, 30), attack("adam", "b", 10, 2),
+            cell("novelty", "later: car park", 100, 1, 0, alerts=2, seconds=3600.0),
+            attack("adam", "a", 30, 30), attack("adam", "b", 10, 2),
             attack("ours", "c", 40, 40), attack("art", "d", 5, 0),
         ],
-        "presentations": {"shown": 50, "alerts": 1, "with_a_suspicious_frame": 2},
+        "presentations": {"shown": 50, "alerts": 1, "with_a_suspicious_frame": 2, "attacked": 8,
+                          "alert_after": [3, 3, 3, 4, 4, 5, 12]},
         "adaptive": [{"attacker": "all", "0.02": {"attempts": 40, "fools": 0.5, "unseen": 0.2},
                       "0.001": {"attempts": 40, "fools": 0.5, "unseen": 0.3}}],
     }  # fmt: skip
@@ -125,6 +136,9 @@ def test_the_summary_is_computed_from_the_cells() -> None:
     assert summary["novelty"]["later_footage"] == 0
     assert summary["presentations"] == {"shown": 50, "alerts": 1}
     assert summary["adaptive_worst_unseen"] == 0.2
+    assert summary["time_to_alert"] == {"attacked": 8, "alerted": 7, "median_frames": 4, "within_10_frames": 0.75}
+    rate, low, high = summary["footage_alerts"]["a_camera_day_and_its_interval"]
+    assert (rate, low, high) == (48.0, pytest.approx(5.8, abs=0.1), pytest.approx(173.4, abs=0.1))  # Garwood, of 2
 
 
 def test_the_page_names_the_worst_cell_and_every_part() -> None:
