@@ -125,7 +125,7 @@ def test_it_fails_when_the_attack_is_left_out(tmp_path: Path) -> None:
 
 def test_a_reference_whose_threshold_can_never_be_reached_is_refused(tmp_path: Path) -> None:
     reference = read_reference(bundled_path("signs.reference.npz"))
-    points = tuple(replace(point, threshold=150.0) for point in reference.points)
+    points = tuple(replace(point, threshold=130.0) for point in reference.points)
     write_reference(replace(reference, points=points), tmp_path / "deaf.npz")
     done = demo("--json", "--seconds", "10", "--reference", "deaf.npz", "--no-pictures", cwd=tmp_path)
     assert done.returncode == 78
