@@ -15,7 +15,7 @@ from taintwatch.vote.voter import Voter
 from taintwatch_models.classifier import Classifier
 from taintwatch_models.records import Detector, Frame
 
-__all__ = ["FPS", "SECONDS", "Presentation", "Shown", "in_motion", "present"]
+__all__ = ["FPS", "SECONDS", "Presentation", "Presented", "in_motion", "present"]
 
 FPS, SECONDS = 10, 2.0
 _CAMERA = "picture "
@@ -67,7 +67,7 @@ def in_motion(picture: NDArray[np.uint8], rng: np.random.Generator) -> list[NDAr
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Presented:
     """What became of one picture that was held up."""
 
     suspicious: int
@@ -78,7 +78,7 @@ class Shown:
 
 def present(
     pictures: NDArray[np.uint8], classifier: Classifier, detectors: Sequence[Detector], seed: int = 0
-) -> list[Shown]:
+) -> list[Presented]:
     """Hold up each picture for two seconds; return what became of it.
 
     Classifier, detectors, vote and alerts are the daemon's own, with its default settings.
@@ -94,4 +94,4 @@ def present(
             suspicious[index] += any(verdict.suspicious for verdict in step.verdicts)
             if step.alert is not None:
                 alerts.setdefault(index, step.frame.index + 1)
-    return [Shown(count, alerts.get(index)) for index, count in enumerate(suspicious)]
+    return [Presented(count, alerts.get(index)) for index, count in enumerate(suspicious)]
