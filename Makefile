@@ -7,7 +7,7 @@ JOBS ?= 3
 CORE := .venv/.installed-core
 FULL := .venv/.installed-full
 
-.PHONY: help demo test pytest fuzz lock sbom audit docs docs-check notebooks wheel-test lint format types bench clean distclean
+.PHONY: help demo test pytest fuzz lock sbom audit docs docs-check site-run notebooks wheel-test lint format types bench clean distclean
 
 help:
 	@echo "make demo       set up, then show an attack being detected (needs no camera, printer or GPU)"
@@ -17,6 +17,7 @@ help:
 	@echo "make types      mypy, strict"
 	@echo "make docs       build the documentation into build/site, strictly"
 	@echo "make docs-check build it, then look at it in Chromium: links, search, menus, desktop, phone, dark"
+	@echo "make site-run   a new site with one command: learnt, armed, attacked, reviewed in Chromium (minutes)"
 	@echo "make notebooks  execute the notebooks of docs/notebooks"
 	@echo "make wheel-test run the README's and the tutorial's lines from the built wheel, in a fresh environment"
 	@echo "make lock       pin the service's environment with hashes (locks/service.txt); make audit looks for known holes"
@@ -57,6 +58,10 @@ docs: $(CORE)
 
 docs-check: docs $(FULL)
 	@TAINTWATCH_SITE=build/site $(PY) -m pytest tests/system/test_site.py
+
+site-run: $(FULL)
+	@TAINTWATCH_SITE_RUN=build/site-run $(PY) -m pytest -s tests/system/test_first_site.py
+	@echo "screenshots: build/site-run"
 
 lock: $(CORE)
 	@$(PY) -m pip install --disable-pip-version-check --quiet '.[audit]'
