@@ -47,8 +47,6 @@ def error_reason(error: Exception) -> str:
     """Return what went wrong without the address: `str()` of a PyAV error holds the URL with its password."""
     if isinstance(error, av.error.ExitError):
         return "it did not answer in time"
-    if isinstance(error, av.error.ArgumentError):  # a format that is not on the list
-        return "it holds no video, or in a container that is not read"
     if isinstance(error, av.FFmpegError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
     return type(error).__name__
@@ -211,6 +209,8 @@ def open_pictures(
     wanted["max_pixels"] = str(MOST_PIXELS)
     try:
         container = av.open(location, mode="r", format=input_format, options=wanted, timeout=timeouts_s)
+    except av.error.ArgumentError:  # a format that is not on the list
+        reason = "it holds no video, or in a container that is not read"
     except (av.FFmpegError, OSError, ValueError) as caught:
         reason = error_reason(caught)
     else:
