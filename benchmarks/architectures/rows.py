@@ -17,7 +17,7 @@ from benchmarks.architectures.cases import ExportCase
 from benchmarks.architectures.torch_networks import described
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.graph.prepare import Prepared, logits_difference, prepare_source
-from taintwatch_models.graph.verification import autograd_radar, check_inputs
+from taintwatch_models.graph.verification import autograd_radar, check_inputs, stray_pixels
 from taintwatch_models.model_source import read_source
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
@@ -107,8 +107,7 @@ def mask_difference(prepared: Prepared, inputs: NDArray[np.float32]) -> tuple[fl
     """Share of mask pixels that differ from float64 autograd's (of both variants the larger), and `tight`'s area."""
     ours = OnnxRadar(prepared.radar, ("tight", "paper"), session=_ON_CPU)(inputs)
     expected = autograd_radar(prepared)(inputs)
-    names = ("tight_mask", "paper_mask")
-    return max(float((ours[name] != expected[name]).mean()) for name in names), float(expected["tight_mask"].mean())
+    return stray_pixels(ours, expected), float(expected["tight_mask"].mean())
 
 
 def tight_ratio(path: Path, prepared: Prepared, inputs: NDArray[np.float32], seconds: float = 1.0) -> float | None:

@@ -78,7 +78,11 @@ class SessionSplit:
 
 
 class TorchRadar:
-    """A batch of inputs in, the radar's outputs by name out: the same names and meanings as `OnnxRadar`."""
+    """A batch of inputs in, the radar's outputs by name out: the same names and meanings as `OnnxRadar`.
+
+    `paper_rises` (B,) bool beside them: whether any label's logit rises without the first region. Where that is empty,
+    the labels are a choice among equals, which rounding makes.
+    """
 
     def __init__(
         self,
@@ -149,7 +153,12 @@ class TorchRadar:
         if mask.any():  # an empty intersection is a rank change of 0
             third = self._logits(self._filled(x, mask, "paper"))
             rank, new_label = int((third > third[:, label : label + 1]).sum()), int(third.argmax())
-        return {"paper_mask": mask[None], "paper_label": np.array([new_label]), "paper_rank": np.array([rank])}
+        return {
+            "paper_mask": mask[None],
+            "paper_label": np.array([new_label]),
+            "paper_rank": np.array([rank]),
+            "paper_rises": np.array([bool((rise > 0).any())]),
+        }
 
     def _mask(self, region: Tensor, threshold: float) -> Tensor:
         """(1, h, w) to (H, W) bool: empty where the map is zero everywhere."""

@@ -213,7 +213,9 @@ def test_a_layer_norm_whose_scale_another_shares_in_whole_numbers_is_taken(tmp_p
     }  # fmt: skip
     nodes = [
         helper.make_node("DequantizeLinear", ["whole", "step", "zero"], ["first"]),
-        helper.make_node("Identity", ["first"], ["scale"]),
+        helper.make_node("Identity", ["first"], ["shared"]),
+        helper.make_node("QuantizeLinear", ["shared", "step", "zero"], ["again"]),
+        helper.make_node("DequantizeLinear", ["again", "step", "zero"], ["scale"]),
         helper.make_node("Mul", ["tokens", "first"], ["scaled"]),
         helper.make_node("ReduceMean", ["scaled", "over"], ["mean"], keepdims=0),
         helper.make_node("LayerNormalization", ["mean", "scale"], ["pooled"]),

@@ -59,6 +59,14 @@ def test_the_comparison_is_made_on_masks_that_are_neither_empty_nor_full(tmp_pat
     assert (outputs["tight_rank"] > 0).any()
 
 
+def test_a_choice_among_labels_that_do_not_rise_is_not_held_against_the_graph() -> None:
+    empty, full = np.zeros((2, 4, 4), np.bool_), np.ones((2, 4, 4), np.bool_)
+    ours = {"tight_mask": empty, "paper_mask": full}
+    for rises, share in (([False, False], 0.0), ([True, False], 1.0)):
+        expected = {"tight_mask": empty, "paper_mask": empty, "paper_rises": np.array(rises)}
+        assert stray_pixels(ours, expected) == share
+
+
 def test_a_batch_gives_what_its_rows_give_alone(tmp_path: Path) -> None:
     radar = OnnxRadar(
         prepared("max-pool and three layers (VGG)", tmp_path).radar, BOTH, session=SessionSettings(threads=1)

@@ -72,20 +72,38 @@ def stored_values(model: onnx.ModelProto, weights: WeightFile | None = None) -> 
             value = attributes(node).get("value")
             if isinstance(value, onnx.TensorProto):
                 tensors[node.output[0]] = value
-        if node.op_type == "DequantizeLinear" and all(name in tensors for name in node.input if name):
-            known = [_array(tensors[name], weights) for name in node.input if name]
-            values[node.output[0]] = _dequantised(node, known)
-        if node.op_type == "Identity" and node.input[0] in values:  # a weight that two layers share
-            values[node.output[0]] = values[node.input[0]]
-        if node.op_type == "Identity" and node.input[0] in tensors:
-            tensors[node.output[0]] = tensors[node.input[0]]
+        given = [name for name in node.input if name]
+        if not all(name in tensors or name in values for name in given):
+            continue
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            known = [values[name] if name in values else _array(tensors[name], weights) for name in given]
+            values[node.output[0]] = (_dequantised if node.op_type == "DequantizeLinear" else _quantised)(node, known)
+        elif node.op_type == "Identity" and given[0] in values:  # a weight that two layers share
+            values[node.output[0]] = values[given[0]]
+        elif node.op_type == "Identity":
+            tensors[node.output[0]] = tensors[given[0]]
     return StoredValues(tensors, values, weights)
 
 
 def _dequantised(node: onnx.NodeProto, values: list[NDArray[np.generic]]) -> NDArray[np.generic]:
+    stored, scale, offset = _along(node, values)
+    return np.asarray((stored.astype(np.float32) - offset.astype(np.float32)) * scale, np.float32)
+
+
+def _quantised(node: onnx.NodeProto, values: list[NDArray[np.generic]]) -> NDArray[np.generic]:
+    stored, scale, offset = _along(node, values)
+    limits = np.iinfo(offset.dtype)
+    steps = np.round(stored.astype(np.float32) / scale) + offset.astype(np.float32)
+    return np.clip(steps, limits.min, limits.max).astype(offset.dtype)
+
+
+def _along(
+    node: onnx.NodeProto, values: list[NDArray[np.generic]]
+) -> tuple[NDArray[np.generic], NDArray[np.float32], NDArray[np.generic]]:
+    """Return a value, its steps' size and the whole number that is zero, shaped to broadcast along the node's axis."""
     stored, scale, *zero = values
     shape = [1] * stored.ndim
     if scale.ndim == 1 and stored.ndim > 0:
         shape[attributes(node).get("axis", 1) % stored.ndim] = -1
-    offset = zero[0].astype(np.float32).reshape(shape) if zero else np.float32(0)
-    return np.asarray((stored.astype(np.float32) - offset) * scale.astype(np.float32).reshape(shape), np.float32)
+    offset = zero[0] if zero else np.zeros_like(scale, np.uint8)
+    return stored, scale.astype(np.float32).reshape(shape), offset.reshape(shape)
