@@ -12,6 +12,7 @@ import torch
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.graph.prepare import Prepared, prepare
 from taintwatch_models.graph.resampling import bilinear_matrix
+from taintwatch_models.graph.verification import autograd_difference, check_inputs, stray_pixels
 from taintwatch_models.model_source import read_source
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
@@ -183,7 +184,6 @@ def test_the_resizing_matrix_is_bilinear_interpolation(target: int, source: int)
 @pytest.mark.shared
 def test_mobilenet_v2_is_prepared_and_agrees_with_its_file(shared_data: Path) -> None:
     from taintwatch_models.graph.prepare import logits_difference
-    from taintwatch_models.graph.verification import autograd_difference, check_inputs
 
     path = shared_data / "models" / "mobilenet_v2_imagenet.onnx"
     found = prepare(path, None)
@@ -195,8 +195,6 @@ def test_mobilenet_v2_is_prepared_and_agrees_with_its_file(shared_data: Path) ->
 
 @pytest.mark.shared
 def test_a_face_embedding_is_prepared_without_pooling_its_gradient(shared_data: Path) -> None:
-    from taintwatch_models.graph.verification import autograd_difference, check_inputs
-
     found = prepare(shared_data / "models" / "mobilefacenet.onnx", None)
     assert found.radar.info.head.startswith("Conv > Flatten > Gemm")
     assert autograd_difference(found, check_inputs(found.radar.info.preprocessing, 4)) < 1e-3
