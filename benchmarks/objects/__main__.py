@@ -15,7 +15,6 @@ import torch
 
 from benchmarks.objects.jedi import jedi_part
 from benchmarks.objects.patches import crafted_patches, crafted_steps
-from benchmarks.objects.sign_street import sign_street_part
 from benchmarks.objects.sites import SITES, Measuring, attacks_of, site_part, speed_part
 from benchmarks.objects.summary import summary_of
 from benchmarks.objects.trials import Attack
@@ -31,7 +30,7 @@ from taintwatch_models.storage import write_atomically
 __all__ = ["objects"]
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
-_PARTS = ("tracks", *SITES, "speed", "jedi", "sign street")
+_PARTS = ("tracks", *SITES, "speed", "jedi")
 
 
 @click.command("objects")
@@ -81,7 +80,6 @@ def objects(
         **{name: partial(site_part, with_, name, attacks, _say) for name in SITES},
         "speed": partial(speed_part, with_),
         "jedi": partial(jedi_part, with_, attacks, peer_frames, peer_attacked, _say),
-        "sign street": partial(sign_street_part, work, iterations, frames, attacked, threads, _say),
     }
     found = {
         name: _measured(work, name, part, name in again) for name, part in parts.items()
