@@ -163,6 +163,8 @@ def test_no_table_line_or_figure_is_cut_off(browser: webdriver.Chrome, address: 
 def test_who_prefers_the_dark_gets_it(browser: webdriver.Chrome, address: str) -> None:
     look(browser, DESKTOP, "dark")
     browser.get(f"{address}/index.html")
+    browser.execute_script("localStorage.clear()")  # what was shown at the first visit is kept
+    browser.refresh()
     until(browser, "return document.body.getAttribute('data-md-color-scheme') === 'slate'")
     colour = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert max(int(part) for part in colour.strip("rgb()").split(",")[:3]) < 80
