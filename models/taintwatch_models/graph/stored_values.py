@@ -92,9 +92,9 @@ def _dequantised(node: onnx.NodeProto, values: list[NDArray[np.generic]]) -> NDA
 
 def _quantised(node: onnx.NodeProto, values: list[NDArray[np.generic]]) -> NDArray[np.generic]:
     stored, scale, offset = _along(node, values)
-    limits = np.iinfo(offset.dtype)
+    limits = np.iinfo(str(offset.dtype))
     steps = np.round(stored.astype(np.float32) / scale) + offset.astype(np.float32)
-    return np.clip(steps, limits.min, limits.max).astype(offset.dtype)
+    return np.asarray(np.clip(steps, limits.min, limits.max), offset.dtype)
 
 
 def _along(
