@@ -18,7 +18,7 @@ from taintwatch_models.detection.intervention import HOSTS_EACH
 from taintwatch_models.detection.looks import CombinedRadar, Looked, SecondLook
 from taintwatch_models.detection.novelty import degrade, paste_posters
 from taintwatch_models.detection.observer import Observer, Recalled, cell_sums, raw_maps
-from taintwatch_models.detection.operating_points import operating_points
+from taintwatch_models.detection.operating_points import Kind, operating_points
 from taintwatch_models.detection.reference import FREE, LABEL, SECOND, Provenance, Reference, combine, surprises_of
 from taintwatch_models.detection.tail import Tail, fit_tail
 from taintwatch_models.detection.textures import textures
@@ -38,9 +38,8 @@ _GATE = 0.9
 _HOSTS = 16
 _FEATURES = 64
 _SECOND_BATCH = 8
-_TEXTURES = 0.04
-"""For each photograph that hangs as a poster in a novel frame, so many drawn textures do: seldom enough to leave the
-threshold for 2% alone, and often enough for that for 0.1% to lie above most of them."""
+_BUSY = 0.04
+"""For each novel frame with a poster, so many have a drawn texture."""
 
 Array = NDArray[np.float64]
 Pictures = NDArray[np.uint8]
@@ -54,7 +53,8 @@ class _Calibration:
 
     pictures: Pictures
     folds: NDArray[np.intp]
-    novel: NDArray[np.bool_]
+    kinds: NDArray[np.int8]
+    """`Kind` of each."""
 
 
 def learn(
@@ -100,7 +100,7 @@ def learn(
     made = observer(chosen.pictures[len(site) :], first=len(site))
     raw, looked = raw_maps(chain(frames, made), partial, chosen.folds)  # (frames, layers, 14, 14)
     del frames  # its cells are large
-    clean = raw[~chosen.novel].astype(np.float64)
+    clean = raw[chosen.kinds == Kind.BENIGN].astype(np.float64)
     scales = [(float(clean[:, row].mean()), float(max(clean[:, row].std(), 1e-3))) for row in range(len(layers))]
     layers = tuple(replace(layer, centre=c, spread=s) for layer, (c, s) in zip(layers, scales, strict=True))
     centre, spread = (np.array(values, np.float32)[None, :, None, None] for values in zip(*scales, strict=True))
@@ -121,7 +121,7 @@ def learn(
     scores = free.copy()
     scores[deserving] = combine(surprises_of(tails, second), scores[deserving])
     later_scores = _score_later(radar, reference, later, settings, steps)
-    points = operating_points(scores, chosen.novel, chosen.folds, later_scores if footage else None, rng)
+    points = operating_points(scores, chosen.kinds, chosen.folds, later_scores if footage else None, rng)
     steps.end()
     return replace(reference, points=points)
 
@@ -158,18 +158,21 @@ def _secret(site: Pictures) -> list[int]:
 
 
 def _calibration_frames(site: Pictures, general: Pictures, footage: bool, rng: np.random.Generator) -> _Calibration:
-    """The site's frames, and of each a novel one or two: with a poster on it, degraded."""
+    """The site's frames, and of each a novel one or two: with a poster on it, degraded; of a few, with a texture."""
     count = len(site)
     folds = np.arange(count) * FOLDS // count if footage else rng.permutation(count) % FOLDS
-    photographs = np.concatenate([general[1::2], site[:: max(1, 2 * count // len(general))]])
-    prints = textures(round(_TEXTURES * len(photographs)), (site.shape[1], site.shape[2]), rng)
-    posters = np.concatenate([photographs, prints])
+    posters = np.concatenate([general[1::2], site[:: max(1, 2 * count // len(general))]])
     few = count < 500  # novel frames of either kind from each, or turn about
     one = np.arange(count) if few else np.arange(0, count, 2)
     other = np.arange(count) if few else np.arange(1, count, 2)
-    pictures = np.concatenate([site, paste_posters(site[one], posters, rng), degrade(site[other], rng)])
-    novel = np.arange(len(pictures)) >= count
-    return _Calibration(pictures, np.concatenate([folds, folds[one], folds[other]]).astype(np.intp), novel)
+    busy = rng.permutation(count)[: round(_BUSY * len(one))]
+    prints = textures(len(busy), (site.shape[1], site.shape[2]), rng)
+    parts = [
+        site, paste_posters(site[one], posters, rng), degrade(site[other], rng), paste_posters(site[busy], prints, rng),
+    ]  # fmt: skip
+    kinds = np.repeat([Kind.BENIGN, Kind.NOVEL, Kind.NOVEL, Kind.BUSY], [len(part) for part in parts])
+    belongs = np.concatenate([np.arange(count), one, other, busy])
+    return _Calibration(np.concatenate(parts), folds[belongs].astype(np.intp), kinds.astype(np.int8))
 
 
 def _gaussians(layers: Sequence[LayerCells], parts: Sequence[Sequence[CellSums]]) -> tuple[LayerCells, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.detection.tail import upper_quantile
 
-__all__ = ["HIGH_FPR", "LOW_FPR", "OperatingPoint", "operating_points"]
+__all__ = ["HIGH_FPR", "LOW_FPR", "Kind", "OperatingPoint", "operating_points"]
 
 HIGH_FPR, LOW_FPR = 0.02, 0.001
 """The two target rates that thresholds are always chosen for: frames that are marked, and frames that count as votes
@@ -18,6 +19,22 @@ help against it: the rate of a single frame has to be low."""
 _NOVEL_FPR = 0.005
 """What is new may be suspicious so often where the target is lower: it is a small part of what a camera sees."""
 _RESAMPLES = 200
+
+
+class Kind(IntEnum):
+    """What a frame is that thresholds are chosen on."""
+
+    BENIGN = 0
+    """As it was given."""
+    NOVEL = 1
+    """Made from one: a poster, a degradation."""
+    BUSY = 2
+    """Made from one, with a drawn texture on it. So much rarer than posters that only the lower rate's threshold, the
+    alerts', has to lie above it."""
+
+
+Kinds = NDArray[np.int8]
+"""`Kind` of each frame."""
 
 Scores = NDArray[np.float64]
 
@@ -41,42 +58,43 @@ class OperatingPoint:
 
 
 def operating_points(
-    scores: Scores, novel: NDArray[np.bool_], folds: NDArray[np.intp], later: Scores | None, rng: np.random.Generator
+    scores: Scores, kinds: Kinds, folds: NDArray[np.intp], later: Scores | None, rng: np.random.Generator
 ) -> tuple[OperatingPoint, ...]:
     """Choose the threshold of both target rates from all cross-validated scores (frames,), larger being suspicious.
 
-    `novel`, `folds` (frames,): which frames are made, and which belong together. `later`: the scores of held-out
+    `kinds`, `folds` (frames,): what each frame is, and which belong together. `later`: the scores of held-out
     footage; None: the false alarms are counted fold by fold.
     """
-    return tuple(_point(rate, scores, novel, folds, later, rng) for rate in (HIGH_FPR, LOW_FPR))
+    return tuple(_point(rate, scores, kinds, folds, later, rng) for rate in (HIGH_FPR, LOW_FPR))
 
 
 def _point(
-    rate: float, scores: Scores, novel: NDArray[np.bool_], folds: NDArray[np.intp], later: Scores | None,
+    rate: float, scores: Scores, kinds: Kinds, folds: NDArray[np.intp], later: Scores | None,
     rng: np.random.Generator,
 ) -> OperatingPoint:  # fmt: skip
-    threshold = _threshold(scores, novel, rate)
+    threshold = _threshold(scores, kinds, rate)
     drawn = (rng.integers(0, len(scores), len(scores)) for _ in range(_RESAMPLES))
-    resampled = [_threshold(scores[rows], novel[rows], rate) for rows in drawn]
+    resampled = [_threshold(scores[rows], kinds[rows], rate) for rows in drawn]
     low, high = (float(np.quantile(resampled, share)) for share in (0.025, 0.975))
     if later is not None:
         alarms, frames = int((later > threshold).sum()), len(later)
     else:
-        alarms, frames = _crossed(rate, scores, novel, folds), int((~novel).sum())
-    new = scores[novel]
+        alarms, frames = _crossed(rate, scores, kinds, folds), int((kinds == Kind.BENIGN).sum())
+    new = scores[kinds != Kind.BENIGN]
     return OperatingPoint(rate, threshold, low, high, alarms, frames, int((new > threshold).sum()), len(new))
 
 
-def _threshold(scores: Scores, novel: NDArray[np.bool_], rate: float) -> float:
+def _threshold(scores: Scores, kinds: Kinds, rate: float) -> float:
     """The larger of what benign frames ask for, and what novel ones do."""
-    benign = upper_quantile(scores[~novel], rate)
-    return max(benign, upper_quantile(scores[novel], max(rate, _NOVEL_FPR))) if novel.any() else benign
+    benign = upper_quantile(scores[kinds == Kind.BENIGN], rate)
+    made = (kinds == Kind.NOVEL) | ((kinds == Kind.BUSY) & (rate < _NOVEL_FPR))
+    return max(benign, upper_quantile(scores[made], max(rate, _NOVEL_FPR))) if made.any() else benign
 
 
-def _crossed(rate: float, scores: Scores, novel: NDArray[np.bool_], folds: NDArray[np.intp]) -> int:
+def _crossed(rate: float, scores: Scores, kinds: Kinds, folds: NDArray[np.intp]) -> int:
     """Count the benign frames above the threshold that the other folds choose."""
     alarms = 0
     for fold in np.unique(folds):
-        threshold = _threshold(scores[folds != fold], novel[folds != fold], rate)
-        alarms += int((scores[~novel & (folds == fold)] > threshold).sum())
+        threshold = _threshold(scores[folds != fold], kinds[folds != fold], rate)
+        alarms += int((scores[(kinds == Kind.BENIGN) & (folds == fold)] > threshold).sum())
     return alarms

@@ -17,6 +17,7 @@ from taintwatch_models.detection.anomaly import largest_sum, saliency_shares
 from taintwatch_models.detection.appearance import SIDE, appearance_model
 from taintwatch_models.detection.intervention import label_margin, log_odds, margin_after_fill, transplant
 from taintwatch_models.detection.novelty import degrade, paste_posters
+from taintwatch_models.detection.operating_points import Kind, operating_points
 from taintwatch_models.detection.reference import combine
 from taintwatch_models.detection.tail import fit_tail, upper_quantile
 from taintwatch_models.detection.windows import box_averages, boxes_at, salient_windows
@@ -172,3 +173,15 @@ def test_degradations_keep_shape_and_change_every_picture() -> None:
     assert made.shape == pictures.shape
     assert made.dtype == np.uint8
     assert all((new != old).any() for new, old in zip(made, pictures, strict=True))
+
+
+def test_a_threshold_lies_above_what_is_new_and_only_the_lower_ones_above_busy_prints() -> None:
+    rng = np.random.default_rng(4)
+    drawn = (rng.normal(0, 1, 600), rng.normal(1, 1, 600), np.full(12, 9.0))
+    kinds = np.repeat([Kind.BENIGN, Kind.NOVEL, Kind.BUSY], [len(part) for part in drawn]).astype(np.int8)
+    folds = np.arange(len(kinds)) % 5
+    high, low = operating_points(np.concatenate(drawn), kinds, folds, None, rng)
+    assert high.threshold == pytest.approx(np.quantile(drawn[1], 0.98), abs=0.1)
+    assert 5 < low.threshold < 12
+    assert (low.frames, low.novel_frames) == (600, 612)
+    assert high.low < high.threshold < high.high
