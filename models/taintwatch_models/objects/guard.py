@@ -291,10 +291,10 @@ def read_guard(path: Path) -> GuardReference:
 
 def _build(head: dict[str, Any], stored: Archive) -> GuardReference:
     scales = PlaceScales(finite(stored["centre"]), finite(stored["spread"]))
-    tails = [Tail(finite(stored[name]), number(head[f"{name}_scale"])) for name in _TAILS]
+    anomaly, appearance, change = tails = [Tail(finite(stored[name]), number(head[f"{name}_scale"])) for name in _TAILS]
     if min(float(np.min(scales.spread)), *(tail.scale for tail in tails)) <= 0:
         raise ValueError("a scale is not above 0")
     return GuardReference(
-        str(head["model_hash"]), layers_in(head["layers"], stored), scales, *tails,
+        str(head["model_hash"]), layers_in(head["layers"], stored), scales, anomaly, appearance, change,
         *(number(head[name]) for name in ("gate", "second", "threshold", "target_fpr")),
     )  # fmt: skip

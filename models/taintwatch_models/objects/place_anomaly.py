@@ -126,7 +126,7 @@ def _channel_count(proto: onnx.ModelProto, name: str) -> int:
     weights = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type == "Conv" and node.input[0] == name and node.input[1] in weights:
-            return weights[node.input[1]][1] * int(attributes(node).get("group", 1))
+            return int(weights[node.input[1]][1]) * int(attributes(node).get("group", 1))
     raise CalibrationError(f"the detector has no convolution with weights of its own that reads '{name}'")
 
 
