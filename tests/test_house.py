@@ -61,8 +61,8 @@ DECODES_IMAGES = {
     "daemon/taintwatch/demo/street_show.py",
     "daemon/taintwatch/evidence/media.py",
     "daemon/taintwatch/sources/camera_model.py",
-    "models/taintwatch_models/detection/novelty.py",
     "models/taintwatch_models/detection/general.py",
+    "models/taintwatch_models/detection/novelty.py",
     "models/taintwatch_models/image_file.py",  # the one reader of what comes from outside
 }
 LONGEST_FILE = 300  # lines; beyond that a file is two

@@ -200,7 +200,8 @@ class _Run:
     def _attacked(self, network: Network) -> NDArray[np.uint8]:
         """Some of the pictures that patches fool the network on, evenly over patches and sizes."""
         found = np.concatenate([each.successes[: self._counts.successes] for each in self._shown(network)])
-        return found[np.linspace(0, len(found) - 1, min(self._counts.attacked, len(found))).round().astype(int)]
+        rows = np.linspace(0, len(found) - 1, min(self._counts.attacked, len(found))).round().astype(int)
+        return np.asarray(found[rows], np.uint8)
 
     def _patches(self, network: Network) -> dict[str, Patch]:
         report = self._reporter(network.name)

@@ -52,7 +52,7 @@ def _mosaic(rng: np.random.Generator) -> Pictures:
     points = rng.uniform(0, _SIDE, (int(rng.integers(20, 120)), 2))
     rows, columns = np.mgrid[:_SIDE, :_SIDE]
     square = (rows[..., None] - points[:, 0]) ** 2 + (columns[..., None] - points[:, 1]) ** 2
-    sheet = _inks(len(points), rng)[square.argmin(axis=2)]
+    sheet = np.asarray(_inks(len(points), rng)[square.argmin(axis=2)], np.uint8)
     if rng.random() < 0.5:
         near = np.partition(np.sqrt(square), 1, axis=2)
         sheet[near[..., 1] - near[..., 0] < 1.5] = 30

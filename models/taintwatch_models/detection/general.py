@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.errors import BadFrame, UsageError
+from taintwatch_models.image_file import read_image
 from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = ["RENDERED", "general_pictures", "pack", "unpack"]
@@ -67,8 +68,7 @@ def general_pictures(preprocessing: Preprocessing, folder: Path | None = None) -
 
 
 def _pixels(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8] | None:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     try:
-        return None if picture is None else preprocessing.pixels(np.asarray(picture, np.uint8))
+        return preprocessing.pixels(read_image(path))
     except BadFrame:
         return None
