@@ -114,7 +114,8 @@ class _Knowledge:
                 cells = value[:, layer.tokens - height * width :, channels].transpose(1, 2)
                 cells = cells.reshape(len(value), len(channels), height, width)
             else:
-                cells = value[:, channels, :: layer.stride, :: layer.stride]
+                cells = value[:, channels]
+            cells = cells[:, :, :: layer.stride, :: layer.stride]
             white = torch.einsum("bchw,cd->bdhw", cells - mean[:, None, None], whitening)
             window = window_cells(layer.side)
             average = F.avg_pool2d((white * white).mean(1, keepdim=True), window, stride=1)

@@ -189,7 +189,8 @@ def _short(summary: Record, networks: Sequence[Record]) -> str:
         ["posters suspicious", _percent(novelty["posters"]), "at most 2%"],
         ["busy prints suspicious (codes, mosaics, marbled paper, knitwear)", _percent(novelty["busy_prints"]), ""],
         ["later footage suspicious", _percent(novelty["later_footage"]), "at most 0.5%"],
-        ["alerts on later footage, by the daemon's vote", _alerts_on_footage(summary["footage_alerts"]), "none"],
+        ["alerts on later footage (one frame in 0.1 to 0.5 s), by the daemon's vote",
+         _alerts_on_footage(summary["footage_alerts"]), "none"],
         ["alerts on benign pictures held up for two seconds", f"{shown['alerts']} of {shown['shown']:,}", "1 in 1,000"],
         ["frames to the alert on an attacked picture", _frames_to_alert(summary["time_to_alert"]),
          "median 3, 90% within 10"],
@@ -204,8 +205,9 @@ def _short(summary: Record, networks: Sequence[Record]) -> str:
 def _frames_to_alert(found: Record) -> str:
     if not found["attacked"]:
         return "not measured"
+    median_text = "none" if found["median_frames"] is None else f"median {found['median_frames']:g} of those alerted on"
     return (
-        f"median {found['median_frames'] or 0:g}, {found['within_10_frames']:.1%} within 10 "
+        f"{median_text}, {found['within_10_frames']:.1%} of all within 10 "
         f"({found['alerted']} of {found['attacked']} alerted on in 20)"
     )
 

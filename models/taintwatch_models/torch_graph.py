@@ -110,5 +110,6 @@ def _before_head(model: PlainModel, split: Split) -> list[onnx.NodeProto]:
         node = made[wanted.pop()]
         if node.output[0] not in found:
             found[node.output[0]] = node
-            wanted += [name for name in node.input if name in made and name not in model.constants]
+            known = given | {name for name in node.input if name in model.constants}
+            wanted += [name for name in node.input if name in made and name not in known]
     return [node for node in split.body if node.output[0] in found]

@@ -85,7 +85,7 @@ class DetectSection(Section):
     detectors: Annotated[tuple[DetectorName, ...], Field(strict=False)] = Field(
         default=(),
         description="None named: combined where the model was learnt, else tight. combined: anomaly, necessity and "
-        "sufficiency of the window that the label rests on; tight: two forwards; paper: TaintRadar as published, "
+        "sufficiency of the suspect window; tight: two forwards; paper: TaintRadar as published, "
         "three; cmag: reconstruction; joint: tight and cmag at one false-positive rate; face: a face camera "
         "(docs/faces.md); objects: an object detector itself (docs/objects.md).",
     )

@@ -8,7 +8,7 @@ alone is a map of its own: patches that win narrowly are plain to those only.
 
 The map of saliency shares is the logarithm of each window's share of the label's saliency. The sum of both maps is
 largest where a place is anomalous *and* the label rests on it: an unusual background has no saliency, a usual object
-no anomaly.
+no anomaly. That sum is the statistic; the suspect window lies where the appearance map is added to it.
 
 Deviations from PaDiM: one Gaussian for all places instead of one for each (what a camera sees moves), averages over a
 window instead of a smoothed map, layers by themselves instead of concatenated, and the map is read with the others

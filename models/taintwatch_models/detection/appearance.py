@@ -29,11 +29,11 @@ SIDE = 96
 _FILE = "appearance.onnx"
 _OPSET = 13
 _PREFIX = "taintwatch/appearance"
-CELLS = SIDE // 8
+_CELLS = SIDE // 8
 """Cells a side of the network's answer."""
 WINDOW = 3
 """Cells a side over which the answer is averaged: a quarter of the picture."""
-PLACE = window_cells((CELLS, CELLS))[0]
+PLACE = window_cells((_CELLS, _CELLS))[0]
 """The same for the map: as large as the suspect window. Over benign windows of this size the answer, a logit on a scale
 of its own, has mean 0 and deviation 1, as the anomaly map has."""
 
@@ -42,7 +42,7 @@ def appearance_nodes(opset: int, inputs: str, preprocessing: Preprocessing) -> G
     """Return the nodes that give `appearance` (B,) and `appearance_map` (B, 14, 14), float32, from (B, 3, H, W) inputs.
 
     The first is the largest answer, averaged over a quarter of the side, that a place belongs to an optimised pattern;
-    the second its average in each window of 0.4 of the side, from the first to the last.
+    the second its average in each window of 5 of the 12 cells, from the first to the last, at 14 x 14 places.
     """
     b = GraphBuilder(opset, _PREFIX)
     gain = np.array(preprocessing.std, np.float32) * preprocessing.scale / 127.5
@@ -55,7 +55,7 @@ def appearance_nodes(opset: int, inputs: str, preprocessing: Preprocessing) -> G
     largest = b.reduce("ReduceMax", averages, [1, 2, 3], keepdims=False)
     b.nodes.append(helper.make_node("Identity", [largest], [APPEARANCE], name=APPEARANCE))
     places = b.add("AveragePool", answer, kernel_shape=[PLACE, PLACE])
-    count = CELLS - PLACE + 1
+    count = _CELLS - PLACE + 1
     grid = b.squeeze(resize(b, places, (count, count), (GRID, GRID)), 1)
     b.nodes.append(helper.make_node("Identity", [grid], [APPEARANCE_MAP], name=APPEARANCE_MAP))
     return b

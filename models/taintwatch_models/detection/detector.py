@@ -49,7 +49,7 @@ def _second_look(outputs: Mapping[str, NDArray[Any]], index: int) -> SecondLook:
 
 
 class CombinedDetector:
-    """Suspicious where the window that the label rests on is more anomalous, necessary and sufficient than benign ones.
+    """Suspicious where the suspect window is more anomalous, necessary and sufficient than benign ones.
 
     The score combines the statistics' benign tail probabilities (`reference.combine`); the threshold is the reference's
     for a target false-positive rate.

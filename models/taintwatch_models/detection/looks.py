@@ -189,7 +189,7 @@ class FirstScores:
 
     looked: Looked
     boxes: Boxes
-    """(B, 4): the salient windows, in pixels of the input."""
+    """(B, 4): the suspect windows, in pixels of the input."""
     surprises: dict[str, NDArray[np.float64]]
     free: NDArray[np.float64]
     """(B,): the score without a second look."""

@@ -80,15 +80,20 @@ def _point(
         alarms, frames = int((later > threshold).sum()), len(later)
     else:
         alarms, frames = _crossed(rate, scores, kinds, folds), int((kinds == Kind.BENIGN).sum())
-    new = scores[kinds != Kind.BENIGN]
+    new = scores[_made(kinds, rate)]
     return OperatingPoint(rate, threshold, low, high, alarms, frames, int((new > threshold).sum()), len(new))
 
 
 def _threshold(scores: Scores, kinds: Kinds, rate: float) -> float:
     """The larger of what benign frames ask for, and what novel ones do."""
     benign = upper_quantile(scores[kinds == Kind.BENIGN], rate)
-    made = (kinds == Kind.NOVEL) | ((kinds == Kind.BUSY) & (rate < _NOVEL_FPR))
+    made = _made(kinds, rate)
     return max(benign, upper_quantile(scores[made], max(rate, _NOVEL_FPR))) if made.any() else benign
+
+
+def _made(kinds: Kinds, rate: float) -> NDArray[np.bool_]:
+    """Which novel frames the threshold for a rate is chosen on."""
+    return np.asarray((kinds == Kind.NOVEL) | ((kinds == Kind.BUSY) & (rate < _NOVEL_FPR)))
 
 
 def _crossed(rate: float, scores: Scores, kinds: Kinds, folds: NDArray[np.intp]) -> int:

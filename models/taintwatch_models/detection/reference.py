@@ -48,9 +48,10 @@ LABEL = "label_mahalanobis"
 pictures of each label. A traffic sign is itself a local, necessary and sufficient thing; there it carries much."""
 WEIGHTS = {LABEL: 2.0, "appearance": 3.0}
 """Of a surprise's square; 1 for the others."""
-VERSION = 3
+VERSION = 4
 """Of the file's format, and of what the statistics in it mean."""
 Scores = NDArray[np.float64]
+"""(frames,)."""
 _FORMAT = f"taintwatch-reference/{VERSION}"
 
 

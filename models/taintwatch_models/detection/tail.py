@@ -1,4 +1,4 @@
-"""Benign tail probabilities: the common scale on which different statistics can be added.
+"""Benign tail probabilities: the common scale on which different statistics can be combined.
 
 A statistic's value is turned into -ln p, p the share of benign frames that reach it: empirical below the benign 90%
 quantile, an exponential tail above it, so that values beyond all that was seen still differ. How they are combined:

@@ -1,8 +1,9 @@
 """Harmless pictures that are as colourful and as busy as optimised patterns: what must not be taken for these.
 
 Carpets, wallpaper, paintings, mosaics and screens without a signal are new to every network and no attack. They are
-drawn here by rule. Thresholds are put above them, and the appearance network is trained to leave them alone; so that
-neither colours nor spectrum are what it goes by, it also sees patterns of which `scrambled` has kept just these.
+drawn here by rule. A few are among the frames that the threshold for alerts is chosen on, and the appearance network is
+trained to leave them alone; so that neither colours nor spectrum are what it goes by, it also sees patterns of which
+`scrambled` has kept just these.
 """
 
 from __future__ import annotations

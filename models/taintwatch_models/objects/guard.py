@@ -5,7 +5,7 @@
 3. Necessity, a second forward for frames where both together are high: the place is filled; what appears, vanishes or
    changes its class elsewhere? `box_changes`.
 
-All are put on the scale of benign tail probabilities and added, with the weights that `detection` has for classifiers.
+All are put on the scale of benign tail probabilities and added; appearance counts three times.
 """
 
 from __future__ import annotations
@@ -62,8 +62,9 @@ _GATE = 0.8
 """Benign quantile of the anomaly above which the place is looked at."""
 _SECOND = 0.9
 """Benign quantile of anomaly and appearance together above which a frame gets the second forward."""
-_FORMAT = "taintwatch-objects/2"
+_FORMAT = "taintwatch-objects/3"
 _TAILS = ("anomaly", "appearance", "change")
+_APPEARANCE_WEIGHT = 3.0
 
 Picture = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
@@ -125,7 +126,7 @@ class ObjectGuard:
         score, look, change = _surprise(reference.anomaly, peak.value), 0.0, None
         if peak.value >= reference.gate:
             look = _surprise(reference.appearance, self._appearance(pixels, peak.box))
-            score += WEIGHTS[APPEARANCE] * look
+            score += _APPEARANCE_WEIGHT * look
             if score >= reference.second:
                 self.looked += 1
                 change = look_again(finder, pixels, outputs, peak)
@@ -197,7 +198,7 @@ def learn_guard(
     gate = float(np.quantile(values[of_site], _GATE))
     anomaly, appearance, change = fit_tail(values), fit_tail(looks), fit_tail(changes)
     seen = values >= gate
-    scores = anomaly.surprise(values) + np.where(seen, WEIGHTS[APPEARANCE] * appearance.surprise(looks), 0.0)
+    scores = anomaly.surprise(values) + np.where(seen, _APPEARANCE_WEIGHT * appearance.surprise(looks), 0.0)
     second = float(np.quantile(scores[of_site], _SECOND))
     scores += np.where(seen & (scores >= second), change.surprise(changes), 0.0)
     return GuardReference(

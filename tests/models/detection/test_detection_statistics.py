@@ -183,5 +183,5 @@ def test_a_threshold_lies_above_what_is_new_and_only_the_lower_ones_above_busy_p
     high, low = operating_points(np.concatenate(drawn), kinds, folds, None, rng)
     assert high.threshold == pytest.approx(np.quantile(drawn[1], 0.98), abs=0.1)
     assert 5 < low.threshold < 12
-    assert (low.frames, low.novel_frames) == (600, 612)
+    assert (low.frames, high.novel_frames, low.novel_frames) == (600, 600, 612)
     assert high.low < high.threshold < high.high
