@@ -21,7 +21,6 @@ import onnx
 from numpy.typing import NDArray
 
 from taintwatch_models.detection.anomaly import LayerCells
-from taintwatch_models.detection.appearance import APPEARANCE
 from taintwatch_models.detection.archive import (
     Archive,
     finite,
@@ -32,7 +31,6 @@ from taintwatch_models.detection.archive import (
     write_archive,
 )
 from taintwatch_models.detection.novelty import paste_posters
-from taintwatch_models.detection.reference import WEIGHTS
 from taintwatch_models.detection.tail import Tail, fit_tail, upper_quantile
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.model_source import file_hash
