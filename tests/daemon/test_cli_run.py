@@ -33,6 +33,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "--vote-cool-down": ("0", 0.0),
     "--vote-clear-after": ("0.5", 0.5),
     "--bind": ("tcp://127.0.0.1:7000", "tcp://127.0.0.1:7000"),
+    "--evidence": ("kept", "kept"),
     "--web": ("127.0.0.1:8080", "127.0.0.1:8080"),
     "--gate": ("", True),
     "--precision": ("float16", "float16"),
