@@ -112,7 +112,10 @@ def test_a_run_over_pictures_ends_well(model: Path, tmp_path: Path, capsys: pyte
 
 @pytest.mark.parametrize(
     ("missing", "sentence"),
-    [("faces.faces.json", "made by `taintwatch face train`"), ("faces.mean.png", "No such file or directory; run `taintwatch face train` again")],
+    [
+        ("faces.faces.json", "made by `taintwatch face train`"),
+        ("faces.mean.png", "No such file or directory; run `taintwatch face train` again"),
+    ],
 )
 def test_a_model_without_what_belongs_to_it_is_refused(
     model: Path, tmp_path: Path, missing: str, sentence: str, capsys: pytest.CaptureFixture[str]
