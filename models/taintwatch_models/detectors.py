@@ -124,16 +124,12 @@ class _RadarDetector:
         if suspicious and filled.mask is not None:  # polygons cost time that a benign frame need not spend
             region = region_of(filled.mask, self._preprocessing.place(height, width), (height, width))
         recovered = filled.label if filled.label != prediction.label else None
-        return Verdict(
-            camera=frame.camera,
-            subject=frame.subject,
-            frame_index=frame.index,
-            detector=self.name,
+        return Verdict.of(
+            prediction,
+            self.name,
             suspicious=suspicious,
             score=filled.score,
             threshold=filled.threshold,
-            label=prediction.label,
-            label_name=prediction.label_name,
             recovered_label=recovered,
             recovered_name=None if recovered is None else self._labels[recovered],
             region=region,

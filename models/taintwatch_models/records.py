@@ -179,6 +179,21 @@ class Verdict:
     dismissal: str | None = None
     """The alert at which a person dismissed what this shows: then it is not suspicious, whatever its score."""
 
+    @classmethod
+    def of(
+        cls, prediction: Prediction, detector: str, *, suspicious: bool, score: float, threshold: float,
+        statistics: Mapping[str, float], recovered_label: int | None = None, recovered_name: str | None = None,
+        region: Region | None = None, checked: bool = True,
+    ) -> Verdict:  # fmt: skip
+        """Return a detector's judgement of a prediction: of its frame, its subject and its label."""
+        frame = prediction.frame
+        return cls(
+            camera=frame.camera, frame_index=frame.index, detector=detector, suspicious=suspicious, score=score,
+            threshold=threshold, label=prediction.label, label_name=prediction.label_name,
+            recovered_label=recovered_label, recovered_name=recovered_name, region=region, statistics=statistics,
+            checked=checked, subject=frame.subject,
+        )  # fmt: skip
+
 
 class Detector(Protocol):
     """Anything with a name that judges a prediction."""

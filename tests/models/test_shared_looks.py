@@ -151,6 +151,16 @@ def test_without_time_the_second_look_waits_and_the_verdict_says_so(
     assert became(classifier, frame(0.2, left=16)) == ["taken"]
 
 
+def test_a_verdict_names_the_subject_that_was_judged(
+    combined: CombinedRadar, radar: RadarFile, reference: Reference
+) -> None:
+    door = replace(frame(0.0), subject="door")
+    (outcome,) = RadarClassifier(combined)([door])
+    assert isinstance(outcome, Prediction)
+    verdict = CombinedDetector(reference, 0.02, radar.info.labels, radar.info.preprocessing)(outcome)
+    assert (verdict.camera, verdict.subject, verdict.label) == (door.camera, "door", outcome.label)
+
+
 def test_a_look_that_cannot_be_renewed_in_time_is_shared_on_for_some_seconds(
     combined: CombinedRadar, monkeypatch: pytest.MonkeyPatch
 ) -> None:

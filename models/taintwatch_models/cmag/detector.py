@@ -31,22 +31,7 @@ class CmagDetector:
         outputs = self._runner.measure(*self._inputs(prediction))
         values = {limit.statistic: float(outputs[limit.statistic][0]) for limit in self._settings.limits}
         score = max(exceedance(limit, values[limit.statistic], prediction.label) for limit in self._settings.limits)
-        frame = prediction.frame
-        return Verdict(
-            camera=frame.camera,
-            subject=frame.subject,
-            frame_index=frame.index,
-            detector=self.name,
-            suspicious=score > 0.0,
-            score=score,
-            threshold=0.0,
-            label=prediction.label,
-            label_name=prediction.label_name,
-            recovered_label=None,
-            recovered_name=None,
-            region=None,
-            statistics=values,
-        )
+        return Verdict.of(prediction, self.name, suspicious=score > 0.0, score=score, threshold=0.0, statistics=values)
 
     def given(self, prediction: Prediction) -> NDArray[np.uint8]:
         """Return what the reconstruction is compared with: the classifier's input reduced, as `reconstruct` gives it.

@@ -82,15 +82,12 @@ class CombinedDetector:
             mask[top : top + height, left : left + width] = True
             size = frame.image.shape[:2]
             region = region_of(mask, self._preprocessing.place(size[0], size[1]), (size[0], size[1]))
-        return Verdict(
-            camera=frame.camera,
-            frame_index=frame.index,
-            detector=self.name,
+        return Verdict.of(
+            prediction,
+            self.name,
             suspicious=suspicious,
             score=window.score,
             threshold=self.point.threshold,
-            label=prediction.label,
-            label_name=prediction.label_name,
             recovered_label=recovered,
             recovered_name=None if recovered is None else self._labels[recovered],
             region=region,

@@ -85,16 +85,12 @@ class FaceDetector:
         suspicious = known and score > self._settings.threshold
         recovered = _recovered(prediction.label, radar, bands) if suspicious else None
         size = prediction.frame.image.shape[:2]
-        return Verdict(
-            camera=prediction.frame.camera,
-            subject=prediction.frame.subject,
-            frame_index=prediction.frame.index,
-            detector=self.name,
+        return Verdict.of(
+            prediction,
+            self.name,
             suspicious=suspicious,
             score=score,
             threshold=self._settings.threshold,
-            label=prediction.label,
-            label_name=prediction.label_name,
             recovered_label=recovered,
             recovered_name=None if recovered is None else self._labels[recovered],
             region=region_of(_mask(radar, bands), self._preprocessing.place(*size), (size[0], size[1]))

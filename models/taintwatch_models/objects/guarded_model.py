@@ -87,16 +87,12 @@ class ObjectsDetector:
         told = suspicious and change is not None and change.size >= _TOLD
         height, width = frame.image.shape[:2]
         mask = _mask(guarded, self._preprocessing.size)
-        return Verdict(
-            camera=frame.camera,
-            subject=frame.subject,
-            frame_index=frame.index,
-            detector=self.name,
+        return Verdict.of(
+            prediction,
+            self.name,
             suspicious=suspicious,
             score=guarded.score,
             threshold=self._threshold,
-            label=prediction.label,
-            label_name=prediction.label_name,
             recovered_label=change.label if told and change is not None else None,
             recovered_name=f"{self._labels[change.label]} {change.kind}" if told and change is not None else None,
             region=region_of(mask, self._preprocessing.place(height, width), (height, width)) if suspicious else None,
