@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.appearance.look_alikes import altered, scrambled
 from taintwatch_models.detection.appearance import SIDE
-from taintwatch_models.detection.textures import altered, scrambled, texture
+from taintwatch_models.detection.textures import texture
 
 __all__ = ["Material", "Scenes"]
 

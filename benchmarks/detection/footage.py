@@ -10,9 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.alerts.incidents import AlertTracker
-from taintwatch.pipeline import watch
-from taintwatch.vote.voter import Voter
+from benchmarks.detection.presentations import daemon_steps
 from taintwatch_models.classifier import Classifier
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Detector, Frame
@@ -59,10 +57,8 @@ def alerts_of(clip: Clip, classifier: Classifier, detectors: Sequence[Detector],
     """
     later = clip.frames[clip.half :]
     supply = _Replay(later if bgr else later[..., ::-1], clip.period_s)
-    steps = watch(
-        supply, classifier, detectors, Voter(), AlertTracker(), max_batch=16, wait_s=0.0, stopping=lambda: False
-    )
-    return len({step.alert.event_id for batch in steps for step in batch if step.alert is not None})
+    steps = daemon_steps(supply, classifier, detectors)
+    return len({step.alert.event_id for step in steps if step.alert is not None})
 
 
 class _Replay:

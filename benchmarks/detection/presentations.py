@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch.alerts.incidents import AlertTracker
-from taintwatch.pipeline import watch
+from taintwatch.pipeline import FrameSupply, Step, watch
 from taintwatch.vote.voter import Voter
 from taintwatch_models.classifier import Classifier
 from taintwatch_models.records import Detector, Frame
 
-__all__ = ["FPS", "SECONDS", "Presentation", "Presented", "in_motion", "present"]
+__all__ = ["FPS", "SECONDS", "Presentation", "Presented", "daemon_steps", "in_motion", "present"]
 
 FPS, SECONDS = 10, 2.0
 _CAMERA = "picture "
@@ -76,22 +77,22 @@ class Presented:
     """The frame that raised the alert, counted from 1; None: no alert."""
 
 
+def daemon_steps(supply: FrameSupply, classifier: Classifier, detectors: Sequence[Detector]) -> Iterator[Step]:
+    """Yield the steps of a supply's frames. Pipeline, vote and alerts are the daemon's own, with its defaults."""
+    batches = watch(
+        supply, classifier, detectors, Voter(), AlertTracker(), max_batch=16, wait_s=0.0, stopping=lambda: False
+    )
+    return chain.from_iterable(batches)
+
+
 def present(
     pictures: NDArray[np.uint8], classifier: Classifier, detectors: Sequence[Detector], seed: int = 0
 ) -> list[Presented]:
-    """Hold up each picture for two seconds; return what became of it.
-
-    Classifier, detectors, vote and alerts are the daemon's own, with its default settings.
-    """
-    supply = Presentation(pictures, seed)
+    """Hold up each picture for two seconds; return what became of it, by `daemon_steps`."""
     suspicious, alerts = [0] * len(pictures), dict[int, int]()
-    steps = watch(
-        supply, classifier, detectors, Voter(), AlertTracker(), max_batch=16, wait_s=0.0, stopping=lambda: False
-    )
-    for batch in steps:
-        for step in batch:
-            index = int(step.frame.camera.removeprefix(_CAMERA))
-            suspicious[index] += any(verdict.suspicious for verdict in step.verdicts)
-            if step.alert is not None:
-                alerts.setdefault(index, step.frame.index + 1)
+    for step in daemon_steps(Presentation(pictures, seed), classifier, detectors):
+        index = int(step.frame.camera.removeprefix(_CAMERA))
+        suspicious[index] += any(verdict.suspicious for verdict in step.verdicts)
+        if step.alert is not None:
+            alerts.setdefault(index, step.frame.index + 1)
     return [Presented(count, alerts.get(index)) for index, count in enumerate(suspicious)]

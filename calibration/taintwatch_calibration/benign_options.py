@@ -7,24 +7,25 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["benign_option", "reading_options"]
+__all__ = ["benign_option", "reading_options", "threads_option"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 benign_option = click.option(
     "--benign", required=True, help="Folder of images, video, or any source, with no attack in it."
 )
+threads_option = click.option(
+    "--threads",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Threads of ONNX Runtime; 0: its choice.",
+)
 _READING = (
     click.option("--max-frames", default=2000, show_default=True, help="A longer source is thinned evenly."),
     click.option("--preprocessing", help="The model's TOML; default: the one beside it."),
     click.option("--seed", default=0, show_default=True, help="Seed of the split into two halves."),
-    click.option(
-        "--threads",
-        default=0,
-        show_default=True,
-        type=click.IntRange(0),
-        help="Threads of ONNX Runtime; 0: its choice.",
-    ),
+    threads_option,
 )
 
 

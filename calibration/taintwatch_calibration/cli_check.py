@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from taintwatch_calibration.benign_options import threads_option
 from taintwatch_calibration.drift import Drift, check_drift
 from taintwatch_calibration.progress import bars, read_with_progress
 from taintwatch_models.errors import TaintwatchError
@@ -31,13 +32,7 @@ __all__ = ["check"]
 @click.option("--target-fpr", type=float, help="Of combined: 0.001 or 0.02 a frame.  [default: 0.001]")
 @click.option("--max-frames", default=2000, show_default=True, help="A longer source is thinned evenly.")
 @click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
-@click.option(
-    "--threads",
-    default=0,
-    show_default=True,
-    type=click.IntRange(0),
-    help="Threads; 0: ONNX Runtime's choice.",
-)
+@threads_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON.")
 def check(
     model: str | None,

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from taintwatch_calibration.benign_options import threads_option
+
 if TYPE_CHECKING:
     from taintwatch_calibration.faces.people_store import PeopleStore
     from taintwatch_models.faces.embedding import Embedder
@@ -92,7 +94,7 @@ def enrol(
 
 @face_group.command()
 @click.option("--fpr", default=0.05, show_default=True, help="False-positive rate per picture that you accept.")
-@click.option("--threads", default=0, show_default=True, help="Threads; 0: ONNX Runtime's choice.")
+@threads_option
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @_folder_option
 def train(fpr: float, threads: int, as_json: bool, folder: Path) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from taintwatch.references import store
 from taintwatch.sources.factory import open_source
+from taintwatch_calibration.benign_options import threads_option
 from taintwatch_calibration.live_frames import LiveFrames, Seconds, camera_to_learn, planned_frames, watch_benign
 from taintwatch_calibration.progress import bars, read_with_progress
 from taintwatch_calibration.rates import wilson_interval
@@ -48,7 +49,7 @@ _LOUD = 3.0
 @click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
 @click.option("--labels", help="Class names: a JSON list or a text file.")
 @click.option("--seed", default=0, show_default=True, help="Of the folds and the novel frames.")
-@click.option("--threads", default=0, show_default=True, help="Of ONNX Runtime; 0: its choice.")
+@threads_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was learnt as one line of JSON.")
 def learn_command(
     model: str | None,

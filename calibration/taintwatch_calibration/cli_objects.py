@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from taintwatch_calibration.benign_options import threads_option
 from taintwatch_calibration.progress import bars, read_with_progress
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.detection.general import unpack
@@ -34,13 +35,7 @@ __all__ = ["objects"]
 @click.option("--max-frames", default=400, show_default=True, help="A longer source is thinned evenly.")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: MODEL.objects.npz.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the choice of channels, and of the posters.")
-@click.option(
-    "--threads",
-    default=0,
-    show_default=True,
-    type=click.IntRange(0),
-    help="Threads; 0: ONNX Runtime's choice.",
-)
+@threads_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was learnt as one line of JSON.")
 def objects(
     model: str,

@@ -2,8 +2,7 @@
 
 Carpets, wallpaper, paintings, mosaics and screens without a signal are new to every network and no attack. They are
 drawn here by rule. A few are among the frames that the threshold for alerts is chosen on, and the appearance network is
-trained to leave them alone; so that neither colours nor spectrum are what it goes by, it also sees patterns of which
-`scrambled` has kept just these.
+trained to leave them alone.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SIDE", "altered", "scrambled", "texture", "textures"]
+__all__ = ["SIDE", "palette", "texture", "textures"]
 
 SIDE = 64
 
@@ -34,44 +33,8 @@ def textures(count: int, size: tuple[int, int], rng: np.random.Generator) -> Pic
     return np.stack(drawn).astype(np.uint8)
 
 
-def scrambled(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Return a picture (64, 64, 3) with its spectrum and colours kept and its phases moved at random."""
-    spectrum = np.fft.fft2(picture.astype(np.float64), axes=(0, 1))
-    turn = np.angle(np.fft.fft2(rng.normal(size=(SIDE, SIDE))))
-    found = np.fft.ifft2(spectrum * np.exp(1j * turn)[..., None], axes=(0, 1)).real
-    mean, spread = picture.mean(axis=(0, 1)), picture.std(axis=(0, 1))
-    found = (found - found.mean(axis=(0, 1))) / (found.std(axis=(0, 1)) + 1e-6) * spread + mean
-    return np.asarray(np.clip(found, 0, 255), np.uint8)
-
-
-def altered(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Return a photograph (64, 64, 3) with its colours exchanged, or mirrored into a tile, or in few colours."""
-    kind = rng.integers(5)
-    if kind == 0:
-        shown = picture[:, :, rng.permutation(3)] ^ np.uint8(255 * rng.integers(2))
-    elif kind == 1:
-        hues = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
-        hues[..., 0] = (hues[..., 0].astype(np.int64) + rng.integers(180)) % 180
-        hues[..., 1] = np.clip(hues[..., 1].astype(np.float64) * rng.uniform(1, 3), 0, 255)
-        shown = cv2.cvtColor(hues, cv2.COLOR_HSV2RGB)
-    elif kind == 2:
-        quarter = cv2.resize(picture, (SIDE // 2, SIDE // 2), interpolation=cv2.INTER_AREA)
-        half = np.hstack([quarter, quarter[:, ::-1]])
-        shown = np.vstack([half, half[::-1]])
-    elif kind == 3:
-        steps = int(rng.integers(2, 5))
-        levels = np.clip(picture.astype(np.int64) * steps // 256, 0, steps - 1)
-        shown = _palette(rng, steps**3)[(levels * np.array([1, steps, steps**2])).sum(axis=2)]
-    else:
-        table = np.clip(
-            255 * np.abs(np.sin(np.linspace(0, rng.uniform(2, 9), 256)[:, None] + rng.uniform(0, 6, 3))), 0, 255
-        )
-        shown = np.stack([table[picture[..., c], c] for c in range(3)], axis=2)
-    return np.ascontiguousarray(shown, np.uint8)
-
-
-def _palette(rng: np.random.Generator, count: int) -> Picture:
-    """Some colours: any, or of few hues, or strong ones."""
+def palette(rng: np.random.Generator, count: int) -> Picture:
+    """Draw some colours, (count, 3): any, or of few hues, or strong ones."""
     hues = np.empty((1, count, 3), np.uint8)
     hues[0, :, 0] = (
         rng.integers(0, 180, count) if rng.random() < 0.6 else rng.integers(0, 180) + rng.integers(0, 20, count)
@@ -109,7 +72,7 @@ def _regions(rng: np.random.Generator) -> Picture:
     values = _spectral(rng, 1.0)[..., 0]
     count = int(rng.integers(2, 9))
     edges = np.quantile(values, np.linspace(0, 1, count + 1)[1:-1])
-    return _palette(rng, count)[np.digitize(values, edges)]
+    return palette(rng, count)[np.digitize(values, edges)]
 
 
 def _waves(rng: np.random.Generator) -> Picture:
@@ -129,7 +92,7 @@ def _waves(rng: np.random.Generator) -> Picture:
 def _leaves(rng: np.random.Generator) -> Picture:
     """Discs, boxes or polygons of all sizes, one over the other (dead leaves: Lee, Mumford and Huang, 2001)."""
     sheet = np.full((SIDE, SIDE, 3), rng.integers(0, 256, 3), np.uint8)
-    colours, shape = _palette(rng, 40), int(rng.integers(4))
+    colours, shape = palette(rng, 40), int(rng.integers(4))
     least = rng.uniform(1, 4)
     for _ in range(int(rng.integers(40, 400))):
         size = float(np.clip(least / rng.uniform(0.02, 1.0), 1, SIDE / 3))
@@ -145,7 +108,7 @@ def _leaves(rng: np.random.Generator) -> Picture:
 def _strokes(rng: np.random.Generator) -> Picture:
     """Bent strokes of one width, as of a brush or a felt pen."""
     sheet = np.full((SIDE, SIDE, 3), rng.integers(0, 256, 3), np.uint8)
-    colours = _palette(rng, 12)
+    colours = palette(rng, 12)
     for _ in range(int(rng.integers(10, 90))):
         points = rng.uniform(-5, SIDE + 5, 2) + np.cumsum(rng.normal(0, rng.uniform(1, 9), (8, 2)), axis=0)
         colour = tuple(int(v) for v in colours[rng.integers(12)])
@@ -157,7 +120,7 @@ def _grid(rng: np.random.Generator) -> Picture:
     """Squares of any colour, or a small tile that repeats."""
     count = int(rng.integers(3, 33))
     if rng.random() < 0.5:
-        tile = _palette(rng, count * count).reshape(count, count, 3)
+        tile = palette(rng, count * count).reshape(count, count, 3)
         return np.asarray(cv2.resize(tile, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST), np.uint8)
     part = max(6, SIDE // int(rng.integers(2, 7)))
     small = cv2.resize(_TEXTURES[rng.integers(len(_TEXTURES) - 1)](rng), (part, part), interpolation=cv2.INTER_AREA)

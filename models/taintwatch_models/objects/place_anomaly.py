@@ -18,7 +18,7 @@ from onnx import helper
 
 from taintwatch_models.detection.anomaly import LEAST_DISTANCE, LayerCells, as_maps, with_outputs
 from taintwatch_models.detection.cells import CellSums, with_gaussian
-from taintwatch_models.detection.windows import box_averages
+from taintwatch_models.detection.windows import box_averages, window_cells
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.graph.builder import GraphBuilder, attributes
 
@@ -178,8 +178,8 @@ def _log_averages(distances: Sequence[NDArray[np.float32]]) -> list[list[NDArray
         members = [index for index, each in enumerate(shapes) if each == shape]
         planes = np.concatenate([distances[index].reshape(1, *shape) for index in members])
         for share in WINDOWS:
-            window = [max(1, round(share * side)) for side in shape]
-            rows = np.log(np.maximum(box_averages(planes, window[0], window[1]), LEAST_DISTANCE))
+            averages = box_averages(planes, *window_cells(shape, share))
+            rows = np.log(np.maximum(averages, LEAST_DISTANCE))
             for index, row in zip(members, rows, strict=True):
                 found[index].append(row)
     return found
