@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from benchmarks.siege.attackers import Attackers, attack_repeatedly
 from benchmarks.siege.attacks import ATTACKS, INSIDE, Siege
+from benchmarks.siege.rounds import Log, lives, lost_rounds
 from benchmarks.siege.site import HugeCamera, SiegeSite
 from benchmarks.soaking.cameras import MjpegCamera
 from benchmarks.soaking.daemon import Daemon
@@ -30,7 +31,6 @@ from taintwatch_calibration.results import write_json
 __all__ = ["besiege", "main"]
 
 SAMPLE_S = 0.5
-ATTACK_S = 10.0  # the scripted attack comes again after so long
 GAP_S, PAGE_S, MEMORY_MB = 3.0, 2.0, 1500.0  # what is promised
 
 
@@ -77,6 +77,7 @@ def besiege(minutes: float, folder: Path, tell: Callable[[str], None] = print) -
         subscriber.forget_silence()
         began, before = time.monotonic(), len(daemon.alerts)
         siege, owner, ended = Siege(site, daemon, mjpeg), _Owner(site), threading.Event()
+        log = Log("door")
         counts = dict.fromkeys(ATTACKS, 0)
         stack.enter_context(daemon.sampled(SAMPLE_S))
         threads = [threading.Thread(target=owner.run, args=(ended,))]
@@ -87,7 +88,8 @@ def besiege(minutes: float, folder: Path, tell: Callable[[str], None] = print) -
         for thread in threads:
             thread.start()
         while time.monotonic() - began < minutes * 60.0 and _alive(daemon, pid):
-            time.sleep(0.5)
+            time.sleep(0.1)
+            log.look(subscriber)
         ended.set()
         for thread in threads:
             thread.join(120.0)
@@ -95,36 +97,41 @@ def besiege(minutes: float, folder: Path, tell: Callable[[str], None] = print) -
         gap_s, alive = subscriber.longest_silence_s, _alive(daemon, pid)
         watched_s = time.monotonic() - began
         intact = alive and site.is_intact(pinned)
-        door = {each["event_id"] for each in daemon.alerts[before:] if each["camera"] == "door"} if alive else set()
         if alive:
             daemon.stop()
         subscriber.wait(lambda seen: False, 2.0)
         came = {event for event, _, _ in subscriber.alerts}
+        shown, lost = lost_rounds(log, lives(daemon.alerts, "door"))
         return {
             "minutes": round(watched_s / 60.0, 2),
             "alerts": len(daemon.alerts) - before,
-            "door_alerts": len(door),
-            "door_attacks": int(watched_s / ATTACK_S),
-            "alerts_lost": sum(each["event_id"] not in came for each in daemon.alerts)
-            + max(0, int(watched_s / ATTACK_S) - 1 - len(door)),
+            "door_attacks": shown,
+            "alerts_lost": len(lost) + len({each["event_id"] for each in daemon.alerts} - came),
+            "lost": lost,
             "longest_heartbeat_gap_s": round(gap_s, 2),
             "peak_memory_mb": round(max(each.resident_bytes for each in daemon.samples) / 1e6, 1),
             "peak_descriptors": max(each.descriptors for each in daemon.samples),
             "restarts": 0 if alive else 1,
             "pinned_evidence_intact": intact,
             "page_slowest_s": round(max(owner.times, default=float("inf")), 2),
-            "page_p95_s": round(sorted(owner.times)[int(len(owner.times) * 0.95)], 2) if owner.times else None,
+            "page_p95_s": _p95(owner.times),
             "page_answers": len(owner.times),
             "page_failures": owner.failures.total(),
             "page_failure_reasons": dict(owner.failures),
             "health_failures": owner.health_failures.total(),
             "health_failure_reasons": dict(owner.health_failures),
+            "replay_slowest_s": round(max(siege.waits, default=0.0), 2),
+            "replay_p95_s": _p95(siege.waits),
             "attacks": [
                 {"attack": name, "times": counts[name], "effects": siege.failures.get(name, [])} for name in ATTACKS
             ]
             + [{"attack": "huge_pictures", "times": huge.sent, "effects": []}],
             "machine": {"cpus": os.cpu_count(), "load": os.getloadavg()[0], "python": platform.python_version()},
         }
+
+
+def _p95(seconds: Sequence[float]) -> float | None:
+    return round(sorted(seconds)[int(len(seconds) * 0.95)], 2) if seconds else None
 
 
 def _alive(daemon: Daemon, pid: int) -> bool:

@@ -32,8 +32,9 @@ class Attackers:
         """Stop them, and take what they report."""
         self._ended.set()
         for _ in self._processes:
-            name, times, failures = self._reports.get(timeout=180.0)
+            name, times, failures, waits = self._reports.get(timeout=180.0)
             counts[name] = times
+            siege.waits += waits
             for attack, sentences in failures.items():
                 for sentence in sentences:
                     siege.fail(attack, sentence)
@@ -45,7 +46,7 @@ def _attacker(site: SiegeSite, name: str, ended: Any, reports: Any) -> None:
     os.nice(10)
     siege, counts = Siege(site), {name: 0}
     attack_repeatedly(siege, name, counts, ended, print)
-    reports.put((name, counts[name], siege.failures))
+    reports.put((name, counts[name], siege.failures, siege.waits))
 
 
 def attack_repeatedly(siege: Siege, name: str, counts: dict[str, int], ended: Any, tell: Callable[[str], None]) -> None:

@@ -31,7 +31,11 @@ site = "siege"
 path = "{folder}/tiny.onnx"
 device = "cpu"
 threads = 1
-{calibration}[vote]
+{calibration}[learn]
+folder = "{folder}/state"
+minutes = 1
+frames = 125
+[vote]
 k = 3
 n = 5
 minimum_hold_s = 0.5

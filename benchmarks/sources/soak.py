@@ -142,7 +142,8 @@ def watch(minutes: float, folder: Path) -> dict[str, Any]:
             ended_s = time.time()
             daemon.terminate()
             daemon.wait(60)
-    return {"rounds": _rounds(scene, began_s, ended_s), "cameras": _report(scene, lines), "memory_mib": memory}
+    rounds = _rounds(scene, began_s, ended_s)
+    return {"rounds": rounds, "cameras": _report(scene, lines, rounds), "memory_mib": memory}
 
 
 def _collect(daemon: subprocess.Popen[str], lines: list[dict[str, Any]]) -> None:
@@ -156,28 +157,54 @@ def _rounds(scene: Scene, began_s: float, ended_s: float) -> list[int]:
     return [n for n in range(int(last / ROUND_S) + 1) if first < n * ROUND_S + ATTACK_S[0] and last > (n + 1) * ROUND_S]
 
 
-def _report(scene: Scene, lines: list[dict[str, Any]]) -> dict[str, Any]:
-    statuses: list[dict[str, Any]] = next((line["cameras"] for line in reversed(lines) if line["kind"] == "status"), [])
-    cameras = {status["camera"]: {key: status.get(key) for key in COUNTED} for status in statuses}
-    for name, camera in cameras.items():
+def _report(scene: Scene, lines: Sequence[dict[str, Any]], rounds: Sequence[int]) -> dict[str, Any]:
+    statuses = [line for line in lines if line["kind"] == "status"]
+    cameras: dict[str, Any] = {}
+    for last in statuses[-1]["cameras"] if statuses else ():
+        name = last["camera"]
         raised = [line for line in lines if line["kind"] == "alert" and line["camera"] == name]
-        camera["raised_s"] = [
-            round(line["wall_ns"] / 1e9 - scene.start_s, 1) for line in raised if line["state"] == "raised"
+        cameras[name] = {key: last.get(key) for key in COUNTED} | {
+            "raised_s": [
+                round(line["wall_ns"] / 1e9 - scene.start_s, 1) for line in raised if line["state"] == "raised"
+            ]
+        }
+        cameras[name]["missed"] = [
+            {"attack_s": start_s} | _seen(statuses, name, scene.start_s + start_s, scene.start_s + end_s)
+            for start_s, end_s in map(_attack, rounds)
+            if not _raised(name, cameras[name]["raised_s"], start_s, end_s)
         ]
     return cameras
 
 
+def _attack(number: int) -> tuple[float, float]:
+    return number * ROUND_S + ATTACK_S[0], number * ROUND_S + ATTACK_S[1]
+
+
+def _raised(name: str, raised_s: Sequence[float], start_s: float, end_s: float) -> bool:
+    """Whether an attack was raised within its 12 s (HLS comes up to 12 s late)."""
+    late_s = 14.0 if name == "hls" else 2.0
+    return any(start_s <= at_s <= end_s + late_s for at_s in raised_s)
+
+
+def _seen(statuses: Sequence[dict[str, Any]], name: str, start_s: float, end_s: float) -> dict[str, Any]:
+    """Return what became of a camera's pictures between two moments, by the statuses that lie around them."""
+
+    def at(moment_s: float) -> dict[str, Any]:
+        line = next((line for line in statuses if line["at_s"] >= moment_s), statuses[-1])
+        return next(each for each in line["cameras"] if each["camera"] == name)
+
+    first, last = at(start_s), at(end_s)
+    return {"state": last["state"]} | {key: (last[key] or 0) - (first[key] or 0) for key in COUNTED}
+
+
 def problems(result: dict[str, Any]) -> list[str]:
-    """Return what is not as it should be: an attack that was not raised within its 12 s (HLS comes up to 12 s late)."""
-    said = []
-    for name, camera in result["cameras"].items():
-        late_s = 14.0 if name == "hls" else 2.0
-        for number in result["rounds"]:
-            start = number * ROUND_S + ATTACK_S[0]
-            end = number * ROUND_S + ATTACK_S[1] + late_s
-            if not any(start <= at_s <= end for at_s in camera["raised_s"]):
-                said.append(f"{name}: the attack at {start:.0f} s was not raised")
-    return said
+    """Return what is not as it should be: each attack that was not raised, and how much of it was judged."""
+    return [
+        f"{name}: the attack at {missed['attack_s']:.0f} s was not raised: "
+        f"{missed['captured']} pictures came and {missed['frames']} were judged"
+        for name, camera in result["cameras"].items()
+        for missed in camera["missed"]
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.alerts.outbox import Identity, new_instance_id
 from taintwatch.approval import require_approved
+from taintwatch.arming import LearningPlan
 from taintwatch.cameras.camera import Camera
 from taintwatch.cameras.camera_set import CameraSet
 from taintwatch.config.digest import config_hash
@@ -19,7 +20,7 @@ from taintwatch.config.sections import CameraSection, Config, VoteSection
 from taintwatch.deadlines import Deadlines
 from taintwatch.detection_stack import ConfigurationChange, DetectionStack
 from taintwatch.known_attack import require_known_attack
-from taintwatch.learner import Learner, LearningPlan
+from taintwatch.learner import Learner
 from taintwatch.publication import make_publisher, security_of
 from taintwatch.recovery import RecoveringClassifier
 from taintwatch.references import References, make_general, open_learnt, state_folder, wants_learning

@@ -25,9 +25,11 @@ class FrameSample:
     early: int = 0
     """Frames that came before the next was due."""
     unusable: int = 0
-    suspicious: int = 0
-    """Frames that looked suspicious: whether they were taken is the caller's to decide."""
+    left_out: int = 0
+    """Frames that were due and looked suspicious."""
     _next_ns: int = 0
+    _taken: list[tuple[int, bool]] = field(default_factory=list)
+    """Of each that was taken: when, and whether it looked suspicious."""
 
     @property
     def full(self) -> bool:
@@ -48,7 +50,36 @@ class FrameSample:
         self.early += now_ns < self._next_ns
         return now_ns >= self._next_ns
 
-    def take(self, now_ns: int, image: NDArray[np.uint8], preprocessing: Preprocessing) -> bool:
+    @property
+    def suspicious(self) -> int:
+        """How many of those that were taken looked suspicious."""
+        return sum(suspicious for _, suspicious in self._taken)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many were taken, how many of these looked suspicious, and how many were left out."""
+        return {"frames": len(self.pixels), "suspicious": self.suspicious, "left_out": self.left_out}
+
+    def held_up(self, seconds: float) -> bool:
+        """Whether what was left out was due over so many seconds, and still more is wanted."""
+        return not self.full and self.left_out * self.interval_ns > seconds * 1e9
+
+    def leave_out(self, now_ns: int) -> None:
+        """Leave out what is due; the next is due an interval later."""
+        self.left_out += 1
+        self._next_ns = now_ns + self.interval_ns
+
+    def withdraw(self, since_ns: int) -> None:
+        """Leave out, afterwards, the suspicious ones that were taken since a moment: an attack began with them."""
+        place = len(self._taken)
+        while place and self._taken[place - 1][0] >= since_ns:
+            place -= 1
+            if self._taken[place][1]:
+                del self._taken[place], self.pixels[place]
+                self.left_out += 1
+
+    def take(
+        self, now_ns: int, image: NDArray[np.uint8], preprocessing: Preprocessing, *, suspicious: bool = False
+    ) -> bool:
         """Take a picture, (height, width, 3) BGR; the next is due an interval later. Return whether it could be used.
 
         Where one cannot be used, the one after it is due at once.
@@ -58,5 +89,6 @@ class FrameSample:
         except BadFrame:
             self.unusable += 1
             return False
+        self._taken.append((now_ns, suspicious))
         self._next_ns = now_ns + self.interval_ns
         return True

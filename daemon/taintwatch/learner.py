@@ -6,12 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
 from taintwatch.alarm_rates import AlarmRates
+from taintwatch.arming import ArmingState, CameraLearning, LearningPlan
 from taintwatch.deadlines import Deadline
 from taintwatch.detection_stack import ConfigurationChange
 from taintwatch.evidence.audit import AuditLog
@@ -23,56 +22,19 @@ from taintwatch.refits import Refits
 from taintwatch_models.detection.detector import COMBINED
 from taintwatch_models.detection.general import general_pictures
 from taintwatch_models.detection.learning import learn
-from taintwatch_models.detection.operating_points import LOW_FPR
 from taintwatch_models.detection.reference import write_reference
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Prediction
 
-__all__ = ["ArmingState", "CameraLearning", "Learner", "LearningPlan"]
+__all__ = ["Learner"]
 
 _log = logging.getLogger(__name__)
 
 TOLD_EVERY = 0.1  # of the frames, between two lines in the log
 LOOK_S = 2.0  # between two looks for what is asked
+SUSPICION_NS = 10_000_000_000  # before an alert is raised, in which it may have begun
 SCHEDULE = "schedule"
-
-
-class ArmingState(StrEnum):
-    """What a camera is judged by."""
-
-    COLLECTING = "learning"
-    """The general reference, while its own frames are taken."""
-    FITTING = "arming"
-    """The same, while its own reference is made of them."""
-    ARMED = "armed"
-    """Its own reference, or the calibration that the model came with."""
-    DRIFTING = "drifting"
-    """Its own reference, which suspects clearly more frames than was accepted: a refit is proposed."""
-    REFITTING = "refitting"
-    """Its own reference, while frames for a new one are taken, and it is made."""
-
-
-@dataclass(frozen=True, slots=True)
-class LearningPlan:
-    """How much is learnt of each camera."""
-
-    seconds: float
-    frames: int
-    threads: int = 0
-    target_fpr: float = LOW_FPR
-    """Above twice of which a refit is proposed."""
-    refit_s: float | None = None
-    """A reference that is older is made again; None: never unasked."""
-
-
-@dataclass(frozen=True, slots=True)
-class CameraLearning:
-    """How far a camera is."""
-
-    state: ArmingState
-    share: float
-    """Of its frames that are taken, in [0, 1]."""
 
 
 class Learner:
@@ -81,8 +43,9 @@ class Learner:
     `see`, `poll` and `done` are called by the service's thread; any thread may ask `unarmed` and `states`. What comes
     of it is a `ConfigurationChange` with a detection stack that judges the camera by its own reference.
 
-    A camera that was learnt is learnt again where `refits` asks for it or the plan's time is over, and judged by what
-    was learnt before until then. For that, frames that look suspicious, or come while an alert stands, are left out.
+    Frames that come while an alert stands, and the suspicious ones just before it, are left out: what is learnt raises
+    nothing any more. A camera that was learnt is learnt again where `refits` asks for it or the plan's time is over,
+    and judged by what was learnt before until then. For that, every frame that looks suspicious is left out.
     """
 
     def __init__(
@@ -116,6 +79,7 @@ class Learner:
         self._armed: set[str] = set(cameras) - set(self._samples)
         self._rates = {camera: AlarmRates() for camera in cameras}
         self._drifting: frozenset[str] = frozenset()
+        self._held_up: set[str] = set()  # of which that was said
         self._next_look = clock()
 
     @property
@@ -148,13 +112,14 @@ class Learner:
             return
         if sample.began_ns is None:
             self._begin(camera)
+        if stands:
+            sample.withdraw(now_ns - SUSPICION_NS)
         if not sample.due(now_ns):
             return
-        suspicious = stands or any(verdict.suspicious for verdict in step.verdicts)
-        sample.suspicious += suspicious
-        if suspicious and camera in self._asked:
-            return
-        if sample.take(now_ns, step.outcome.frame.image, self._radar.info.preprocessing):
+        suspicious = any(verdict.suspicious for verdict in step.verdicts)
+        if stands or (suspicious and camera in self._asked):
+            sample.leave_out(now_ns)
+        elif sample.take(now_ns, step.outcome.frame.image, self._radar.info.preprocessing, suspicious=suspicious):
             self._tell(camera, sample)
 
     def poll(self) -> ConfigurationChange | None:
@@ -182,7 +147,7 @@ class Learner:
         self._armed.add(camera)
         self._rates[camera] = AlarmRates()
         self._write(self.refits.drop, camera)
-        self._audit.write("learnt", by, camera=camera, frames=len(sample.pixels), suspicious=sample.suspicious)
+        self._audit.write("learnt", by, camera=camera, **sample.counts())
         _log.warning("camera %s: armed", camera)
 
     def _sample(self) -> FrameSample:
@@ -209,10 +174,20 @@ class Learner:
         for camera in [each for each in self._asked if each != self._fitting]:
             if camera not in wanted:
                 self._leave(camera, "it was taken back")
-            elif self._is_late(self._samples[camera]):
-                count = self._samples[camera].suspicious
+            elif self._samples[camera].held_up(2 * self._plan.seconds):
+                count = self._samples[camera].left_out
                 self._leave(camera, f"{count} frames that were due looked suspicious; look at what is before it")
+        for camera in self.unarmed - self._held_up:
+            self._say_held_up(camera, self._samples[camera])
         self._propose()
+
+    def _say_held_up(self, camera: str, sample: FrameSample) -> None:
+        if sample.held_up(self._plan.seconds):
+            self._held_up.add(camera)
+            _log.warning(
+                "camera %s is not learnt yet: an alert stood at %d of the frames that were due; look at what is before "
+                "it, and dismiss the alert where nothing is wrong", camera, sample.left_out,
+            )  # fmt: skip
 
     def _schedule(self, refit_s: float) -> None:
         """Ask for what is older than the plan says; what came to nothing rests for a tenth of that time."""
@@ -220,11 +195,6 @@ class Learner:
             if self._references.age_s(camera) >= refit_s and self._clock() >= self._rest_until.get(camera, 0.0):
                 self._rest_until[camera] = self._clock() + refit_s / 10
                 self._write(self.refits.ask, camera, SCHEDULE)
-
-    def _is_late(self, sample: FrameSample) -> bool:
-        """Whether a refit took three times as long as planned: too much looked suspicious."""
-        waited = sample.suspicious * sample.interval_ns
-        return not sample.full and waited > 2 * self._plan.seconds * 1e9
 
     def _leave(self, camera: str, reason: str) -> None:
         """End a refit; the camera is judged as before."""
@@ -275,7 +245,7 @@ class Learner:
     def _fit(self, camera: str) -> None:
         sample, path = self._samples[camera], self._references.path(camera)
         self._deadline.arm(LOAD_LIMIT_S)
-        if sample.suspicious and camera not in self._asked:
+        if sample.suspicious:
             _log.warning(
                 "camera %s: %d of the %d frames that it learns from looked suspicious; if an attack was before it, "
                 "remove %s and start again", camera, sample.suspicious, len(sample.pixels), path,

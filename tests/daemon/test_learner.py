@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from taintwatch import assembly
+from taintwatch.arming import ArmingState
 from taintwatch.assembly import assemble, learnable_cameras, make_learner
 from taintwatch.config.load import parse_config
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
-from taintwatch.learner import ArmingState, Learner
+from taintwatch.learner import Learner
 from taintwatch.references import GENERAL, References, state_folder
 from taintwatch.runtime import Runtime
 from taintwatch.service import Service

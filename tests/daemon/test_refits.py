@@ -1,4 +1,4 @@
-"""A camera that was learnt is learnt again when asked, or on a schedule; of nothing suspicious, and never unasked."""
+"""What is learnt: at first nothing that an alert stood at; again when asked, or on a schedule, nothing suspicious."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 from taintwatch import learner as module
+from taintwatch.arming import LearningPlan
 from taintwatch.config.load import parse_config
 from taintwatch.detection_stack import ConfigurationChange
 from taintwatch.evidence.audit import AuditLog, read_audit
-from taintwatch.learner import Learner, LearningPlan
+from taintwatch.learner import Learner
 from taintwatch.references import References
 from taintwatch.refits import Refits
 from taintwatch_calibration import cli_refit
@@ -31,14 +32,15 @@ FRAME_S = 0.04  # between two of `a_step`
 
 
 class Scene:
-    """A learner of one learnt camera, whose clock a test sets; learning writes an empty file."""
+    """A learner of one camera, learnt or not, whose clock a test sets; learning writes an empty file."""
 
-    def __init__(self, folder: Path, plan: LearningPlan) -> None:
+    def __init__(self, folder: Path, plan: LearningPlan, *, learnt: bool = True) -> None:
         self.now, self.index = 0.0, 0
         self.references = References(folder / "state", "ab" * 32)
         self.reference = self.references.path("door")
         self.reference.parent.mkdir(parents=True)
-        self.reference.write_bytes(b"old")
+        if learnt:
+            self.reference.write_bytes(b"old")
         self.refits = Refits(folder / "state")
         self.audit = folder / "audit.jsonl"
         self.learner = Learner(
@@ -118,7 +120,35 @@ def test_a_camera_that_is_asked_for_is_learnt_again_of_what_is_not_suspicious(
     assert scene.refits.all() == {}
     (entry,) = read_audit(scene.audit, None).entries
     assert (entry["action"], entry["who"], entry["camera"]) == ("learnt", "page 127.0.0.1", "door")
-    assert (entry["frames"], entry["suspicious"]) == (10, 2)
+    assert (entry["frames"], entry["suspicious"], entry["left_out"]) == (10, 0, 2)
+
+
+def test_what_is_shown_while_an_alert_stands_is_not_learnt_the_first_time_either(
+    tmp_path: Path, learning: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else whoever shows an attack while a camera is learnt has shown the daemon what it is never to alert of."""
+    scene = Scene(tmp_path, PLAN, learnt=False)
+    scene.watch(4)
+    scene.watch(2, lambda index: True, stands=False)  # not raised yet ...
+    assert scene.learner.states()["door"].share == pytest.approx(0.6)
+    scene.watch(30, lambda index: True)  # ... but now
+    assert scene.state == "learning"
+    assert scene.learner.states()["door"].share == pytest.approx(0.4)
+    assert caplog.text.count("camera door is not learnt yet: an alert stood at") == 1
+    if not scene.watch(8):
+        scene.fit()
+    assert (scene.state, learning) == ("armed", [10])
+    (entry,) = read_audit(scene.audit, None).entries
+    assert (entry["frames"], entry["suspicious"], entry["left_out"]) == (10, 0, 32)
+
+
+def test_frames_that_look_suspicious_without_an_alert_are_learnt_at_first(tmp_path: Path, learning: list[int]) -> None:
+    """The general reference suspects what is only unusual: that it must come to know."""
+    scene = Scene(tmp_path, PLAN, learnt=False)
+    if not scene.watch(11, lambda index: index == 1, stands=False):
+        scene.fit()
+    (entry,) = read_audit(scene.audit, None).entries
+    assert (entry["frames"], entry["suspicious"], entry["left_out"]) == (10, 1, 0)
 
 
 def test_what_is_taken_back_is_not_learnt(tmp_path: Path, learning: list[int]) -> None:

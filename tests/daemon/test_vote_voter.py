@@ -126,6 +126,20 @@ def test_a_slow_camera_is_not_all_gaps() -> None:
     assert walk(Voter(KofN(3, 5), hold=AT_ONCE, gap_s=3), "xxxx", [0, 10, 20, 30]) == "---R"
 
 
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ([0, 35, 36, 80], "--RR"),  # the camera gave ten frames a second, and most could not be judged in time
+        ([0, 1, 2, 3], "----"),  # it gave nothing meanwhile
+    ],
+)
+def test_a_machine_too_busy_to_judge_every_frame_still_gathers_evidence(numbers: list[int], expected: str) -> None:
+    voter, said = Voter(KofN(3, 5), hold=AT_ONCE, gap_s=3), ""
+    for number, seconds in zip(numbers, [0.0, 3.5, 3.6, 8.0], strict=True):
+        said += "-R"[vote_on(voter, frame_at(seconds, number), tight=True)[OVERALL].raised]
+    assert said == expected
+
+
 def test_a_rewound_file_is_a_gap_and_time_goes_on() -> None:
     voter = Voter(KofN(3, 5), hold=Hold(minimum_hold_s=0.05, cool_down_s=0))
     raised = []

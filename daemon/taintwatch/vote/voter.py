@@ -71,7 +71,10 @@ OVERALL = "overall"
 
 Combine = Literal["all", "any"]
 
-SLOW_CAMERA_FACTOR = 4  # a pause is a gap only when it is also this much longer than the one before it
+SLOW_FACTOR = 4
+"""A pause is a gap only when it is also so many times longer than the one before it; where the camera went on
+meanwhile, only when it is so many times longer than a gap.
+"""
 
 
 @dataclass(slots=True)
@@ -79,6 +82,8 @@ class _Subject:
     """What is remembered of one subject of one camera: as much after a year as after a minute."""
 
     moment: Moment
+    index: int
+    """Of its newest frame, among all that the camera gave."""
     now_ns: int = 0
     """The vote's own clock for this subject: the sum of the times between frames; never goes back."""
     interval_ns: int | None = None
@@ -92,8 +97,10 @@ class Voter:
     `policy`: one for every detector, or one for each by name. `combine`: whether `any` or `all` of the detectors must
     be raised. `detectors`: those that count (others are ignored); None counts every detector that gives a verdict.
     `agree`: suspicious frames count together only where they agree, in their label or with overlapping regions.
-    `hold`: minimum hold and cool-down of the combined vote. `gap_s`: a longer pause between two frames is a gap, unless
-    the camera is that slow anyhow (not more than four times the pause before it), and so is time that runs backwards.
+    `hold`: minimum hold and cool-down of the combined vote. `gap_s`: a longer pause between two frames is a gap, and so
+    is time that runs backwards; unless the camera is that slow anyhow (not more than four times the pause before it),
+    or gave frames meanwhile that were not judged (then up to four times `gap_s`): evidence is lost with the camera,
+    not because we are slow.
 
     After a gap (and after `gap`) the decisions stay and the evidence goes: an attack that outlasts a reconnection
     stays one alert, and frames from before and after it never add up to a new one.
@@ -168,20 +175,25 @@ class Voter:
         moment, key = moment_of(frame), (frame.camera, frame.subject)
         subject = self._subjects.get(key)
         if subject is None:
-            subject = self._subjects[key] = _Subject(moment)
+            subject = self._subjects[key] = _Subject(moment, frame.index)
             return subject
         interval_ns = elapsed_ns(subject.moment, moment)
-        if interval_ns < 0 or self._is_gap(interval_ns, subject.interval_ns):
+        if interval_ns < 0 or self._is_gap(interval_ns, subject.interval_ns, frame.index - subject.index):
             self._drop_evidence(subject)
-        subject.moment = moment
+        subject.moment, subject.index = moment, frame.index
         subject.interval_ns = max(0, interval_ns)
         subject.now_ns += subject.interval_ns
         return subject
 
-    def _is_gap(self, interval_ns: int, before_ns: int | None) -> bool:
-        # Without the second condition a camera limited to a frame every five seconds could never gather evidence at
-        # all.
-        return interval_ns > self._gap_ns and (before_ns is None or interval_ns > SLOW_CAMERA_FACTOR * before_ns)
+    def _is_gap(self, interval_ns: int, before_ns: int | None, given: int) -> bool:
+        """Whether the camera was away; `given`: how many frames it gave meanwhile, the newest included."""
+        if interval_ns <= self._gap_ns:
+            return False
+        # A camera that is limited to a frame every five seconds could otherwise never gather evidence at all, and
+        # neither could one that gives ten a second to a machine that is too busy to judge them.
+        slow_camera = before_ns is not None and interval_ns <= SLOW_FACTOR * before_ns
+        slow_judge = given > 1 and interval_ns <= min(given, SLOW_FACTOR) * self._gap_ns
+        return not (slow_camera or slow_judge)
 
     def _drop_evidence(self, subject: _Subject) -> None:
         for name, standing in subject.standings.items():
