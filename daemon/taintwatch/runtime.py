@@ -76,6 +76,11 @@ class Runtime:
             for status in statuses
         )  # fmt: skip
 
+    @property
+    def notice(self) -> str | None:
+        """What somebody should see to, though all runs; None: nothing."""
+        return None if self.learner is None else self.learner.refits.notice
+
     def identify(self) -> None:
         """Let every message say what really runs the model now: it may have failed, and been replaced."""
         if self.publisher is None or self._identity is None:

@@ -191,7 +191,8 @@ class Service:
         self._runtime.identify()
         detection = self._runtime.detection
         provider = detection.classifier.card.provider
-        status = self._meter.status(cameras, len(detection.tracker.open_alerts()), provider, detection.degraded())
+        opened = len(detection.tracker.open_alerts())
+        status = self._meter.status(cameras, opened, provider, detection.degraded(), self._runtime.notice)
         self._reporter.progress(status)
         if now >= self._next_status:
             self._next_status = now + self._runtime.config.publish.status_s

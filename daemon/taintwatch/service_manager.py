@@ -209,7 +209,7 @@ class ServiceManagerReporter:
         self.degraded = status.degraded
         refusal = self.refusal()
         cameras = ((camera.camera, camera.state) for camera in status.cameras)
-        states = (refusal, status.degraded, status.open_alerts, *cameras)
+        states = (refusal, status.degraded, status.notice, status.open_alerts, *cameras)
         if states != self._told or self._clock() >= self._next:
             self._told = states
             self._next = self._clock() + TELL_EVERY_S
@@ -225,6 +225,7 @@ def status_line(status: RunStatus, refusal: str | None = None) -> str:
     running = sum(camera.state is CameraState.RUNNING for camera in status.cameras)
     words = [] if status.degraded is None else [f"degraded: {status.degraded}"]
     words += [] if refusal is None else [f"reload refused: {refusal}"]
+    words += [] if status.notice is None else [status.notice]
     words.append(f"{running} of {len(status.cameras)} cameras running")
     words += [
         f"{camera.camera} {camera.state.value}" + (f" ({camera.reason})" if camera.reason is not None else "")

@@ -62,6 +62,8 @@ class RunStatus:
     """Why the model does not run as it should, as one sentence."""
     unchecked: int = 0
     """Frames that the gate let pass, of which nothing is known, or whose second look waits."""
+    notice: str | None = None
+    """What somebody should know, and see to, though all runs; one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,12 @@ class Meter:
         self.alerts += alert.state is AlertState.RAISED
 
     def status(
-        self, cameras: Sequence[CameraStatus], open_alerts: int, provider: str = "", degraded: str | None = None
+        self,
+        cameras: Sequence[CameraStatus],
+        open_alerts: int,
+        provider: str = "",
+        degraded: str | None = None,
+        notice: str | None = None,
     ) -> RunStatus:
         """Return how the run stands."""
         now = self._clock()
@@ -216,6 +223,7 @@ class Meter:
             provider=provider,
             degraded=degraded,
             unchecked=self.unchecked,
+            notice=notice,
         )
 
     def summary(

@@ -234,6 +234,21 @@ def test_the_command_line_asks_for_it_and_takes_it_back(tmp_path: Path, monkeypa
         assert found.exception is not None
 
 
-def test_a_damaged_file_asks_for_nothing(tmp_path: Path) -> None:
-    (tmp_path / "refits.json").write_text('{"door": 3}')
-    assert Refits(tmp_path).all() == {}
+def test_a_damaged_file_is_set_aside_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene(tmp_path, PLAN)
+    stored = tmp_path / "state" / "refits.json"
+    stored.write_text('{"door": 3}')
+    assert not scene.watch(5)
+    assert scene.learner.refits.notice is not None
+    assert caplog.text.count("refits.json was damaged, kept as refits.json.damaged; ask again") == 1
+    assert (stored.with_name("refits.json.damaged").read_text(), stored.exists()) == ('{"door": 3}', False)
+    Refits(tmp_path / "state").ask("door", "somebody")
+    scene.watch(1)
+    assert (scene.state, scene.learner.refits.notice) == ("refitting", None)
+
+
+def test_a_file_that_cannot_be_read_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "refits.json").mkdir()
+    refits = Refits(tmp_path)
+    assert (refits.all(), refits.all()) == ({}, {})
+    assert caplog.text.count("refits.json cannot be read (Is a directory)") == 1

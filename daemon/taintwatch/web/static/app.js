@@ -55,6 +55,8 @@ function onRecord(told, jpeg) {
     audience = told.audience;
     live.status(told.status);
     health(told.status.degraded ? "bad" : "good", told.status.degraded ?? `${told.status.fps.toFixed(1)} frames/s`);
+    byId("notice").textContent = told.status.notice ?? "";
+    byId("notice").hidden = !told.status.notice;
   } else if (told.kind === "alert") onAlert(told.alert);
 }
 
