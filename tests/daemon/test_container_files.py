@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+import sys
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
-HADOLINT = shutil.which("hadolint")
+HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
 
 
 @pytest.fixture
@@ -66,8 +69,22 @@ def test_each_service_is_read_only_and_without_rights(services: dict[str, Any]) 
         assert [volume for volume in service["volumes"] if not volume.endswith(":ro")] == ["state:/var/lib/taintwatch"]
 
 
+@pytest.mark.parametrize("name", ["compose.yaml", "deploy/compose/compose.yaml"])
+def test_compose_files_are_valid_by_the_compose_specification(repository: Path, name: str) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    pytest.importorskip("check_jsonschema")
+    schemas = resources.files("check_jsonschema").joinpath("builtin_schemas", "vendor")
+    schema = json.loads(schemas.joinpath("compose-spec.json").read_text())
+    written = yaml.safe_load((repository / name).read_text())
+    jsonschema.validate(written, schema)
+    service = next(iter(written["services"].values()))
+    with pytest.raises(jsonschema.ValidationError, match="read_onyl"):
+        jsonschema.validate({"services": {"one": service | {"read_onyl": True}}}, schema)
+
+
 @pytest.mark.skipif(HADOLINT is None, reason="hadolint is not installed")
-def test_hadolint_finds_nothing(repository: Path) -> None:
-    command = [str(HADOLINT), "--ignore", "DL3008", "Dockerfile"]  # versions of Debian's packages are Debian's matter
+@pytest.mark.parametrize("name", ["Dockerfile", "deploy/compose/Dockerfile"])
+def test_hadolint_finds_nothing(repository: Path, name: str) -> None:
+    command = [str(HADOLINT), "--ignore", "DL3008", name]  # versions of Debian's packages are Debian's matter
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert done.stdout + done.stderr == ""
