@@ -1,9 +1,10 @@
 """Run the code blocks of a page of the documentation, in order, as a reader would.
 
 `python -m tests.documentation README.md docs/tutorial.md` runs them with the `taintwatch` and `python` that PATH finds
-first: `make wheel-test` does so in a fresh environment made from the built wheel. A block is left out where the line
-before it says `<!-- not run: WHY -->`, and must end with another status where it says `<!-- exits with 1 -->`. The
-tests leave out `<!-- long -->` blocks, whose commands have tests of their own; `make wheel-test` runs them.
+first: `make wheel-test` does so with what the tutorial's lines of installation, run word for word in a fresh clone,
+have installed. A block is left out where the line before it says `<!-- not run: WHY -->`, and must end with another
+status where it says `<!-- exits with 1 -->`. The tests leave out `<!-- long -->` blocks, whose commands have tests of
+their own, and lines that install; `make wheel-test` runs them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import cv2
 from taintwatch.cli.main import cli
 from tests.tiny_model import footage, write_model, write_video
 
-__all__ = ["NOT_RUN", "Block", "blocks", "complaint", "prepare", "program_lines", "run"]
+__all__ = ["NOT_RUN", "Block", "blocks", "complaint", "not_run", "prepare", "program_lines", "run"]
 
 PAGES = (
     "README.md", "docs/tutorial.md", "docs/python.md", "docs/adapters.md", "docs/command-line.md", "docs/signs.md",
@@ -103,6 +104,20 @@ def blocks(page: Path, *, long: bool = False) -> tuple[Block, ...]:
             found[session] = replace(found[session], code=found[session].code + code, status=status)
         elif code.strip():
             found.append(Block(match["language"], code, status))
+    return tuple(found)
+
+
+def not_run(page: Path) -> tuple[tuple[str, str], ...]:
+    """Return what no run of a page executes: (line, why) of each block that says so, and of each line that installs."""
+    found = []
+    for match in FENCE.finditer(page.read_text()):
+        note, lines = match["note"] or "", match["code"].splitlines()
+        if match["language"] not in ("", "sh", "python"):
+            found.append((lines[0], f"{match['language']}: {_FORM}"))
+        elif note.startswith("not run:"):
+            found.append((lines[0], note.removeprefix("not run:").strip()))
+        else:
+            found += [(line, "installs: `make wheel-test` runs it") for line in lines if INSTALLS.match(line)]
     return tuple(found)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.documentation import NOT_RUN, PAGES, Block, blocks, complaint, prepare, program_lines, run
+from tests.documentation import NOT_RUN, PAGES, Block, blocks, complaint, not_run, prepare, program_lines, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,6 +44,25 @@ def test_marked_blocks_are_left_out_and_installing_is_too(tmp_path: Path) -> Non
     short = (Block("", "echo hello\n", 0), Block("python", "raise SystemExit(1)\n", 1))
     assert blocks(page) == short
     assert blocks(page, long=True) == (*short, Block("", "nap\n", 0))
+
+
+def test_every_line_of_the_tutorial_is_run_word_for_word_or_says_why_not(tmp_path: Path) -> None:
+    tutorial = ROOT / "docs" / "tutorial.md"
+    fenced = re.findall(r"^```\w*\n(.*?)^```$", tutorial.read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line for block in fenced for line in block.splitlines() if line.strip()]
+    run_here = "".join(block.code for block in blocks(tutorial, long=True)).splitlines()
+    left = dict(not_run(tutorial))
+    assert [line for line in lines if line not in run_here and line not in left] == []
+    assert all(left.values())
+    assert [line.split("  ")[0] for line, why in left.items() if not why.startswith("installs")] == [
+        "taintwatch run --source door=rtsp://camera/stream --model model.onnx --evidence evidence --web 127.0.0.1:8080"
+    ]
+    # What installs is run by `make wheel-test`, which takes the block out of the page.
+    script = (ROOT / ".ci" / "wheel-test").read_text()
+    (extract,) = re.findall(r"^sed -n '([^']+)' docs/tutorial.md", script, re.MULTILINE)
+    taken = subprocess.run(["sed", "-n", extract, str(tutorial)], capture_output=True, text=True, check=True).stdout
+    assert taken == fenced[0]
+    assert [line for line, why in left.items() if why.startswith("installs")] == taken.splitlines()[:3]
 
 
 def test_every_page_with_blocks_is_run_or_says_why_not() -> None:
