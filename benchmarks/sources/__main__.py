@@ -2,7 +2,7 @@
 
     python -m benchmarks.sources [--json docs/results/sources.json] [--markdown TABLE.md] [--only WORDS]
 
-Exits with 1 where one row is not as it should be. Needs ffmpeg.
+Exits with 1 where one row is not as it should be. Needs ffmpeg and avifenc (libavif-bin).
 """
 
 from __future__ import annotations

@@ -248,6 +248,9 @@ def _image_formats() -> list[InputCase]:
         for suffix in (".jpg", ".png", ".bmp", ".tiff", ".webp", ".jp2", ".ppm")
     ]
     cases.append(file_case(".avif", "image", partial(_images, suffix=".avif"), 30, 1, slow=True))
+    cases.append(
+        file_case("AVIF of four tiles", "image", partial(_images, suffix=".png", change=_tiled), 30, 1, slow=True)
+    )
     for name, suffix, change in (
         ("PNG with alpha", ".png", grey),
         ("PNG of 16 bits", ".png", sixteen_bits),
@@ -255,6 +258,19 @@ def _image_formats() -> list[InputCase]:
     ):
         cases.append(file_case(name, "image", partial(_images, suffix=suffix, change=change), 30, 1))
     return cases
+
+
+def _tiled(path: Path) -> None:
+    """Make a picture an AVIF of two by two tiles."""
+    image, tiles = read_image(path), []
+    height, width = image.shape[0] // 2, image.shape[1] // 2
+    for number, (top, left) in enumerate(((0, 0), (0, width), (height, 0), (height, width))):
+        tiles.append(path.with_suffix(f".tile{number}.png"))
+        cv2.imwrite(str(tiles[-1]), image[top : top + height, left : left + width])
+    words = ["avifenc", "--grid", "2x2", "--speed", "10", *map(str, tiles), str(path.with_suffix(".avif"))]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    for each in (path, *tiles):
+        each.unlink()
 
 
 def _bad_images() -> list[InputCase]:

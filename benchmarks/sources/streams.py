@@ -100,29 +100,21 @@ class _QuietFiles(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def _sending(protocol: str) -> Maker:
-    """ffmpeg sends the clip at its own speed, again and again, as MPEG-TS."""
+def _sending(url: str, *target: str) -> Maker:
+    """ffmpeg sends the clip at its own speed, again and again, to `target`; `url` is where it is watched.
+
+    `{port}` stands for a free port in both.
+    """
 
     @contextmanager
     def make(folder: Path) -> Iterator[str]:
-        url = f"{protocol}://127.0.0.1:{free_port()}"
-        target = f"{url}?listen" if protocol == "tcp" else f"{url}?pkt_size=1316"
-        words = [
-            "ffmpeg",
-            "-v",
-            "error",
-            "-re",
-            "-stream_loop",
-            "-1",
-            "-i",
-            str(material() / "attack.mkv"),
-            "-c:v",
-            "libx264",
-        ]
-        words += ["-g", "10", "-preset", "ultrafast", "-tune", "zerolatency", "-f", "mpegts", target]
+        port = free_port()
+        words = ["ffmpeg", "-v", "error", "-re", "-stream_loop", "-1", "-i", str(material() / "attack.mkv")]
+        words += ["-c:v", "libx264", "-g", "10", "-preset", "ultrafast", "-tune", "zerolatency"]
+        words += [word.format(port=port) for word in target]
         with subprocess.Popen(words, stdin=subprocess.DEVNULL) as sender:
             time.sleep(1.0)
-            yield url
+            yield url.format(port=port)
             sender.kill()
 
     return make
@@ -139,14 +131,18 @@ def _rtsp(folder: Path) -> Iterator[str]:
 
 
 def _transport_cases() -> list[InputCase]:
-    most = ("--max-frames", "30")
+    most, live = ("--max-frames", "30"), ("--max-frames", "80")
+    udp = "udp://127.0.0.1:{port}", "-f", "mpegts", "udp://127.0.0.1:{port}?pkt_size=1316"
+    tcp = "tcp://127.0.0.1:{port}", "-f", "mpegts", "tcp://127.0.0.1:{port}?listen"
+    rtmp = "rtmp://127.0.0.1:{port}/live/door", "-f", "flv", "-listen", "1", "rtmp://127.0.0.1:{port}/live/door"
     hls = ("-hls_time", "2", "-hls_list_size", "0", "-f", "hls")
     return [
         InputCase("HLS", "transport", _file_over_http("a.m3u8", *hls), None, 1, options=most),
         InputCase("MPEG-TS over HTTP", "transport", _file_over_http("a.ts"), None, 0, options=("--max-frames", "3")),
         InputCase("FLV over HTTP", "transport", _file_over_http("a.flv"), None, 0, options=("--max-frames", "3")),
-        InputCase("MPEG-TS over UDP", "transport", _sending("udp"), None, 1, options=("--max-frames", "80"), slow=True),
-        InputCase("MPEG-TS over TCP", "transport", _sending("tcp"), None, 1, options=("--max-frames", "80"), slow=True),
+        InputCase("MPEG-TS over UDP", "transport", _sending(*udp), None, 1, options=live, slow=True),
+        InputCase("MPEG-TS over TCP", "transport", _sending(*tcp), None, 1, options=live, slow=True),
+        InputCase("RTMP", "transport", _sending(*rtmp), None, 1, options=live, slow=True),
         InputCase("RTSP over TCP", "transport", _rtsp, None, 0, options=("--max-frames", "10"), slow=True),
     ]
 
