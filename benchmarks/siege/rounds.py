@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.soaking.subscriber_log import SubscriberLog
 from taintwatch.cameras.camera_status import CameraStatus
 
-__all__ = ["Log", "lives", "lost_rounds"]
+__all__ = ["Log", "Look", "lives", "lost_rounds"]
 
 ROUND, ATTACKED = 100, range(40, 70)  # frames of a round, and those of it that show the attack: see `site.SIM`
 PATIENCE = 5  # further frames, by which an attack must have been alerted: those of the vote

@@ -19,6 +19,8 @@ class FrameSample:
 
     interval_ns: int
     most: int
+    margin_ns: int = 0
+    """Before and after what disturbs it."""
     pixels: list[NDArray[np.uint8]] = field(default_factory=list)
     """As the classifier sees them, (height, width, 3) each."""
     began_ns: int | None = None
@@ -26,8 +28,9 @@ class FrameSample:
     """Frames that came before the next was due."""
     unusable: int = 0
     left_out: int = 0
-    """Frames that were due and looked suspicious."""
+    """Frames that were due and looked suspicious, or came too soon before or after an alert."""
     _next_ns: int = 0
+    _disturbed_until_ns: int = 0
     _taken: list[tuple[int, bool]] = field(default_factory=list)
     """Of each that was taken: when, and whether it looked suspicious."""
 
@@ -48,6 +51,8 @@ class FrameSample:
         if self.full:
             return False
         self.early += now_ns < self._next_ns
+        if now_ns >= self._next_ns and now_ns < self._disturbed_until_ns:
+            self.leave_out(now_ns)
         return now_ns >= self._next_ns
 
     @property
@@ -68,14 +73,15 @@ class FrameSample:
         self.left_out += 1
         self._next_ns = now_ns + self.interval_ns
 
-    def withdraw(self, since_ns: int) -> None:
-        """Leave out, afterwards, the suspicious ones that were taken since a moment: an attack began with them."""
-        place = len(self._taken)
-        while place and self._taken[place - 1][0] >= since_ns:
-            place -= 1
-            if self._taken[place][1]:
-                del self._taken[place], self.pixels[place]
-                self.left_out += 1
+    def disturb(self, now_ns: int) -> None:
+        """Note that an alert stands: what was taken just before is left out, and so is what comes until just after.
+
+        An attack may be there before it is seen, and for a while after it is seen no more.
+        """
+        self._disturbed_until_ns = now_ns + self.margin_ns
+        while self._taken and self._taken[-1][0] >= now_ns - self.margin_ns:
+            del self._taken[-1], self.pixels[-1]
+            self.left_out += 1
 
     def take(
         self, now_ns: int, image: NDArray[np.uint8], preprocessing: Preprocessing, *, suspicious: bool = False

@@ -33,7 +33,6 @@ _log = logging.getLogger(__name__)
 
 TOLD_EVERY = 0.1  # of the frames, between two lines in the log
 LOOK_S = 2.0  # between two looks for what is asked
-SUSPICION_NS = 10_000_000_000  # before an alert is raised, in which it may have begun
 SCHEDULE = "schedule"
 
 
@@ -43,9 +42,9 @@ class Learner:
     `see`, `poll` and `done` are called by the service's thread; any thread may ask `unarmed` and `states`. What comes
     of it is a `ConfigurationChange` with a detection stack that judges the camera by its own reference.
 
-    Frames that come while an alert stands, and the suspicious ones just before it, are left out: what is learnt raises
-    nothing any more. A camera that was learnt is learnt again where `refits` asks for it or the plan's time is over,
-    and judged by what was learnt before until then. For that, every frame that looks suspicious is left out.
+    Frames that come while an alert stands, and just before and after it, are left out: what is learnt raises nothing
+    any more. A camera that was learnt is learnt again where `refits` asks for it or the plan's time is over, and judged
+    by what was learnt before until then. For that, every frame that looks suspicious is left out, too.
     """
 
     def __init__(
@@ -113,11 +112,11 @@ class Learner:
         if sample.began_ns is None:
             self._begin(camera)
         if stands:
-            sample.withdraw(now_ns - SUSPICION_NS)
+            sample.disturb(now_ns)
         if not sample.due(now_ns):
             return
         suspicious = any(verdict.suspicious for verdict in step.verdicts)
-        if stands or (suspicious and camera in self._asked):
+        if suspicious and camera in self._asked:
             sample.leave_out(now_ns)
         elif sample.take(now_ns, step.outcome.frame.image, self._radar.info.preprocessing, suspicious=suspicious):
             self._tell(camera, sample)
@@ -151,7 +150,8 @@ class Learner:
         _log.warning("camera %s: armed", camera)
 
     def _sample(self) -> FrameSample:
-        return FrameSample(round(self._plan.seconds / self._plan.frames * 1e9), self._plan.frames)
+        plan = self._plan
+        return FrameSample(round(plan.seconds / plan.frames * 1e9), plan.frames, round(plan.margin_s * 1e9))
 
     def _begin(self, camera: str) -> None:
         again = f" again, as asked by {self._asked[camera]}" if camera in self._asked else ""
@@ -185,7 +185,7 @@ class Learner:
         if sample.held_up(self._plan.seconds):
             self._held_up.add(camera)
             _log.warning(
-                "camera %s is not learnt yet: an alert stood at %d of the frames that were due; look at what is before "
+                "camera %s is not learnt yet: %d frames that were due came with an alert; look at what is before "
                 "it, and dismiss the alert where nothing is wrong", camera, sample.left_out,
             )  # fmt: skip
 
