@@ -34,10 +34,10 @@ class LearningPlan:
     threads: int = 0
     target_fpr: float = LOW_FPR
     """Above twice of which a refit is proposed."""
-    margin_s: float = 10.0
-    """So long before and after an alert nothing is learnt: an attack may be there without being seen."""
     refit_s: float | None = None
     """A reference that is older is made again; None: never unasked."""
+    margin_s: float = 10.0
+    """So long before and after an alert nothing is learnt: an attack may be there without being seen."""
 
 
 @dataclass(frozen=True, slots=True)
