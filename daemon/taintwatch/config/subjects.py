@@ -87,5 +87,6 @@ class ObjectsSection(Section):
     )
     most: Annotated[int, Field(ge=1, le=100)] = Field(default=8, description="Objects of one frame; the widest first.")
     patience_s: Annotated[float, Field(gt=0, le=60)] = Field(
-        default=1.0, description="An object that is not found for longer is given up."
+        default=1.0,
+        description="An object that is not found for longer is given up; four times as long between two frames.",
     )

@@ -86,25 +86,40 @@ def overlap(first: Box, second: Box) -> float:
 _LEAST_OVERLAP = 0.3  # of a box with where its track is expected
 
 
+_SLOW_FACTOR = 4  # times the patience, where no frame was looked at meanwhile
+
+
+def _give_up(tracks: dict[int, _Track], gone: Sequence[int]) -> tuple[int, ...]:
+    for number in gone:
+        del tracks[number]
+    return tuple(gone)
+
+
 class BoxTracker:
     """Follows the boxes of every camera. Used by one thread only.
 
-    `patience_s`: what is not seen for longer is given up. `most`: boxes of one frame that are looked at, the widest
-    first.
+    `patience_s`: what is not seen for longer is given up; but what was seen in the frame before, and is found in this
+    one, goes on for up to four times as long: a camera may give a frame every two seconds, and a busy machine judge no
+    more. `most`: boxes of one frame that are looked at, the widest first.
     """
 
     def __init__(self, *, patience_s: float = 1.0, most: int = 8) -> None:
         self._patience_ns = round(patience_s * 1e9)
         self._most = most
         self._tracks: dict[str, dict[int, _Track]] = {}
+        self._looked_ns: dict[str, int] = {}
+        """When each camera's frame before was."""
         self._next = 1
 
     def __call__(self, camera: str, captured_ns: int, boxes: Sequence[B]) -> Tracked[B]:
         """Take in the boxes of one frame; `captured_ns` is monotonic, or a position in the video."""
         tracks = self._tracks.setdefault(camera, {})
-        ended = self._give_up(tracks, captured_ns)
+        before_ns, self._looked_ns[camera] = self._looked_ns.get(camera), captured_ns
+        ended = _give_up(tracks, [each for each in tracks if self._is_gone(tracks[each], captured_ns, before_ns)])
         boxes = sorted(boxes, key=lambda each: -each.box[2])[: self._most]
         matched = self._match(tracks, boxes, captured_ns)
+        missed = [each for each in tracks if each not in matched.values()]
+        ended += _give_up(tracks, [each for each in missed if self._is_gone(tracks[each], captured_ns)])
         found = []
         for index, each in enumerate(boxes):
             number = matched.get(index)
@@ -118,18 +133,14 @@ class BoxTracker:
 
     def forget(self, camera: str) -> tuple[int, ...]:
         """Give up everything of a camera that is gone; return the numbers."""
+        self._looked_ns.pop(camera, None)
         return tuple(self._tracks.pop(camera, {}))
 
-    def _give_up(self, tracks: dict[int, _Track], now_ns: int) -> tuple[int, ...]:
-        # Time that runs backwards (a video that starts again) ends everything, too.
-        gone = tuple(
-            number
-            for number, track in tracks.items()
-            if now_ns < track.seen_ns or now_ns - track.seen_ns > self._patience_ns
-        )
-        for number in gone:
-            del tracks[number]
-        return gone
+    def _is_gone(self, track: _Track, now_ns: int, before_ns: int | None = None) -> bool:
+        """Whether a track is to be given up; `before_ns`: of the frame before, where it may still be found."""
+        if now_ns < track.seen_ns:  # time runs backwards: a video that starts again
+            return True
+        return now_ns - track.seen_ns > self._patience_ns * (_SLOW_FACTOR if track.seen_ns == before_ns else 1)
 
     def _match(self, tracks: dict[int, _Track], boxes: Sequence[Boxed], now_ns: int) -> dict[int, int]:
         """Return the track of each box that has one, the best overlaps first."""

@@ -53,6 +53,17 @@ def test_a_face_that_is_gone_for_long_is_given_up_and_its_number_never_used_agai
     assert numbers(tracker, 1.6, a_face(0))[0] > first[0]
 
 
+def test_a_face_in_every_frame_keeps_its_number_where_frames_come_seldom() -> None:
+    """A snapshot every two seconds, or a machine that judges no more: evidence must add up all the same."""
+    tracker = BoxTracker(patience_s=1.0)
+    first = numbers(tracker, 0.0, a_face(0))
+    assert numbers(tracker, 2.0, a_face(10))[10] == first[0]
+    assert numbers(tracker, 4.0, a_face(20))[20] == first[0]
+    assert tracker("door", 6 * SECOND, list[Face]()).ended == (first[0],)
+    assert numbers(tracker, 8.0, a_face(20))[20] > first[0]
+    assert numbers(tracker, 13.0, a_face(20))[20] > first[0] + 1
+
+
 def test_a_video_that_starts_again_ends_what_was_followed() -> None:
     tracker = BoxTracker()
     first = numbers(tracker, 5.0, a_face(0))
