@@ -242,7 +242,8 @@ def test_a_damaged_file_is_set_aside_and_told_once(tmp_path: Path, caplog: pytes
     assert (stored.with_name("refits.json.damaged").read_text(), stored.exists()) == ('{"door": 3}', False)
     Refits(tmp_path / "state").ask("door", "somebody")
     scene.watch(1)
-    assert (scene.state, scene.learner.refits.notice) == ("refitting", None)
+    assert scene.state == "refitting"
+    assert scene.learner.refits.notice is None
 
 
 def test_a_file_that_cannot_be_read_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
