@@ -29,6 +29,8 @@ class FrameSample:
     unusable: int = 0
     left_out: int = 0
     """Frames that were due and looked suspicious, or came too soon before or after an alert."""
+    unseen: int = 0
+    """Frames that raised an alert meanwhile and are not suspicious by what was learnt."""
     _next_ns: int = 0
     _disturbed_until_ns: int = 0
     _taken: list[tuple[int, bool]] = field(default_factory=list)
@@ -61,8 +63,9 @@ class FrameSample:
         return sum(suspicious for _, suspicious in self._taken)
 
     def counts(self) -> dict[str, int]:
-        """Return how many were taken, how many of these looked suspicious, and how many were left out."""
-        return {"frames": len(self.pixels), "suspicious": self.suspicious, "left_out": self.left_out}
+        """Return how many were taken, how many of these looked suspicious, how many were left out, and are not seen."""
+        counts = {"frames": len(self.pixels), "suspicious": self.suspicious, "left_out": self.left_out}
+        return counts | {"unseen": self.unseen}
 
     def held_up(self, seconds: float) -> bool:
         """Whether what was left out was due over so many seconds, and still more is wanted."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +17,7 @@ from taintwatch.detection_stack import ConfigurationChange
 from taintwatch.evidence.audit import AuditLog
 from taintwatch.frame_sample import FrameSample
 from taintwatch.pipeline import Step
+from taintwatch.records import AlertState
 from taintwatch.recovery import LOAD_LIMIT_S
 from taintwatch.references import References, store
 from taintwatch.refits import Refits
@@ -25,7 +27,7 @@ from taintwatch_models.detection.learning import learn
 from taintwatch_models.detection.reference import write_reference
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.radar_file import RadarFile
-from taintwatch_models.records import Prediction
+from taintwatch_models.records import Frame, Prediction
 
 __all__ = ["Learner"]
 
@@ -33,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 TOLD_EVERY = 0.1  # of the frames, between two lines in the log
 LOOK_S = 2.0  # between two looks for what is asked
+MOST_ALERTED = 5  # frames that raised an alert while a camera is learnt, kept to be judged by what was learnt
 SCHEDULE = "schedule"
 
 
@@ -79,6 +82,7 @@ class Learner:
         self._rates = {camera: AlarmRates() for camera in cameras}
         self._drifting: frozenset[str] = frozenset()
         self._held_up: set[str] = set()  # of which that was said
+        self._alerted: dict[str, deque[Frame]] = {}
         self._next_look = clock()
 
     @property
@@ -113,6 +117,8 @@ class Learner:
             self._begin(camera)
         if stands:
             sample.disturb(now_ns)
+        if step.alert is not None and step.alert.state is AlertState.RAISED:
+            self._alerted.setdefault(camera, deque(maxlen=MOST_ALERTED)).append(step.outcome.frame)
         if not sample.due(now_ns):
             return
         suspicious = any(verdict.suspicious for verdict in step.verdicts)
@@ -145,6 +151,7 @@ class Learner:
         sample, by = self._samples.pop(camera), self._asked.pop(camera, "daemon")
         self._armed.add(camera)
         self._rates[camera] = AlarmRates()
+        self._alerted.pop(camera, None)
         self._write(self.refits.drop, camera)
         self._audit.write("learnt", by, camera=camera, **sample.counts())
         _log.warning("camera %s: armed", camera)
@@ -261,8 +268,26 @@ class Learner:
                 progress=lambda done, total: self._deadline.arm(LOAD_LIMIT_S),
             )
             store(path, lambda target: write_reference(reference, target))
-            self._result = self._prepare()
+            change = self._prepare()
+            self._look_back(camera, sample, change)
+            self._result = change
         except TaintwatchError as error:
             self._result = str(error)
         finally:
             self._deadline.disarm()
+
+    def _look_back(self, camera: str, sample: FrameSample, change: ConfigurationChange) -> None:
+        """Judge what raised an alert meanwhile by what was learnt, and say what it does not see any more."""
+        frames, detection = list(self._alerted.get(camera, ())), change.detection
+        if detection is None or not frames:
+            return
+        outcomes = [outcome for frame in frames for outcome in detection.classifier([frame])]
+        judged = [[detector(outcome) for detector in detection.detectors] for outcome in outcomes
+                  if isinstance(outcome, Prediction)]  # fmt: skip
+        sample.unseen = sum(not any(verdict.suspicious for verdict in verdicts) for verdicts in judged)
+        if sample.unseen:
+            _log.warning(
+                "camera %s: of %d frames that raised an alert while it was learnt, %d are not suspicious by what was "
+                "learnt; if they showed an attack, remove %s and start again",
+                camera, len(judged), sample.unseen, self._references.path(camera),
+            )  # fmt: skip

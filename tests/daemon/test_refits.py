@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,11 +19,14 @@ from taintwatch.config.load import parse_config
 from taintwatch.detection_stack import ConfigurationChange
 from taintwatch.evidence.audit import AuditLog, read_audit
 from taintwatch.learner import Learner
+from taintwatch.records import AlertState
 from taintwatch.references import References
 from taintwatch.refits import Refits
 from taintwatch_calibration import cli_refit
 from taintwatch_models.detection.detector import COMBINED
 from taintwatch_models.preprocessing import Preprocessing
+from tests.alert_fakes import an_alert
+from tests.fakes import a_prediction, a_verdict
 from tests.tiny_model import write_model
 from tests.web_scene import a_step, ask, serving, web_config, write
 
@@ -35,7 +39,7 @@ class Scene:
     """A learner of one camera, learnt or not, whose clock a test sets; learning writes an empty file."""
 
     def __init__(self, folder: Path, plan: LearningPlan, *, learnt: bool = True) -> None:
-        self.now, self.index = 0.0, 0
+        self.now, self.index, self.change = 0.0, 0, CHANGE
         self.references = References(folder / "state", "ab" * 32)
         self.reference = self.references.path("door")
         self.reference.parent.mkdir(parents=True)
@@ -44,7 +48,7 @@ class Scene:
         self.refits = Refits(folder / "state")
         self.audit = folder / "audit.jsonl"
         self.learner = Learner(
-            cast("Any", RADAR), self.references, ("door",), plan, lambda: CHANGE, refits=self.refits,
+            cast("Any", RADAR), self.references, ("door",), plan, lambda: self.change, refits=self.refits,
             audit=AuditLog(self.audit), clock=lambda: self.now,
         )  # fmt: skip
 
@@ -138,6 +142,26 @@ def test_what_is_shown_around_an_alert_is_not_learnt_the_first_time_either(
     assert (scene.state, learning) == ("armed", [10])
     (entry,) = read_audit(scene.audit, None).entries
     assert (entry["frames"], entry["suspicious"], entry["left_out"]) == (10, 0, 32)
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_what_was_learnt_is_tried_on_what_raised_an_alert_meanwhile(
+    tmp_path: Path, learning: list[int], caplog: pytest.LogCaptureFixture, seen: bool
+) -> None:
+    """A few frames of an attack that raised nothing may have been learnt: then it is not seen any more."""
+    scene = Scene(tmp_path, PLAN, learnt=False)
+    scene.watch(3)
+    scene.learner.see(replace(a_step(scene.index, attack=True), alert=an_alert(state=AlertState.RAISED)))
+    detection = SimpleNamespace(
+        classifier=lambda frames: [a_prediction(frame) for frame in frames],
+        detectors=(lambda prediction: a_verdict(prediction, seen),),
+    )
+    scene.change = ConfigurationChange(config=cast("Any", None), detection=cast("Any", detection))
+    scene.index += 3
+    if not scene.watch(12):
+        scene.fit()
+    assert read_audit(scene.audit, None).entries[0]["unseen"] == int(not seen)
+    assert ("of 1 frames that raised an alert while it was learnt, 1 are not suspicious" in caplog.text) is not seen
 
 
 def test_frames_that_look_suspicious_without_an_alert_are_learnt_at_first(tmp_path: Path, learning: list[int]) -> None:
