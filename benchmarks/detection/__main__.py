@@ -25,7 +25,7 @@ from benchmarks.detection.measure import (
     measure_footage,
     measure_presentations,
 )
-from benchmarks.detection.networks import Network, load_network, network_names
+from benchmarks.detection.networks import LITE, Network, load_network, network_names
 from benchmarks.detection.scorers import CombinedScorer, PeerScorer, Scorer, TightScorer
 from benchmarks.detection.summary import merged_attacks, page, summary_of
 from benchmarks.makers.library import Patch, patches_of
@@ -259,7 +259,7 @@ def _shown_command() -> str:
 
 
 def _dataset(name: str) -> str:
-    if name == "mobilenet_v2":
+    if name in ("mobilenet_v2", LITE):
         return "imagenet"
     return "signs" if name == "bundled" or name.startswith("signs") else "objects"
 

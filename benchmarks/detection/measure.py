@@ -21,6 +21,7 @@ from benchmarks.detection.novelty import STRENGTHS, degraded, posters, smaller_o
 from benchmarks.detection.presentations import in_motion, present
 from benchmarks.detection.prints import busy_prints
 from benchmarks.detection.scorers import RATES, CombinedScorer, Scorer
+from benchmarks.detection.unoptimised import photographs_of_target
 from taintwatch_calibration.results import write_json
 from taintwatch_models.detection.detector import CombinedDetector
 from taintwatch_models.detection.general import general_pictures
@@ -194,7 +195,9 @@ def measure_adaptive(
         found = {f"{rate:g}": judged(success, scores, thresholds[rate]) for rate in RATES}
         records.append({"attacker": attacker.name, "size": attacker.size, **found})
         report(f"{attacker.name}: {found}")
-    return records
+    plain = photographs_of_target(network, scorer, thresholds)
+    report(f"photographs of the target: {plain}")
+    return [*records, *plain]
 
 
 def _before_a_camera(

@@ -18,7 +18,7 @@ from taintwatch_models.classifier import Classifier, ModelCard, Rejected
 from taintwatch_models.detection.detector import COMBINED
 from taintwatch_models.detection.general import general_pictures
 from taintwatch_models.detection.learning import learn
-from taintwatch_models.detection.reference import VERSION, write_reference
+from taintwatch_models.detection.reference import version, write_reference
 from taintwatch_models.errors import CalibrationError, ConfigError
 from taintwatch_models.loading import LoadedModel, open_model
 from taintwatch_models.model_files import ModelSettings, calibration_path, default_detectors, is_torch
@@ -73,7 +73,7 @@ class References:
 
     def path(self, camera: str) -> Path:
         """Return where a camera's reference is, or should be; of `GENERAL` the general one."""
-        own = self.folder / "references" / f"v{VERSION}" / self.model_hash[:16]
+        own = self.folder / "references" / f"v{version()}" / self.model_hash[:16]
         return own / "general.npz" if camera == GENERAL else own / "cameras" / f"{camera}.npz"
 
     def learnt(self, camera: str) -> bool:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from benchmarks.detection.__main__ import command
 from benchmarks.detection.measure import cached, count
+from benchmarks.detection.networks import Network
 from benchmarks.detection.novelty import STRENGTHS, degraded, posters, smaller_or_turned
 from benchmarks.detection.presentations import FPS, SECONDS, Presentation
 from benchmarks.detection.prints import busy_prints
+from benchmarks.detection.scorers import Scorer
 from benchmarks.detection.summary import merged_attacks, page, summary_of
+from benchmarks.detection.unoptimised import photographs_of_target
 from benchmarks.scripts import run_script
 from taintwatch_calibration.results import write_json
 
@@ -23,7 +26,7 @@ GREY = np.full((6, 64, 64, 3), 128, np.uint8)
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--network", "resnet"), "there is no network 'resnet'; there are mobilenet_v2, bundled"),
+        (("--network", "resnet"), "there is no network 'resnet'; there are mobilenet_v2, efficientnet_lite1, bundled"),
         (("--beside", "none"), "there is no detector 'none' to compare with; there are tight, sentinet"),
         (("--network", "mobilenet_v2"), "is missing: give the measuring data's folder with --data"),
     ],
@@ -96,6 +99,28 @@ def test_what_was_measured_is_not_measured_again_unless_something_changed(tmp_pa
     assert cached(path, ("model", 2), measure) == {"runs": 2}
 
 
+class Dark:
+    """A network of one rule: what has a dark pixel shows the target."""
+
+    def __init__(self) -> None:
+        self.targets, self.test = (1, 0), np.full((4, 64, 64, 3), 200, np.uint8)
+        self.site, self.held_out = np.zeros((3, 64, 64, 3), np.uint8), np.full((2, 64, 64, 3), 90, np.uint8)
+
+    def labels_of(self, pictures: np.ndarray) -> np.ndarray:
+        return (pictures.min(axis=(1, 2, 3)) < 100).astype(np.int64)
+
+
+def test_photographs_of_the_target_fool_unseen_where_one_of_them_stays_below_the_threshold() -> None:
+    class Blackness:
+        def score(self, pictures: np.ndarray) -> np.ndarray:
+            return 200.0 - pictures.min(axis=(1, 2, 3))
+
+    (row,) = photographs_of_target(cast(Network, Dark()), cast(Scorer, Blackness()), {0.02: 120.0, 0.001: 100.0})
+    assert row["attacker"] == "a photograph, the best of 5"
+    assert row["0.02"] == {"attempts": 4, "fools": 1.0, "unseen": 1.0}  # the grey ones
+    assert row["0.001"] == {"attempts": 4, "fools": 1.0, "unseen": 0.0}
+
+
 def cell(kind: str, name: str, n: int, two: int, low: int, **more: Any) -> dict[str, Any]:
     rates = {"0.02": (two, [0.0, 0.05]), "0.001": (low, [0.0, 0.01])}
     return {"kind": kind, "name": name, "n": n, **more} | {
@@ -118,7 +143,10 @@ def document() -> dict[str, Any]:
         "presentations": {"shown": 50, "alerts": 1, "with_a_suspicious_frame": 2, "attacked": 8,
                           "alert_after": [3, 3, 3, 4, 4, 5, 12]},
         "adaptive": [{"attacker": "all", "0.02": {"attempts": 40, "fools": 0.5, "unseen": 0.2},
-                      "0.001": {"attempts": 40, "fools": 0.5, "unseen": 0.3}}],
+                      "0.001": {"attempts": 40, "fools": 0.5, "unseen": 0.3}},
+                     {"attacker": "a photograph", "optimised": False,
+                      "0.02": {"attempts": 40, "fools": 0.6, "unseen": 0.6},
+                      "0.001": {"attempts": 40, "fools": 0.6, "unseen": 0.6}}],
     }  # fmt: skip
     result: dict[str, Any] = {"networks": [network], "attacks": merged_attacks([network])}
     result |= {"date": "d", "processor": "p"}

@@ -21,12 +21,22 @@ from taintwatch_models.graph.builder import GraphBuilder
 from taintwatch_models.graph.resampling import resize, shrink
 from taintwatch_models.preprocessing import Preprocessing
 
-__all__ = ["APPEARANCE", "APPEARANCE_MAP", "PLACE", "SIDE", "WINDOW", "appearance_model", "appearance_nodes"]
+__all__ = [
+    "APPEARANCE",
+    "APPEARANCE_FILE",
+    "APPEARANCE_MAP",
+    "PLACE",
+    "SIDE",
+    "WINDOW",
+    "appearance_model",
+    "appearance_nodes",
+]
 
 APPEARANCE, APPEARANCE_MAP = "appearance", "appearance_map"
 SIDE = 96
 """Pixels a side of what the network sees: the whole input, made smaller or larger."""
-_FILE = "appearance.onnx"
+APPEARANCE_FILE = "appearance.onnx"
+"""The bundled network's file."""
 _OPSET = 13
 _PREFIX = "taintwatch/appearance"
 _CELLS = SIDE // 8
@@ -47,10 +57,11 @@ def appearance_nodes(opset: int, inputs: str, preprocessing: Preprocessing) -> G
     b = GraphBuilder(opset, _PREFIX)
     gain = np.array(preprocessing.std, np.float32) * preprocessing.scale / 127.5
     level = np.array(preprocessing.mean, np.float32) * preprocessing.scale / 127.5 - 1
-    pixels = b.add("Add", b.add("Mul", inputs, _planes(b, gain)), _planes(b, level))
+    small = shrink(b, inputs, preprocessing.size, (SIDE, SIDE))
+    pixels = b.add("Add", b.add("Mul", small, _planes(b, gain)), _planes(b, level))
     if preprocessing.order == "bgr":
         pixels = b.add("Gather", pixels, b.constant([2, 1, 0]), axis=1)
-    answer = _embed(b, shrink(b, pixels, preprocessing.size, (SIDE, SIDE)))
+    answer = _embed(b, pixels)
     averages = b.add("AveragePool", answer, kernel_shape=[WINDOW, WINDOW])
     largest = b.reduce("ReduceMax", averages, [1, 2, 3], keepdims=False)
     b.nodes.append(helper.make_node("Identity", [largest], [APPEARANCE], name=APPEARANCE))
@@ -82,7 +93,7 @@ def _planes(b: GraphBuilder, values: NDArray[np.float32]) -> str:
 
 def _embed(b: GraphBuilder, pixels: str) -> str:
     """Add the bundled network's nodes, fed with RGB in [-1, 1], (B, 3, 96, 96); return its map's name."""
-    network = onnx.load(bundled_path(_FILE)).graph
+    network = onnx.load(bundled_path(APPEARANCE_FILE)).graph
     names = {network.input[0].name: pixels}
 
     def renamed(name: str) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from taintwatch_models.bundled import bundled_path
 from taintwatch_models.detection.anomaly import LayerCells
+from taintwatch_models.detection.appearance import APPEARANCE_FILE
 from taintwatch_models.detection.archive import (
     Archive,
     finite,
@@ -29,13 +33,13 @@ __all__ = [
     "FREE",
     "LABEL",
     "SECOND",
-    "VERSION",
     "WEIGHTS",
     "Provenance",
     "Reference",
     "combine",
     "read_reference",
     "surprises_of",
+    "version",
     "write_reference",
 ]
 
@@ -48,11 +52,9 @@ LABEL = "label_mahalanobis"
 pictures of each label. A traffic sign is itself a local, necessary and sufficient thing; there it carries much."""
 WEIGHTS = {LABEL: 2.0, "appearance": 3.0}
 """Of a surprise's square; 1 for the others."""
-VERSION = 4
-"""Of the file's format, and of what the statistics in it mean."""
+_VERSION = 5
 Scores = NDArray[np.float64]
 """(frames,)."""
-_FORMAT = f"taintwatch-reference/{VERSION}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,16 @@ def combine(surprises: Mapping[str, Scores], beside: Scores | float = 0.0) -> Sc
     return np.asarray(np.sqrt(np.sum(parts, axis=0) + np.square(beside)), np.float64)
 
 
+@lru_cache
+def version() -> str:
+    """Return the version of a reference's format, and of what its statistics mean: the appearance network is in it."""
+    return f"{_VERSION}-{hashlib.sha256(bundled_path(APPEARANCE_FILE).read_bytes()).hexdigest()[:8]}"
+
+
+def _format() -> str:
+    return f"taintwatch-reference/{version()}"
+
+
 def surprises_of(tails: Mapping[str, Tail], statistics: Mapping[str, Scores]) -> dict[str, Scores]:
     """Return the surprise of each statistic that has a tail, (frames,) each."""
     return {name: tails[name].surprise(values) for name, values in statistics.items() if name in tails}
@@ -110,7 +122,7 @@ def write_reference(reference: Reference, path: Path) -> None:
     arrays |= {f"windows_{name}": getattr(reference.windows, name) for name in ("projection", "mean", "whitening")}
     arrays |= {f"tail_{name}": tail.levels for name, tail in reference.tails.items()}
     head = {
-        "format": _FORMAT,
+        "format": _format(),
         "model_hash": reference.model_hash,
         "layers": layers,
         "scales": {name: tail.scale for name, tail in reference.tails.items()},
@@ -123,7 +135,7 @@ def write_reference(reference: Reference, path: Path) -> None:
 
 def read_reference(path: Path, model_hash: str | None = None) -> Reference:
     """Read a reference. Raises `CalibrationError`: unreadable, damaged, or of another model than `model_hash`."""
-    reference = read_archive(path, _FORMAT, "taintwatch calibrate learn", _build)
+    reference = read_archive(path, _format(), "taintwatch calibrate learn", _build)
     if model_hash is not None and reference.model_hash != model_hash:
         raise CalibrationError(
             f"{path}: belongs to another model (hash {reference.model_hash[:12]}; this one's is {model_hash[:12]}); "

@@ -15,7 +15,7 @@ from taintwatch_models.detection.general import general_pictures
 from taintwatch_models.detection.learning import learn
 from taintwatch_models.detection.looks import CombinedRadar, first_graph
 from taintwatch_models.detection.observer import Observer
-from taintwatch_models.detection.reference import Reference, read_reference, write_reference
+from taintwatch_models.detection.reference import Reference, read_reference, version, write_reference
 from taintwatch_models.errors import CalibrationError, UsageError
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings
@@ -170,3 +170,17 @@ def test_a_reference_of_another_version_is_to_be_learnt_anew(tmp_path: Path) -> 
         CalibrationError, match=r"another version of Taintwatch.*learn it anew with `taintwatch calibrate"
     ):
         read_reference(tmp_path / "old.npz")
+
+
+def test_a_reference_is_of_the_appearance_network_that_it_was_learnt_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = version()
+    other = tmp_path / "appearance.onnx"
+    other.write_bytes(b"trained anew")
+    monkeypatch.setattr("taintwatch_models.detection.reference.bundled_path", lambda name: other)
+    version.cache_clear()
+    try:
+        assert version() != before
+    finally:
+        version.cache_clear()
