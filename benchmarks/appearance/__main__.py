@@ -42,7 +42,7 @@ Report = Callable[[str], None]
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="Keep networks and patterns here.")
 @click.option("--rounds", "count", type=click.IntRange(1), default=20, show_default=True,
               help="Batches of 16 patterns crafted on each network.")  # fmt: skip
-@click.option("--against", type=click.Path(path_type=Path, exists=True, dir_okay=False), multiple=True,
+@click.option("--against", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Network of an earlier run (ONNX): train on patterns that hide from it, too.")  # fmt: skip
 @click.option("--hidden", type=click.IntRange(1), default=6, show_default=True,
               help="Batches of these on each network.")  # fmt: skip
@@ -55,7 +55,7 @@ def command(
     data: Path,
     work: Path,
     count: int,
-    against: tuple[Path, ...],
+    against: Path | None,
     hidden: int,
     only: tuple[str, ...],
     steps: int,
@@ -74,7 +74,8 @@ def command(
     maker = _Maker(data, work, seed, report)
     names = only or NETWORKS
     patterns = maker.patterns(names, count)
-    patterns = np.concatenate([patterns, *(maker.patterns(names, hidden, earlier) for earlier in against)])
+    if against is not None:
+        patterns = np.concatenate([patterns, maker.patterns(names, hidden, against)])
     if only:
         return
     target = output or work / "appearance.onnx"

@@ -18,14 +18,12 @@ from benchmarks.appearance.scenes import Scenes
 from taintwatch_models.detection.appearance import PLACE, SIDE
 from taintwatch_models.graph.builder import GraphBuilder
 
-__all__ = ["AppearanceNet", "harder", "to_onnx", "train"]
+__all__ = ["AppearanceNet", "to_onnx", "train"]
 
 _CHANNELS = (16, 32, 48)
 _BATCH, _RATE, _DECAY = 48, 4e-3, 1e-3
 _INSIDE, _OUTSIDE = 0.6, 0.05
 """A cell is of the pattern where it covers more of it than this, and not where it covers less; between, it is left."""
-_HARD, _FARTHEST = 0.5, 0.15
-"""How many of the scenes are made harder before they are learnt, and by how much a pattern's values change at most."""
 _SCALED = 300
 """Scenes that the scale of the answers is taken from."""
 _OPSET = 13
@@ -60,11 +58,9 @@ def train(scenes: Scenes, steps: int, seed: int, report: Callable[[int, float], 
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, steps)
     for step in range(1, steps + 1):
         pictures, masks = zip(*(scenes() for _ in range(_BATCH)), strict=True)
-        mask = torch.from_numpy(np.stack(masks))[:, None]
-        covered = F.avg_pool2d(mask, SIDE // 12)
+        covered = F.avg_pool2d(torch.from_numpy(np.stack(masks))[:, None], SIDE // 12)
         known = ((covered > _INSIDE) | (covered < _OUTSIDE)).float()
-        pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 127.5 - 1
-        logits = net(harder(net, pixels, mask))
+        logits = net(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 127.5 - 1)
         wrong = F.binary_cross_entropy_with_logits(logits, (covered > _INSIDE).float(), known, reduction="sum")
         loss = wrong / known.sum()
         optimiser.zero_grad()
@@ -74,24 +70,6 @@ def train(scenes: Scenes, steps: int, seed: int, report: Callable[[int, float], 
         if step % 50 == 0:
             report(step, float(loss))
     return _on_scale(net.eval(), scenes)
-
-
-def harder(net: AppearanceNet, pixels: Tensor, mask: Tensor, steps: int = 2) -> Tensor:
-    """Change the patterns of some scenes so that the network sees them worse (Madry et al., ICLR 2018).
-
-    `pixels` (B, 3, 96, 96) in [-1, 1], `mask` (B, 1, 96, 96): 1 where a pattern lies; nothing else changes. What is
-    learnt so cannot be undone by a few small steps of who knows the network.
-    """
-    most = _FARTHEST * torch.rand(len(pixels), 1, 1, 1) * (torch.rand(len(pixels), 1, 1, 1) < _HARD)
-    change = torch.zeros_like(pixels)
-    net.eval()
-    for _ in range(steps):
-        change.requires_grad_()
-        answers = net((pixels + change * mask).clamp(-1, 1))
-        (slope,) = torch.autograd.grad(answers.sum(), change)
-        change = (change.detach() - most * slope.sign()).clamp(-most, most)
-    net.train()
-    return (pixels + change * mask).clamp(-1, 1)
 
 
 @torch.no_grad()

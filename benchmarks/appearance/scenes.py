@@ -18,7 +18,7 @@ __all__ = ["Material", "Scenes"]
 _POSTER = 64
 _SHARES = (0.18, 0.62)
 _TURN = 0.45  # radians
-_BARE = 0.08
+_BARE = 0.06
 """Scenes that are a texture and nothing else."""
 
 Picture = NDArray[np.uint8]
@@ -40,7 +40,7 @@ class Material:
 class Scenes:
     """Draws scenes, each with the mask of its pattern."""
 
-    def __init__(self, material: Material, seed: int, textures: int = 16_000) -> None:
+    def __init__(self, material: Material, seed: int, textures: int = 6000) -> None:
         """`textures`: so many are drawn once; each is used often, with other light, size and turn."""
         self._shares, self._patterns = material.shares, material.patterns
         self._wide = [_resized(pictures, SIDE) for pictures in material.benign]
@@ -66,7 +66,7 @@ class Scenes:
             scene = scene[:, ::-1]
         mask = np.zeros((SIDE, SIDE), np.float32)
         what = rng.random()
-        if what < 0.38 or what > 0.75:
+        if what < 0.35 or what > 0.75:
             for _ in range(1 if what < 0.9 else 2):
                 scene, _ = self._lay_sheet(scene, self._recoloured(self._poster()))
         if what > 0.5:
@@ -89,7 +89,7 @@ class Scenes:
             lambda: self._pick(self._small), self._any_texture, self._collage, self._drawing, self._page, self._plain,
             self._garish,
         )  # fmt: skip
-        return makers[self._rng.choice(len(makers), p=(0.25, 0.46, 0.07, 0.07, 0.07, 0.05, 0.03))]()
+        return makers[self._rng.choice(len(makers), p=(0.3, 0.36, 0.08, 0.08, 0.08, 0.06, 0.04))]()
 
     def _collage(self) -> Picture:
         count = int(self._rng.integers(2, 5))

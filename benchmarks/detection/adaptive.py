@@ -22,7 +22,7 @@ from benchmarks.makers.onnx_torch import OnnxModule
 from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_models.detection.anomaly import LayerCells, early_layers
 from taintwatch_models.detection.appearance import appearance_model
-from taintwatch_models.detection.reference import WEIGHTS, Reference
+from taintwatch_models.detection.reference import LOOKS, WEIGHTS, Reference
 from taintwatch_models.detection.windows import FILL_SHARE, GRID, window_cells
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.torch_graph import TorchGraph
@@ -95,8 +95,9 @@ class _Knowledge:
         found["necessity"] = self._necessity(inputs, target, corners, side)
         found["sufficiency"] = self._sufficiency(inputs, target, corners, side)
         known = {name: self._surprise(name, value) for name, value in found.items() if name in self._reference.tails}
-        parts = [WEIGHTS.get(name, 1.0) * value**2 for name, value in known.items()]
-        return logits, (torch.stack(parts).sum(0) + 1e-6).sqrt()
+        kinds = ([value for value in known if value in LOOKS], [value for value in known if value not in LOOKS])
+        norms = [(sum(WEIGHTS.get(name, 1.0) * known[name] ** 2 for name in names) + 1e-6).sqrt() for names in kinds]
+        return logits, norms[0] + norms[1]
 
     def _surprise(self, name: str, value: Tensor) -> Tensor:
         tail = self._reference.tails[name]

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from benchmarks.appearance.network import AppearanceNet, harder, to_onnx, train
+from benchmarks.appearance.network import AppearanceNet, to_onnx, train
 from benchmarks.appearance.patterns import KINDS, Kind, craft_patterns
 from benchmarks.appearance.scenes import Material, Scenes
 from benchmarks.makers.onnx_torch import OnnxModule
@@ -51,19 +51,6 @@ def test_the_export_says_what_the_trained_network_says() -> None:
     given = ort.InferenceSession(to_onnx(net).SerializeToString()).run(["map"], {"pixels": pixels})[0]
     assert given.shape == (2, 1, 12, 12)
     assert given == pytest.approx(net(torch.from_numpy(pixels)).detach().numpy(), abs=1e-3)
-
-
-def test_a_scene_is_made_harder_in_its_pattern_alone() -> None:
-    torch.manual_seed(0)
-    net = train(Scenes(MATERIAL, 2, textures=40), 2, 0, lambda step, loss: None)
-    pixels, mask = torch.zeros(16, 3, 96, 96), torch.zeros(16, 1, 96, 96)
-    mask[:, :, 20:60, 20:60] = 1
-    changed = harder(net, pixels, mask)
-    assert (changed[:, :, :20] == 0).all()
-    assert 0 < float(changed.abs().amax()) <= 0.15
-    net.eval()
-    with torch.no_grad():
-        assert float(net(changed).sum()) < float(net(pixels).sum())
 
 
 def margins_of(patterns: np.ndarray, pictures: np.ndarray, seed: int) -> np.ndarray:

@@ -110,7 +110,8 @@ def learn(
     statistics = dict(looked.statistics)
     windows, statistics["feature_anomaly"] = _window_features(looked.features, around.features, chosen.folds, rng)
     tails: dict[str, Tail] = {name: fit_tail(statistics[name]) for name in (*FREE, LABEL) if name in statistics}
-    free = combine(surprises_of(tails, statistics))
+    first = surprises_of(tails, statistics)
+    free = combine(first)
     gate = float(np.quantile(free, _GATE))
     deserving = free > gate
     hosts = general[:: max(1, len(general) // _HOSTS)][:_HOSTS]
@@ -119,7 +120,8 @@ def learn(
     about = Provenance(description, len(site) + len(later), footage, general_description, len(general), _now())
     reference = Reference(radar.info.source_sha256, layers, windows, hosts, tails, gate, (), about)
     scores = free.copy()
-    scores[deserving] = combine(surprises_of(tails, second), scores[deserving])
+    known = {name: values[deserving] for name, values in first.items()}
+    scores[deserving] = combine(known | surprises_of(tails, second))
     later_scores = _score_later(radar, reference, later, settings, steps)
     points = operating_points(scores, chosen.kinds, chosen.folds, later_scores if footage else None, rng)
     steps.end()

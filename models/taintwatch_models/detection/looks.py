@@ -260,7 +260,8 @@ class CombinedRadar:
         """Join both looks, as `__call__` gives them."""
         statistics, surprises, score = dict(first.looked.statistics), dict(first.surprises), first.free.copy()
         own = surprises_of(self._reference.tails, second.values)
-        score[second.rows] = combine(own, score[second.rows])
+        known = {name: values[second.rows] for name, values in first.surprises.items()}
+        score[second.rows] = combine(known | own)
         for name in SECOND:
             statistics[name], surprises[name] = np.full(len(score), np.nan), np.full(len(score), np.nan)
             statistics[name][second.rows], surprises[name][second.rows] = second.values[name], own[name]

@@ -32,6 +32,7 @@ from taintwatch_models.errors import CalibrationError
 __all__ = [
     "FREE",
     "LABEL",
+    "LOOKS",
     "SECOND",
     "WEIGHTS",
     "Provenance",
@@ -50,6 +51,8 @@ SECOND = ("necessity", "sufficiency")
 LABEL = "label_mahalanobis"
 """Free too, but only where the model's graph gives it: Mahalanobis distances for the predicted label, learnt from many
 pictures of each label. A traffic sign is itself a local, necessary and sufficient thing; there it carries much."""
+LOOKS = ("appearance",)
+"""Statistics that know nothing of the guarded model."""
 WEIGHTS = {LABEL: 2.0, "appearance": 3.0}
 """Of a surprise's square; 1 for the others."""
 _VERSION = 5
@@ -89,16 +92,24 @@ class Reference:
     about: Provenance
 
 
-def combine(surprises: Mapping[str, Scores], beside: Scores | float = 0.0) -> Scores:
-    """Return the Euclidean norm of the statistics' weighted surprises, (frames,); `beside`: that of others, to join.
+def combine(surprises: Mapping[str, Scores]) -> Scores:
+    """Return the score of the statistics' surprises, (frames,): how odd a place looks, plus how odd the model acts.
 
-    Fisher's method (1925) adds the -ln p of independent tests; Tippett's (1931) takes the largest alone. The norm lies
-    between: what says nothing of a network (the anomaly of a vision transformer's tokens) hides less of what does. A
-    statistic that is usual adds nothing instead of taking away, so a patch that fails one question on purpose is not
-    excused for it. The statistics are not independent, so the norm's own threshold is chosen on benign frames as well.
+    Looks are `appearance`, which knows the pixels alone; all others are the guarded model's. Within the model's the
+    weighted Euclidean norm counts: it lies between Fisher's sum of -ln p (1925) and Tippett's largest (1931), so what
+    says nothing of a network (the anomaly of a vision transformer's tokens) hides less of what does. The two kinds are
+    added, as Fisher does with tests that know nothing of each other: a busy print looks odd and leaves the model
+    alone, an attack does both. What is usual adds nothing instead of taking away, so a patch that fails one question
+    on purpose is not excused for it. The statistics are not independent, so the score's own threshold is chosen on
+    benign frames as well.
     """
-    parts = [WEIGHTS.get(name, 1.0) * np.maximum(values, 0.0) ** 2 for name, values in surprises.items()]
-    return np.asarray(np.sqrt(np.sum(parts, axis=0) + np.square(beside)), np.float64)
+    looks = [_weighted(name, values) for name, values in surprises.items() if name in LOOKS]
+    acts = [_weighted(name, values) for name, values in surprises.items() if name not in LOOKS]
+    return np.asarray(np.sqrt(np.sum(looks, axis=0)) + np.sqrt(np.sum(acts, axis=0)), np.float64)
+
+
+def _weighted(name: str, values: Scores) -> Scores:
+    return np.asarray(WEIGHTS.get(name, 1.0) * np.maximum(values, 0.0) ** 2)
 
 
 @lru_cache

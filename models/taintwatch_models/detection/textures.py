@@ -22,42 +22,8 @@ Planes = NDArray[np.float64]
 
 
 def texture(rng: np.random.Generator) -> Picture:
-    """Draw one texture, (64, 64, 3): of one kind, two of them in one, or bent; some repeated at half their size."""
-    drawn = _one(rng)
-    if rng.random() < 0.25:
-        drawn = _together(drawn, _one(rng), rng)
-    if rng.random() < 0.2:
-        drawn = _bent(drawn, rng)
-    if rng.random() < 0.2:
-        half = cv2.resize(drawn, (SIDE // 2, SIDE // 2), interpolation=cv2.INTER_AREA)
-        drawn = np.tile(half, (2, 2, 1))
-    return np.ascontiguousarray(drawn)
-
-
-def _one(rng: np.random.Generator) -> Picture:
+    """Draw one texture, (64, 64, 3)."""
     return _TEXTURES[rng.integers(len(_TEXTURES))](rng)
-
-
-def _together(one: Picture, other: Picture, rng: np.random.Generator) -> Picture:
-    """Two textures mixed, multiplied, or side by side along a wavy border."""
-    a, b = one.astype(np.float64), other.astype(np.float64)
-    kind = rng.integers(3)
-    if kind == 0:
-        share = rng.uniform(0.2, 0.8)
-        return np.asarray(a * share + b * (1 - share), np.uint8)
-    if kind == 1:
-        return np.asarray(a * b / 255, np.uint8)
-    border = _spectral(rng, 1.2)[..., :1]
-    return np.asarray(np.where(border > np.quantile(border, rng.uniform(0.2, 0.8)), a, b), np.uint8)
-
-
-def _bent(drawn: Picture, rng: np.random.Generator) -> Picture:
-    """A texture whose points are moved by smooth noise."""
-    moves = _spectral(rng, 1.6)[..., :2]
-    moves = moves / (np.abs(moves).max() + 1e-9) * rng.uniform(2, 12)
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    x, y = (columns + moves[..., 0]).astype(np.float32), (rows + moves[..., 1]).astype(np.float32)
-    return np.asarray(cv2.remap(drawn, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101), np.uint8)
 
 
 def textures(count: int, size: tuple[int, int], rng: np.random.Generator) -> Picture:
@@ -150,41 +116,6 @@ def _strokes(rng: np.random.Generator) -> Picture:
     return sheet
 
 
-def _threads(rng: np.random.Generator) -> Picture:
-    """Straight lines of one width, all over each other or nearly parallel."""
-    sheet = np.full((SIDE, SIDE, 3), palette(rng, 1)[0] if rng.random() < 0.5 else rng.choice([0, 255]), np.uint8)
-    colours, width, narrow = palette(rng, 12), int(rng.integers(1, 4)), rng.random() < 0.4
-    along = rng.uniform(0, np.pi)
-    for _ in range(int(rng.integers(20, 140))):
-        angle = along + rng.normal(0, 0.15) if narrow else rng.uniform(0, np.pi)
-        middle, reach = rng.uniform(0, SIDE, 2), rng.uniform(0.1, 1.0) * SIDE
-        step = reach * np.array([np.cos(angle), np.sin(angle)])
-        start, end = (tuple(int(v) for v in middle + side * step) for side in (-1, 1))
-        cv2.line(sheet, start, end, tuple(int(v) for v in colours[rng.integers(12)]), width)
-    return sheet
-
-
-def _cloth(rng: np.random.Generator) -> Picture:
-    """A weave of coloured stripes both ways, as of plaid."""
-    planes = []
-    for _ in range(2):
-        count = int(rng.integers(4, 33))
-        stripes = palette(rng, count)[np.sort(rng.integers(0, count, SIDE))].astype(np.float64)
-        planes.append(cv2.GaussianBlur(stripes[None], (0, 0), rng.uniform(0.2, 2))[0])
-    across = rng.random((SIDE, SIDE)) < 0.5 if rng.random() < 0.3 else np.indices((SIDE, SIDE)).sum(axis=0) % 2 == 0
-    mixed = (planes[0][None] + planes[1][:, None]) / 2
-    woven = np.where(across[..., None], planes[0][None], planes[1][:, None])
-    return np.asarray(mixed if rng.random() < 0.5 else woven, np.uint8)
-
-
-def _code(rng: np.random.Generator) -> Picture:
-    """Squares or bars in two colours, as of a code that a machine reads."""
-    count = int(rng.integers(12, 42))
-    cells = rng.random((1 if rng.random() < 0.3 else count, count)) < rng.uniform(0.35, 0.65)
-    inks = np.array([(255, 255, 255), (0, 0, 0)], np.uint8) if rng.random() < 0.6 else palette(rng, 2)
-    return np.asarray(cv2.resize(inks[cells.astype(np.int64)], (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def _grid(rng: np.random.Generator) -> Picture:
     """Squares of any colour, or a small tile that repeats."""
     count = int(rng.integers(3, 33))
@@ -197,5 +128,5 @@ def _grid(rng: np.random.Generator) -> Picture:
 
 
 _TEXTURES: tuple[Callable[[np.random.Generator], Picture], ...] = (
-    _noise, _regions, _waves, _leaves, _strokes, _threads, _cloth, _code, _grid,
+    _noise, _regions, _waves, _leaves, _strokes, _grid,
 )  # fmt: skip
