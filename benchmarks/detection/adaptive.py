@@ -95,9 +95,9 @@ class _Knowledge:
         found["necessity"] = self._necessity(inputs, target, corners, side)
         found["sufficiency"] = self._sufficiency(inputs, target, corners, side)
         known = {name: self._surprise(name, value) for name, value in found.items() if name in self._reference.tails}
-        kinds = ([value for value in known if value in LOOKS], [value for value in known if value not in LOOKS])
-        norms = [(sum(WEIGHTS.get(name, 1.0) * known[name] ** 2 for name in names) + 1e-6).sqrt() for names in kinds]
-        return logits, norms[0] + norms[1]
+        looks = {name: value for name, value in known.items() if name in LOOKS}
+        acts = {name: value for name, value in known.items() if name not in LOOKS}
+        return logits, _norm(looks) + _norm(acts)
 
     def _surprise(self, name: str, value: Tensor) -> Tensor:
         tail = self._reference.tails[name]
@@ -181,6 +181,11 @@ def _appearance(radar: RadarFile, device: str) -> Callable[[Tensor], Tensor]:
         return found
 
     return answer
+
+
+def _norm(surprises: Mapping[str, Tensor]) -> Tensor:
+    parts = [WEIGHTS.get(name, 1.0) * value**2 for name, value in surprises.items()]
+    return (torch.stack(parts).sum(0) + 1e-6).sqrt()
 
 
 def _margin(logits: Tensor, target: int) -> Tensor:

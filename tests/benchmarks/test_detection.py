@@ -107,13 +107,13 @@ class Dark:
         self.site, self.held_out = np.zeros((3, 64, 64, 3), np.uint8), np.full((2, 64, 64, 3), 90, np.uint8)
 
     def labels_of(self, pictures: np.ndarray) -> np.ndarray:
-        return (pictures.min(axis=(1, 2, 3)) < 100).astype(np.int64)
+        return np.asarray(pictures.min(axis=(1, 2, 3)) < 100, np.int64)
 
 
 def test_photographs_of_the_target_fool_unseen_where_one_of_them_stays_below_the_threshold() -> None:
     class Blackness:
         def score(self, pictures: np.ndarray) -> np.ndarray:
-            return 200.0 - pictures.min(axis=(1, 2, 3))
+            return np.asarray(200.0 - pictures.min(axis=(1, 2, 3)))
 
     (row,) = photographs_of_target(cast(Network, Dark()), cast(Scorer, Blackness()), {0.02: 120.0, 0.001: 100.0})
     assert row["attacker"] == "a photograph, the best of 5"
