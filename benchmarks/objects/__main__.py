@@ -13,10 +13,12 @@ import click
 import cv2
 import torch
 
+from benchmarks.objects.attackers import adaptive_part
+from benchmarks.objects.finder_site import finder_part
 from benchmarks.objects.jedi import jedi_part
 from benchmarks.objects.patches import crafted_patches, crafted_steps
 from benchmarks.objects.sites import SITES, Measuring, attacks_of, site_part, speed_part
-from benchmarks.objects.summary import summary_of
+from benchmarks.objects.summary import MODELS, summary_of
 from benchmarks.objects.trials import Attack
 from benchmarks.scripts import run_script
 from benchmarks.street.patches import street_patches
@@ -30,7 +32,7 @@ from taintwatch_models.storage import write_atomically
 __all__ = ["objects"]
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
-_PARTS = ("tracks", *SITES, "speed", "jedi")
+_PARTS = ("tracks", *SITES, "street", "speed", "jedi", "adaptive")
 
 
 @click.command("objects")
@@ -43,7 +45,10 @@ _PARTS = ("tracks", *SITES, "speed", "jedi")
 )
 @click.option("--frames", default=200, show_default=True, help="Benign frames of each site that are counted.")
 @click.option("--attacked", default=60, show_default=True, help="Attacked frames of each attack at most.")
-@click.option("--streets", default=24, show_default=True, help="Streets of rendered signs, 1.4 s of patch in each.")
+@click.option("--streets", default=104, show_default=True, help="Streets of rendered signs, 1.2 s of patch in each.")
+@click.option("--seed", default=1, show_default=True, help="Of the patches: 0 is what the guard was developed on.")
+@click.option("--scenes", default=12, show_default=True, help="Frames that attackers who know the guard are tried on.")
+@click.option("--adaptive-steps", default=80, show_default=True, help="Steps of each of their patches.")
 @click.option("--peer-frames", default=40, show_default=True, help="Benign frames of each site that the peer judges.")
 @click.option("--peer-attacked", default=10, show_default=True, help="Attacked frames of each attack, of the peer.")
 @click.option("--threads", default=1, show_default=True, help="CPU threads.")
@@ -51,14 +56,14 @@ _PARTS = ("tracks", *SITES, "speed", "jedi")
               "take those that are in --work; repeat for several.")  # fmt: skip
 @click.option("--again", multiple=True, type=click.Choice(_PARTS), help="Measure this part anew; repeat for several.")
 def objects(
-    data: Path, work: Path, out: Path | None, iterations: int, frames: int, attacked: int, streets: int,
-    peer_frames: int, peer_attacked: int, threads: int,
+    data: Path, work: Path, out: Path | None, iterations: int, frames: int, attacked: int, streets: int, seed: int,
+    scenes: int, adaptive_steps: int, peer_frames: int, peer_attacked: int, threads: int,
     chosen: tuple[str, ...], again: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Measure guarded detectors: hiding, class-changing and corner patches, camouflage; digital and recorded.
 
-    And a classifier behind a detector: signs followed through rendered streets, a patch on one of three. An interrupted
-    run goes on with the next part.
+    Two detectors, attackers who know the guard, and a classifier behind a detector: signs followed through rendered
+    streets, a patch on one of three. An interrupted run goes on with the next part.
     """
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
@@ -71,21 +76,26 @@ def objects(
 
     @cache
     def attacks() -> dict[str, list[Attack]]:
-        return attacks_of(crafted_patches(with_.plain, data, work, iterations, _say))
+        return attacks_of(crafted_patches(with_.plain, data, work, iterations, _say, seed))
 
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "tracks": lambda: measure_tracks(
-            street_patches(load_radar_file(ModelSettings()), work, iterations, _say), streets
+            street_patches(load_radar_file(ModelSettings()), work, iterations, _say, seed), streets
         ),
         **{name: partial(site_part, with_, name, attacks, _say) for name in SITES},
+        "street": lambda: finder_part(data, work, frames, attacked, iterations, seed, threads, _say),
         "speed": partial(speed_part, with_),
         "jedi": partial(jedi_part, with_, attacks, peer_frames, peer_attacked, _say),
+        "adaptive": lambda: adaptive_part(with_, scenes, adaptive_steps, seed, _say),
     }
     found = {
         name: _measured(work, name, part, name in again) for name, part in parts.items()
         if not chosen or name in chosen or _path(work, name).is_file()
     }  # fmt: skip
-    told = {"summary": summary_of(found), **found, "steps": crafted_steps(work), "machine": machine()}
+    told = {
+        "summary": summary_of(found), "models": MODELS, "seed": seed, **found,
+        "steps": crafted_steps(work / f"patches-{seed}"), "machine": machine(),
+    }  # fmt: skip
     text = json.dumps(told, indent=1)
     click.echo(text)
     if out is not None:

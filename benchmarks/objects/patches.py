@@ -25,9 +25,10 @@ _STEPS = "steps.json"
 
 
 def crafted_patches(
-    plain: ObjectFinder, data: Path, work: Path, iterations: int, report: Callable[[str], None], seed: int = 0
+    plain: ObjectFinder, data: Path, work: Path, iterations: int, report: Callable[[str], None], seed: int
 ) -> dict[str, torch.Tensor]:
     """Return the patches by name, (3, side, side) RGB in [0, 1]: those in `work`, and the others crafted into it."""
+    work = work / f"patches-{seed}"
     work.mkdir(parents=True, exist_ok=True)
     plans = _plans(plain, iterations)
     if all((work / f"{name}.npy").is_file() for name in plans):
@@ -48,7 +49,7 @@ def crafted_patches(
 
 
 def crafted_steps(work: Path) -> dict[str, int]:
-    """Return how many steps each patch in `work` took."""
+    """Return how many steps each patch in a folder of patches took."""
     path = work / _STEPS
     found: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {}
     return found

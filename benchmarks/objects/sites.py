@@ -13,7 +13,8 @@ import torch
 from benchmarks.objects.scenes import frames_of, general_pictures, photographs
 from benchmarks.objects.trials import Attack, benign_row, ratio_gated, trial_rows
 from taintwatch_models.objects.finder import FinderSettings, ObjectFinder
-from taintwatch_models.objects.guard import ObjectGuard, learn_guard
+from taintwatch_models.objects.guard import ObjectGuard
+from taintwatch_models.objects.guard_learning import learn_guard
 
 __all__ = ["LEARNT", "PEOPLE", "SITES", "Measuring", "attacks_of", "site_part", "speed_part"]
 

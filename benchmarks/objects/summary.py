@@ -1,38 +1,63 @@
-"""The summary of the parts: rates over all rows of one kind."""
+"""The summary of the parts: rates over all rows of one kind, by guarded detector and of the worst one."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["summary_of"]
+__all__ = ["MODELS", "summary_of"]
 
 _CORNER = "dpatch"
+MODELS = {
+    "yolox_nano": "YOLOX-nano, COCO, Apache-2.0: motorway, car park, hallway",
+    "signs.finder": "the bundled sign finder, trained here by benchmarks.street: street",
+}
+_OF_SITE = {"street": "signs.finder"}
 
 
 def summary_of(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the figures that were aimed at, from the rows of the parts that were measured."""
-    sites = [part for part in parts.values() if "benign" in part]
-    rows = [row for part in sites for row in part["attacks"]]
-    found: dict[str, Any] = {}
-    for name, corner in (("hiding", False), ("dpatch", True)):
-        of_kind = [row for row in rows if (row["attack"] == _CORNER) == corner]
-        found[f"{name}_tpr"] = _tpr(of_kind)
-        found[f"{name}_tpr_digital"] = _tpr([row for row in of_kind if not row["recorded"]])
-        found[f"{name}_tpr_recorded"] = _tpr([row for row in of_kind if row["recorded"]])
-    benign = [part["benign"] for part in sites]
-    found["benign_frames"] = sum(row["frames"] for row in benign)
-    found["benign_frame_fpr"] = _share(sum(row["suspicious"] for row in benign), found["benign_frames"])
+    sites = {name: part for name, part in parts.items() if "benign" in part}
+    hiding = [row | {"model": _model(name)} for name, part in sites.items() for row in part["attacks"]
+              if row["attack"] != _CORNER]  # fmt: skip
+    corner = [row for part in sites.values() for row in part["attacks"] if row["attack"] == _CORNER]
+    benign = {name: part["benign"] for name, part in sites.items()}
+    frames = sum(row["frames"] for row in benign.values())
+    found: dict[str, Any] = {
+        "hiding_tpr": _by_model(hiding),
+        "hiding_tpr_digital": _by_model([row for row in hiding if not row["recorded"]]),
+        "hiding_tpr_recorded": _by_model([row for row in hiding if row["recorded"]]),
+        "dpatch_tpr": _tpr(corner),
+        "benign_frames": frames,
+        "benign_frame_fpr": _share(sum(row["suspicious"] for row in benign.values()), frames),
+        "benign_suspicious": {name: row["suspicious"] for name, row in benign.items()},
+    }
     if "tracks" in parts:
-        untouched = parts["tracks"]["untouched"]
-        found["track_tpr"] = parts["tracks"]["all_attacked"]["tpr"]
-        found |= {"untouched_tracks": untouched["tracks"], "untouched_tracks_alerted": untouched["alerted"]}
+        tracks = parts["tracks"]
+        found["track_tpr"] = tracks["all_attacked"]["tpr"]
+        found["track_tpr_interval"] = tracks["all_attacked"]["tpr_interval"]
+        found["untouched_tracks"] = tracks["untouched"]["tracks"]
+        found["untouched_tracks_alerted"] = tracks["untouched"]["alerted"]
     if "speed" in parts:
         found["ratio_gated"] = parts["speed"]["ratio"]
+    if "adaptive" in parts:
+        rows = [row for row in parts["adaptive"]["attackers"] if not row["recorded"]]
+        found["adaptive_unseen"] = {row["attacker"]: row["unseen_share"] for row in rows}
     if "jedi" in parts:
         peer = parts["jedi"]
         found["jedi_hiding_tpr"] = _tpr([row for row in peer["attacks"] if row["attack"] != _CORNER])
         found["jedi_benign_frame_fpr"] = peer["benign_frame_fpr"]
     return found
+
+
+def _model(site: str) -> str:
+    return _OF_SITE.get(site, "yolox_nano")
+
+
+def _by_model(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the rate of each detector, and the lowest of these."""
+    each = {model: _tpr([row for row in rows if row["model"] == model]) for model in MODELS}
+    known = {model: rate for model, rate in each.items() if rate is not None}
+    return {"worst": min(known.values(), default=None), "each": known}
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -18,7 +18,8 @@ from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.objects.finder import FoundObject, ObjectFinder
 from taintwatch_models.objects.guard import ObjectGuard
 
-__all__ = ["Attack", "benign_row", "has_effect", "laid", "printed_patch", "ratio_gated", "trial_rows", "wearers_of"]
+__all__ = ["Attack", "Count", "benign_row", "has_effect", "judge", "laid", "printed_patch", "ratio_gated", "trial_rows",
+           "wearers_of"]  # fmt: skip
 
 Picture = NDArray[np.uint8]
 
@@ -55,7 +56,9 @@ def printed_patch(patch: torch.Tensor, seed: int = 0) -> torch.Tensor:
 
 
 @dataclass(slots=True)
-class _Count:
+class Count:
+    """What was counted of one attack."""
+
     frames: int = 0
     effective: int = 0
     suspicious: int = 0
@@ -63,6 +66,7 @@ class _Count:
     """Suspicious of the effective, and of these the ones that say what changed."""
 
     def row(self, attack: Attack, recorded: bool) -> dict[str, Any]:
+        """Return it JSON-ready."""
         caught, effective = self.suspicious, self.effective
         return {
             "attack": attack.name, "recorded": recorded, "frames": self.frames, "effective": effective,
@@ -80,22 +84,22 @@ def trial_rows(guard: ObjectGuard, plain: ObjectFinder, frames: Sequence[Picture
     An effect: the wearer is not found as what it is any more (IoU 0.5); in a corner: a box appears or vanishes.
     `control`: a benign picture of the same size, which says how often the mere paper hides the wearer, and alarms.
     """
-    counts, controls = {False: _Count(), True: _Count()}, _Count()
+    counts, controls = {False: Count(), True: Count()}, Count()
     for index, frame in enumerate(frames):
         before = plain(frame)
         for victim in wearers_of(plain, before, frame, attack):
             for recorded, count in counts.items():
                 patch = printed_patch(attack.patch, index) if recorded else attack.patch
-                _judge(guard, laid(frame, victim, patch, attack).picture, before, victim, count)
-            _judge(guard, laid(frame, victim, control, attack).picture, before, victim, controls, every=True)
+                judge(guard, laid(frame, victim, patch, attack).picture, before, victim, count)
+            judge(guard, laid(frame, victim, control, attack).picture, before, victim, controls, every=True)
         if controls.frames >= most:
             break
     told = {"control_effective": controls.effective, "control_suspicious": controls.suspicious}
     return [count.row(attack, recorded) | told for recorded, count in counts.items()]
 
 
-def _judge(guard: ObjectGuard, picture: Picture, before: Sequence[FoundObject], victim: FoundObject | None,
-           count: _Count, every: bool = False) -> None:  # fmt: skip
+def judge(guard: ObjectGuard, picture: Picture, before: Sequence[FoundObject], victim: FoundObject | None,
+          count: Count, every: bool = False) -> None:  # fmt: skip
     """Count one picture; `every`: alarms count with and without an effect."""
     guarded = guard(picture)
     effective = has_effect(before, guarded.objects, victim)

@@ -48,29 +48,30 @@ class StreetPatch:
 
 
 def street_patches(
-    radar: RadarFile, work: Path, iterations: int, report: Callable[[str], None]
+    radar: RadarFile, work: Path, iterations: int, report: Callable[[str], None], seed: int
 ) -> tuple[StreetPatch, ...]:
     """Return the bundled patch for stop signs and the crafted ones, which are kept in `work`."""
+    work = work / f"patches-{seed}"
     sticker = sticker_of_attack()
     found = [StreetPatch("stop", 14, load_attack(STREET_ATTACK).picture, sticker)]
     work.mkdir(parents=True, exist_ok=True)
     for name, (sign, target) in CRAFTED.items():
         path = work / f"street-{sign}.png"
         if not path.is_file():
-            cv2.imwrite(str(path), _crafted(radar, sign, target, sticker, iterations, name, report))
+            cv2.imwrite(str(path), _crafted(radar, sign, target, sticker, iterations, name, report, seed))
         found.append(StreetPatch(name, sign, np.asarray(cv2.imread(str(path)), np.uint8), sticker))
     return tuple(found)
 
 
 def _crafted(
     radar: RadarFile, sign: int, target: int, sticker: Sticker, iterations: int, name: str,
-    report: Callable[[str], None],
+    report: Callable[[str], None], seed: int,
 ) -> Picture:  # fmt: skip
     pattern = Pattern(
         target, Placement(rotation_degrees=5.0, shift=0.03, scale=0.08, light=0.1), loss="lead", lead=14.0,
         smoothness=0.02, camera=CameraVariation(0.2, 0.8, 0.02), ink=(0.06, 0.94),
     )  # fmt: skip
-    schedule = Schedule(iterations=iterations, step=0.06, rule="adam", box="sigmoid")
+    schedule = Schedule(iterations=iterations, step=0.06, rule="adam", box="sigmoid", seed=seed)
 
     def report_step(step: Step) -> None:
         if step.iteration % 20 == 0:

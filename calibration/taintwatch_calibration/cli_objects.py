@@ -15,7 +15,9 @@ from taintwatch_models.detection.general import unpack
 from taintwatch_models.errors import BadFrame, UsageError
 from taintwatch_models.image_file import read_image
 from taintwatch_models.objects.finder import FinderSettings, ObjectFinder
-from taintwatch_models.objects.guard import learn_guard, write_guard
+from taintwatch_models.objects.guard import write_guard
+from taintwatch_models.objects.guard_learning import learn_guard
+from taintwatch_models.objects.place_appearance import finer
 
 __all__ = ["objects"]
 
@@ -61,7 +63,7 @@ def objects(
     target = out or Path(model).with_suffix(".objects.npz")
     if not target.parent.is_dir():
         raise UsageError(f"{target}: its folder does not exist")
-    wanted = ObjectFinder(settings).preprocessing
+    wanted, _ = finer(ObjectFinder(settings).preprocessing)  # no smaller than it is looked at
     with bars() as bar:
         frames = read_with_progress(bar, benign, wanted, max_frames)
         pictures = list(frames.pixels if wanted.order == "bgr" else frames.pixels[..., ::-1])

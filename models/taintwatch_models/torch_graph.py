@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from taintwatch_models.errors import ModelError
-from taintwatch_models.graph.builder import attributes
 from taintwatch_models.graph.plain_model import PlainModel
 from taintwatch_models.graph.split import Split
-from taintwatch_models.torch_ops import TORCH_OPS
+from taintwatch_models.torch_nodes import require_known, run_node
 
 __all__ = ["TorchGraph"]
 
@@ -27,9 +26,7 @@ class TorchGraph(nn.Module):
         super().__init__()
         self._head = (*_before_head(model, split), *split.head)
         nodes = self._head if head_only else (*split.body, *self._head)
-        for node in nodes:
-            if node.op_type not in TORCH_OPS:
-                raise ModelError(f"the op {node.op_type} ('{node.output[0]}') cannot be run with Torch here")
+        require_known(nodes)
         self._model, self._split = model, split
         self._side: dict[str, Tensor] = {}
         self._names: dict[str, str] = {}
@@ -80,9 +77,7 @@ class TorchGraph(nn.Module):
             if self._is_stored(node):
                 continue
             arguments = [self._value(name, values) if name else None for name in node.input]
-            result = TORCH_OPS[node.op_type](arguments, attributes(node) | {"outputs": len(node.output)})
-            parts = result if isinstance(result, tuple) else (result,)
-            values.update(zip(node.output, parts, strict=False))
+            values.update(zip(node.output, run_node(node, arguments, self._model.opset), strict=False))
         return values
 
     def _is_stored(self, node: onnx.NodeProto) -> bool:

@@ -57,10 +57,17 @@ def _clip(v: list[Any], a: dict[str, Any]) -> Tensor:
 
 
 def _resize(v: list[Any], a: dict[str, Any]) -> Tensor:
-    if a.get("mode", b"nearest") != b"nearest" or len(v) < 3 or v[2] is None:
-        raise ModelError("only a Resize to the nearest cell, by scales, can be run with Torch here")
-    scales = [float(scale) for scale in torch.as_tensor(v[2]).flatten()[2:]]
-    return F.interpolate(v[0], scale_factor=scales, mode="nearest")
+    mode, place = (a.get(key, given).decode() for key, given in (("mode", b"nearest"),
+                   ("coordinate_transformation_mode", b"half_pixel")))  # fmt: skip
+    known = mode == "nearest" or (mode in ("linear", "cubic") and place in ("half_pixel", "pytorch_half_pixel"))
+    scales = [] if len(v) < 3 or v[2] is None else [float(scale) for scale in torch.as_tensor(v[2]).flatten()[2:]]
+    sizes = [] if len(v) < 4 or v[3] is None else [int(size) for size in torch.as_tensor(v[3]).flatten()[2:]]
+    if not known or not (scales or sizes):
+        raise ModelError(f"a Resize by '{mode}' with '{place}' cannot be run with Torch here")
+    kind = {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode)
+    if scales:
+        return F.interpolate(v[0], scale_factor=scales, mode=kind)
+    return F.interpolate(v[0], sizes, mode=kind)
 
 
 def _batch_norm(v: list[Any], a: dict[str, Any]) -> Tensor:
@@ -135,11 +142,11 @@ def _of_one(kind: Callable[[Tensor], Tensor]) -> TorchOp:
 
 
 _OF_ONE: dict[str, Callable[[Tensor], Tensor]] = {
-    "Abs": torch.abs, "Ceil": torch.ceil, "Erf": torch.erf, "Exp": torch.exp, "Floor": torch.floor,
+    "Abs": torch.abs, "Ceil": torch.ceil, "Cos": torch.cos, "Erf": torch.erf, "Exp": torch.exp, "Floor": torch.floor,
     "HardSwish": F.hardswish, "IsInf": torch.isinf, "IsNaN": torch.isnan, "Log": torch.log, "Mish": F.mish,
     "Neg": torch.neg, "Not": torch.logical_not, "Reciprocal": torch.reciprocal, "Relu": F.relu,
-    "Round": torch.round, "Sigmoid": torch.sigmoid, "Sign": torch.sign, "Softplus": F.softplus, "Sqrt": torch.sqrt,
-    "Tanh": torch.tanh,
+    "Round": torch.round, "Sigmoid": torch.sigmoid, "Sign": torch.sign, "Sin": torch.sin, "Softplus": F.softplus,
+    "Sqrt": torch.sqrt, "Tanh": torch.tanh,
 }  # fmt: skip
 
 TORCH_OPS: dict[str, TorchOp] = {
@@ -153,6 +160,7 @@ TORCH_OPS: dict[str, TorchOp] = {
     "Conv": _conv,
     "Div": lambda v, a: v[0] / v[1],
     "Dropout": lambda v, a: v[0],
+    "Einsum": lambda v, a: torch.einsum(a["equation"].decode(), *v),
     "Gemm": _gemm,
     "GlobalAveragePool": lambda v, a: v[0].mean(tuple(range(2, v[0].ndim)), keepdim=True),
     "GlobalMaxPool": lambda v, a: v[0].amax(tuple(range(2, v[0].ndim)), keepdim=True),

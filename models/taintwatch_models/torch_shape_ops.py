@@ -117,18 +117,40 @@ def _where(v: list[Any], a: dict[str, Any]) -> Tensor:
     return torch.where(condition.bool(), tensor_like(v[1], like), tensor_like(v[2], like))
 
 
+def _largest(v: list[Any], a: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    found = v[0].topk(_whole(v[1])[0], a.get("axis", -1), bool(a.get("largest", 1)), bool(a.get("sorted", 1)))
+    return found.values, found.indices
+
+
+def _gather_elements(v: list[Any], a: dict[str, Any]) -> Tensor:
+    axis = a.get("axis", 0) % v[0].ndim
+    index = torch.as_tensor(v[1], dtype=torch.int64, device=v[0].device) % v[0].shape[axis]
+    result: Tensor = v[0].gather(axis, index)
+    return result
+
+
+def _grid_sample(v: list[Any], a: dict[str, Any]) -> Tensor:
+    mode = {"linear": "bilinear", "cubic": "bicubic"}.get(name := a.get("mode", b"linear").decode(), name)
+    padding = a.get("padding_mode", b"zeros").decode()
+    return F.grid_sample(v[0], v[1], mode, padding, bool(a.get("align_corners", 0)))
+
+
 SHAPE_OPS: dict[str, TorchOp] = {
     "Concat": _concat,
     "Expand": _expand,
     "Flatten": lambda v, a: v[0].flatten(a.get("axis", 1)),
     "Gather": _gather,
+    "GatherElements": _gather_elements,
     "GatherND": _gather_points,
+    "GridSample": _grid_sample,
     "Pad": _pad,
     "Reshape": _reshape,
     "Shape": _shape,
     "Slice": _slice,
     "Split": _split,
     "Squeeze": _squeeze,
+    "Tile": lambda v, a: v[0].repeat(_whole(v[1])),
+    "TopK": _largest,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
     "Where": _where,

@@ -31,7 +31,7 @@ _SIZES = {"dpatch": 0.2}
 
 
 @click.command("object")
-@click.option("--model", required=True, help="The object detector, an ONNX file of the YOLO family.")
+@click.option("--model", required=True, help="The object detector, an ONNX file: YOLO or DETR.")
 @click.option("--class-names", help="Its class names: a JSON list or a text file; default: those in its TOML.")
 @click.option("--preprocessing", help="The model's TOML; default: the one beside it.")
 @click.option("--decoder", help="Layout of its outputs; default: what they look like.")

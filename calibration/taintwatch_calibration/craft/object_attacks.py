@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ from taintwatch_calibration.craft.engine import Checkpoint, Objective, Outcome, 
 from taintwatch_calibration.craft.losses import DEFAULT_PALETTE, non_printability, total_variation
 from taintwatch_calibration.craft.placement import PlacementBatch, apply_patch
 from taintwatch_models.errors import UsageError
-from taintwatch_models.objects.decoders import grid_cells
+from taintwatch_models.objects.decoders import DECODERS, grid_cells
 from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = ["ObjectAttack", "ObjectScenes", "class_scores", "craft_object_patch", "object_success", "place_on"]
@@ -64,13 +65,20 @@ class ObjectScenes:
 
 
 def class_scores(outputs: dict[str, Tensor], decoder: str) -> Tensor:
-    """Return the scores (B, cells, classes) of a detector. Raises `UsageError` for a decoder without cells."""
+    """Return the scores (B, candidates, classes) of a detector. Raises `UsageError` where only some have one."""
+    if decoder == "detr":
+        return outputs["logits"].softmax(-1)[..., :-1]
+    if decoder == "rt-detr":
+        return outputs["logits"].sigmoid()
     rows = next(iter(outputs.values()))
     if decoder in ("yolox", "yolov5"):
         return rows[..., 4:5] * rows[..., 5:]
     if decoder == "yolov8":
         return rows[:, 4:].transpose(1, 2)
-    raise UsageError(f"attacks are crafted on detectors with a score for each cell (YOLO), not on '{decoder}'")
+    raise UsageError(
+        f"attacks are crafted on detectors that score every candidate (YOLO, DETR); '{decoder}' has suppressed "
+        "them in its graph: export the model without its suppression"
+    )
 
 
 def place_on(boxes: Tensor, size: float, shape: tuple[int, int], generator: torch.Generator | None) -> PlacementBatch:
@@ -125,8 +133,8 @@ def object_success(
     wins = 0
     with torch.no_grad():
         for rows in torch.arange(len(scenes.pictures)).split(attack.batch):
-            _, scores = _attacked_scores(detector, decoder, preprocessing, scenes, attack, patch, rows, generator)
-            share = _loss(scores, attack, _answering(scenes, attack, rows, scores.shape[1]))[1]
+            _, outputs = _attacked(detector, preprocessing, scenes, attack, patch, rows, generator)
+            share = _loss(class_scores(outputs, decoder), attack, _answering(scenes, attack, rows, outputs, decoder))[1]
             wins += round(share * len(rows))
     return wins, len(scenes.pictures)
 
@@ -138,19 +146,20 @@ def _objective(
 
     def objective(patch: Tensor, generator: torch.Generator, progress: float) -> Outcome:
         rows = torch.randperm(len(scenes.pictures), generator=generator)[: attack.batch]
-        shown, scores = _attacked_scores(detector, decoder, preprocessing, scenes, attack, patch, rows, generator)
-        loss, success = _loss(scores, attack, _answering(scenes, attack, rows, scores.shape[1]))
+        shown, outputs = _attacked(detector, preprocessing, scenes, attack, patch, rows, generator)
+        answering = _answering(scenes, attack, rows, outputs, decoder)
+        loss, success = _loss(class_scores(outputs, decoder), attack, answering)
         pattern = attack.smooth * total_variation(patch) + attack.printable * non_printability(patch, palette)
         return Outcome(loss + pattern, success, shown)
 
     return objective
 
 
-def _attacked_scores(
-    detector: nn.Module, decoder: str, preprocessing: Preprocessing, scenes: ObjectScenes, attack: ObjectAttack,
+def _attacked(
+    detector: nn.Module, preprocessing: Preprocessing, scenes: ObjectScenes, attack: ObjectAttack,
     patch: Tensor, rows: Tensor, generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Return some scenes with the patch in them, (B, 3, H, W), and the detector's scores of these."""
+) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
+    """Return some scenes with the patch in them, (B, 3, H, W), and the detector's outputs of these."""
     pictures, boxes = scenes.pictures[rows], scenes.boxes[rows]
     shape = (pictures.shape[2], pictures.shape[3])
     dpatch = attack.kind == "dpatch"
@@ -163,20 +172,38 @@ def _attacked_scores(
     else:
         shown, _ = apply_patch(pictures, patch, torch.ones(1, attack.side, attack.side), places, gain=gain)
     shown = (shown + 0.02 * torch.randn(shown.shape, generator=generator)).clamp(0, 1)
-    return shown, class_scores(detector(_inputs(shown, preprocessing)), decoder)
+    outputs: dict[str, Tensor] = detector(_inputs(shown, preprocessing))
+    return shown, outputs
 
 
-def _answering(scenes: ObjectScenes, attack: ObjectAttack, rows: Tensor, cells: int) -> Tensor | None:
-    """Return which cells lie on the objects, so that others of the class do not count: (B, cells); None for DPatch."""
+def _answering(
+    scenes: ObjectScenes, attack: ObjectAttack, rows: Tensor, outputs: dict[str, Tensor], decoder: str
+) -> Tensor | None:
+    """Return which candidates lie on the objects, so that others of the class do not count: (B, candidates).
+
+    None for DPatch.
+    """
     if attack.kind == "dpatch":
         return None
     boxes = scenes.boxes[rows]
-    grid = torch.from_numpy(grid_cells((scenes.pictures.shape[2], scenes.pictures.shape[3])))
-    if len(grid) != cells:  # several anchors a cell, in an order of the model's own: all of them count
-        return torch.ones(len(boxes), cells, dtype=torch.bool)
-    centre = (grid[:, :2] + 0.5) * grid[:, 2:]
+    size = scenes.pictures.shape[2], scenes.pictures.shape[3]
+    grid = torch.from_numpy(grid_cells(size))
+    if class_scores(outputs, decoder).shape[1] == len(grid):
+        centre = ((grid[:, :2] + 0.5) * grid[:, 2:])[None]
+    else:  # several anchors a cell, other levels, or queries: where their boxes are says it
+        centre = _box_centres(outputs, decoder, size)
     low, high = boxes[:, None, :2], boxes[:, None, :2] + boxes[:, None, 2:]
     return ((centre >= low) & (centre <= high)).all(2)
+
+
+def _box_centres(outputs: dict[str, Tensor], decoder: str, size: tuple[int, int]) -> Tensor:
+    """Return the middle of each candidate's box in pixels of the input, (B, candidates, 2)."""
+    known = {name: value.detach().cpu().numpy() for name, value in outputs.items()}
+    count = len(next(iter(known.values())))
+    boxes = [DECODERS[decoder]({name: value[row : row + 1] for name, value in known.items()}, size).boxes
+             for row in range(count)]  # fmt: skip
+    corners = torch.from_numpy(np.stack(boxes))
+    return (corners[..., :2] + corners[..., 2:]) / 2
 
 
 def _loss(scores: Tensor, attack: ObjectAttack, answering: Tensor | None) -> tuple[Tensor, float]:
@@ -187,7 +214,7 @@ def _loss(scores: Tensor, attack: ObjectAttack, answering: Tensor | None) -> tup
     if attack.kind == "dpatch":
         strongest = own.topk(5, dim=1).values
         return -strongest.clamp_min(1e-6).log().mean(), float((strongest[:, 0] > _SEEN).float().mean())
-    strongest = own.topk(_STRONGEST, dim=1).values
+    strongest = own.topk(min(_STRONGEST, own.shape[1]), dim=1).values
     loss = -(1 - strongest).clamp_min(1e-6).log().mean(1).mean() + strongest[:, 0].mean()
     gone = strongest[:, 0] < _SEEN
     if attack.wanted is None:

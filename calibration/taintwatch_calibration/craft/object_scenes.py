@@ -35,7 +35,7 @@ def large_objects(
 
 def object_scenes(finder: ObjectFinder, pictures: Sequence[Picture], name: str, least: int = _LEAST) -> ObjectScenes:
     """Return crops of the detector's input around the objects of a class; none where none are found."""
-    rows, columns = (min(_CROP, side) for side in finder.preprocessing.size)
+    rows, columns = _crop_size(finder, _CROP)
     found, boxes = [np.empty((0, rows, columns, 3), np.uint8)], []
     for picture in pictures:
         place = finder.preprocessing.place(*picture.shape[:2])
@@ -54,10 +54,16 @@ def object_scenes(finder: ObjectFinder, pictures: Sequence[Picture], name: str, 
 def whole_scenes(finder: ObjectFinder, pictures: Sequence[Picture]) -> ObjectScenes:
     """Return the middles of whole pictures, with no object: for a patch that lies in a corner."""
     rows, columns = finder.preprocessing.size
-    height, width = min(_WHOLE, rows), min(_WHOLE, columns)
+    height, width = _crop_size(finder, _WHOLE)
     top, left = (rows - height) // 2, (columns - width) // 2
     cut = [_red_green_blue(finder, each)[top : top + height, left : left + width] for each in pictures]
     return ObjectScenes(_planes(np.stack(cut)), torch.zeros(len(cut), 4))
+
+
+def _crop_size(finder: ObjectFinder, most: int) -> tuple[int, int]:
+    """Return height and width of the crops: only a graph without the places of its cells takes less than its input."""
+    height, width = finder.preprocessing.size
+    return (min(most, height), min(most, width)) if finder.decoder == "yolox" else (height, width)
 
 
 def _red_green_blue(finder: ObjectFinder, picture: Picture) -> Picture:

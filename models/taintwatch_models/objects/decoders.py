@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from taintwatch_models.errors import ModelError
 
-__all__ = ["DECODERS", "NEEDS_NMS", "Decoded", "decoder_for", "grid_cells"]
+__all__ = ["DECODERS", "NEEDS_NMS", "Decoded", "class_count", "decoder_for", "grid_cells", "missing_output"]
 
 Outputs = Mapping[str, NDArray[Any]]
 STRIDES = (8, 16, 32)
+_ANCHORS = 3  # of each cell, in YOLOv5
+_LARGEST_SHARE = 2.0  # boxes may reach out of the picture
 
 
 class Decoded(NamedTuple):
@@ -73,9 +75,15 @@ def yolov8(outputs: Outputs, size: tuple[int, int]) -> Decoded:
 
 
 def suppressed(outputs: Outputs, size: tuple[int, int]) -> Decoded:
-    """YOLOv10, and YOLO exported with its NMS: (1, boxes, 6), corners, score and label."""
+    """YOLOv10, and YOLO exported with its NMS: (1, boxes, 6), corners, score and label.
+
+    Ultralytics' RT-DETR has the same with centres and sides, in shares of the input: then none reaches 2 pixels.
+    """
     rows = _only(outputs)[0]
-    return Decoded(rows[:, :4].astype(np.float32), rows[:, 4].astype(np.float32), rows[:, 5].astype(np.int64))
+    corners = rows[:, :4].astype(np.float32)
+    if corners.max(initial=0.0) <= _LARGEST_SHARE:
+        corners = _corners(_in_pixels(corners, size))
+    return Decoded(corners, rows[:, 4].astype(np.float32), rows[:, 5].astype(np.int64))
 
 
 def detr(outputs: Outputs, size: tuple[int, int]) -> Decoded:
@@ -93,8 +101,14 @@ def rt_detr(outputs: Outputs, size: tuple[int, int]) -> Decoded:
 
 
 def torchvision(outputs: Outputs, size: tuple[int, int]) -> Decoded:
-    """torchvision's detectors: `boxes` (N, 4) in pixels, `labels` and `scores` (N,), suppressed in the graph."""
+    """torchvision's detectors: `boxes` (N, 4) in pixels, `labels` and `scores` (N,), suppressed in the graph.
+
+    Label 0 is the background: it has a name, too. An exporter names outputs by their place, and of torchvision's
+    detectors some give the labels before the scores, some after: the whole numbers are the labels.
+    """
     boxes, labels, scores = (outputs[name] for name in ("boxes", "labels", "scores"))
+    if labels.dtype.kind == "f" and scores.dtype.kind in "iu":
+        labels, scores = scores, labels
     return Decoded(boxes.reshape(-1, 4).astype(np.float32), scores.reshape(-1), labels.reshape(-1).astype(np.int64))
 
 
@@ -127,6 +141,31 @@ DECODERS: Mapping[str, Decoder] = {
 }
 NEEDS_NMS = frozenset({"yolov5", "yolov8", "yolox"})
 """The layouts whose overlapping candidates are not suppressed yet."""
+_NAMED = {
+    "detr": ("logits", "pred_boxes"),
+    "rt-detr": ("logits", "pred_boxes"),
+    "ssd": ("bboxes", "labels", "scores"),
+    "torchvision": ("boxes", "labels", "scores"),
+}
+"""The outputs that a layout is read from by name."""
+
+
+def missing_output(decoder: str, outputs: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Return an output that a layout is read from and that is not there; None: all are."""
+    return next((name for name in _NAMED.get(decoder, ()) if name not in outputs), None)
+
+
+def class_count(decoder: str, outputs: Mapping[str, tuple[int, ...]]) -> int | None:
+    """Return how many classes a detector has, where the shapes of its outputs say so in this layout."""
+    shape = outputs["logits"] if "logits" in outputs else next(iter(outputs.values()))
+    found = {
+        "detr": shape[-1] - 1,
+        "rt-detr": shape[-1],
+        "yolov5": shape[-1] - 5,
+        "yolov8": shape[1] - 4 if len(shape) == 3 else 0,
+        "yolox": shape[-1] - 5,
+    }.get(decoder) if shape else None  # fmt: skip
+    return found if found is None or found > 0 else None
 
 
 def decoder_for(outputs: Mapping[str, tuple[int, ...]], size: tuple[int, int], classes: int) -> str:
@@ -141,12 +180,27 @@ def decoder_for(outputs: Mapping[str, tuple[int, ...]], size: tuple[int, int], c
         return "torchvision"
     if {"bboxes", "labels", "scores"} <= names:
         return "ssd"
+    cells = len(grid_cells(size))
     if len(outputs) == 1:
-        fitting = _of_one_output(next(iter(outputs.values())), len(grid_cells(size)), classes)
+        fitting = _of_one_output(next(iter(outputs.values())), cells, classes)
         if fitting is not None:
             return fitting
+    raise ModelError(_unfit(outputs, cells, classes))
+
+
+def _unfit(outputs: Mapping[str, tuple[int, ...]], cells: int, classes: int) -> str:
+    """Return what is wrong, as closely as the shapes tell."""
     told = ", ".join(f"{name} {list(shape)}" for name, shape in outputs.items())
-    raise ModelError(
+    shape = next(iter(outputs.values()))
+    if len(outputs) == 1 and len(shape) == 2:
+        return f"the output {told} is a row of scores, as a classifier's, and no boxes: give an object detector"
+    if len(outputs) == 1 and len(shape) == 3 and cells in (shape[1], shape[1] / _ANCHORS, shape[2]):
+        count = shape[1] - 4 if shape[2] == cells else shape[2] - 5
+        return (
+            f"the detector has {count} classes (its output is {told}), but {classes} class names are given: name all, "
+            "in its order, as objects.labels"
+        )
+    return (
         f"no decoder fits the detector's outputs ({told}) and {classes} class names; name one of "
         f"{', '.join(DECODERS)} as objects.decoder, or give its class names as objects.labels"
     )
@@ -155,7 +209,7 @@ def decoder_for(outputs: Mapping[str, tuple[int, ...]], size: tuple[int, int], c
 def _of_one_output(shape: tuple[int, ...], cells: int, classes: int) -> str | None:
     if len(shape) != 3:
         return None
-    if shape[2] == 6 and shape[2] != 5 + classes:
+    if shape[2] == 6 and (classes != 1 or shape[1] not in (cells, _ANCHORS * cells)):
         return "suppressed"
     if shape[1] == 4 + classes:
         return "yolov8"

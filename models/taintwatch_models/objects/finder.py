@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from taintwatch_models.errors import InferenceError, ModelError
 from taintwatch_models.model_source import describe
-from taintwatch_models.objects.decoders import DECODERS, NEEDS_NMS, Decoded, decoder_for
+from taintwatch_models.objects.decoders import (
+    DECODERS,
+    NEEDS_NMS,
+    Decoded,
+    class_count,
+    decoder_for,
+    missing_output,
+)
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.preprocessing import Placement, Preprocessing
 
@@ -78,7 +85,7 @@ class ObjectFinder:
         description = describe(path, settings.preprocessing, settings.labels)
         labels = None if description is None else description.labels
         if labels is None:
-            raise ModelError(f"{path}: its class names are missing; give them as objects.labels")
+            raise ModelError(f"{path}: its class names are missing; give them as objects.labels (--labels)")
         self.labels = labels
         unknown = sorted(set(settings.classes) - set(labels))
         if unknown:
@@ -86,10 +93,8 @@ class ObjectFinder:
         self._wanted = frozenset(
             index for index, name in enumerate(labels) if name in settings.classes or not settings.classes
         )
-        size = _input_size(proto, path)
-        self.decoder = settings.decoder or decoder_for(_shapes(proto, names), size, len(labels))
-        if self.decoder not in DECODERS:
-            raise ModelError(f"objects.decoder is {self.decoder!r}; give one of {', '.join(DECODERS)}")
+        size, self._batched = _input_size(proto, path)
+        self.decoder = _decoder(settings.decoder, _shapes(proto, names), size, len(labels), path)
         declared = None if description is None else description.preprocessing
         self.preprocessing = declared or Preprocessing(size=size, **_DECLARED[self.decoder])
         if self.preprocessing.size != size:
@@ -97,6 +102,7 @@ class ObjectFinder:
                 f"{path}: takes {list(size)}, its preprocessing declares size = {list(self.preprocessing.size)}"
             )
         self.proto, self._settings, self._names = proto, settings, names
+        self.confidence = settings.confidence
         self._input = proto.graph.input[0].name
         self._plain = ort.RunOptions()
         self._plain.only_execute_path_to_fetches = True
@@ -120,7 +126,8 @@ class ObjectFinder:
         self, names: Sequence[str], inputs: NDArray[np.float32], options: ort.RunOptions | None
     ) -> dict[str, NDArray[Any]]:
         try:
-            return dict(zip(names, self._session.run(names, {self._input: inputs}, options), strict=True))
+            given = inputs if self._batched else inputs[0]
+            return dict(zip(names, self._session.run(names, {self._input: given}, options), strict=True))
         except Exception as error:  # ONNX Runtime has a dozen exception types without a common base of their own
             raise InferenceError(f"the object detector failed: {error}") from error
 
@@ -130,6 +137,11 @@ class ObjectFinder:
         `confidence`: least score, in place of the settings'.
         """
         found = DECODERS[self.decoder]({name: outputs[name] for name in self._names}, self.preprocessing.size)
+        if found.labels.max(initial=0) >= len(self.labels):
+            raise InferenceError(
+                f"the object detector gives class {found.labels.max()}, but {len(self.labels)} class names are given; "
+                "name all of them, in its order, as objects.labels (torchvision's begin with the background)"
+            )
         return select(found, self._wanted, self._settings.confidence if confidence is None else confidence,
             self._settings.overlap if self.decoder in NEEDS_NMS else None,
         )  # fmt: skip
@@ -167,18 +179,38 @@ def _box(corners: NDArray[np.float32], place: Placement, size: tuple[int, ...]) 
 
 def _read(path: Path) -> onnx.ModelProto:
     if not path.is_file():
-        raise ModelError(f"{path}: no such object detector; give an ONNX file as objects.model")
+        raise ModelError(f"{path}: no such object detector; give an ONNX file as objects.model (--model)")
     try:
         return onnx.load(str(path))
     except Exception as error:  # protobuf's own, and onnx's
         raise ModelError(f"{path}: not a valid ONNX model ({type(error).__name__})") from None
 
 
-def _input_size(proto: onnx.ModelProto, path: Path) -> tuple[int, int]:
+def _input_size(proto: onnx.ModelProto, path: Path) -> tuple[tuple[int, int], bool]:
+    """Return height and width, and whether there is a batch before them (torchvision's take a picture alone)."""
     shape = [d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
-    if len(shape) != 4 or min(shape[2:]) < 1:
+    if len(shape) not in (3, 4) or min(shape[-2:]) < 1 or shape[-3] != 3:
         raise ModelError(f"{path}: takes {shape}; a detector needs a fixed input of (1, 3, height, width)")
-    return shape[2], shape[3]
+    return (shape[-2], shape[-1]), len(shape) == 4
+
+
+def _decoder(
+    given: str | None, shapes: dict[str, tuple[int, ...]], size: tuple[int, int], classes: int, path: Path
+) -> str:
+    """Return the layout that is given, checked, or the one that the outputs have. Raises `ModelError`."""
+    if given is None:
+        return decoder_for(shapes, size, classes)
+    if given not in DECODERS:
+        raise ModelError(f"objects.decoder is {given!r}; give one of {', '.join(DECODERS)}")
+    missing = missing_output(given, shapes)
+    if missing is not None:
+        raise ModelError(f"{path}: has no output '{missing}', which the decoder {given} reads; it has "
+                         f"{', '.join(shapes)}: export it with that name, or give another objects.decoder")  # fmt: skip
+    count = class_count(given, shapes)
+    if count is not None and count != classes:
+        raise ModelError(f"{path}: gives {count} classes, read as {given}, but {classes} class names; give the names "
+                         "of all as objects.labels, or another objects.decoder")  # fmt: skip
+    return given
 
 
 def _shapes(proto: onnx.ModelProto, names: Sequence[str]) -> dict[str, tuple[int, ...]]:

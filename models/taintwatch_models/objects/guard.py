@@ -1,23 +1,21 @@
 """An object detector that is guarded itself: is a place of its maps anomalous, and does its answer hang on that place?
 
 1. Anomaly, from the first forward: `place_anomaly`.
-2. Appearance, for frames whose anomaly is high: does the place look like an optimised pattern? `place_appearance`.
+2. Appearance: does that place, where the anomaly is high, or one at which something was nearly found, look like an
+   optimised pattern? `place_appearance`. A patch that hides an object leaves weak candidates where it was.
 3. Necessity, a second forward for frames where both together are high: the place is filled; what appears, vanishes or
    changes its class elsewhere? `box_changes`.
 
-All are put on the scale of benign tail probabilities and added; appearance counts three times.
+All are put on the scale of benign tail probabilities and added; appearance counts three times. `guard_learning` learns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from taintwatch_models.detection.anomaly import LayerCells
@@ -30,42 +28,33 @@ from taintwatch_models.detection.archive import (
     read_archive,
     write_archive,
 )
-from taintwatch_models.detection.novelty import paste_posters
-from taintwatch_models.detection.tail import Tail, fit_tail, upper_quantile
+from taintwatch_models.detection.tail import Tail
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.model_source import file_hash
-from taintwatch_models.objects.box_changes import Change, filled, largest_change
+from taintwatch_models.objects.box_changes import Change, filled, largest_change, unfound
 from taintwatch_models.objects.decoders import Decoded
 from taintwatch_models.objects.finder import FinderSettings, FoundObject, ObjectFinder
 from taintwatch_models.objects.place_anomaly import (
-    Peak,
     PlaceScales,
-    cell_names,
-    choose_layers,
-    fit_layers,
-    fit_scales,
     peak_of,
-    with_cells,
     with_distances,
 )
 from taintwatch_models.objects.place_appearance import PlaceAppearance
 from taintwatch_models.onnx_session import SessionSettings
 
-__all__ = ["GuardReference", "Guarded", "ObjectGuard", "learn_guard", "read_guard", "write_guard"]
+__all__ = ["APPEARANCE_WEIGHT", "GuardReference", "Guarded", "ObjectGuard", "appearance_of", "distances_in",
+           "look_again", "read_guard", "weak_boxes", "write_guard"]  # fmt: skip
 
-LEAST_FRAMES = 60
 CANDIDATE = 0.05
 """Score from which a candidate counts in what changes: an object need not be found to be weakened."""
-_GATE = 0.8
-"""Benign quantile of the anomaly above which the place is looked at."""
-_SECOND = 0.9
-"""Benign quantile of anomaly and appearance together above which a frame gets the second forward."""
-_FORMAT = "taintwatch-objects/3"
+_FORMAT = "taintwatch-objects/4"
 _TAILS = ("anomaly", "appearance", "change")
-_APPEARANCE_WEIGHT = 3.0
+APPEARANCE_WEIGHT = 3.0
+_WEAK, _WEAK_COUNT = 0.02, 3
+"""Least score of what was nearly found, and how many such places of a frame are looked at."""
 
 Picture = NDArray[np.uint8]
-Progress = Callable[[int, int], None]
+Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +68,7 @@ class GuardReference:
     appearance: Tail
     change: Tail
     gate: float
-    """Anomaly from which the appearance is asked for."""
+    """Anomaly from which the appearance of its place is asked for."""
     second: float
     """Score of anomaly and appearance from which a frame gets the second forward."""
     threshold: float
@@ -94,12 +83,12 @@ class Guarded:
     objects: tuple[FoundObject, ...]
     score: float
     anomaly: float
-    place: tuple[int, int, int, int]
-    """x, y, width and height of the most anomalous window, pixels of the detector's input."""
+    place: Box
+    """x, y, width and height of what was looked at most closely, pixels of the detector's input."""
     change: Change | None
     """None: the frame was not looked at again."""
     appearance: float = 0.0
-    """Surprise of the place's look, on the benign scale; 0 where it was not asked for."""
+    """Surprise of the place's look, on the benign scale; 0 where nothing was to be looked at."""
 
 
 class ObjectGuard:
@@ -111,7 +100,7 @@ class ObjectGuard:
             raise CalibrationError(f"{settings.path}: its reference belongs to another model; learn it anew")
         self.reference = reference
         self.finder = ObjectFinder(settings, extend=lambda proto: with_distances(proto, reference.layers))
-        self._appearance = _appearance_of(self.finder, settings)
+        self._appearance = appearance_of(self.finder, settings)
         self.looked = 0
         """Frames that got the second forward."""
 
@@ -120,16 +109,17 @@ class ObjectGuard:
         finder, reference = self.finder, self.reference
         pixels = finder.preprocessing.pixels(image)
         outputs = finder.run(finder.preprocessing.normalise(pixels)[None])
-        peak = peak_of(_distances(outputs, len(reference.layers)), reference.scales, finder.preprocessing.size)
-        score, look, change = _surprise(reference.anomaly, peak.value), 0.0, None
-        if peak.value >= reference.gate:
-            look = _surprise(reference.appearance, self._appearance(pixels, peak.box))
-            score += _APPEARANCE_WEIGHT * look
-            if score >= reference.second:
-                self.looked += 1
-                change = look_again(finder, pixels, outputs, peak)
-                score += _surprise(reference.change, change.size)
-        return Guarded(finder.objects(outputs, image.shape), score, peak.value, peak.box, change, look)
+        peak = peak_of(distances_in(outputs, len(reference.layers)), reference.scales, finder.preprocessing.size)
+        windows = (peak.box,) if peak.value >= reference.gate else ()
+        look = self._appearance(image, windows, weak_boxes(finder, outputs))
+        place = look.box or peak.box
+        surprise, change = _surprise(reference.appearance, look.answer), None
+        score = _surprise(reference.anomaly, peak.value) + APPEARANCE_WEIGHT * surprise
+        if score >= reference.second:
+            self.looked += 1
+            change = look_again(finder, pixels, outputs, place)
+            score += _surprise(reference.change, change.size)
+        return Guarded(finder.objects(outputs, image.shape), score, peak.value, place, change, surprise)
 
     @property
     def threshold(self) -> float:
@@ -141,131 +131,31 @@ def _surprise(tail: Tail, value: float) -> float:
     return float(tail.surprise(np.array([value]))[0])
 
 
-def _appearance_of(finder: ObjectFinder, settings: FinderSettings) -> PlaceAppearance:
+def appearance_of(finder: ObjectFinder, settings: FinderSettings) -> PlaceAppearance:
+    """Return what is asked how a place looks. Raises `DeviceError`."""
     session = SessionSettings(device=settings.device, threads=settings.threads)
-    return PlaceAppearance(finder.preprocessing.order, session)
+    return PlaceAppearance(finder.preprocessing, session)
 
 
-def look_again(finder: ObjectFinder, pixels: Picture, outputs: dict[str, NDArray[Any]], peak: Peak) -> Change:
+def weak_boxes(finder: ObjectFinder, outputs: dict[str, NDArray[Any]]) -> tuple[Box, ...]:
+    """Return the likeliest boxes that are no objects, away from those that are: x, y, width and height each."""
+    return tuple(unfound(finder.decode(outputs, _WEAK), finder.confidence)[:_WEAK_COUNT])
+
+
+def look_again(finder: ObjectFinder, pixels: Picture, outputs: dict[str, NDArray[Any]], place: Box) -> Change:
     """Fill the place in (H, W, 3) input pixels, run the detector again, and return what changed most elsewhere."""
-    again = finder.run_plain(finder.preprocessing.normalise(filled(pixels, peak.box))[None])
+    again = finder.run_plain(finder.preprocessing.normalise(filled(pixels, place))[None])
     before, after = (_candidates(finder, each) for each in (outputs, again))
-    return largest_change(before, after, peak.box)
+    return largest_change(before, after, place)
 
 
 def _candidates(finder: ObjectFinder, outputs: dict[str, NDArray[Any]]) -> Decoded:
     return finder.decode(outputs, CANDIDATE)
 
 
-def _distances(outputs: dict[str, NDArray[Any]], layers: int) -> list[NDArray[np.float32]]:
+def distances_in(outputs: dict[str, NDArray[Any]], layers: int) -> list[NDArray[np.float32]]:
+    """Return the distance maps among a guarded detector's outputs, by layer."""
     return [outputs[f"distances{index}"] for index in range(layers)]
-
-
-def learn_guard(
-    settings: FinderSettings,
-    site: Sequence[Picture],
-    general: Sequence[Picture],
-    *,
-    target_fpr: float = 0.005,
-    seed: int = 0,
-    progress: Progress = lambda done, total: None,
-) -> GuardReference:
-    """Learn from a site's benign frames, in the order of time, and general pictures. No attack.
-
-    The cells are learnt on the first half of the site's frames and every other general picture; everything else on the
-    second half, as it is and with the other general pictures pasted onto it as posters: what is new at the site must
-    not all be an attack. Raises `CalibrationError` for too few frames, `ModelError`.
-    """
-    if len(site) < LEAST_FRAMES or len(general) < LEAST_FRAMES:
-        raise CalibrationError(
-            f"{len(site)} frames of the site and {len(general)} general pictures are too few; give at least "
-            f"{LEAST_FRAMES} of each, better several hundred"
-        )
-    learnt = [*general[::2], *site[: len(site) // 2]]
-    later = site[len(site) // 2 :]
-    calibration = [*later, *_with_posters(later, general[1::2], np.random.default_rng(seed))]
-    of_site = np.arange(len(calibration)) < len(later)
-    steps = _Steps(progress, 3 * len(learnt) + len(calibration))
-
-    layers = _chosen_layers(settings, seed)
-    reader = ObjectFinder(settings, extend=lambda proto: with_cells(proto, layers))
-    layers = fit_layers(layers, steps.over(_named(reader, learnt, "cells", len(layers))))
-    finder = ObjectFinder(settings, extend=lambda proto: with_distances(proto, layers))
-    scales = fit_scales(steps.over(_named(finder, learnt, "distances", len(layers))))
-    values, looks, changes = _measured(finder, settings, calibration, scales, len(layers), steps)
-    gate = float(np.quantile(values[of_site], _GATE))
-    anomaly, appearance, change = fit_tail(values), fit_tail(looks), fit_tail(changes)
-    seen = values >= gate
-    scores = anomaly.surprise(values) + np.where(seen, _APPEARANCE_WEIGHT * appearance.surprise(looks), 0.0)
-    second = float(np.quantile(scores[of_site], _SECOND))
-    scores += np.where(seen & (scores >= second), change.surprise(changes), 0.0)
-    return GuardReference(
-        file_hash(Path(settings.path)), layers, scales, anomaly, appearance, change, gate, second,
-        _threshold(scores, of_site, target_fpr), target_fpr,
-    )  # fmt: skip
-
-
-def _threshold(scores: NDArray[np.float64], of_site: NDArray[np.bool_], target_fpr: float) -> float:
-    """Return the score that the target share of the site's frames exceeds, and at most ten times as many posters."""
-    return max(upper_quantile(scores[of_site], target_fpr), upper_quantile(scores[~of_site], 10 * target_fpr))
-
-
-def _with_posters(frames: Sequence[Picture], posters: Sequence[Picture], rng: np.random.Generator) -> list[Picture]:
-    """Return each frame with one of the posters pasted onto it: 0.2 to 0.6 of its shorter side, anywhere."""
-    square = np.stack([cv2.resize(poster, (224, 224), interpolation=cv2.INTER_AREA) for poster in posters])
-    return [paste_posters(frame[None], square, rng)[0] for frame in frames]
-
-
-def _chosen_layers(settings: FinderSettings, seed: int) -> tuple[LayerCells, ...]:
-    plain = ObjectFinder(settings)
-    names = cell_names(plain.proto)
-    finder = ObjectFinder(settings, extend=lambda proto: _with_named(proto, names))
-    height, width = finder.preprocessing.size
-    outputs = finder.run(finder.preprocessing([np.zeros((height, width, 3), np.uint8)]))
-    return choose_layers(plain.proto, {name: outputs[name] for name in names}, seed)
-
-
-def _with_named(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    extended = onnx.ModelProto()
-    extended.CopyFrom(proto)
-    extended.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    return extended
-
-
-def _named(
-    finder: ObjectFinder, pictures: Sequence[Picture], name: str, count: int
-) -> Iterator[list[NDArray[np.float32]]]:
-    for picture in pictures:
-        outputs = finder.run(finder.preprocessing([picture]))
-        yield [outputs[f"{name}{index}"] for index in range(count)]
-
-
-def _measured(
-    finder: ObjectFinder, settings: FinderSettings, pictures: Sequence[Picture], scales: PlaceScales, layers: int,
-    steps: _Steps,
-) -> tuple[NDArray[np.float64], ...]:  # fmt: skip
-    """Return anomaly, appearance and change of every picture, (pictures,) each."""
-    ask = _appearance_of(finder, settings)
-    found = []
-    for picture in steps.over(iter(pictures)):
-        pixels = finder.preprocessing.pixels(picture)
-        outputs = finder.run(finder.preprocessing.normalise(pixels)[None])
-        peak = peak_of(_distances(outputs, layers), scales, finder.preprocessing.size)
-        found.append((peak.value, ask(pixels, peak.box), look_again(finder, pixels, outputs, peak).size))
-    return tuple(np.array(found, np.float64).T)
-
-
-class _Steps:
-    """Counts what is done."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-
-    def over(self, items: Iterator[Any]) -> Iterator[Any]:
-        for item in items:
-            yield item
-            self._done += 1
-            self._progress(self._done, self._total)
 
 
 def write_guard(reference: GuardReference, path: Path) -> None:

@@ -64,7 +64,7 @@ def choose_layers(proto: onnx.ModelProto, maps: Maps, seed: int) -> tuple[LayerC
     """
     usable = [
         name for name in _candidates(proto)
-        if name in maps and maps[name].ndim == 4 and min(maps[name].shape[2:]) >= _LEAST_SIDE
+        if name in maps and maps[name].ndim == 4 and max(maps[name].shape[2:]) >= _LEAST_SIDE
         and max(maps[name].shape[2:]) <= _MOST_SIDE and maps[name].shape[1] >= 8
     ]  # fmt: skip
     if not usable:

@@ -8,15 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from benchmarks.objects.known_guard import KnownGuard
 from taintwatch.assembly import make_detection
 from taintwatch.config.load import parse_config
 from taintwatch.deadlines import Deadlines
 from taintwatch.pipeline import watch
 from taintwatch_models.errors import CalibrationError, ConfigError
 from taintwatch_models.objects.finder import FinderSettings
-from taintwatch_models.objects.guard import GuardReference, ObjectGuard, learn_guard, read_guard, write_guard
+from taintwatch_models.objects.guard import GuardReference, ObjectGuard, read_guard, write_guard
+from taintwatch_models.objects.guard_learning import learn_guard
 from taintwatch_models.objects.guarded_model import NOTHING, load_guarded_model
 from taintwatch_models.records import Frame, Prediction, read_only
 from tests.fakes import FakeSupply
@@ -182,3 +185,20 @@ def test_the_daemon_runs_a_guarded_detector_and_alerts_name_the_sheet(
 def test_a_guard_that_cannot_be_is_refused(text: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         parse_config(text, "road.toml")
+
+
+def test_attackers_who_know_the_guard_compute_its_score_with_a_slope(
+    settings: FinderSettings, reference: GuardReference
+) -> None:
+    guard = ObjectGuard(settings, reference)
+    known = KnownGuard(guard)
+    for picture in (street(500, "noise"), street(501, "noise"), street(600)):
+        red_green_blue = np.ascontiguousarray(np.moveaxis(picture[..., ::-1], -1, 0))[None]
+        planes = (torch.from_numpy(red_green_blue).float() / 255).requires_grad_()
+        score = known.score(planes, known.outputs(planes), 0)
+        guarded = guard(picture)
+        change = 0.0 if guarded.change is None else float(reference.change.surprise(np.array([guarded.change.size]))[0])
+        # The fill's change is another class's or object's in part, and the crops are shrunk by another library.
+        assert float(score.detach()) == pytest.approx(guarded.score, abs=0.5 + change + 0.15 * guarded.score)
+        (slope,) = torch.autograd.grad(score.sum(), [planes])
+        assert slope.abs().max() > 0

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from taintwatch_models.errors import ModelError
-from taintwatch_models.objects.decoders import DECODERS, decoder_for, grid_cells
+from taintwatch_models.objects.decoders import DECODERS, class_count, decoder_for, grid_cells, missing_output
 
 SIZE = (64, 96)
 CLASSES = 3
@@ -105,5 +105,46 @@ def test_the_layout_is_known_by_its_names_and_shapes(name: str) -> None:
 
 
 def test_an_unknown_layout_is_refused_with_what_it_is() -> None:
-    with pytest.raises(ModelError, match=r"no decoder fits the detector's outputs \(out \[1, 10\]\) and 3 class names"):
-        decoder_for({"out": (1, 10)}, SIZE, CLASSES)
+    with pytest.raises(
+        ModelError, match=r"no decoder fits the detector's outputs \(out \[1, 9, 9\]\) and 3 class names"
+    ):
+        decoder_for({"out": (1, 9, 9)}, SIZE, CLASSES)
+
+
+def test_a_classifier_and_too_few_names_are_told_apart() -> None:
+    with pytest.raises(ModelError, match=r"logits \[1, 1000\] is a row of scores, as a classifier's"):
+        decoder_for({"logits": (1, 1000)}, SIZE, CLASSES)
+    for shape in ((1, CELLS, 85), (1, 3 * CELLS, 85), (1, 84, CELLS)):
+        with pytest.raises(ModelError, match=r"the detector has 80 classes .* but 3 class names are given"):
+            decoder_for({"out": shape}, SIZE, CLASSES)
+
+
+def test_one_class_with_suppression_in_the_graph_is_not_taken_for_anchors() -> None:
+    assert decoder_for({"output0": (1, 300, 6)}, SIZE, 1) == "suppressed"
+    assert decoder_for({"output0": (1, CELLS, 6)}, SIZE, 1) == "yolox"
+    assert decoder_for({"output0": (1, 3 * CELLS, 6)}, SIZE, 1) == "yolov5"
+
+
+def test_labels_are_the_whole_numbers_whatever_the_exporter_called_them() -> None:
+    given = torchvision()
+    mixed = {"boxes": given["boxes"], "labels": given["scores"], "scores": given["labels"]}
+    assert DECODERS["torchvision"](mixed, SIZE).labels.tolist() == [1, 0]
+    assert DECODERS["torchvision"](mixed, SIZE).scores == pytest.approx([0.9, 0.8])
+
+
+@pytest.mark.parametrize("name", ["yolox", "yolov5", "yolov8", "detr", "rt-detr"])
+def test_a_layout_says_how_many_classes_it_has(name: str) -> None:
+    shapes = {output: values.shape for output, values in LAYOUTS[name]().items()}
+    assert class_count(name, shapes) == CLASSES
+
+
+def test_what_a_layout_reads_and_does_not_find_is_named() -> None:
+    assert missing_output("torchvision", {"2897": (5, 4), "labels": (5,)}) == "boxes"
+    assert missing_output("yolox", {"2897": (1, CELLS, 8)}) is None
+
+
+def test_suppressed_boxes_may_be_centres_in_shares_of_the_input() -> None:
+    given = suppressed()["output0"]
+    given[0, [3, 7], :4] = CENTRES / SHARES
+    decoded = DECODERS["suppressed"]({"output0": given}, SIZE)
+    assert decoded.boxes[[3, 7]] == pytest.approx(CORNERS, abs=1e-3)

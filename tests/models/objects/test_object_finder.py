@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from taintwatch_models.errors import BadFrame, ModelError
+from taintwatch_models.errors import BadFrame, InferenceError, ModelError
 from taintwatch_models.objects.decoders import Decoded
 from taintwatch_models.objects.finder import FinderSettings, ObjectFinder, select
 from tests.object_scene import bright_squares, write_detector
@@ -73,6 +74,12 @@ def test_what_is_wrong_is_said_in_a_sentence(model: Path, tmp_path: Path) -> Non
         ObjectFinder(settings(model, decoder="yolo9000"))
     with pytest.raises(ModelError, match="no class 'car'"):
         ObjectFinder(FinderSettings(str(model), labels=str(model.with_suffix(".txt")), classes=("car",)))
+    with pytest.raises(ModelError, match="no output 'logits', which the decoder detr reads"):
+        ObjectFinder(settings(model, decoder="detr"))
+    three = tmp_path / "three.txt"
+    three.write_text("car\nperson\ndog\n")
+    with pytest.raises(ModelError, match="gives 1 classes, read as yolox, but 3 class names"):
+        ObjectFinder(FinderSettings(str(model), str(three), decoder="yolox"))
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
     with pytest.raises(ModelError, match="not a valid ONNX model"):
@@ -88,3 +95,38 @@ def test_tensors_on_the_way_are_given_where_they_are_asked_for(model: Path) -> N
     outputs = finder.run(finder.preprocessing([bright_squares((0, 0))]))
     assert outputs["s16_bright"].shape == (1, 1, 4, 4)
     assert [value.name for value in onnx.load(str(model)).graph.output] == ["output"]
+
+
+def write_torchvision(path: Path, label: int) -> Path:
+    """Write what torchvision's exports look like: a picture without a batch in, one box of that label out."""
+    values = {
+        "boxes": np.array([[4, 8, 20, 24]], np.float32),
+        "labels": np.array([label]),
+        "scores": np.ones(1, np.float32),
+    }
+    nodes = [helper.make_node("Identity", [f"{name}_known"], [name]) for name in values]
+    kinds = {"boxes": TensorProto.FLOAT, "labels": TensorProto.INT64, "scores": TensorProto.FLOAT}
+    graph = helper.make_graph(
+        nodes, "one", [helper.make_tensor_value_info("images", TensorProto.FLOAT, [3, 32, 32])],
+        [helper.make_tensor_value_info(name, kinds[name], values[name].shape) for name in values],
+        [numpy_helper.from_array(value, f"{name}_known") for name, value in values.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    path.with_suffix(".txt").write_text("background\nlamp\n")
+    return path
+
+
+def test_a_detector_that_takes_a_picture_without_a_batch_is_run(tmp_path: Path) -> None:
+    model = write_torchvision(tmp_path / "one.onnx", 1)
+    (found,) = ObjectFinder(settings_of(model))(np.zeros((64, 64, 3), np.uint8))
+    assert (found.name, found.box) == ("lamp", (8.0, 16.0, 32.0, 32.0))
+
+
+def test_a_class_without_a_name_is_said_and_not_passed_over(tmp_path: Path) -> None:
+    model = write_torchvision(tmp_path / "one.onnx", 90)
+    with pytest.raises(InferenceError, match="gives class 90, but 2 class names are given"):
+        ObjectFinder(settings_of(model))(np.zeros((64, 64, 3), np.uint8))
+
+
+def settings_of(model: Path) -> FinderSettings:
+    return FinderSettings(str(model), str(model.with_suffix(".txt")), device="cpu", threads=1)

@@ -1,0 +1,33 @@
+"""The object bench's summary: rates over rows, by guarded detector and of the worst."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.objects.summary import summary_of
+
+
+def row(attack: str, effective: int, seen: int, recorded: bool = False) -> dict[str, Any]:
+    return {"attack": attack, "recorded": recorded, "effective": effective, "suspicious_of_effective": seen}
+
+
+def site(frames: int, suspicious: int, *rows: dict[str, Any]) -> dict[str, Any]:
+    return {"benign": {"frames": frames, "suspicious": suspicious}, "attacks": list(rows)}
+
+
+def test_the_worst_detector_is_named_beside_each() -> None:
+    found = summary_of({
+        "motorway": site(200, 1, row("hide car", 40, 40), row("hide car", 20, 17, recorded=True), row("dpatch", 10, 9)),
+        "street": site(100, 0, row("hide sign", 10, 8)),
+    })  # fmt: skip
+    assert found["hiding_tpr"] == {"worst": 0.8, "each": {"yolox_nano": 0.95, "signs.finder": 0.8}}
+    assert found["hiding_tpr_recorded"] == {"worst": 0.85, "each": {"yolox_nano": 0.85}}
+    assert found["dpatch_tpr"] == 0.9
+    assert (found["benign_frames"], found["benign_frame_fpr"]) == (300, 0.0033)
+    assert found["benign_suspicious"] == {"motorway": 1, "street": 0}
+
+
+def test_parts_that_were_not_measured_are_left_out() -> None:
+    found = summary_of({"car park": site(10, 0)})
+    assert found["hiding_tpr"] == {"worst": None, "each": {}}
+    assert not {"track_tpr", "ratio_gated", "adaptive_unseen", "jedi_hiding_tpr"} & found.keys()
