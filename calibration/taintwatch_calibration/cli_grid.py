@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from taintwatch_calibration.progress import bars
 from taintwatch_models.errors import UsageError
 
 __all__ = ["grid"]
@@ -137,8 +137,7 @@ def _records(grid: Any, ready: list[Path], console: Console) -> list[dict[str, A
         shown = [Cell(0, "ready", size, place) for place in ("bottom-right", "random") for size in PATCH_SIZES]
         jobs = [(path, cell) for path in ready for cell in shown]
     records = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console) as bar:
+    with bars(console) as bar:
         task = bar.add_task("cells", total=len(jobs))
         for path, cell in jobs:
             name = (

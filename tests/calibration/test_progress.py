@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -47,3 +48,18 @@ def test_what_is_quick_says_nothing(said: list[float]) -> None:
         for done in range(11):
             bar.update(task, completed=done)
     assert written.getvalue() == ""
+
+
+def test_crafting_says_where_it_is_off_a_terminal(said: list[float]) -> None:
+    torch = pytest.importorskip("torch")
+    from taintwatch_calibration.craft.engine import Step
+    from taintwatch_calibration.craft.session import watched
+
+    written = io.StringIO()
+    with watched("patch", 300, SimpleNamespace(), Console(file=written), clock=lambda: said[0]) as on_step:  # type: ignore[arg-type]
+        for iteration in range(1, 301):
+            said[0] += 0.4
+            on_step(Step(iteration, 2.5, 0.25, torch.zeros(1), None))
+    lines = written.getvalue().splitlines()
+    assert lines[0].startswith("patch: loss    2.500, success  25%: ")
+    assert 8 <= len([line for line in lines if line]) <= 15

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from taintwatch.demo.play import ATTACK_NAMES
@@ -29,6 +28,7 @@ from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_calibration.craft.physical import Pattern, Pictures, craft_patterns, plain_pattern
 from taintwatch_calibration.craft.placement import Placement, PlacementBatch
 from taintwatch_calibration.craft.shapes import shape_mask
+from taintwatch_calibration.progress import bars
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.classifier import Classifier, Rejected
 from taintwatch_models.loading import load_radar_file, open_model
@@ -224,7 +224,7 @@ def _input_place(
 
 
 def _craft_with_progress(name: str, radar: RadarFile, plan: AttackPlan, console: Console) -> NDArray[np.uint8]:
-    with Progress(console=console) as progress:
+    with bars(console) as progress:
         task = progress.add_task(f"{name}: looking at the scene", total=plan.schedule.iterations)
 
         def on_step(step: Step) -> None:

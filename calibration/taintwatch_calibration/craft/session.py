@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from taintwatch_calibration.craft.adaptive import against, high_rank_target
@@ -39,6 +38,7 @@ from taintwatch_calibration.craft.physical import (
     plain_pattern,
     start_values,
 )
+from taintwatch_calibration.progress import bars
 from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
 from taintwatch_models.errors import UsageError
 from taintwatch_models.loading import LoadedModel, open_model
@@ -217,9 +217,8 @@ def watched(
     name: str, total: int, folder: Folder, console: Console, *, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Callable[[Step], None]]:
     """Yield what is told of each step: it moves the bar, and rewrites preview.png every two seconds."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     last = [float("-inf")]
-    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+    with bars(console) as bar:
         task = bar.add_task(name, total=total)
 
         def on_step(step: Step) -> None:
