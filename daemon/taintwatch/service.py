@@ -136,7 +136,7 @@ class Service:
         if step.alert is not None:
             self._tell(step.alert, step.frame)
         if self._runtime.evidence is not None:
-            self._runtime.evidence.offer(step.frame, step.alert)
+            self._runtime.evidence.offer(step.frame, step.alert, step.verdicts)
 
     def _tell(self, alert: Alert, frame: Frame | None = None) -> None:
         self._meter.see_alert(alert)

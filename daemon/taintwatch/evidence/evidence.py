@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,11 +19,12 @@ from taintwatch.evidence.reader import AlertReader
 from taintwatch.evidence.recorder import ClipSettings, Recorder, RecorderStats
 from taintwatch.evidence.removal import Limits
 from taintwatch.evidence.retention import Holdings, RetentionJob
+from taintwatch.evidence.score_history import ScoreHistory
 from taintwatch.evidence.store import AlertStore
 from taintwatch.records import Alert, AlertState
 from taintwatch.review.dismissals import Dismissals
 from taintwatch_models.errors import TaintwatchError
-from taintwatch_models.records import Frame
+from taintwatch_models.records import Frame, Verdict
 
 __all__ = ["DAY_NS", "Evidence", "EvidenceSettings", "EvidenceStats"]
 
@@ -115,6 +116,7 @@ class Evidence:
             )
             clips = settings.clips if settings.images else ClipSettings(0, 0)
             self._images = settings.images
+            self._scores = ScoreHistory()
             self._recorder = Recorder(self.folder, self._retention, clips, tick=self._look_after, clock=clock)
             self.audit.write("started", "daemon", pid=os.getpid())
         except BaseException:
@@ -138,10 +140,12 @@ class Evidence:
         self._forwarders.append(forwarder)
         forwarder.start()
 
-    def offer(self, frame: Frame, alert: Alert | None) -> None:
-        """Give a frame of the pipeline and the alert that came of it. Never blocks."""
+    def offer(self, frame: Frame, alert: Alert | None, verdicts: Sequence[Verdict] = ()) -> None:
+        """Give a frame of the pipeline, the alert that came of it, and what was said of it. Never blocks."""
         if self._images:
             self._recorder.offer(frame, alert)
+        for document in self._scores.see(frame, verdicts, alert):
+            self._recorder.keep(document)
 
     def interrupted(self) -> tuple[Alert, ...]:
         """Return how the alerts end that a killed daemon left open: as `interrupted`, else as they last were.
@@ -179,6 +183,8 @@ class Evidence:
             return
         if self._replay is not None:
             self._replay.close()
+        for document in self._scores.close():
+            self._recorder.keep(document)
         if not self._recorder.close(timeout_s):
             _log.warning("not every picture or clip could be written within %.1f s", timeout_s)
         self.store.close()

@@ -18,11 +18,12 @@ from taintwatch_models.errors import ConfigError
 if TYPE_CHECKING:
     from taintwatch.config.outputs import EvidenceSection
 
-__all__ = ["CLIP", "FRAME", "OVERLAY", "EvidenceFolder"]
+__all__ = ["CLIP", "FRAME", "OVERLAY", "SCORES", "EvidenceFolder"]
 
 FRAME = "frame.jpg"
 OVERLAY = "overlay.jpg"
 CLIP = "clip.mp4"
+SCORES = "scores.json"
 
 
 class EvidenceFolder:

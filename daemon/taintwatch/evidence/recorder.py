@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from taintwatch.evidence.folder import CLIP, FRAME, OVERLAY, EvidenceFolder
+from taintwatch.evidence.folder import CLIP, FRAME, OVERLAY, SCORES, EvidenceFolder
 from taintwatch.evidence.media import ClipBuffer, PictureError, encode_jpeg, overlay, write_clip
 from taintwatch.evidence.retention import RetentionJob
+from taintwatch.evidence.score_history import ScoreDocument
 from taintwatch.records import Alert, AlertState, Moment, elapsed_ns, moment_of
 from taintwatch_models.records import Frame
 
@@ -21,6 +22,7 @@ __all__ = ["ClipSettings", "Recorder", "RecorderStats"]
 _log = logging.getLogger(__name__)
 
 QUEUE = 16  # frames that may wait; at 1080p each has 6 MB
+DOCUMENTS = 64  # histories of scores that may wait, of 20 kB at most; a later one of an alert holds all of an earlier
 TICK_S = 0.5
 SILENT_S = 5.0  # beyond the end of a clip: a camera that gives nothing for so long gives this clip nothing more
 FORGET_S = 60.0  # then what was seen last of a silent camera is let go
@@ -86,6 +88,7 @@ class Recorder:
         self._next_tick = clock()
         self._last_offered: dict[str, Moment] = {}
         self._queue: deque[_Item] = deque()
+        self._documents: deque[ScoreDocument] = deque(maxlen=DOCUMENTS)
         self._changed = threading.Condition()
         self._stopping = False
         self._give_up: float | None = None
@@ -106,6 +109,10 @@ class Recorder:
                 return
             self._queue.append(_Item(frame, alert if raised else None))
             self._changed.notify()
+
+    def keep(self, document: ScoreDocument) -> None:
+        """Give the history of an alert's scores, which is written within half a second or so."""
+        self._documents.append(document)
 
     def busy(self) -> frozenset[str]:
         """Return the ids of the alerts whose clip is being taken."""
@@ -158,10 +165,12 @@ class Recorder:
         while (item := self._next()) is not None or not self._stopping:
             if item is not None:
                 self._guarded(self._take, item)
+            self._write_documents()
             if self._clock() >= self._next_tick:
                 self._next_tick = self._clock() + TICK_S
                 self._end_silent()
                 self._tick()
+        self._write_documents()
         for clip in self._clip_buffers.values():
             if clip.event_id is not None and not self._late():
                 self._guarded(self._finish, clip)
@@ -175,7 +184,17 @@ class Recorder:
     def _late(self) -> bool:
         return self._give_up is not None and self._clock() > self._give_up
 
-    def _guarded(self, action: Callable[[Any], None], argument: _Item | ClipBuffer) -> None:
+    def _write_documents(self) -> None:
+        while self._documents and not self._late():
+            self._guarded(self._write_document, self._documents.popleft())
+
+    def _write_document(self, document: ScoreDocument) -> None:
+        if not self._retention.has_room(len(document.text)):
+            self._without_room += 1
+            return
+        self._folder.put(document.event_id, SCORES, document.text)
+
+    def _guarded(self, action: Callable[[Any], None], argument: _Item | ClipBuffer | ScoreDocument) -> None:
         try:
             action(argument)
         except (OSError, PictureError, ValueError) as error:

@@ -43,7 +43,7 @@ SUMMARY: Schema = {
         "confidence": {"type": ["number", "null"]}, "score": {"type": ["number", "null"]},
         "threshold": {"type": ["number", "null"]}, "detectors": {"type": "array", "items": TEXT},
         "acknowledged_ms": MAYBE_WHOLE, "judgement": {"enum": ["attack", "false alarm", None]}, "note": TEXT,
-        "files": {"type": "array", "items": {"enum": ["clip", "frame", "overlay"]}},
+        "files": {"type": "array", "items": {"enum": ["clip", "frame", "overlay", "scores"]}},
     },
 }  # fmt: skip
 ALERT: Schema = {
@@ -95,8 +95,8 @@ def _calls() -> list[tuple[str, str, str, dict[str, Any]]]:
          {"query": FILTERS, "answer": {"type": "array", "items": _named("Summary")}}),
         ("get", "/api/alerts/{event_id}", "One alert: its summary, its records as published, which files there are.",
          {"answer": _named("Alert")}),
-        ("get", "/alerts/{event_id}/{kind}", "A picture or the clip of an alert.",
-         {"media": ("image/jpeg", "video/mp4")}),
+        ("get", "/alerts/{event_id}/{kind}", "A picture, the clip or the scores of an alert.",
+         {"media": ("image/jpeg", "video/mp4", "application/json")}),
         ("get", "/export.zip", "The alerts with their evidence and notes, 1000 at most.",
          {"query": FILTERS, "media": ("application/zip",)}),
         ("get", "/api/review", "What people dismissed, and which cameras are snoozed.",

@@ -19,7 +19,7 @@ from taintwatch.alerts.messages import as_json
 from taintwatch.evidence.annotations import Annotation, Annotations
 from taintwatch.evidence.audit import AuditLog
 from taintwatch.evidence.export import export_alerts
-from taintwatch.evidence.folder import CLIP, FRAME, OVERLAY, EvidenceFolder
+from taintwatch.evidence.folder import CLIP, FRAME, OVERLAY, SCORES, EvidenceFolder
 from taintwatch.evidence.media_store import LocalMedia
 from taintwatch.evidence.reader import AlertReader, Filter, StoredAlert
 from taintwatch.records import Alert, AlertState
@@ -29,7 +29,7 @@ from taintwatch_models.errors import TaintwatchError, UsageError
 
 __all__ = ["FILES", "AlertRepository", "Exports", "Passing", "summary_of"]
 
-FILES = {"clip": CLIP, "frame": FRAME, "overlay": OVERLAY}
+FILES = {"clip": CLIP, "frame": FRAME, "overlay": OVERLAY, "scores": SCORES}
 
 
 class AlertRepository:

@@ -71,12 +71,12 @@ export class Alerts {
     const alert = await ask(`/api/alerts/${encodeURIComponent(id)}`);
     this.shown = id;
     byId("alert-title").textContent = `Alert on ${alert.camera}: ${alert.label}`;
-    this.files = alert.files.join();
+    this.files = alert.files.filter((kind) => kind !== "scores").join();
     byId("alert-body").replaceChildren(
       facts([["State", state(alert)], ["Raised", moment(alert.raised_ms)], ["Lasted", lasted(alert)],
         ["Label shown", `${alert.label} (${percent(alert.confidence)})`], ["Label recovered", alert.recovered ?? "\u2013"],
         ["Score", `${number(alert.score, 2)} (threshold ${number(alert.threshold, 2)})`], ["Detectors", alert.detectors.join(", ")], ["Id", alert.event_id]]),
-      evidence(alert), this.review.marking(alert), records(alert), history(alert) ?? "");
+      evidence(alert), (await history(alert)) ?? make("div"), this.review.marking(alert), records(alert));
     if (!this.order.length) this.order = (await ask("/api/alerts")).map((each) => each.event_id); // came here by a link
     for (const [step, id] of [[-1, "newer"], [1, "older"]]) {
       const other = this.beside(step);
@@ -133,15 +133,22 @@ export class Alerts {
   async refresh(id) { // only what changes: nobody's half-written note is lost
     if (this.shown !== id) return;
     const alert = await ask(`/api/alerts/${encodeURIComponent(id)}`);
-    const [list, pictures, , told] = byId("alert-body").children;
-    if (!told) return;
+    const scores = await history(alert);
+    const [list, pictures, chart, , told] = byId("alert-body").children;
+    if (!told || this.shown !== id) return;
     list.children[1].replaceChildren(state(alert));
     list.children[5].textContent = lasted(alert);
-    if (alert.files.join() !== this.files) {
-      this.files = alert.files.join();
+    const pictured = alert.files.filter((kind) => kind !== "scores").join(); // a clip that plays is left alone
+    if (pictured !== this.files) {
+      this.files = pictured;
       pictures.replaceWith(evidence(alert));
     }
-    told.replaceWith(records(alert));
+    if (scores) chart.replaceWith(scores);
+    if (told.dataset.count !== String(alert.records.length)) {
+      const newer = records(alert);
+      newer.open = told.open;
+      told.replaceWith(newer);
+    }
   }
 }
 
@@ -170,5 +177,7 @@ function evidence(alert) {
 function records(alert) {
   const text = JSON.stringify(alert.records, null, 1);
   const link = make("a", { href: `/api/alerts/${alert.event_id}`, download: `${alert.event_id}.json` }, "Download the JSON");
-  return make("details", {}, make("summary", {}, `What was published (${alert.records.length} records)`), make("p", {}, link), make("pre", { tabIndex: 0 }, text));
+  const shown = make("details", {}, make("summary", {}, `What was published (${alert.records.length} records)`), make("p", {}, link), make("pre", { tabIndex: 0 }, text));
+  shown.dataset.count = String(alert.records.length);
+  return shown;
 }

@@ -1,5 +1,5 @@
 // The alerts on a line for each camera, with ticks; open ones stand out, acknowledged ones stand back.
-import { byId, isOpen, make, moment } from "./dom.js";
+import { ask, byId, isOpen, make, moment } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const STEPS = [1, 5, 15, 30, 60, 180, 360, 720, 1440, 2880, 10080, 43200].map((minutes) => minutes * 60_000); // ms
@@ -30,7 +30,8 @@ export function timeline(alerts) {
   svg.parentElement.hidden = !alerts.length;
   svg.replaceChildren();
   if (!alerts.length) return;
-  const width = Math.max(320, svg.clientWidth || 800), narrow = width < 500, left = narrow ? 8 : 110, lane = narrow ? 40 : 26;
+  const width = Math.max(320, svg.clientWidth || 800), narrow = width < 500, longest = Math.max(...cameras.map((name) => name.length));
+  const most = narrow ? 40 : 28, left = narrow ? 8 : 24 + 7.5 * Math.min(most, longest), lane = narrow ? 40 : 26;
   const height = lane * cameras.length + 26, right = width - 12;
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const raised = alerts.map((alert) => alert.raised_ms);
@@ -43,7 +44,7 @@ export function timeline(alerts) {
   }
   cameras.forEach((name, index) => { // beside its line, on a phone above it
     const middle = index * lane + (narrow ? 27 : 15);
-    svg.append(draw("text", { x: 8, y: narrow ? index * lane + 14 : middle + 4 }, name.slice(0, narrow ? 40 : 14)), draw("line", { x1: left, x2: right, y1: middle, y2: middle }));
+    svg.append(draw("text", { x: 8, y: narrow ? index * lane + 14 : middle + 4 }, name.length > most ? `${name.slice(0, most - 1)}\u2026` : name), draw("line", { x1: left, x2: right, y1: middle, y2: middle }));
   });
   for (const alert of alerts) {
     const from = x(alert.raised_ms), to = x(alert.ended_ms ?? last), y = cameras.indexOf(alert.camera) * lane + (narrow ? 19 : 7);
@@ -58,17 +59,23 @@ export function timeline(alerts) {
     make("span", {}, `, ${open} open`));
 }
 
-// The score of one alert as its records tell it, against the threshold.
-export function history(alert) {
-  const points = alert.records.map((record) => record.body).map((body) => [body.wall_ns / 1e6, body.score, body.threshold]);
+// The score of every frame around one alert against the threshold, as kept beside its pictures; without that, the
+// highest score so far, as its records tell it.
+export async function history(alert) {
+  const kept = alert.files.includes("scores") ? (await ask(`/alerts/${alert.event_id}/scores`)).points : null;
+  const points = kept ?? alert.records.map(({ body }) => [body.wall_ns / 1e6, body.score, body.threshold]);
   if (points.length < 2 || points.some(([, score]) => typeof score !== "number")) return null;
-  const width = 640, height = 120, first = points[0][0], last = Math.max(points.at(-1)[0], first + 1000);
+  const width = 960, height = 150, first = points[0][0], last = Math.max(points.at(-1)[0], first + 1000);
   const values = points.flatMap(([, score, threshold]) => [score, threshold]), low = Math.min(0, ...values), high = Math.max(...values) * 1.1 || 1;
-  const x = (ms) => 8 + ((width - 16) * (ms - first)) / (last - first), y = (value) => height - 22 - ((height - 40) * (value - low)) / (high - low);
-  const path = points.map(([ms, score], index) => (index ? `H${x(ms)}V${y(score)}` : `M${x(ms)},${y(score)}`)).join("");
-  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "history", "aria-label": "The highest score so far, over the life of the alert" },
-    draw("line", { class: "threshold", x1: 8, x2: width - 8, y1: y(points[0][2]), y2: y(points[0][2]) }), draw("path", { d: path }),
-    draw("text", { x: 8, y: height - 6 }, new Date(first).toLocaleTimeString()), draw("text", { x: width - 8, y: height - 6, "text-anchor": "end" }, new Date(last).toLocaleTimeString()),
-    draw("text", { x: width - 8, y: y(points[0][2]) - 4, "text-anchor": "end" }, "threshold"));
-  return make("figure", { className: "panel" }, svg, make("figcaption", { className: "quiet" }, "The highest score so far"));
+  const x = (ms) => 8 + ((width - 16) * (Math.min(ms, last) - first)) / (last - first), y = (value) => height - 22 - ((height - 40) * (value - low)) / (high - low);
+  const step = ([ms, score], index) => (!index ? `M${x(ms)},${y(score)}` : kept ? `L${x(ms)},${y(score)}` : `H${x(ms)}V${y(score)}`);
+  const limit = points.map(([ms, , threshold], index) => `${index ? "L" : "M"}${x(ms)},${y(threshold)}`).join("");
+  const text = (at, anchor, height, said) => draw("text", { x: at, y: height, "text-anchor": anchor }, said);
+  const caption = kept ? "The score of each frame; shaded while the alert stood" : "The highest score so far";
+  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "history", "aria-label": `${caption}, against the threshold` });
+  if (kept) svg.append(draw("rect", { class: "stood", x: x(alert.raised_ms), y: 4, width: Math.max(2, x(alert.ended_ms ?? last) - x(alert.raised_ms)), height: height - 26 }));
+  svg.append(draw("path", { class: "threshold", d: limit }), draw("path", { d: points.map(step).join("") }),
+    text(8, "start", height - 6, new Date(first).toLocaleTimeString()), text(width - 8, "end", height - 6, new Date(last).toLocaleTimeString()),
+    text(width - 8, "end", y(points.at(-1)[2]) - 4, "threshold"));
+  return make("figure", { className: "panel history-panel" }, svg, make("figcaption", { className: "quiet" }, caption));
 }
