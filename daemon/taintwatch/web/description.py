@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch.config.digest import canonical, config_hash
 from taintwatch.config.sections import Config
 from taintwatch.detection_stack import DetectionStack
 from taintwatch.logs import redact
 from taintwatch.web.live import LiveState
 from taintwatch_models.calibration_file import Calibration, HeldOut
-from taintwatch_models.detection.detector import COMBINED
+from taintwatch_models.detection.operating_points import OperatingPoint
+from taintwatch_models.records import Detector
 
 __all__ = ["Description"]
 
@@ -53,8 +55,9 @@ class Description:
         calibration = Calibration() if model is None else model.calibration
         now = {rate.detector: rate for rate in self._live.rates.now()}
         detectors = []
-        for name in (detector.name for detector in self._detection().detectors):
-            target_fpr, then = _rates(calibration, name)
+        for detector in self._detection().detectors:
+            name = detector.name
+            target_fpr, then = _rates(calibration, detector)
             rate = now.get(name)
             detectors.append(
                 {
@@ -82,16 +85,19 @@ def _window(config: Config) -> dict[str, Any]:
     return {"k": config.vote.k or 3, "n": config.vote.n or 5}
 
 
-def _rates(calibration: Calibration, detector: str) -> tuple[float | None, HeldOut | None]:
+def _rates(calibration: Calibration, judge: Detector) -> tuple[float | None, HeldOut | None]:
     """Return the target false-positive rate of a detector, and the one that was measured then."""
+    detector, point = judge.name, getattr(judge, "point", None)
+    if isinstance(point, OperatingPoint):  # what was learnt has a threshold, and a rate, of its own
+        rate = point.alarms / point.frames if point.frames else 0.0
+        then = HeldOut(point.frames, point.alarms, rate, *wilson_interval(point.alarms, point.frames))
+        return point.target_fpr, then if point.frames else None
     if detector == "cmag":
         cmag = calibration.cmag
         return (None, None) if cmag is None else (cmag.target_fpr, cmag.held_out)
     if detector == "joint":
         joint = calibration.combination
         return (None, None) if joint is None else (joint.target_fpr, joint.held_out)
-    if detector == COMBINED:
-        return calibration.target_fpr, None
     part = calibration.tight if detector == "tight" else calibration.paper
     return calibration.target_fpr, part.held_out
 

@@ -12,12 +12,17 @@ from pathlib import Path
 import pytest
 
 from taintwatch.alarm_rates import AlarmRates, wilson_interval
+from taintwatch.alerts.incidents import AlertTracker
+from taintwatch.detection_stack import DetectionStack
+from taintwatch.vote.voter import Voter
+from taintwatch.web.description import Description
 from taintwatch.web.live import LiveState
 from taintwatch.web.trials import Trials
 from taintwatch_calibration.trial.report import write_report
 from taintwatch_calibration.trial.scored import Trial as Scored
+from taintwatch_models.detection.operating_points import OperatingPoint
 from tests.documentation import complaint
-from tests.fakes import a_frame, a_prediction, a_verdict
+from tests.fakes import FakeClassifier, FakeDetector, a_frame, a_prediction, a_verdict
 from tests.trial_scene import scored_clip
 from tests.web_scene import a_step, ask, serving, web_config
 
@@ -121,6 +126,16 @@ def test_the_calibration_says_how_often_frames_without_an_alert_are_suspected() 
     (tight,) = told["detectors"]
     assert told["calibrated"] is False
     assert (tight["now"]["frames"], tight["now"]["alarms"], tight["drifted"]) == (10, 0, False)
+
+
+def test_what_was_learnt_is_held_to_its_own_rate_and_not_to_the_calibrations() -> None:
+    class Learnt(FakeDetector):
+        point = OperatingPoint(0.001, 9.0, 8.0, 10.0, alarms=1, frames=500, novel_alarms=0, novel_frames=0)
+
+    stack = DetectionStack(FakeClassifier(), (Learnt(),), Voter(), AlertTracker())
+    (told,) = Description(web_config, lambda: stack, LiveState()).calibration()["detectors"]
+    assert (told["target_fpr"], told["then"]["alarms"], told["then"]["frames"]) == (0.001, 1, 500)
+    assert told["then"]["low"] < 0.002 < told["then"]["high"]
 
 
 def see(rates: AlarmRates, count: int, every: int, minute: int = 0) -> None:

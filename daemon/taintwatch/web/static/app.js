@@ -84,7 +84,7 @@ function announce(alert) {
 
 function count() {
   byId("open-count").hidden = open.size === 0;
-  byId("open-count").textContent = `${open.size} open`;
+  byId("open-count").replaceChildren(String(open.size), make("span", { className: "word" }, " open"));
 }
 
 function health(kind, text) {

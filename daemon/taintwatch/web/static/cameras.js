@@ -39,7 +39,7 @@ function siteOf(site, rows) {
   return make("section", { className: "site", "aria-label": site },
     make("h2", {}, site, make("span", { className: "quiet" }, ` ${said}`)),
     make("div", { className: "table-wrap", role: "region", "aria-label": `Cameras of ${site}, the worst first`, tabIndex: 0 },
-      make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows.map(rowOf)))));
+      make("table", { className: "cards plain" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows.map(rowOf)))));
 }
 
 function rowOf(row) {
@@ -47,9 +47,15 @@ function rowOf(row) {
   const state = row.state === null ? "\u2013" : row.state === "running" && row.fps !== null ? `running, ${number(row.fps)} frames/s` : row.state;
   return make("tr", { className: row.open ? "open" : "" },
     make("th", { scope: "row" }, row.alerts ? make("a", { href: `#alerts/${query}` }, row.camera) : row.camera),
-    make("td", { title: row.reason ?? "" }, state),
-    make("td", {}, String(row.open)),
-    make("td", {}, String(row.recent)),
-    make("td", {}, String(row.alerts)),
-    make("td", {}, moment(row.last_ms)));
+    cell("State", state, { title: row.reason ?? "" }),
+    cell("Open", String(row.open)),
+    cell("Last 24 h", String(row.recent)),
+    cell("Kept", String(row.alerts)),
+    cell("Last alert", moment(row.last_ms)));
+}
+
+function cell(name, text, more = {}) { // on a phone its name stands before it
+  const td = make("td", more, text);
+  if (text) td.dataset.name = name;
+  return td;
 }

@@ -1,5 +1,6 @@
 // What is drawn over a picture and beside it.
 const WALL_MS = 1; // of a point, as the stream gives it
+const SHORTEST = 60; // points that a chart is wide, at least
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // `alarming`: filled and bold; else a thin line, so that a benign frame's region is not taken for an alarm.
@@ -30,7 +31,7 @@ export function overlay(canvas, told, wanted) {
   context.clearRect(0, 0, canvas.width, canvas.height);
   const scale = canvas.width / told.width;
   const alarming = Boolean(told.suspicious);
-  if (wanted.seen) polygons(context, told.seen || [], style("--panel"), scale, true, false);
+  if (wanted.seen) polygons(context, told.seen || [], "#ffffff", scale, true, false); // on a picture, whatever the theme
   if (wanted.critical) polygons(context, told.critical || [], style("--critical"), scale, false, alarming);
   if (wanted.intersection) polygons(context, told.intersection || [], style("--intersection"), scale, true, alarming);
 }
@@ -52,7 +53,8 @@ export function chart(canvas, points, most) {
   const values = points.flatMap((point) => (point[2][name] ?? []).slice(0, 2)).filter((value) => value !== null);
   const low = Math.min(...values), high = Math.max(...values), room = (high - low || 1) * 0.12;
   const top = 20, bottom = height - 16; // above the caption, below the times: neither covers the lines
-  const x = (index) => 4 + ((width - 8) * (index + most - points.length)) / (most - 1);
+  const span = Math.min(most, Math.max(SHORTEST, points.length)); // few points are not squeezed into a corner
+  const x = (index) => 4 + ((width - 8) * (index + span - points.length)) / (span - 1);
   const y = (value) => top + (bottom - top) * (1 - (value - low + room) / (high - low + 2 * room));
   context.fillStyle = style("--raised");
   for (let first = 0; first < points.length; first += 1) { // one rectangle for each stretch: no seams

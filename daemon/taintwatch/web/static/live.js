@@ -80,13 +80,15 @@ class Panel {
     this.vote = make("div", { className: "vote" });
     this.figures = make("dl", { className: "figures" });
     this.labels = make("div", { className: "labels" }, make("div", {}, make("h3", {}, "Seen"), this.before), make("div", {}, make("h3", {}, "After the fill"), this.after));
-    const picture = make("div", { className: "picture" }, this.image, this.over, this.rebuilt);
+    this.none = make("p", { className: "none" }, "No picture yet");
+    const picture = make("div", { className: "picture" }, this.image, this.over, this.none, this.rebuilt);
     this.regions = new Regions(name, picture);
     this.root = make("article", { className: "camera", "aria-labelledby": title },
       make("div", { className: "camera-head" }, make("h2", { id: title }, name), this.reference, this.again, this.state), this.note,
       make("div", { className: "body" }, picture,
         make("div", { className: "below" }, this.labels, this.chart, this.vote, this.figures, this.regions.root)));
     this.root.dataset.camera = name;
+    this.redraw();
   }
 
   async show(told, jpeg) {
@@ -119,9 +121,10 @@ class Panel {
 
   redraw() {
     const { wanted, about } = this.live, told = this.told;
-    this.labels.hidden = !wanted.labels;
-    this.chart.hidden = !wanted.chart;
-    this.vote.hidden = !wanted.vote;
+    this.labels.hidden = !wanted.labels || !told;
+    this.chart.hidden = !wanted.chart || !told;
+    this.vote.hidden = !wanted.vote || !told;
+    this.none.hidden = Boolean(told);
     if (!told) return;
     overlay(this.over, told, wanted);
     this.rebuilt.hidden = !(wanted.reconstruction && told.reconstruction);
@@ -158,16 +161,17 @@ class Panel {
   status(camera, status) {
     this.camera = camera;
     this.paint();
-    const pairs = [["fps", number(camera.fps)], ["delay", `${number(status.delay_ms, 0)} ms`], ["inference", `${number(status.inference_ms)} ms`],
-      ["dropped", camera.dropped], ["rejected", camera.rejected], ["on", status.provider.replace("ExecutionProvider", "")]];
+    const pairs = [["fps", number(camera.fps)], ["dropped", camera.dropped], ["rejected", camera.rejected]];
+    if (camera.state === "running") pairs.splice(1, 0, ["delay", `${number(status.delay_ms, 0)} ms`], ["inference", `${number(status.inference_ms)} ms`]);
+    if (camera.state === "running") pairs.push(["on", status.provider.replace("ExecutionProvider", "")]);
     this.figures.replaceChildren(...pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, String(value)))));
   }
 
   known() { // what it is judged by
     const { arming, learnt_share: share } = this.camera ?? {}, told = this.live.calibration;
-    if (arming === "learning") return [`learning ${percent(share ?? 0)}`, "warn"];
+    if (arming === "learning") return [`learning ${whole(share)}`, "warn"];
     if (arming === "arming") return ["arming", "warn"];
-    if (arming === "refitting") return [`learning again ${percent(share ?? 0)}`, "warn"];
+    if (arming === "refitting") return [`learning again ${whole(share)}`, "warn"];
     if (arming === "drifting") return ["drifting", "warn"];
     if (arming !== "armed" && told?.detectors.some((each) => each.drifted)) return ["drifting", "warn"];
     if (arming === "armed") return ["armed", "good"];
@@ -206,7 +210,7 @@ class Panel {
     this.state.textContent = text;
     const notes = [];
     if (this.camera?.reason && state !== "running") notes.push(this.camera.reason);
-    if (this.camera?.arming === "learning") notes.push(`Being learnt: ${percent(this.camera.learnt_share ?? 0)} of its frames are taken. Keep attacks away; until it is armed, general pictures are what it is judged by.`);
+    if (this.camera?.arming === "learning") notes.push(`Being learnt: ${whole(this.camera.learnt_share)} of its frames are taken. Keep attacks away; until it is armed, general pictures are what it is judged by.`);
     const arming = this.camera?.arming;
     if (arming === "drifting") notes.push("It suspects clearly more frames than was accepted, without an alert. Look at its picture; if nothing is wrong there, learn it again.");
     if (arming === "refitting") notes.push("Being learnt again, of frames that do not look suspicious. Until that is done, it is judged by what was learnt before.");
@@ -221,6 +225,8 @@ class Panel {
     this.state.title = this.camera?.reason ?? "";
   }
 }
+
+const whole = (share) => `${Math.floor(100 * (share ?? 0))} %`;
 
 function ordinal(rank) { // 0-based
   const place = rank + 1, ending = place % 100 > 10 && place % 100 < 14 ? "th" : ({ 1: "st", 2: "nd", 3: "rd" }[place % 10] ?? "th");

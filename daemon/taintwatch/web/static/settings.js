@@ -58,7 +58,7 @@ function calibrationPanel(told) {
   return panel("Calibration",
     ...told.warnings.map((text) => make("p", { className: "notice" }, text)),
     drifted.length ? make("p", { className: "notice", id: "drift" }, `${drifted.join(", ")} suspects clearly more frames than was accepted. Check with taintwatch calibrate check, and calibrate again on footage of this place.`) : null,
-    facts([["When", told.created ? new Date(told.created).toLocaleString() : "not said"], ["On", `${told.benign_frames} benign frames${told.benign ? ` (${told.benign})` : ""}`], ["Target false positives", percent(told.target_fpr)]]),
+    facts([["When", told.created ? new Date(told.created).toLocaleString() : "not said"], ["On", `${told.benign_frames} benign frames${told.benign ? ` (${told.benign})` : ""}`]]),
     make("div", { className: "table-wrap", tabIndex: 0, role: "region", "aria-label": "False-positive rates then and now" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows))));
 }
 
