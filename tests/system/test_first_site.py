@@ -39,7 +39,7 @@ from taintwatch_models.image_file import read_image
 from tests.conftest import SHARED
 from tests.ports import free_port
 from tests.system.browser import MISSING, chromium, errors_of, until
-from tests.system.filmed_camera import FilmedCamera, serving
+from tests.system.footage_camera import FootageCamera, serving
 from tests.system.program import ENVIRONMENT, PROGRAM
 
 SHOTS = Path(os.environ.get("TAINTWATCH_SITE_RUN", "/nowhere"))
@@ -146,7 +146,7 @@ def crafted_patch() -> NDArray[np.uint8]:
 
 
 @contextmanager
-def one_command(folder: Path, camera: FilmedCamera, browser: webdriver.Chrome) -> Iterator[Site]:
+def one_command(folder: Path, camera: FootageCamera, browser: webdriver.Chrome) -> Iterator[Site]:
     """Run the daemon as a new operator does: flags, a camera's address and a classifier, and nothing else."""
     port, environment = free_port(), ENVIRONMENT | {"XDG_STATE_HOME": str(folder / "state")}
     (folder / "classifier.onnx").symlink_to(MODEL)  # the file as it was exported, nothing beside it
@@ -169,7 +169,7 @@ def one_command(folder: Path, camera: FilmedCamera, browser: webdriver.Chrome) -
                 assert it.wait(60) == 0, (folder / "log.txt").read_text()[-3000:]
 
 
-def learn_and_watch(site: Site, camera: FilmedCamera) -> dict[str, Any]:
+def learn_and_watch(site: Site, camera: FootageCamera) -> dict[str, Any]:
     """Let the camera be learnt on the first half of its footage; all of the second raises nothing."""
     site.look("learning")
     assert site.known().startswith(("learning", "arming"))
@@ -183,7 +183,7 @@ def learn_and_watch(site: Site, camera: FilmedCamera) -> dict[str, Any]:
     return {"armed_after_s": armed, "benign_s": round(camera.seconds, 1), "benign_frames": site.frames() - first}
 
 
-def attack(site: Site, camera: FilmedCamera, patch: NDArray[np.uint8]) -> dict[str, Any]:
+def attack(site: Site, camera: FootageCamera, patch: NDArray[np.uint8]) -> dict[str, Any]:
     """Hold the patch before the camera for half a minute: one alert, of its label, where it is."""
     camera.shown = HeldPrint(patch, MIDDLE, 0.4, held=True)
     after = site.wait(lambda: len(site.alerts()) == 1, 600)
@@ -211,7 +211,7 @@ def overlap(box: list[int], other: tuple[float, float, float, float]) -> float:
     return width * height / (box[2] * box[3])
 
 
-def raise_a_poster(site: Site, camera: FilmedCamera) -> tuple[HeldPrint, int]:
+def raise_a_poster(site: Site, camera: FootageCamera) -> tuple[HeldPrint, int]:
     """Hang busy prints before the camera until one is taken for an attack; return it, and which it was."""
     prints = busy_prints(12, np.full((1, 128, 128, 3), 128, np.uint8), np.random.default_rng(0))
     for number, picture in enumerate(prints):
@@ -225,7 +225,7 @@ def raise_a_poster(site: Site, camera: FilmedCamera) -> tuple[HeldPrint, int]:
 
 def test_a_new_site_is_learnt_armed_attacked_and_reviewed_with_one_command(tmp_path: Path) -> None:
     SHOTS.mkdir(parents=True, exist_ok=True)
-    patch, camera = crafted_patch(), FilmedCamera(SHARED / "footage" / "parking.mp4")
+    patch, camera = crafted_patch(), FootageCamera(SHARED / "footage" / "parking.mp4")
     with chromium(tmp_path) as browser, one_command(tmp_path, camera, browser) as site:
         measured = learn_and_watch(site, camera)
         measured |= attack(site, camera, patch)

@@ -18,7 +18,7 @@ from benchmarks.held_print import HeldPrint
 from taintwatch.sources.camera_model import SimulatedCamera
 from tests.ports import free_port
 
-__all__ = ["FilmedCamera", "serving"]
+__all__ = ["FootageCamera", "serving"]
 
 SERVER = Path(__file__).parents[2] / "benchmarks" / "soaking" / "rtsp_server.py"
 FPS = 12
@@ -26,8 +26,8 @@ FPS = 12
 Picture = NDArray[np.uint8]
 
 
-class FilmedCamera:
-    """Plays footage to and fro, the first half until `later` is called, then the second; every frame is filmed anew.
+class FootageCamera:
+    """Plays footage to and fro, the first half until `later` is called, then the second; every frame through the camera model.
 
     A print before it is laid into the footage before the camera model makes its picture of both.
     """
@@ -74,7 +74,7 @@ class FilmedCamera:
 
 
 @contextmanager
-def serving(camera: FilmedCamera) -> Iterator[str]:
+def serving(camera: FootageCamera) -> Iterator[str]:
     """Serve a camera over RTSP, by GStreamer; give its address."""
     port = free_port()
     words = ["/usr/bin/python3", str(SERVER), str(port), str(camera.width), str(camera.height), str(FPS)]
