@@ -27,7 +27,7 @@ Picture = NDArray[np.uint8]
 
 
 class FootageCamera:
-    """Plays footage to and fro, the first half until `later` is called, then the second; every frame through the camera model.
+    """Plays footage to and fro through a camera model: its first half until `later` is called, then its second.
 
     A print before it is laid into the footage before the camera model makes its picture of both.
     """
