@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from taintwatch_calibration.camera_model.video_recorder import recording
 from taintwatch_calibration.cli_trial import trial_group
 from taintwatch_calibration.printing.sheet_metadata import read_sheet
 from taintwatch_calibration.trial.clips import ClipMetadata, find_videos, read_clip, read_poses, write_clip_metadata
+from taintwatch_calibration.trial.matrix import Matrix
 from taintwatch_calibration.trial.scored import ScoredClip, read_trial
+from taintwatch_calibration.trial.simulate import SimulationSettings, misfit
 from taintwatch_models.errors import TaintwatchError, UsageError
 from tests.sheets import needs_pdftoppm
 from tests.trial_scene import bundled_placement, print_sheet
@@ -291,3 +294,12 @@ def test_a_sheet_that_is_the_attack_itself_is_recorded_as_one(tmp_path: Path) ->
     info = read_clip(tmp_path / "c" / "attack-plain-30cm-0deg.mp4")
     assert info is not None
     assert (info.truth, info.attack_from_s) == (7, 0.0)
+
+
+def test_a_board_that_is_cut_off_is_told_with_the_distance_that_it_fits_at(sheets: Path) -> None:
+    setting = SimulationSettings(str(sheets / "sign.pdf"))
+    told = misfit(setting, Matrix((0.15, 2.0), (0.0,)))
+    assert told is not None
+    assert told.startswith("at 0.15 m the board of markers")
+    (least,) = re.findall(r"it does from ([\d.]+) m on", told)
+    assert misfit(setting, Matrix((float(least), 2.0), (0.0,))) is None
