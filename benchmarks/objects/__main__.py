@@ -80,7 +80,7 @@ def objects(
 
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "tracks": lambda: measure_tracks(
-            street_patches(load_radar_file(ModelSettings()), work, iterations, _say, seed), streets
+            street_patches(load_radar_file(ModelSettings()), work, iterations, _say, seed), streets, work / "streets"
         ),
         **{name: partial(site_part, with_, name, attacks, _say) for name in SITES},
         "street": lambda: finder_part(data, work, frames, attacked, iterations, seed, threads, _say),

@@ -52,9 +52,7 @@ class Attacker:
 
 
 ATTACKERS = (
-    Attacker("universal, knows nothing", scene=False, weight=0.0),
     Attacker("universal, all statistics", scene=False, weight=0.1),
-    Attacker("universal, all statistics, smooth", scene=False, weight=0.1, smooth=1.0),
     Attacker("one scene, all statistics", scene=True, weight=0.1),
 )
 

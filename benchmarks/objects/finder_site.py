@@ -33,10 +33,12 @@ from taintwatch_models.storage import write_atomically
 
 __all__ = ["finder_part"]
 
-_LEARNT, _CRAFTED, _ATTACKED, _BENIGN = 41000, 42000, 43000, 44000
+_LEARNT, _CRAFTED, _ATTACKED, _BENIGN = 141_000, 142_000, 143_000, 144_000
 _APART = 10000
 """First seeds of the streets, and how far those of one patches' seed are from those of the next."""
-_SITE_FRAMES, _GENERAL, _SCENES = 160, 120, 60
+_SITE_FRAMES, _GENERAL, _SCENES = 400, 120, 60
+_STEPS = 4
+"""Times as many as for a large detector: this one is small, and has seen stickers."""
 _SIGN, _LEAST = "traffic sign", 20
 _SIZES = {"hide sign, small": 0.5, "hide sign": 0.7}
 """Side of the patch, as a share of the sign's."""
@@ -61,7 +63,7 @@ def finder_part(
     say(f"street: {told}")
     rows = []
     for name, size in _SIZES.items():
-        patch = _crafted(plain, name, size, work / f"patches-{seed}", steps, seed, say)
+        patch = _crafted(plain, name, size, work / f"patches-{seed}", _STEPS * steps, seed, say)
         rows += [
             {"site": "street"} | row for row in _rows(guard, plain, Attack(name, patch, _SIGN, size), attacked, seed)
         ]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from benchmarks.street.patches import StreetPatch, with_patch
 from benchmarks.street.player import play, simulate, street_plan, street_stack
 from taintwatch.demo.street_scene import StreetScene
+from taintwatch.detection_stack import DetectionStack
 from taintwatch.pipeline import Step
 from taintwatch.records import AlertState
 from taintwatch.sources.scene import SceneSettings
 from taintwatch.subjects.regions import CropBox
 from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.records import Prediction
+from taintwatch_models.storage import write_atomically
 
 __all__ = ["measure_tracks"]
 
@@ -36,27 +41,25 @@ class _Sign:
     suspicious_under_patch: int = 0
     right: int = 0
     alerts: int = 0
-    subjects: set[str] = field(default_factory=set)
 
 
-def measure_tracks(patches: Sequence[StreetPatch], streets: int) -> dict[str, Any]:
+def measure_tracks(patches: Sequence[StreetPatch], streets: int, work: Path) -> dict[str, Any]:
     """Play `streets` streets of three signs, with a patch on one for half of the time, and count by track.
 
     A patch counts where the recogniser is wrong in at least half of the frames that have it. Returns rows by patch, and
-    the untouched signs' alerts.
+    the untouched signs' alerts. What each street gave is kept in `work`.
     """
-    stack = street_stack()
     rows: dict[str, list[_Sign]] = {patch.name: [] for patch in patches}
     others: list[_Sign] = []
     elsewhere = 0
+    make = cache(street_stack)
     for number in range(streets):
         patch = patches[number % len(patches)]
-        scene = _street(_FIRST_SEED + number, patch)
-        signs = [_Sign() for _ in scene.plan.signs]
-        for steps in play(stack, scene, f"street-{number}"):
-            elsewhere += _count(scene, signs, steps)
-        rows[patch.name].append(signs[scene.plan.patched])
-        others += [sign for index, sign in enumerate(signs) if index != scene.plan.patched]
+        found = played(number, patch, make, work)
+        signs = [_Sign(**each) for each in found["signs"]]
+        rows[patch.name].append(signs.pop(found["patched"]))
+        others += signs
+        elsewhere += found["elsewhere"]
     attacked = [sign for signs in rows.values() for sign in signs]
     return {
         "streets": streets,
@@ -69,12 +72,29 @@ def measure_tracks(patches: Sequence[StreetPatch], streets: int) -> dict[str, An
     }
 
 
+def played(number: int, patch: StreetPatch, make: Callable[[], DetectionStack], work: Path) -> dict[str, Any]:
+    """Return what was counted of each sign of one street, as it is kept in `work`, or played now and kept there."""
+    path = work / f"street-{_FIRST_SEED + number}.json"
+    if not path.is_file():
+        scene = _street(_FIRST_SEED + number, patch)
+        signs = [_Sign() for _ in scene.plan.signs]
+        subjects: list[set[str]] = [set() for _ in signs]
+        elsewhere = sum(
+            _count(scene, signs, subjects, steps) for steps in play(make(), scene, f"street-{number}")
+        )  # fmt: skip
+        found = {"signs": [asdict(sign) for sign in signs], "patched": scene.plan.patched, "elsewhere": elsewhere}
+        work.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(found).encode())
+    kept: dict[str, Any] = json.loads(path.read_text())
+    return kept
+
+
 def _street(seed: int, patch: StreetPatch) -> StreetScene:
     settings = SceneSettings(seed=seed, duration=_SECONDS, start=_START, end=_END)
     return simulate(with_patch(street_plan(seed, settings, patch.sign), patch), settings, patch.picture)
 
 
-def _count(scene: StreetScene, signs: list[_Sign], steps: Sequence[Step]) -> int:
+def _count(scene: StreetScene, signs: list[_Sign], subjects: list[set[str]], steps: Sequence[Step]) -> int:
     """Count one frame's steps with their signs; return the alerts on what is no sign."""
     elsewhere = 0
     index = steps[0].frame.index
@@ -84,14 +104,15 @@ def _count(scene: StreetScene, signs: list[_Sign], steps: Sequence[Step]) -> int
     for step in steps:
         number = _which(step, boxes)
         if number is not None and isinstance(step.outcome, Prediction):
+            subjects[number].add(step.outcome.frame.subject or "")
             _count_verdict(signs[number], step, scene.plan.signs[number].sign,
                     number == scene.plan.patched and scene.ground_truth(index).attacked)  # fmt: skip
         if step.alert is not None and step.alert.state is AlertState.RAISED:
-            owner = next((sign for sign in signs if step.alert.subject in sign.subjects), None)
+            owner = next((index for index, names in enumerate(subjects) if step.alert.subject in names), None)
             if owner is None:
                 elsewhere += 1
             else:
-                owner.alerts += 1
+                signs[owner].alerts += 1
     return elsewhere
 
 
@@ -99,7 +120,6 @@ def _count_verdict(sign: _Sign, step: Step, true_label: int, attacked: bool) -> 
     if not isinstance(step.outcome, Prediction):
         return
     suspicious = any(verdict.suspicious for verdict in step.verdicts)
-    sign.subjects.add(step.outcome.frame.subject or "")
     sign.found += 1
     sign.right += step.outcome.label == true_label
     sign.suspicious += suspicious

@@ -135,8 +135,8 @@ def street_config(source: str, *, realtime: bool, evidence: Path | None, calibra
         ("objects", "overlap"): ("demo", 0.2),  # signs stand side by side: what overlaps at all is one
         ("model", "calibration"): ("demo", str(calibration or bundled_path(STREET_CALIBRATION))),
         ("detect", "detectors"): ("demo", ["tight"]),
-        ("vote", "k"): ("demo", 5),  # a sign stays in view: more frames tell an odd one from a patch
-        ("vote", "n"): ("demo", 8),
+        ("vote", "k"): ("demo", 4),  # a sign stays in view: more frames tell an odd one from a patch
+        ("vote", "n"): ("demo", 6),
         ("vote", "clear_after_s"): ("demo", 0.0),
         ("publish", "bind"): ("demo", "tcp://127.0.0.1:*"),
         ("publish", "heartbeat_s"): ("demo", 0.5),
