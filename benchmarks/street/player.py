@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -41,9 +40,9 @@ class _Frames:
         return [Frame(self._name, index, self._scene.render(index), moment, moment, seconds)]
 
 
-def street_stack(calibration: Path | None = None) -> DetectionStack:
-    """Return what judges the signs of a street, as `taintwatch demo --scene street` does, or by a calibration."""
-    config = street_config("sim:?scene=street", realtime=False, evidence=None, calibration=calibration)
+def street_stack() -> DetectionStack:
+    """Return what judges the signs of a street, as `taintwatch demo --scene street` does."""
+    config = street_config("sim:?scene=street", realtime=False, evidence=None)
     return make_detection(config, Deadlines(), learning=False)[1]
 
 

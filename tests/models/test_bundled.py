@@ -12,13 +12,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from taintwatch_models.bundled import (
-    BUNDLED_FINDER,
-    STREET_CALIBRATION,
-    bundled_calibration_path,
-    bundled_path,
-    bundled_radar,
-)
+from taintwatch_models.bundled import BUNDLED_FINDER, bundled_calibration_path, bundled_path, bundled_radar
 from taintwatch_models.calibration_file import read_calibration
 from taintwatch_models.errors import CalibrationError, ModelError
 from taintwatch_models.loading import LoadedModel, load_model
@@ -123,5 +117,5 @@ def test_a_wheel_would_carry_the_bundled_files(tmp_path: Path, repository: Path)
     builder = pytest.importorskip("hatchling.builders.wheel", reason="hatchling is not installed")
     (wheel,) = builder.WheelBuilder(str(repository)).build(directory=str(tmp_path), versions=["standard"])
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("signs.radar.onnx", "signs.calibration.json", BUNDLED_FINDER, "signs.finder.toml", STREET_CALIBRATION):
+    for name in ("signs.radar.onnx", "signs.calibration.json", BUNDLED_FINDER, "signs.finder.toml"):
         assert f"taintwatch_models/bundled/{name}" in names

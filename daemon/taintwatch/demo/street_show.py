@@ -25,7 +25,6 @@ from taintwatch.records import Alert, AlertState
 from taintwatch.status import Summary
 from taintwatch.subjects.regions import CropBox
 from taintwatch.vote.voter import OVERALL
-from taintwatch_models.bundled import STREET_CALIBRATION, bundled_path
 from taintwatch_models.records import Prediction
 from taintwatch_models.signs import SIGN_NAMES
 
@@ -123,20 +122,15 @@ class StreetResult:
         }
 
 
-def street_config(source: str, *, realtime: bool, evidence: Path | None, calibration: Path | None = None) -> Config:
-    """Return the daemon's configuration for the street: the bundled finder before the bundled recogniser.
-
-    `calibration`: in place of the one that was chosen on signs which are cut out of streets.
-    """
+def street_config(source: str, *, realtime: bool, evidence: Path | None) -> Config:
+    """Return the daemon's configuration for the street: the bundled finder before the bundled recogniser."""
     flags: dict[KeyPath, tuple[str, Any]] = {
         ("site",): ("demo", "demo"),
         ("camera",): ("--camera", [{"name": "street", "source": source, "realtime": realtime}]),
         ("objects", "model"): ("demo", "bundled:signs"),
         ("objects", "overlap"): ("demo", 0.2),  # signs stand side by side: what overlaps at all is one
-        ("model", "calibration"): ("demo", str(calibration or bundled_path(STREET_CALIBRATION))),
-        ("detect", "detectors"): ("demo", ["tight"]),
-        ("vote", "k"): ("demo", 4),  # a sign stays in view: more frames tell an odd one from a patch
-        ("vote", "n"): ("demo", 6),
+        ("detect", "detectors"): ("demo", ["combined"]),
+        ("detect", "target_fpr"): ("demo", 0.02),  # a sign moves, and its frames differ: the vote does the rest
         ("vote", "clear_after_s"): ("demo", 0.0),
         ("publish", "bind"): ("demo", "tcp://127.0.0.1:*"),
         ("publish", "heartbeat_s"): ("demo", 0.5),

@@ -11,13 +11,11 @@ from pathlib import Path
 from taintwatch_models.errors import ModelError
 from taintwatch_models.radar_file import RadarFile, read_radar
 
-__all__ = ["BUNDLED_FINDER", "STREET_CALIBRATION", "bundled_calibration_path", "bundled_path", "bundled_radar"]
+__all__ = ["BUNDLED_FINDER", "bundled_calibration_path", "bundled_path", "bundled_radar"]
 
 
 BUNDLED_FINDER = "signs.finder.onnx"
 """What finds signs in a street; its TOML lies beside it. See docs/street.md."""
-STREET_CALIBRATION = "signs.street.calibration.json"
-"""Of the recogniser behind that finder, in the bundled street: `python -m benchmarks.street.thresholds` chose it."""
 
 
 def bundled_path(name: str) -> Path:
