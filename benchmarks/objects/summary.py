@@ -12,13 +12,16 @@ MODELS = {
     "signs.finder": "the bundled sign finder, trained here by benchmarks.street: street",
 }
 _OF_SITE = {"street": "signs.finder"}
+_HALVED = 0.5
+"""Recall that a hiding patch leaves at most: one that leaves more is too weak to count, and its rows say so."""
 
 
 def summary_of(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the figures that were aimed at, from the rows of the parts that were measured."""
     sites = {name: part for name, part in parts.items() if "benign" in part}
-    hiding = [row | {"model": _model(name)} for name, part in sites.items() for row in part["attacks"]
-              if row["attack"] != _CORNER]  # fmt: skip
+    worn = [row | {"model": _model(name)} for name, part in sites.items() for row in part["attacks"]
+            if row["attack"] != _CORNER]  # fmt: skip
+    hiding = [row for row in worn if row["recall_after"] <= _HALVED]
     corner = [row for part in sites.values() for row in part["attacks"] if row["attack"] == _CORNER]
     benign = {name: part["benign"] for name, part in sites.items()}
     frames = sum(row["frames"] for row in benign.values())
@@ -26,6 +29,7 @@ def summary_of(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "hiding_tpr": _by_model(hiding),
         "hiding_tpr_digital": _by_model([row for row in hiding if not row["recorded"]]),
         "hiding_tpr_recorded": _by_model([row for row in hiding if row["recorded"]]),
+        "hiding_rows_too_weak": len(worn) - len(hiding),
         "dpatch_tpr": _tpr(corner),
         "benign_frames": frames,
         "benign_frame_fpr": _share(sum(row["suspicious"] for row in benign.values()), frames),

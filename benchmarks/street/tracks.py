@@ -23,7 +23,7 @@ from taintwatch_models.storage import write_atomically
 
 __all__ = ["measure_tracks"]
 
-_SECONDS, _START, _END = 1.8, 0.4, 1.5
+_SECONDS, _START, _END = 0.8, 0.2, 0.8
 _FIRST_SEED = 60_000
 """Of the streets that are counted; the detector and its target rate were chosen in those from 20,000 on."""
 

@@ -7,8 +7,9 @@ from typing import Any
 from benchmarks.objects.summary import summary_of
 
 
-def row(attack: str, effective: int, seen: int, recorded: bool = False) -> dict[str, Any]:
-    return {"attack": attack, "recorded": recorded, "effective": effective, "suspicious_of_effective": seen}
+def row(attack: str, effective: int, seen: int, recorded: bool = False, recall: float = 0.2) -> dict[str, Any]:
+    known = {"attack": attack, "recorded": recorded, "recall_after": recall}
+    return known | {"effective": effective, "suspicious_of_effective": seen}
 
 
 def site(frames: int, suspicious: int, *rows: dict[str, Any]) -> dict[str, Any]:
@@ -25,6 +26,12 @@ def test_the_worst_detector_is_named_beside_each() -> None:
     assert found["dpatch_tpr"] == 0.9
     assert (found["benign_frames"], found["benign_frame_fpr"]) == (300, 0.0033)
     assert found["benign_suspicious"] == {"motorway": 1, "street": 0}
+
+
+def test_a_patch_that_leaves_most_objects_to_be_found_does_not_count_as_hiding() -> None:
+    found = summary_of({"street": site(100, 0, row("hide sign", 10, 8), row("small", 4, 1, recall=0.6))})
+    assert found["hiding_tpr"]["worst"] == 0.8
+    assert found["hiding_rows_too_weak"] == 1
 
 
 def test_parts_that_were_not_measured_are_left_out() -> None:
