@@ -17,7 +17,7 @@ from taintwatch_models.detection.appearance import APPEARANCE, SIDE, appearance_
 from taintwatch_models.detection.tail import Tail
 from taintwatch_models.detection.windows import window_cells
 from taintwatch_models.objects.box_changes import filled
-from taintwatch_models.objects.guard import APPEARANCE_WEIGHT, ObjectGuard, weak_boxes
+from taintwatch_models.objects.guard import APPEARANCE_WEIGHT, ObjectGuard, asks_weak, weak_boxes
 from taintwatch_models.objects.place_anomaly import WINDOWS
 from taintwatch_models.objects.place_appearance import finer
 from taintwatch_models.objects.torch_detector import TorchDetector
@@ -66,7 +66,8 @@ class KnownGuard:
         score = _surprise(reference.anomaly, anomaly)
         known = {name: value.detach().numpy()[None] for name, value in outputs.items()}
         asked = [(box, box, scale) for scale in _SCALES if float(anomaly.detach()) >= reference.gate]
-        asked += [(_middle(each), each, _AROUND) for each in weak_boxes(self._guard.finder, known)]
+        if asks_weak(reference.layers):
+            asked += [(_middle(each), each, _AROUND) for each in weak_boxes(self._guard.finder, known)]
         if asked:
             answers = torch.cat([self._look(picture, each, scale) for _, each, scale in asked])
             score = score + APPEARANCE_WEIGHT * _surprise(reference.appearance, answers.amax())

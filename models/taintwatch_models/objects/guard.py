@@ -11,6 +11,7 @@ All are put on the scale of benign tail probabilities and added; appearance coun
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,14 +43,15 @@ from taintwatch_models.objects.place_anomaly import (
 from taintwatch_models.objects.place_appearance import PlaceAppearance
 from taintwatch_models.onnx_session import SessionSettings
 
-__all__ = ["APPEARANCE_WEIGHT", "GuardReference", "Guarded", "ObjectGuard", "appearance_of", "distances_in",
-           "look_again", "read_guard", "weak_boxes", "write_guard"]  # fmt: skip
+__all__ = ["APPEARANCE_WEIGHT", "GuardReference", "Guarded", "ObjectGuard", "appearance_of", "asks_weak",
+           "distances_in", "look_again", "read_guard", "weak_boxes", "write_guard"]  # fmt: skip
 
 CANDIDATE = 0.05
 """Score from which a candidate counts in what changes: an object need not be found to be weakened."""
 _FORMAT = "taintwatch-objects/4"
 _TAILS = ("anomaly", "appearance", "change")
 APPEARANCE_WEIGHT = 3.0
+_ENOUGH_LAYERS = 3
 _WEAK, _WEAK_COUNT = 0.02, 3
 """Least score of what was nearly found, and how many such places of a frame are looked at."""
 
@@ -111,9 +113,11 @@ class ObjectGuard:
         outputs = finder.run(finder.preprocessing.normalise(pixels)[None])
         peak = peak_of(distances_in(outputs, len(reference.layers)), reference.scales, finder.preprocessing.size)
         windows = (peak.box,) if peak.value >= reference.gate else ()
-        look = self._appearance(image, windows, weak_boxes(finder, outputs))
+        weak = weak_boxes(finder, outputs) if asks_weak(reference.layers) else ()
+        look = self._appearance(image, windows, weak)
         place = look.box or peak.box
-        surprise, change = _surprise(reference.appearance, look.answer), None
+        surprise = 0.0 if look.box is None else _surprise(reference.appearance, look.answer)
+        change = None
         score = _surprise(reference.anomaly, peak.value) + APPEARANCE_WEIGHT * surprise
         if score >= reference.second:
             self.looked += 1
@@ -135,6 +139,15 @@ def appearance_of(finder: ObjectFinder, settings: FinderSettings) -> PlaceAppear
     """Return what is asked how a place looks. Raises `DeviceError`."""
     session = SessionSettings(device=settings.device, threads=settings.threads)
     return PlaceAppearance(finder.preprocessing, session)
+
+
+def asks_weak(layers: Sequence[LayerCells]) -> bool:
+    """Say whether what was nearly found is looked at: where few layers have cells that are fine enough for anomaly.
+
+    Small detectors' are blind to a patch. With three or more layers the anomaly finds it, and the crops would cost half
+    a forward of each frame.
+    """
+    return len(layers) < _ENOUGH_LAYERS
 
 
 def weak_boxes(finder: ObjectFinder, outputs: dict[str, NDArray[Any]]) -> tuple[Box, ...]:

@@ -21,6 +21,7 @@ from taintwatch_models.objects.guard import (
     APPEARANCE_WEIGHT,
     GuardReference,
     appearance_of,
+    asks_weak,
     distances_in,
     look_again,
     weak_boxes,
@@ -79,12 +80,13 @@ def learn_guard(
     layers = fit_layers(layers, steps.over(_named(reader, learnt, "cells", len(layers))))
     finder = ObjectFinder(settings, extend=lambda proto: with_distances(proto, layers))
     scales = fit_scales(steps.over(_named(finder, learnt, "distances", len(layers))))
-    values, at_peaks, at_weak, changes = _measured(finder, settings, calibration, scales, len(layers), steps)
+    values, at_peaks, at_weak, changes = _measured(finder, settings, calibration, scales, layers, steps)
     gate = float(np.quantile(values[of_site], _GATE))
-    looks = np.maximum(np.where(values >= gate, at_peaks, -np.inf), at_weak)
-    looks = np.maximum(looks, looks[np.isfinite(looks)].min())  # nothing to look at is the least
+    asked = np.maximum(np.where(values >= gate, at_peaks, -np.inf), at_weak)
+    looks = np.maximum(asked, asked[np.isfinite(asked)].min()) if asks_weak(layers) else at_peaks
     anomaly, appearance, change = fit_tail(values), fit_tail(looks), fit_tail(changes)
-    scores = anomaly.surprise(values) + APPEARANCE_WEIGHT * appearance.surprise(looks)
+    looked = np.where(np.isfinite(asked), APPEARANCE_WEIGHT * appearance.surprise(looks), 0.0)
+    scores = anomaly.surprise(values) + looked
     second = float(np.quantile(scores[of_site], _SECOND))
     scores += np.where(scores >= second, change.surprise(changes), 0.0)
     return GuardReference(
@@ -129,17 +131,18 @@ def _named(
 
 
 def _measured(
-    finder: ObjectFinder, settings: FinderSettings, pictures: Sequence[Picture], scales: PlaceScales, layers: int,
-    steps: _Steps,
+    finder: ObjectFinder, settings: FinderSettings, pictures: Sequence[Picture], scales: PlaceScales,
+    layers: Sequence[LayerCells], steps: _Steps,
 ) -> tuple[NDArray[np.float64], ...]:  # fmt: skip
     """Return anomaly, the looks of its place and of what was nearly found, and change, of all pictures, (n,) each."""
     ask = appearance_of(finder, settings)
-    found = []
+    weakly, found = asks_weak(layers), []
     for picture in steps.over(iter(pictures)):
         pixels = finder.preprocessing.pixels(picture)
         outputs = finder.run(finder.preprocessing.normalise(pixels)[None])
-        peak = peak_of(distances_in(outputs, layers), scales, finder.preprocessing.size)
-        first, weak = ask(picture, [peak.box]), ask(picture, [], weak_boxes(finder, outputs))
+        peak = peak_of(distances_in(outputs, len(layers)), scales, finder.preprocessing.size)
+        first = ask(picture, [peak.box])
+        weak = ask(picture, [], weak_boxes(finder, outputs) if weakly else ())
         place = peak.box if weak.box is None or first.answer >= weak.answer else weak.box
         found.append((peak.value, first.answer, weak.answer, look_again(finder, pixels, outputs, place).size))
     return tuple(np.array(found, np.float64).T)
