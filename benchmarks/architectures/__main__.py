@@ -3,10 +3,11 @@
     python -m benchmarks.architectures --json docs/results/architectures.json
 
 Networks have random weights and small pictures; batch norms are set on pictures before the export. Each export is
-prepared; its logits are compared with the file's own on ONNX Runtime, its masks with those of float64 autograd, and
-`tight` is timed against the file's forward. A run goes on where an earlier one stopped. Families beside torchvision's
-are measured where their packages are installed: `pip install 'taintwatch[architectures]'`. Exporting takes most of the
-time: `--exports FOLDER` keeps the files for the next run.
+prepared; its logits are compared with the file's own on ONNX Runtime, its masks with those of float64 autograd on the
+same last maps, and `tight` is timed against the file's forward. A run goes on where an earlier one stopped, and
+measures anew what was measured with other code: each row says with which. Families beside torchvision's are measured
+where their packages are installed: `pip install 'taintwatch[architectures]'`. Exporting takes most of the time:
+`--exports FOLDER` keeps the files for the next run.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.architectures.cases import cases
+from benchmarks.architectures.measured_code import code_digest
 from benchmarks.architectures.rows import PICTURES, Row, measure, summary, table
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.results import write_json
@@ -46,7 +48,8 @@ def main() -> None:
         print(table(rows))
         return
     torch.set_num_threads(1)
-    done = {row.key for row in rows if row.outcome == "right" or not options.again}
+    current = [row for row in rows if row.code == code_digest()]
+    done = {row.key for row in current if row.outcome == "right" or not options.again}
     waiting = [case for case in cases() if case.key not in done and re.search(options.only, " ".join(case.key))]
     begun = time.monotonic()
     for place, case in enumerate(waiting):
@@ -58,6 +61,8 @@ def main() -> None:
         rows = [*(other for other in rows if other.key != row.key), row]
         print(f"[{place + 1}/{len(waiting)}]", *row.key, row.outcome, row.logits_error, row.mask_error, flush=True)
         _write(options.json, rows)
+    stale = [row for row in rows if row.code != code_digest()]
+    print(f"{len(rows) - len(stale)} rows measured with this code, {len(stale)} with other code")
 
 
 def _write(path: Path, rows: Sequence[Row]) -> None:
@@ -67,7 +72,12 @@ def _write(path: Path, rows: Sequence[Row]) -> None:
             document["versions"][package] = version(package)
         except PackageNotFoundError:
             continue
-    document |= {"pictures": PICTURES, "summary": summary(rows), "rows": [asdict(row) for row in rows]}
+    document |= {
+        "code": code_digest(),
+        "pictures": PICTURES,
+        "summary": summary(rows),
+        "rows": [asdict(row) for row in rows],
+    }
     write_json(path, document)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from benchmarks.architectures.cases import ExportCase
+from benchmarks.architectures.measured_code import code_digest
 from benchmarks.architectures.torch_networks import described
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.graph.prepare import Prepared, logits_difference, prepare_source
-from taintwatch_models.graph.verification import autograd_radar, check_inputs, stray_pixels
+from taintwatch_models.graph.verification import check_inputs, stray_pixels, with_autograd
 from taintwatch_models.model_source import read_source
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
@@ -49,6 +50,8 @@ class Row:
     maps: str = ""
     mask_area: float | None = None
     """Mean share of the picture that `tight`'s masks cover: where it is 0, equal masks say nothing."""
+    code: str = ""
+    """`code_digest` of what it was measured with."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -57,6 +60,10 @@ class Row:
 
 def measure(case: ExportCase, folder: Path) -> Row:
     """Export one case into a folder (unless its file is there already), prepare it and check it."""
+    return replace(_measured(case, folder), code=code_digest())
+
+
+def _measured(case: ExportCase, folder: Path) -> Row:
     path = folder / "model.onnx"
     try:
         if not path.is_file():
@@ -104,9 +111,11 @@ def _sentence(error: Exception) -> str:
 
 
 def mask_difference(prepared: Prepared, inputs: NDArray[np.float32]) -> tuple[float, float]:
-    """Share of mask pixels that differ from float64 autograd's (of both variants the larger), and `tight`'s area."""
-    ours = OnnxRadar(prepared.radar, ("tight", "paper"), session=_ON_CPU)(inputs)
-    expected = autograd_radar(prepared)(inputs)
+    """Share of mask pixels that differ from float64 autograd's (of both variants the larger), and `tight`'s area.
+
+    Both have the same last maps: see `with_autograd`.
+    """
+    ours, expected = with_autograd(prepared, inputs)
     return stray_pixels(ours, expected), float(expected["tight_mask"].mean())
 
 
@@ -155,6 +164,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
         "right": right,
         "wrong": wrong,
         "refused": len(exported) - right - wrong,
+        "measured_with_other_code": sum(row.code != code_digest() for row in rows),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any, Generic
 import onnx
 
 from taintwatch_models.errors import ModelError
+from taintwatch_models.graph.weight_file import WeightFile
 from taintwatch_models.storage import Stored, parse_json, validated, write_atomically
 
 __all__ = ["GraphMetadata", "read_graph", "write_graph"]
@@ -60,9 +61,9 @@ def read_graph(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: not a valid ONNX file ({type(error).__name__})") from None
 
 
-def write_graph(proto: onnx.ModelProto, path: Path) -> None:
-    """Write an ONNX file whole or not at all. Raises `ModelError`."""
+def write_graph(proto: onnx.ModelProto, path: Path, weights: WeightFile | None = None) -> None:
+    """Write an ONNX file whole or not at all; `weights`: where those of a large model lie. Raises `ModelError`."""
     try:
-        write_atomically(path, proto.SerializeToString())
+        write_atomically(path, proto.SerializeToString() if weights is None else weights.whole(proto))
     except OSError as error:
         raise ModelError(f"{path}: cannot be written ({error.strerror or error})") from None

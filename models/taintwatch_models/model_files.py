@@ -8,7 +8,7 @@ from pathlib import Path
 
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.detection.operating_points import LOW_FPR
-from taintwatch_models.model_source import ModelSource, describe, file_hash, read_source
+from taintwatch_models.model_source import ModelSource, describe, file_hash, read_light, source_of
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import ModelDescription
 from taintwatch_models.radar_file import RadarFile, from_proto, is_radar, read_radar
@@ -100,8 +100,8 @@ def _read_onnx(path: Path, *, beside: bool) -> RadarFile | ModelSource:
         if radar.info.source_sha256 == file_hash(path):
             return radar
         _log.warning("%s was prepared from another version of %s and is not used", prepared, path.name)
-    source = read_source(path)
-    return from_proto(source.proto, source.where) if is_radar(source.proto) else source
+    proto = read_light(path)
+    return from_proto(proto, str(path)) if is_radar(proto) else source_of(proto, path)
 
 
 def is_torch(path: str) -> bool:

@@ -10,9 +10,10 @@ import onnx
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from taintwatch_models.errors import ModelError
+from taintwatch_models.graph.weight_file import WeightFile, move_weights
 from taintwatch_models.preprocessing import ModelDescription, read_description, read_labels
 
-__all__ = ["ModelSource", "describe", "external_files", "file_hash", "read_source"]
+__all__ = ["ModelSource", "describe", "external_files", "file_hash", "read_light", "read_source", "source_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,32 +22,56 @@ class ModelSource:
 
     name: str
     proto: onnx.ModelProto
-    """With all its weights, those of external files included."""
+    """With all its weights, but for those of a large model."""
     sha256: str
     """Of everything that was loaded: what a calibration is bound to."""
     where: str
     """How it was named, for messages."""
+    weights: WeightFile | None = None
+    """Where the weights of a large model lie; None: in the graph."""
 
 
 def read_source(path: Path) -> ModelSource:
     """Read an ONNX classifier with all its weights. Raises `ModelError` in one sentence."""
-    digest = file_hash(path)
+    return source_of(read_light(path), path)
+
+
+def source_of(proto: onnx.ModelProto, path: Path) -> ModelSource:
+    """Return the classifier that was read from `path` without its files of weights. Raises `ModelError`."""
+    digest = _hash(path, proto)
     try:
-        proto = onnx.load(str(path))
+        proto, weights = move_weights(proto, path.parent)
+    except Exception as error:  # I/O and onnx raise their own kinds
+        raise ModelError(f"{path}: not a valid ONNX model ({_first_line(error)})") from None
+    return ModelSource(path.name.removesuffix(".onnx"), proto, digest, str(path), weights)
+
+
+def read_light(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file without the weights that lie in files beside it. Raises `ModelError`."""
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file")
+    try:
+        return onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf and I/O each raise their own kinds
         raise ModelError(f"{path}: not a valid ONNX model ({_first_line(error)})") from None
-    return ModelSource(path.name.removesuffix(".onnx"), proto, digest, str(path))
 
 
 def file_hash(path: Path) -> str:
     """Return the SHA-256 (hex) of a model file and of every file that its tensors lie in. Raises `ModelError`."""
+    return _hash(path, read_light(path) if path.suffix == ".onnx" else None)
+
+
+def external_files(path: Path) -> list[str]:
+    """Return the names of the files that an ONNX model keeps tensors in, sorted. Raises `ModelError`."""
+    return _external(read_light(path))
+
+
+def _hash(path: Path, proto: onnx.ModelProto | None) -> str:
     if not path.is_file():
         raise ModelError(f"{path}: no such model file")
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256")
-    if path.suffix != ".onnx":
-        return digest.hexdigest()
-    for name in external_files(path):
+    for name in [] if proto is None else _external(proto):
         part = path.parent / name
         if not part.is_file():
             raise ModelError(f"{path}: its weights are in {name}, which is missing; put it beside the model")
@@ -55,12 +80,7 @@ def file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def external_files(path: Path) -> list[str]:
-    """Return the names of the files that an ONNX model keeps tensors in, sorted. Raises `ModelError`."""
-    try:
-        proto = onnx.load(str(path), load_external_data=False)
-    except Exception as error:
-        raise ModelError(f"{path}: not a valid ONNX model ({_first_line(error)})") from None
+def _external(proto: onnx.ModelProto) -> list[str]:
     tensors = [t for t in proto.graph.initializer if uses_external_data(t)]
     return sorted({str(ExternalDataInfo(tensor).location) for tensor in tensors})
 

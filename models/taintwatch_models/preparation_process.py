@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from taintwatch_models.errors import ModelError, TaintwatchError
-from taintwatch_models.graph.prepare import prepare_source
+from taintwatch_models.graph.prepare import prepare_lightly
 from taintwatch_models.graph.time_box import PREPARE_S, too_long
 from taintwatch_models.model_files import ModelSettings, read_model
 from taintwatch_models.radar_file import RadarFile, read_radar, write_radar
@@ -70,7 +70,7 @@ def main() -> int:
     try:
         model = read_model(settings)
         if not isinstance(model, RadarFile):
-            model = prepare_source(*model, output=settings.output, size=size).radar
+            model = prepare_lightly(*model, output=settings.output, size=size).radar
         write_radar(model, Path(sys.argv[1]))
     except TaintwatchError as error:
         sys.stdout.write(str(error))

@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 
 from taintwatch_models.errors import ModelError
+from taintwatch_models.graph.weight_file import WeightFile
 from taintwatch_models.graph_metadata import GraphMetadata, read_graph, write_graph
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.storage import STORED
@@ -59,6 +60,8 @@ class RadarFile:
 
     proto: onnx.ModelProto
     info: RadarInfo
+    weights: WeightFile | None = None
+    """Where the weights of a large model lie while it is prepared; None: in the graph."""
 
 
 _METADATA = GraphMetadata(
@@ -66,10 +69,10 @@ _METADATA = GraphMetadata(
 )
 
 
-def attach(proto: onnx.ModelProto, info: RadarInfo) -> RadarFile:
+def attach(proto: onnx.ModelProto, info: RadarInfo, weights: WeightFile | None = None) -> RadarFile:
     """Write `info` into the graph's metadata."""
     _METADATA.attach(proto, info)
-    return RadarFile(proto, info)
+    return RadarFile(proto, info, weights)
 
 
 def is_radar(proto: onnx.ModelProto) -> bool:
@@ -91,7 +94,7 @@ def read_radar(path: Path) -> RadarFile:
 
 def write_radar(radar: RadarFile, path: Path) -> None:
     """Write a prepared model whole or not at all. Raises `ModelError`."""
-    write_graph(radar.proto, path)
+    write_graph(radar.proto, path, radar.weights)
 
 
 def named_labels(labels: tuple[str, ...] | None, classes: int, where: str) -> tuple[str, ...]:

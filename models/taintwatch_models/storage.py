@@ -7,6 +7,7 @@ import math
 import os
 import stat
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -62,12 +63,13 @@ def validated(kind: type[Stored], document: Any) -> Stored:
         raise ValueError(f"{where} has value {str(first['input'])[:80]}: {first['msg']}") from None
 
 
-def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-    """Write to a temporary file beside `path`, flush it to disk, then rename. Raises `OSError`."""
+def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview], *, mode: int = 0o644) -> None:
+    """Write to a temporary file beside `path`, flush it to disk, then rename; pieces as they come. Raises `OSError`."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
+            for piece in (content,) if isinstance(content, bytes) else content:
+                stream.write(piece)
             stream.flush()
             os.fsync(stream.fileno())
         Path(temporary).chmod(mode)

@@ -21,7 +21,9 @@ __all__ = ["TorchGraph"]
 class TorchGraph(nn.Module):
     """Runs a classifier's ONNX nodes with Torch ops; differentiable, on any device, weights frozen."""
 
-    def __init__(self, model: PlainModel, split: Split, *, head_only: bool = False) -> None:
+    def __init__(
+        self, model: PlainModel, split: Split, *, head_only: bool = False, dtype: torch.dtype = torch.float32
+    ) -> None:
         """`head_only`: only `head` is run, the maps come from elsewhere. Raises `ModelError` naming an unknown op."""
         super().__init__()
         self._head = (*_before_head(model, split), *split.head)
@@ -38,7 +40,7 @@ class TorchGraph(nn.Module):
                 self._scalars[name] = float(np.asarray(model.constants[name]))
             elif kind == "f" and name in read:
                 self._names[name] = f"c{len(self._names)}"
-                self.register_buffer(self._names[name], torch.from_numpy(np.array(model.constants[name])))
+                self.register_buffer(self._names[name], torch.tensor(model.constants[name], dtype=dtype))
 
     def maps(self, inputs: Tensor) -> Tensor:
         """(B, 3, H, W) to the last maps, (B, channels, h, w)."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 
-import onnx
 import torch
 from torch import Tensor, nn
 
 from taintwatch_models.errors import ModelError
-from taintwatch_models.model_source import ModelSource, describe, file_hash
+from taintwatch_models.graph.weight_file import move_weights
+from taintwatch_models.model_source import ModelSource, describe, file_hash, read_light
 from taintwatch_models.preprocessing import ModelDescription, Preprocessing
 
 __all__ = ["open_torchvision", "read_torch"]
@@ -84,7 +84,8 @@ def _classes(state: dict[str, Tensor]) -> int:
 def _weights_hash(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
-        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().reshape(-1))
     return digest.hexdigest()
 
 
@@ -114,7 +115,12 @@ def read_torch(spec: str, preprocessing: str | None, labels: str | None) -> tupl
             raise ModelError(f"{path}: a TorchScript file needs {path.with_suffix('.toml').name} beside it (its size)")
         description, known = found, found.preprocessing
         digest, name = file_hash(path), path.stem
-    return ModelSource(name, _exported(model, known.size, spec), digest, spec), description
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        _export(model, known.size, file, spec)
+        del model  # a large one need not lie in memory beside its export
+        proto, weights = move_weights(read_light(file), file.parent)
+    return ModelSource(name, proto, digest, spec, weights), description
 
 
 def _torchscript(path: Path) -> nn.Module:
@@ -150,17 +156,15 @@ def _instead(path: Path) -> str:
     return f"not a TorchScript file (it holds a {type(state).__name__})"
 
 
-def _exported(model: nn.Module, size: tuple[int, int], where: str) -> onnx.ModelProto:
-    """Export with a dynamic batch: input `input`, output `logits`."""
-    written = BytesIO()
+def _export(model: nn.Module, size: tuple[int, int], file: Path, where: str) -> None:
+    """Write ONNX with a dynamic batch: input `input`, output `logits`."""
     axes = {"input": {0: "batch"}, "logits": {0: "batch"}}
     with _quiet():
         try:
             torch.onnx.export(
-                model, (torch.zeros(1, 3, *size),), written,  # type: ignore[arg-type]
+                model, (torch.zeros(1, 3, *size),), str(file),
                 opset_version=17, dynamo=False, dynamic_axes=axes,
                 input_names=["input"], output_names=["logits"],
             )  # fmt: skip
         except Exception as error:
             raise ModelError(f"{where}: cannot be exported to ONNX ({str(error).strip().splitlines()[0]})") from None
-    return onnx.load_model_from_string(written.getvalue())

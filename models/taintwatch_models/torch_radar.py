@@ -6,11 +6,11 @@ Written from the paper's steps (Li et al., INFOCOM 2021, sections III and IV), n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
-import onnx
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from torch import Tensor
 from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.errors import InferenceError
 from taintwatch_models.fills import Fill, make_fill
+from taintwatch_models.graph.passes import picture_key
 from taintwatch_models.graph.plain_model import PlainModel
 from taintwatch_models.graph.split import Split
 from taintwatch_models.onnx_session import SessionSettings, open_session
@@ -29,6 +30,7 @@ from taintwatch_models.torch_graph import TorchGraph
 __all__ = ["GraphSplit", "SessionSplit", "SplitModel", "TorchRadar"]
 
 TEMPERATURE = 2.0
+Values = NDArray[np.float32]
 
 
 class SplitModel(Protocol):
@@ -51,30 +53,44 @@ class GraphSplit:
 
 
 class SessionSplit:
-    """An ONNX classifier as a `SplitModel`: its body by ONNX Runtime, its head by Torch in float64."""
+    """An ONNX classifier as a `SplitModel`: its body by ONNX Runtime, its head by Torch in float64.
 
-    def __init__(self, model: PlainModel, split: Split, head: TorchGraph) -> None:
-        """Raises `ModelError` where the body cannot be loaded."""
-        wanted = [split.maps, *split.side]
-        body = onnx.ModelProto()
-        body.CopyFrom(model.proto)
-        del body.graph.node[:]
-        body.graph.node.extend(split.body)
-        del body.graph.output[:]
-        body.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in wanted)
-        used = {name for node in split.body for name in node.input} | set(wanted)
-        weights = [tensor for tensor in body.graph.initializer if tensor.name in used]
-        del body.graph.initializer[:]
-        body.graph.initializer.extend(weights)
-        given = body.SerializeToString() if model.weights is None else model.weights.saved(body)
-        self._session, _ = open_session(given, SessionSettings(device="cpu"))
-        self._input, self._wanted, self._head = model.input, wanted, head
+    Maps that are known, of pictures that some other graph was given, are taken as they are: see `graph.passes`.
+    """
+
+    def __init__(
+        self, model: PlainModel, split: Split, head: TorchGraph, known: Mapping[bytes, tuple[Values, ...]] | None = None
+    ) -> None:
+        """`known`: by `picture_key`, the maps and the side values, a batch of 1 each."""
+        self._model, self._split, self._head, self._known = model, split, head, known or {}
+        self.ran = 0
+        """How many pictures' maps were not known."""
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        found = self._session.run(self._wanted, {self._input: inputs.numpy()})
-        maps, *side = (torch.from_numpy(np.asarray(value)).double() for value in found)
+        """Raises `ModelError` where the body has to be loaded and cannot be."""
+        values = self._known.get(picture_key(inputs.numpy())) or self._run(inputs)
+        maps, *side = (torch.from_numpy(np.array(value)).double() for value in values)
         maps.requires_grad_(torch.is_grad_enabled())
-        return self._head.head(maps, dict(zip(self._wanted[1:], side, strict=True))), maps
+        return self._head.head(maps, dict(zip(self._split.side, side, strict=True))), maps
+
+    def _run(self, inputs: Tensor) -> tuple[Values, ...]:
+        self.ran += len(inputs)
+        wanted = [self._split.maps, *self._split.side]
+        return tuple(self._session.run(wanted, {self._model.input: inputs.numpy()}))
+
+    @cached_property
+    def _session(self) -> Any:
+        model, split = self._model, self._split
+        wanted = [split.maps, *split.side]
+        used = {name for node in split.body for name in node.input} | set(wanted)
+        graph = helper.make_graph(
+            split.body, "body", list(model.proto.graph.input),
+            [helper.make_empty_tensor_value_info(name) for name in wanted],
+            [tensor for tensor in model.proto.graph.initializer if tensor.name in used],
+        )  # fmt: skip
+        body = helper.make_model(graph, opset_imports=model.proto.opset_import, ir_version=model.proto.ir_version)
+        given = body.SerializeToString() if model.weights is None else model.weights.saved(body)
+        return open_session(given, SessionSettings(device="cpu"))[0]
 
 
 class TorchRadar:

@@ -17,6 +17,7 @@ from torchvision.models.resnet import Bottleneck
 
 from benchmarks.architectures.cases import ExportCase
 from benchmarks.architectures.exports import EXPORTERS
+from benchmarks.architectures.measured_code import code_digest
 from benchmarks.architectures.rows import NOT_EXPORTED, Row, measure, summary, table
 from benchmarks.architectures.torch_networks import CLASSES, TorchNetwork, lively
 
@@ -67,13 +68,15 @@ def test_networks_are_prepared_as_they_are_exported(name: str, tmp_path: Path) -
     row = measure(case, tmp_path)
     assert row.outcome == "right", row
     assert row.tight_ratio is not None
+    assert row.code == code_digest()
 
 
 def test_the_table_counts_what_was_exported_and_what_became_of_it() -> None:
     rows = [
-        Row("a", "one", "default", "right"),
+        Row("a", "one", "default", "right", code=code_digest()),
         Row("a", "one", "legacy", "its head sorts; it has no rule"),
         Row("b", "two", "default", f"{NOT_EXPORTED}RuntimeError"),
     ]
-    assert summary(rows) == {"tried": 3, "exported": 2, "accepted": 1, "right": 1, "wrong": 0, "refused": 1}
+    counts = {"tried": 3, "exported": 2, "accepted": 1, "right": 1, "wrong": 0, "refused": 1}
+    assert summary(rows) == counts | {"measured_with_other_code": 2}
     assert table(rows).splitlines()[-1] == "| all | 1 | 2 | 1 | 1 | 1 |"

@@ -92,7 +92,7 @@ def make(kind: str, seed: int = 0) -> nn.Module:
     return model.eval()
 
 
-def export(model: nn.Module, path: Path, *, batch: bool = True) -> Path:
+def export(model: nn.Module, path: Path, *, batch: bool = True, opset: int = 17) -> Path:
     """Write `model` as ONNX with a dynamic batch (or a fixed one of 1)."""
     axes = {"input": {0: "batch"}, "logits": {0: "batch"}} if batch else None
     with warnings.catch_warnings():
@@ -101,7 +101,7 @@ def export(model: nn.Module, path: Path, *, batch: bool = True) -> Path:
             model,
             (torch.zeros(1, 3, SIZE, SIZE),),
             str(path),
-            opset_version=17,
+            opset_version=opset,
             dynamo=False,
             input_names=["input"],
             output_names=["logits"],

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.prepare import Prepared, logits_difference, prepare, prepare_source
-from taintwatch_models.graph.verification import autograd_radar, check_inputs
+from taintwatch_models.graph.verification import check_inputs, with_autograd
 from taintwatch_models.model_source import file_hash, read_source
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
@@ -31,7 +31,7 @@ def right(found: Prepared) -> None:
     """Compare masks and statistics with float64 autograd's."""
     inputs = check_inputs(found.radar.info.preprocessing, 2)
     ours = OnnxRadar(found.radar, ("tight",), session=SessionSettings(device="cpu", threads=1))(inputs)
-    expected = autograd_radar(found, ("tight",))(inputs)
+    expected = with_autograd(found, inputs, ("tight",))[1]
     np.testing.assert_allclose(ours["saliency_concentration"], expected["saliency_concentration"], rtol=1e-3)
     assert (ours["tight_mask"] != expected["tight_mask"]).mean() <= 1e-3
 

@@ -54,7 +54,7 @@ def prepare_command(
     MODEL is an ONNX file, torchvision:NAME, torchvision:NAME@WEIGHTS.pth or a TorchScript file. The graph is checked
     against the model's own logits, and where torch is installed against autograd, on 32 inputs.
     """
-    from taintwatch_models.graph.prepare import logits_difference, prepare_source
+    from taintwatch_models.graph.prepare import logits_difference, prepare_lightly
     from taintwatch_models.graph.verification import autograd_difference, check_inputs
     from taintwatch_models.model_files import is_torch
     from taintwatch_models.model_source import describe, read_source
@@ -75,7 +75,7 @@ def prepare_command(
         target = out or folder / f"{source.name}.radar.onnx"
         if not target.parent.is_dir():
             raise UsageError(f"{target}: its folder does not exist; name another with --out")
-        prepared = prepare_source(source, description, output=output, size=None if size is None else _pair(size))
+        prepared = prepare_lightly(source, description, output=output, size=None if size is None else _pair(size))
         console.print(f"checking against the model on {PARITY_INPUTS} inputs ...")
         inputs = check_inputs(prepared.radar.info.preprocessing, PARITY_INPUTS)
         logits = logits_difference(source, prepared, inputs)

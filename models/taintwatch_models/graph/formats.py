@@ -76,8 +76,9 @@ def to_float32(model: onnx.ModelProto, weights: WeightFile | None = None) -> str
 def _as_float32(tensor: onnx.TensorProto, weights: WeightFile | None = None) -> onnx.TensorProto:
     limit = np.finfo(np.float32).max
     stored = numpy_helper.to_array(tensor) if weights is None else weights.array(tensor)
-    values = np.clip(stored.astype(np.float64), -limit, limit)
-    return numpy_helper.from_array(values.astype(np.float32), tensor.name)
+    wide = np.float64 if tensor.data_type == TensorProto.DOUBLE else np.float32
+    values = np.clip(stored.astype(wide), -limit, limit)
+    return numpy_helper.from_array(values.astype(np.float32, copy=False), tensor.name)
 
 
 class _Rewriter:

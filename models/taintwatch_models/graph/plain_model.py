@@ -70,17 +70,16 @@ def plain_model(
     output: str | None = None,
     size: tuple[int, int] | None = None,
     order: str = "rgb",
-    weights: WeightFile | None = None,
     time_box: TimeBox | None = None,
 ) -> PlainModel:
     """Check and regularise an ONNX classifier.
 
     `output` names the logits where the model has several outputs; `size` (height, width) is taken where its input has
-    none; `order` says which channels make the grey of a one-channel input; `weights` is where those of the source were
-    moved to; `time_box` is looked at between the steps. Raises `ModelError`: an invalid graph, several inputs, an
-    input that is no batch of pictures, an output that is no batch of logits, no time left.
+    none; `order` says which channels make the grey of a one-channel input; `time_box` is looked at between the steps.
+    Raises `ModelError`: an invalid graph, several inputs, an input that is no batch of pictures, an output that is no
+    batch of logits, no time left.
     """
-    where, notes = source.where, list[str]()
+    where, weights, notes = source.where, source.weights, list[str]()
     time_box = time_box or TimeBox()
     model = _standard(source, notes, weights)
     time_box.check(where)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +16,27 @@ from taintwatch_models.graph.bounds import refuse_oversized
 from taintwatch_models.graph.formats import to_float32
 from taintwatch_models.graph.plain_model import PlainModel, plain_model
 from taintwatch_models.graph.radar import build_radar
-from taintwatch_models.graph.simplification import MINIMUM_OPSET, opset_of
 from taintwatch_models.graph.split import Split, find_split
 from taintwatch_models.graph.time_box import PREPARE_S, TimeBox
 from taintwatch_models.graph.transforms import keep_outputs
-from taintwatch_models.graph.weight_file import WeightFile, move_weights
+from taintwatch_models.graph.weight_file import WeightFile
 from taintwatch_models.model_source import ModelSource, read_source
 from taintwatch_models.preprocessing import ModelDescription, Preprocessing
 from taintwatch_models.radar_file import RadarFile, RadarInfo, attach, named_labels
 
-__all__ = ["Prepared", "default_preprocessing", "logits_difference", "prepare", "prepare_source"]
+__all__ = [
+    "Prepared",
+    "default_preprocessing",
+    "logits_difference",
+    "open_plainly",
+    "prepare",
+    "prepare_lightly",
+    "prepare_source",
+]
 
 _NUMPY = {"tensor(float16)": np.float16, "tensor(double)": np.float64, "tensor(uint8)": np.uint8,
           "tensor(int8)": np.int8, "tensor(int32)": np.int32, "tensor(int64)": np.int64}  # fmt: skip
+_BATCH = 4
 PARITY = 1e-3
 """Largest accepted difference of logits, relative to their largest magnitude: folding reorders float32 sums."""
 
@@ -62,12 +70,30 @@ def prepare_source(
     size: tuple[int, int] | None = None,
     limit_s: float = PREPARE_S,
 ) -> Prepared:
+    """Prepare a classifier, with all its weights in the graph: see `prepare_lightly`. Raises `ModelError`."""
+    prepared = prepare_lightly(source, description, output=output, size=size, limit_s=limit_s)
+    radar = prepared.radar
+    if radar.weights is None:
+        return prepared
+    radar.weights.put_back(radar.proto)
+    return replace(prepared, radar=RadarFile(radar.proto, radar.info))
+
+
+def prepare_lightly(
+    source: ModelSource,
+    description: ModelDescription | None,
+    *,
+    output: str | None = None,
+    size: tuple[int, int] | None = None,
+    limit_s: float = PREPARE_S,
+) -> Prepared:
     """Prepare a classifier.
 
     `output` names the logits where it has several outputs; `size` (height, width) is that of its pictures where neither
-    it nor its description says so. A large model's weights are moved to a file meanwhile. Raises `ModelError`: see
-    `plain_model`, `find_split` and `HeadTranspose`; also where the declared size or labels do not fit the model, the
-    prepared graph's logits differ from it, or more than `limit_s` seconds have passed (looked at between the steps).
+    it nor its description says so. The weights of a large model stay in their file: only `write_radar` and the checks
+    take such a graph. Raises `ModelError`: see `plain_model`, `find_split` and `HeadTranspose`; also where the declared
+    size or labels do not fit the model, the prepared graph's logits differ from it, or more than `limit_s` seconds have
+    passed (looked at between the steps).
     """
     where, time_box = source.where, TimeBox(limit_s)
     refuse_oversized(source.proto, where)  # before its weights are looked at
@@ -79,7 +105,6 @@ def prepare_source(
         output=output,
         size=known.size if known else size,
         order=known.order if known else "rgb",
-        weights=move_weights(source.proto) if opset_of(source.proto) >= MINIMUM_OPSET else None,
         time_box=time_box,
     )
     preprocessing = known or default_preprocessing(plain)
@@ -115,7 +140,7 @@ def prepare_source(
         multi_label=plain.output_form.multi_label,
         notes=plain.notes,
     )
-    prepared = Prepared(attach(proto, info), plain, split)
+    prepared = Prepared(attach(proto, info, plain.weights), plain, split)
     inputs = noise_fill(preprocessing, np.random.default_rng(1), 2)
     time_box.check(where)
     try:
@@ -128,8 +153,6 @@ def prepare_source(
         raise ModelError(
             f"{where}: the prepared graph's logits differ by {difference:.2g} of their range; please report"
         )
-    if plain.weights is not None:
-        plain.weights.put_back(proto)
     return prepared
 
 
@@ -152,9 +175,11 @@ def _tolerance(plain: PlainModel) -> float:
 def logits_difference(source: ModelSource, prepared: Prepared, inputs: NDArray[np.float32]) -> float:
     """Return the largest difference between the user's model and the radar graph, relative to the largest output."""
     expected = _own_outputs(source, prepared, inputs)
-    ours = _session(keep_outputs(prepared.radar.proto, ["logits"]), prepared.plain.weights)
-    # As one batch: a batch written down somewhere shows here.
-    actual = prepared.plain.output_form.apply(ours.run(None, {prepared.plain.input: inputs})[0])
+    ours = open_plainly(keep_outputs(prepared.radar.proto, ["logits"]), prepared.plain.weights)
+    # In batches: one that is written down somewhere shows here.
+    batches = [inputs[start : start + _BATCH] for start in range(0, len(inputs), _BATCH)]
+    logits = np.concatenate([ours.run(None, {prepared.plain.input: batch})[0] for batch in batches])
+    actual = prepared.plain.output_form.apply(logits)
     return _relative(actual, expected.reshape(actual.shape))
 
 
@@ -184,7 +209,7 @@ def _own_outputs(
         proto = onnx.ModelProto()
         proto.CopyFrom(source.proto)
         to_float32(proto, prepared.plain.weights)
-    users = _session(proto, prepared.plain.weights, level)
+    users = open_plainly(proto, prepared.plain.weights, level)
     own, form = {value.name: value for value in users.get_inputs()}, prepared.plain.output_form
     given = own.pop(prepared.plain.input_form.name)
     unread = {
@@ -198,11 +223,12 @@ def _own_outputs(
     return np.concatenate(outputs).astype(np.float64)
 
 
-def _session(
+def open_plainly(
     proto: onnx.ModelProto,
     weights: WeightFile | None,
     level: ort.GraphOptimizationLevel = ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 ) -> ort.InferenceSession:
+    """Open a session on the CPU for a few pictures. `weights`: where those of a large model lie."""
     options = ort.SessionOptions()
     options.graph_optimization_level = level
     options.log_severity_level = 4

@@ -54,14 +54,18 @@ def raise_opset(model: onnx.ModelProto, where: str, notes: list[str]) -> onnx.Mo
     if opset >= MINIMUM_OPSET:
         return model
     try:
-        model = version_converter.convert_version(model, MINIMUM_OPSET)
+        raised = version_converter.convert_version(without_weights(model), MINIMUM_OPSET)
     except Exception:
         raise ModelError(
             f"{where}: uses opset {opset} and cannot be converted to {MINIMUM_OPSET}; export it again with "
             f"opset_version={MINIMUM_OPSET}"
         ) from None
     notes.append(f"opset {opset} converted to {MINIMUM_OPSET}")
-    return model
+    still = {tensor.name for tensor in raised.graph.initializer}
+    raised.graph.initializer.extend(t for t in model.graph.initializer if t.name in stored - still)
+    del raised.graph.input[:]
+    raised.graph.input.extend(inputs)
+    return raised
 
 
 def fold_regular(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,23 +12,21 @@ from numpy.typing import NDArray
 
 from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.errors import ModelError
+from taintwatch_models.graph.passes import passes_of
 from taintwatch_models.graph.prepare import Prepared
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile
 
-if TYPE_CHECKING:
-    from taintwatch_models.torch_radar import TorchRadar
-
 __all__ = [
     "autograd_difference",
-    "autograd_radar",
     "check_half_precision",
     "check_inputs",
     "check_parity",
     "check_pixels",
     "stray_pixels",
+    "with_autograd",
 ]
 
 TOLERANCE = 1e-3
@@ -58,12 +56,9 @@ def check_pixels(preprocessing: Preprocessing, count: int, seed: int = 0) -> NDA
 def autograd_difference(prepared: Prepared, inputs: NDArray[np.float32]) -> float:
     """Compare both variants' outputs with autograd's, in float64; return the largest difference of the statistics.
 
-    The maps come from ONNX Runtime: only the head has a transpose to be checked. Raises `ModelError` where they differ:
-    the graph would not be TaintRadar.
+    Raises `ModelError` where they differ: the graph would not be TaintRadar.
     """
-    variants = ("tight", "paper")
-    ours = OnnxRadar(prepared.radar, variants, session=SessionSettings(device="cpu"))(inputs)
-    expected = autograd_radar(prepared, variants)(inputs)
+    ours, expected = with_autograd(prepared, inputs)
     scale = float(np.abs(expected["logits"]).max())
     worst = 0.0
     for name in ("tight_margin", "tight_swing"):
@@ -78,6 +73,25 @@ def autograd_difference(prepared: Prepared, inputs: NDArray[np.float32]) -> floa
     return worst
 
 
+def with_autograd(
+    prepared: Prepared, inputs: NDArray[np.float32], variants: tuple[str, ...] = ("tight", "paper")
+) -> tuple[Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]]:
+    """Return the radar graph's outputs and the oracle's: the head and its gradient by Torch in float64.
+
+    The oracle has the last maps that each of the graph's own forwards had: only the head has a transpose to be checked,
+    and in float32 the same body gives other maps wherever it is fused otherwise.
+    """
+    import torch
+
+    from taintwatch_models.torch_graph import TorchGraph
+    from taintwatch_models.torch_radar import SessionSplit, TorchRadar
+
+    passes = passes_of(prepared, inputs, variants)
+    head = TorchGraph(prepared.plain, prepared.split, head_only=True, dtype=torch.float64)
+    split = SessionSplit(prepared.plain, prepared.split, head, passes.maps)
+    return passes.outputs, TorchRadar(split, prepared.radar.info, variants)(inputs)
+
+
 def stray_pixels(ours: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]) -> float:
     """Return the share of mask pixels that differ from the oracle's, of both variants the larger.
 
@@ -86,15 +100,6 @@ def stray_pixels(ours: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArra
     tight = ours["tight_mask"] != expected["tight_mask"]
     paper = (ours["paper_mask"] != expected["paper_mask"])[expected["paper_rises"]]
     return max(float(differs.mean()) if differs.size else 0.0 for differs in (tight, paper))
-
-
-def autograd_radar(prepared: Prepared, variants: Sequence[str] = ("tight", "paper")) -> TorchRadar:
-    """Return the oracle: maps by ONNX Runtime, the head and its gradient by Torch in float64."""
-    from taintwatch_models.torch_graph import TorchGraph
-    from taintwatch_models.torch_radar import SessionSplit, TorchRadar
-
-    head = TorchGraph(prepared.plain, prepared.split, head_only=True).double()
-    return TorchRadar(SessionSplit(prepared.plain, prepared.split, head), prepared.radar.info, variants)
 
 
 def check_half_precision(radar: OnnxRadar, file: RadarFile, calibration: Calibration, session: SessionSettings) -> None:
