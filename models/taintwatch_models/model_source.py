@@ -10,6 +10,7 @@ import onnx
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from taintwatch_models.errors import ModelError
+from taintwatch_models.graph.bounds import refuse_oversized
 from taintwatch_models.graph.weight_file import WeightFile, move_weights
 from taintwatch_models.preprocessing import ModelDescription, read_description, read_labels
 
@@ -38,6 +39,7 @@ def read_source(path: Path) -> ModelSource:
 
 def source_of(proto: onnx.ModelProto, path: Path) -> ModelSource:
     """Return the classifier that was read from `path` without its files of weights. Raises `ModelError`."""
+    refuse_oversized(proto, str(path))  # before its weights are looked at
     digest = _hash(path, proto)
     try:
         proto, weights = move_weights(proto, path.parent)

@@ -53,6 +53,13 @@ def test_too_many_nodes(tmp_path: Path) -> None:
     assert "has more than 20000 nodes" in refused(write(tmp_path / "m.onnx", nodes))
 
 
+def test_more_weights_than_a_file_holds(tmp_path: Path) -> None:
+    claimed = [TensorProto(name=f"w{n}", dims=[1 << 27], data_type=TensorProto.FLOAT) for n in range(4)]
+    assert "its weights take 2.1 GB in float32" in refused(
+        write(tmp_path / "m.onnx", [helper.make_node("Relu", ["maps"], ["last"])], 32, *claimed)
+    )
+
+
 def test_nodes_of_subgraphs_count() -> None:
     inner = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])] * (MOST_NODES + 1), "inner", [], [])
     model = helper.make_model(helper.make_graph([helper.make_node("If", ["c"], ["z"], then_branch=inner)], "g", [], []))

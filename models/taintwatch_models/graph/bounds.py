@@ -13,6 +13,7 @@ __all__ = [
     "MOST_INPUT_PIXELS",
     "MOST_NODES",
     "MOST_VALUES",
+    "MOST_WEIGHTS",
     "refuse_large_input",
     "refuse_large_values",
     "refuse_oversized",
@@ -23,18 +24,25 @@ MOST_NODES = 20_000
 MOST_INPUT_PIXELS = 2048 * 2048
 MOST_VALUES = 1 << 28
 """Of one tensor for one picture: 1 GiB in float32."""
+MOST_WEIGHTS = (1 << 31) - (64 << 20)
+"""Bytes in float32, beside a graph of up to 64 MiB: no ONNX file is larger than 2 GiB."""
 
 Shape = tuple[int | None, ...]
 
 
 def refuse_oversized(proto: onnx.ModelProto, where: str) -> None:
-    """Raise `ModelError` for too many nodes (those of subgraphs count), or a stored tensor that claims to be huge."""
+    """Raise `ModelError` for too many nodes (those of subgraphs count), or weights that are huge or claim to be."""
     count = sum(1 for _ in _nodes(proto.graph, MOST_NODES))
     if count > MOST_NODES:
         raise ModelError(f"{where}: has more than {MOST_NODES} nodes, more than any classifier of pictures needs")
     for tensor in proto.graph.initializer:
         if math.prod(tensor.dims) > MOST_VALUES:
             raise ModelError(f"{where}: the weight '{tensor.name[:80]}' has more than {MOST_VALUES} values")
+    weights = 4 * sum(math.prod(tensor.dims) for tensor in proto.graph.initializer)
+    if weights > MOST_WEIGHTS:
+        raise ModelError(
+            f"{where}: its weights are {weights / 1e9:.1f} GB in float32; a prepared file holds 2 GB at most"
+        )
     for node in proto.graph.node:
         if node.op_type == "ConstantOfShape":
             _refuse_filled(proto, node, where)
