@@ -16,6 +16,14 @@ from taintwatch_models.preprocessing import ModelDescription, read_description, 
 
 __all__ = ["ModelSource", "describe", "external_files", "file_hash", "read_light", "read_source", "source_of"]
 
+_KERAS = "write one from it with Keras (model.export('model.onnx', format='onnx')) or tf2onnx"
+_OTHER_FILES = {
+    **dict.fromkeys((".h5", ".keras", ".hdf5"), _KERAS),
+    **dict.fromkeys((".pb", ".tflite"), "write one from it with tf2onnx"),
+    ".safetensors": "it holds weights without their network; write ONNX where it was trained",
+    ".engine": "a TensorRT engine cannot be taken apart; give the ONNX file that it was built from",
+}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelSource:
@@ -52,6 +60,8 @@ def read_light(path: Path) -> onnx.ModelProto:
     """Read an ONNX file without the weights that lie in files beside it. Raises `ModelError`."""
     if not path.is_file():
         raise ModelError(f"{path}: no such model file")
+    if path.suffix.lower() in _OTHER_FILES:
+        raise ModelError(f"{path}: not an ONNX file; {_OTHER_FILES[path.suffix.lower()]}")
     try:
         return onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf and I/O each raise their own kinds

@@ -78,8 +78,10 @@ def test_a_sigmoid_for_each_label_is_left_out_however_sure(tmp_path: Path) -> No
     right(found)
 
 
-def test_one_value_is_two_classes(tmp_path: Path) -> None:
-    model = nn.Sequential(*list(heads.make(KIND))[:-1], nn.Linear(24, 1), nn.Sigmoid()).eval()  # type: ignore[call-overload]
+@pytest.mark.parametrize("closing", [(), (nn.Flatten(0),)], ids=["(batch, 1)", "(batch,)"])
+def test_one_value_is_two_classes(tmp_path: Path, closing: tuple[nn.Module, ...]) -> None:
+    body = list(heads.make(KIND))[:-1]  # type: ignore[call-overload]
+    model = nn.Sequential(*body, nn.Linear(24, 1), nn.Sigmoid(), *closing).eval()
     found = prepare(exported(tmp_path, model), heads.DESCRIPTION)
     assert found.radar.info.classes == 2
     assert not found.radar.info.multi_label

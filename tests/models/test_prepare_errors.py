@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,40 @@ class Sorted(nn.Module):
 
 def test_a_head_with_an_unknown_op_is_refused_by_the_ops_name(tmp_path: Path) -> None:
     assert "op TopK" in refused(heads.export(Sorted().eval(), tmp_path / "sorted.onnx"))
+
+
+class Ending(nn.Module):
+    """A network with something else behind its logits, or in their place."""
+
+    def __init__(self, ending: Callable[[torch.Tensor], torch.Tensor], *, pooled: bool = True) -> None:
+        super().__init__()
+        self.conv, self.ending, self.pooled = nn.Conv2d(3, 5, 4, 4), ending, pooled
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = torch.relu(self.conv(x))
+        return self.ending(maps.mean((2, 3)) if self.pooled else maps)
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (Ending(lambda z: z.argmax(1)), "gives labels, not logits; export the network without its ArgMax"),
+        (Ending(lambda z: z.topk(3).values), "behind the last maps has no transpose here; where the logits lie before"),
+        (Ending(lambda maps: maps, pooled=False), "is (batch, 5, 8, 8), it must be (batch, classes); a segmenter"),
+    ],
+)
+def test_what_does_not_give_logits_is_refused_with_what_helps(network: nn.Module, said: str, tmp_path: Path) -> None:
+    assert said in refused(heads.export(network.eval(), tmp_path / "m.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("m.keras", "with Keras"), ("m.tflite", "tf2onnx"), ("m.safetensors", "without their network")]
+)
+def test_a_file_of_another_kind_is_refused_with_what_makes_onnx_of_it(name: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"other")
+    sentence = refused(tmp_path / name)
+    assert "not an ONNX file" in sentence
+    assert said in sentence
 
 
 class Around(nn.Module):

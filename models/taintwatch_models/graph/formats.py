@@ -289,7 +289,10 @@ def standard_ops(model: onnx.ModelProto) -> list[str]:
     model.graph.node.extend(nodes)
     unknown = next((n for n in nodes if n.domain not in ("", "ai.onnx")), None)
     if unknown is not None:
-        raise ModelError(f"holds the op {unknown.op_type} of '{unknown.domain}', which is no standard ONNX op")
+        raise ModelError(
+            f"holds the op {unknown.op_type} of '{unknown.domain}', which is no standard ONNX op; give the file as it "
+            "was exported, before it was optimised"
+        )
     kept = [o for o in model.opset_import if o.domain in ("", "ai.onnx")]
     del model.opset_import[:]
     model.opset_import.extend(kept)

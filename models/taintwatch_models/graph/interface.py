@@ -89,7 +89,10 @@ def adapt_input(
     inputs = list(model.graph.input)
     if len(inputs) != 1:
         names = ", ".join(value.name for value in inputs) or "none"
-        raise ModelError(f"{where}: the model must have one input, this one has {len(inputs)} ({names})")
+        raise ModelError(
+            f"{where}: the model must have one input, this one has {len(inputs)} ({names}); export it so that it takes "
+            "nothing but the pictures"
+        )
     value = inputs[0]
     tensor = value.type.tensor_type
     kind = tensor.elem_type
@@ -211,11 +214,17 @@ def adapt_output(
         notes.append(f"the closing {activation} is left out: the logits are its input '{logits}'")
     shape = shapes.get(logits, ())
     flat = [size for size in shape[1:] if size != 1]
-    if len(shape) < 2 or len(flat) > 1 or None in flat:
-        raise ModelError(f"{where}: the output '{output}' must be (batch, classes), its shape is {shape or 'unknown'}")
+    labels = known.graph.output[0].type.tensor_type.elem_type in (TensorProto.INT32, TensorProto.INT64)
+    single = len(shape) == 1 and shape[0] in (None, 1)  # one value a picture, squeezed
+    if labels or not (single or len(shape) > 1) or len(flat) > 1 or None in flat:
+        raise ModelError(f"{where}: the output '{output}' {_instead_of_logits(shape, labels=labels)}")
     classes = int(flat[0] or 1) if flat else 1
     extra: list[onnx.NodeProto] = []
-    if len(shape) > 2:
+    if single:
+        model.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), f"{logits}/axis"))
+        extra.append(helper.make_node("Unsqueeze", [logits, f"{logits}/axis"], [f"{logits}/flat"]))
+        logits = f"{logits}/flat"
+    elif len(shape) > 2:
         extra.append(helper.make_node("Flatten", [logits], [f"{logits}/flat"], axis=1))
         logits = f"{logits}/flat"
     if classes == 1:
@@ -227,6 +236,17 @@ def adapt_output(
     del model.graph.output[:]
     model.graph.output.append(helper.make_tensor_value_info(logits, TensorProto.FLOAT, ["batch", max(classes, 2)]))
     return logits, OutputForm(output, activation, classes == 1)
+
+
+def _instead_of_logits(shape: tuple[int | None, ...], *, labels: bool) -> str:
+    """Say what an output is that is no batch of logits, and what helps."""
+    if labels:
+        return "gives labels, not logits; export the network without its ArgMax or TopK"
+    if not shape:
+        return "has a shape that cannot be told; it must be (batch, classes)"
+    sizes = ", ".join("batch" if not place else str(size or "?") for place, size in enumerate(shape))
+    more = "; a segmenter or a detector cannot be watched as a classifier" if len(shape) > 2 else ""
+    return f"is ({sizes}), it must be (batch, classes){more}"
 
 
 def _before_activation(model: onnx.ModelProto, output: str) -> tuple[str, str]:

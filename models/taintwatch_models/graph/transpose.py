@@ -34,7 +34,8 @@ class HeadTranspose:
             active = self._context.active
             if node.op_type not in RULES and node.op_type != "Split" and active.intersection(node.output):
                 raise ModelError(
-                    f"the op {node.op_type} ('{node.output[0]}') behind the last maps has no transpose here"
+                    f"the op {node.op_type} ('{node.output[0]}') behind the last maps has no transpose here; where the "
+                    "logits lie before it, export the network without it, or name them with --output"
                 )
 
     def __call__(self, cotangent: Cotangent) -> Cotangent:
