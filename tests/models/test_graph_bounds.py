@@ -55,7 +55,7 @@ def test_too_many_nodes(tmp_path: Path) -> None:
 
 def test_more_weights_than_a_file_holds(tmp_path: Path) -> None:
     claimed = [TensorProto(name=f"w{n}", dims=[1 << 27], data_type=TensorProto.FLOAT) for n in range(4)]
-    assert "its weights take 2.1 GB in float32" in refused(
+    assert "its weights are 2.1 GB in float32" in refused(
         write(tmp_path / "m.onnx", [helper.make_node("Relu", ["maps"], ["last"])], 32, *claimed)
     )
 

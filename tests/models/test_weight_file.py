@@ -24,9 +24,10 @@ from tests.models import heads
 KIND = "max-pool and three layers (VGG)"
 _PREPARE = """
 import resource, sys
-from taintwatch.cli.model import prepare_command
+from taintwatch.cli import model
+model.PARITY_INPUTS = 2
 for path in sys.argv[1:]:
-    prepare_command([path, "--out", path + ".radar.onnx"], standalone_mode=False)
+    model.prepare_command([path, "--out", path + ".radar.onnx"], standalone_mode=False)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -107,7 +107,8 @@ class GridFinder:
             return None
         sizes = [int(size or 0) for size in shape[1:]]
         if len(sizes) == 3:
-            planes, rows = sizes[1] * sizes[2] == cells, sizes[0] * sizes[1] == cells
+            planes, pooled = sizes[1] * sizes[2] == cells, sizes[1:] == [1, 1]  # as many channels as there were cells
+            rows = sizes[0] * sizes[1] == cells and not pooled
             if planes and (first or not rows):
                 return Grid(name, "channels first", *sizes)
             return Grid(name, "channels last", sizes[2], sizes[0], sizes[1]) if rows else None
