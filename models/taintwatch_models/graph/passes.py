@@ -48,15 +48,9 @@ def picture_key(picture: NDArray[np.float32]) -> bytes:
 def passes_of(prepared: Prepared, inputs: NDArray[np.float32], variants: tuple[str, ...]) -> RadarPasses:
     """Run a radar graph with its default fills on inputs, (B, 3, H, W), and keep each forward's picture and maps."""
     names = ["logits", "label", "saliency_concentration", *(name for each in variants for name in _OUTPUTS[each])]
-    proto, split = prepared.radar.proto, prepared.split
-    passes = list(_values(prepared.radar, split))
-    watched = onnx.ModelProto()
-    watched.CopyFrom(proto)
-    between = [name for values in passes for name in values if name not in names]
-    between = [name for name in dict.fromkeys(between) if name != prepared.plain.input]
-    watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in between)
-    graph = choose_branches(keep_outputs(watched, [*names, *between]), dict.fromkeys(_INPAINT, False))
-    session = open_plainly(graph, prepared.plain.weights)
+    passes = list(_values(prepared.radar, prepared.split))
+    between = dict.fromkeys(name for values in passes for name in values if name != prepared.plain.input)
+    session = open_plainly(_watched(prepared, names, list(between)), prepared.plain.weights)
     parts: list[dict[str, NDArray[np.generic]]] = []
     maps: dict[bytes, tuple[NDArray[np.float32], ...]] = {}
     for start in range(0, len(inputs), _BATCH):
@@ -71,6 +65,14 @@ def passes_of(prepared: Prepared, inputs: NDArray[np.float32], variants: tuple[s
                 one = slice(row, row + 1)
                 maps.setdefault(picture_key(pictures[one]), tuple(value[one] for value in rest))
     return RadarPasses({name: np.concatenate([part[name] for part in parts]) for name in names}, maps)
+
+
+def _watched(prepared: Prepared, names: list[str], between: list[str]) -> onnx.ModelProto:
+    """Return the radar graph with these outputs, and values on the way as outputs too."""
+    watched = onnx.ModelProto()
+    watched.CopyFrom(prepared.radar.proto)
+    watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in between)
+    return choose_branches(keep_outputs(watched, [*names, *between]), dict.fromkeys(_INPAINT, False))
 
 
 def _values(radar: RadarFile, split: Split) -> Iterator[tuple[str, ...]]:
