@@ -29,6 +29,7 @@ def summary_of(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "hiding_tpr": _by_model(hiding),
         "hiding_tpr_digital": _by_model([row for row in hiding if not row["recorded"]]),
         "hiding_tpr_recorded": _by_model([row for row in hiding if row["recorded"]]),
+        "hiding_tpr_all_rows": _by_model(worn),
         "hiding_rows_too_weak": len(worn) - len(hiding),
         "dpatch_tpr": _tpr(corner),
         "benign_frames": frames,
