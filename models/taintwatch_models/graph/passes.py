@@ -42,7 +42,7 @@ class RadarPasses:
 
 def picture_key(picture: NDArray[np.float32]) -> bytes:
     """Return a digest of a picture's values, (1, 3, H, W): it tells those that differ in a single bit."""
-    return hashlib.sha256(np.ascontiguousarray(picture)).digest()
+    return hashlib.sha256(picture.tobytes()).digest()
 
 
 def passes_of(prepared: Prepared, inputs: NDArray[np.float32], variants: tuple[str, ...]) -> RadarPasses:

@@ -99,7 +99,7 @@ class WeightFile:
         yield _prefix(_GRAPH, len(graph) + sum(len(head) + length for head, length in heads)) + graph
         for tensor, (head, _) in zip(large, heads, strict=True):
             yield head
-            yield memoryview(self.array(tensor).reshape(-1).view(np.uint8))
+            yield self.array(tensor).reshape(-1).view(np.uint8).data
 
 
 def move_weights(model: onnx.ModelProto, beside: Path | None = None) -> tuple[onnx.ModelProto, WeightFile | None]:
@@ -178,8 +178,8 @@ def _varint(number: int) -> bytes:
 
 
 def _bytes(tensor: TensorProto) -> int:
-    return math.prod(tensor.dims) * 4
+    return int(math.prod(tensor.dims) * 4)
 
 
 def _stored_bytes(tensor: TensorProto) -> int:
-    return math.prod(tensor.dims) * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    return int(math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
