@@ -2,7 +2,7 @@
 
     python -m benchmarks.latency_table [--json docs/results/latency.json] [--only NAME]
 
-Networks are torchvision's with random weights, exported with a dynamic batch at 64 x 64 pixels; any ONNX files can be
+Networks are torchvision's with random weights, exported with a dynamic batch at 224 x 224 pixels; any ONNX files can be
 measured with them (--models). Ratios are those of processor time on one thread. A run goes on where an earlier one
 stopped. Beside the JSON stand the curves, as SVG and PNG.
 """
@@ -35,18 +35,18 @@ from taintwatch_models.model_files import ModelSettings, SecondLookLimits
 
 __all__ = ["main", "table"]
 
-SIDE, CLASSES = 64, 20
+CLASSES = 20
 NETWORKS = (
     "resnet18", "resnet50", "densenet121", "googlenet", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0",
     "squeezenet1_1", "regnet_y_400mf", "convnext_tiny",
 )  # fmt: skip
 
 
-def _networks() -> Iterator[TorchNetwork]:
+def _networks(side: int) -> Iterator[TorchNetwork]:
     for name in NETWORKS:
         more: dict[str, Any] = {"init_weights": True} if name == "googlenet" else {}
         make = partial(torchvision.models.get_model, name, weights=None, num_classes=CLASSES, **more)
-        yield TorchNetwork("torchvision", name, SIDE, make)
+        yield TorchNetwork("torchvision", name, side, make)
 
 
 def table(rows: Sequence[dict[str, Any]], batch: int) -> str:
@@ -72,6 +72,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, default=Path("docs/results/latency.json"))
     parser.add_argument("--only", help="networks whose name contains this")
     parser.add_argument("--models", nargs="*", default=(), help="ONNX files that are measured too; `bundled`: ours")
+    parser.add_argument("--side", type=int, default=224, help="pixels of the torchvision networks' input")
     parser.add_argument("--footage", type=Path, default=FOOTAGE)
     parser.add_argument("--frames", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=8)
@@ -103,12 +104,12 @@ def _rows(options: argparse.Namespace, done: set[str]) -> Iterator[tuple[str, di
         name = Path(model).stem
         if name not in done:
             yield name, _measure(ModelSettings(path=None if model == "bundled" else model), options, name)
-    for network in _networks():
+    for network in _networks(options.side):
         if network.name in done or (options.only and options.only not in network.name):
             continue
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{network.name}.onnx"
-            EXPORTERS["legacy"](lively(network), SIDE, path)
+            EXPORTERS["legacy"](lively(network), options.side, path)
             yield network.name, _measure(ModelSettings(path=str(path)), options, network.name)
 
 
