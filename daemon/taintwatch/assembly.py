@@ -55,10 +55,11 @@ _log = logging.getLogger(__name__)
 DAY_S = 86_400.0
 
 
-def assemble(config: Config, deadlines: Deadlines) -> Runtime:
+def assemble(config: Config, deadlines: Deadlines, stopped: Callable[[], bool] = lambda: False) -> Runtime:
     """Build everything that `config` names; cameras are not started yet. Every worker is added to `deadlines`.
 
-    Raises `UsageError`, `SourceError` or one of the configuration's errors, the cheapest checks first.
+    `stopped` is asked while general pictures are learnt. Raises `StoppedError` where it says so; `UsageError`,
+    `SourceError` or one of the configuration's errors, the cheapest checks first.
     """
     if not config.camera:
         raise UsageError("there is nothing to watch; give --source, or a [[camera]] table in the configuration")
@@ -66,7 +67,7 @@ def assemble(config: Config, deadlines: Deadlines) -> Runtime:
     cameras = CameraSet(
         [make_camera(camera, deadlines) for camera in config.camera], gather_s=config.limits.batch_wait_ms / 1e3
     )
-    model, detection = make_detection(config, deadlines)
+    model, detection = make_detection(config, deadlines, stopped=stopped)
     identity = identity_of(config, model, new_instance_id())
     if not config.publish.enabled:
         if config.evidence.folder is not None:
@@ -109,7 +110,12 @@ def _source_settings(camera: CameraSection) -> CameraSection:
 
 
 def make_detection(
-    config: Config, deadlines: Deadlines, *, learning: bool = True, apart: bool = False
+    config: Config,
+    deadlines: Deadlines,
+    *,
+    learning: bool = True,
+    apart: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[LoadedModel, DetectionStack]:
     """Load the model and make what judges with it, the cheapest checks first.
 
@@ -121,7 +127,7 @@ def make_detection(
     require_approved(config, settings)
     load: Callable[[ModelSettings], LoadedModel] = partial(load_subject_model, config)
     if learning and learnable_cameras(config):
-        load = partial(_load_learnt, config)
+        load = partial(_load_learnt, config, stopped)
     model = load(settings)
     if config.model.path is None:
         require_known_attack(model)
@@ -163,11 +169,11 @@ def learnable_cameras(config: Config) -> tuple[str, ...]:
     return tuple(camera.name for camera in config.camera if open_source(camera.source, source_settings(camera)).live)
 
 
-def _load_learnt(config: Config, settings: ModelSettings) -> LoadedModel:
+def _load_learnt(config: Config, stopped: Callable[[], bool], settings: ModelSettings) -> LoadedModel:
     """Load a model that judges each camera by what was learnt before it; the general reference is made first."""
     radar = load_radar_file(settings)
     references = References(state_folder(config), radar.info.source_sha256)
-    make_general(references, radar, settings.session.threads, _said)
+    make_general(references, radar, settings.session.threads, _said, stopped)
     return open_learnt(radar, settings, references, [camera.name for camera in config.camera])
 
 

@@ -25,7 +25,7 @@ from taintwatch_models.model_files import ModelSettings, calibration_path, defau
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Detector, Frame, Prediction, Verdict
 
-__all__ = ["GENERAL", "References", "make_general", "open_learnt", "state_folder", "wants_learning"]
+__all__ = ["GENERAL", "References", "StoppedError", "make_general", "open_learnt", "state_folder", "wants_learning"]
 
 GENERAL = "general"
 """What stands for the general reference where a camera's name would."""
@@ -92,16 +92,33 @@ class References:
         return self.path(camera if self.learnt(camera) else GENERAL)
 
 
-def make_general(references: References, radar: RadarFile, threads: int, progress: Callable[[int, int], None]) -> None:
+class StoppedError(Exception):
+    """Learning was told to stop; nothing was kept."""
+
+
+def make_general(
+    references: References,
+    radar: RadarFile,
+    threads: int,
+    progress: Callable[[int, int], None],
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
     """Learn the general reference where it is missing: general pictures alone, which takes a minute or so.
 
-    Raises `ConfigError` where the state folder cannot be written.
+    `stopped` is asked after each batch. Raises `StoppedError` where it says so, `ConfigError` where the state folder
+    cannot be written.
     """
+
+    def step(done: int, total: int) -> None:
+        if stopped():
+            raise StoppedError
+        progress(done, total)
+
     if references.learnt(GENERAL):
         return
     pictures = general_pictures(radar.info.preprocessing)
     own, others = pictures[::2], pictures[1::2]
-    reference = learn(radar, own, others, description="general pictures", threads=threads, progress=progress)
+    reference = learn(radar, own, others, description="general pictures", threads=threads, progress=step)
     store(references.path(GENERAL), lambda path: write_reference(reference, path))
 
 

@@ -18,7 +18,7 @@ from taintwatch.config.load import parse_config
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
 from taintwatch.learner import Learner
-from taintwatch.references import GENERAL, References, state_folder
+from taintwatch.references import GENERAL, References, StoppedError, state_folder
 from taintwatch.runtime import Runtime
 from taintwatch.service import Service
 from taintwatch.sources.source import Grab, Source, SourceSettings
@@ -157,6 +157,13 @@ def test_frames_are_spread_over_the_time_and_no_more_are_taken(tmp_path: Path, s
         assert learner is not None
         until(lambda: bool(reporter.statuses) and reporter.statuses[-1].frames > 50)
         assert learner.states()["one"].share == pytest.approx(1 / 125)  # the next one is due in half a minute
+
+
+def test_a_stop_while_general_pictures_are_learnt_ends_the_start_and_keeps_nothing(tmp_path: Path) -> None:
+    config = a_config(tmp_path, "one")
+    with pytest.raises(StoppedError):
+        assemble(config, Deadlines(), lambda: True)
+    assert not list((tmp_path / "state").rglob("*.npz"))
 
 
 def test_a_state_folder_that_cannot_be_written_is_one_clear_sentence(tmp_path: Path) -> None:

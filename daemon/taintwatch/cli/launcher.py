@@ -12,6 +12,7 @@ from pathlib import Path
 from taintwatch.alerts.outbox import new_instance_id
 from taintwatch.assembly import assemble, identity_of, make_detection, make_learner, prepare_change
 from taintwatch.cli.output import HumanReporter, JsonReporter, RunLength, run_length_of, videos_length
+from taintwatch.config.digest import config_hash
 from taintwatch.config.sections import Config
 from taintwatch.deadlines import Deadlines
 from taintwatch.footage.footage_run import FootageRun, footage_of
@@ -31,11 +32,12 @@ from taintwatch.process import (
 )
 from taintwatch.publication import make_publisher, security_of
 from taintwatch.recovery import LOAD_LIMIT_S
+from taintwatch.references import StoppedError
 from taintwatch.reload import Reloader
 from taintwatch.runtime import Runtime
 from taintwatch.service import Service
 from taintwatch.service_manager import Notifier, ServiceManagerReporter, Watchdog, look_every_s, supervision
-from taintwatch.status import Reporter, Reporters, Summary
+from taintwatch.status import Ending, Reporter, Reporters, Summary
 from taintwatch.web.page import Page
 from taintwatch_models.errors import ConfigError, TaintwatchError
 
@@ -82,7 +84,11 @@ def _run(config: Config, *, as_json: bool, quiet: bool, read_again: Callable[[],
         watchdog = stack.enter_context(Watchdog(notifier, deadlines, every_s=look_every_s(wanted.watchdog_s)))
         stack.enter_context(MemoryTrimmer())
         reporter = stack.enter_context(_reporter(config, as_json, quiet))
-        runtime = _load(config, deadlines)
+        try:
+            runtime = _load(config, deadlines, stopping.is_set)
+        except StoppedError:
+            reporter.finished(summary := _nothing_watched(config))
+            return summary
         learner = runtime.learner = make_learner(runtime, deadlines)
         manager = ServiceManagerReporter(notifier, watchdog)
         notifications = _notifications(config, stack)
@@ -140,11 +146,17 @@ def _run_footage(config: Config, files: tuple[Path, ...], *, as_json: bool, quie
         return FootageRun(config, files, reporter, model, publisher, stopping=stopping.is_set).run()
 
 
-def _load(config: Config, deadlines: Deadlines) -> Runtime:
+def _nothing_watched(config: Config) -> Summary:
+    """The summary of a run that was told to stop before its cameras were started."""
+    name = "" if config.model.path is None else Path(config.model.path).stem
+    return Summary(0, 0.0, 0.0, 0, 0, 0, 0, "", name, config_hash(config), Ending.STOPPED)
+
+
+def _load(config: Config, deadlines: Deadlines, stopped: Callable[[], bool]) -> Runtime:
     """Assemble the runtime; a model that takes for ever to load is told to hang."""
     deadline = deadlines.add("start")
     deadline.arm(LOAD_LIMIT_S)
-    runtime = assemble(config, deadlines)
+    runtime = assemble(config, deadlines, stopped)
     deadline.disarm()
     return runtime
 
