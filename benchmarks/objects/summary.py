@@ -26,7 +26,8 @@ def summary_of(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
     benign = {name: part["benign"] for name, part in sites.items()}
     frames = sum(row["frames"] for row in benign.values())
     found: dict[str, Any] = {
-        "hiding_tpr": _by_model(hiding),
+        "hiding_tpr": min(_by_model(hiding).values(), default=None),
+        "hiding_tpr_by_model": _by_model(hiding),
         "hiding_tpr_digital": _by_model([row for row in hiding if not row["recorded"]]),
         "hiding_tpr_recorded": _by_model([row for row in hiding if row["recorded"]]),
         "hiding_tpr_all_rows": _by_model(worn),
@@ -45,8 +46,10 @@ def summary_of(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
     if "speed" in parts:
         found["ratio_gated"] = parts["speed"]["ratio"]
     if "adaptive" in parts:
-        rows = [row for row in parts["adaptive"]["attackers"] if not row["recorded"]]
-        found["adaptive_unseen"] = {row["attacker"]: row["unseen_share"] for row in rows}
+        unseen: dict[str, float] = {}
+        for row in parts["adaptive"]["attackers"]:
+            unseen[row["attacker"]] = max(row["unseen_share"], unseen.get(row["attacker"], 0.0))
+        found["adaptive_unseen"] = unseen  # as a file or before a camera, whichever is worse
     if "jedi" in parts:
         peer = parts["jedi"]
         found["jedi_hiding_tpr"] = _tpr([row for row in peer["attacks"] if row["attack"] != _CORNER])
@@ -58,11 +61,10 @@ def _model(site: str) -> str:
     return _OF_SITE.get(site, "yolox_nano")
 
 
-def _by_model(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the rate of each detector, and the lowest of these."""
+def _by_model(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the rate of each detector that has rows."""
     each = {model: _tpr([row for row in rows if row["model"] == model]) for model in MODELS}
-    known = {model: rate for model, rate in each.items() if rate is not None}
-    return {"worst": min(known.values(), default=None), "each": known}
+    return {model: rate for model, rate in each.items() if rate is not None}
 
 
 def _share(part: int, whole: int) -> float | None:
