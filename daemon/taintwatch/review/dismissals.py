@@ -55,7 +55,7 @@ class Dismissal:
     by: str
     """Who said so: `page`, or `command line`."""
     labels: tuple[int, ...]
-    """What the classifier said of it. Another label is another thing."""
+    """What the classifier said of it, for people: what looks the same is the same whatever it is called."""
     label_name: str
     boxes: tuple[Box, ...]
     until_wall_ns: int | None = None

@@ -14,8 +14,9 @@ __all__ = ["Reviewer"]
 class Reviewer:
     """Marks verdicts of dismissed things. Used by the pipeline's thread only.
 
-    A verdict is dismissed where camera, label, place and *appearance* are those of a dismissal: what lies on the place
-    and was not there before is judged as before, and so is another label.
+    A verdict is dismissed where camera, place and *appearance* are those of a dismissal: what lies on the place and was
+    not there before is judged as before. The label does not matter: of a thing that it does not know, and with people
+    passing beside it, a classifier says one thing now and another then.
     """
 
     def __init__(self, known: Callable[[str], tuple[Known, ...]]) -> None:
@@ -34,15 +35,13 @@ class Reviewer:
 
     def _judged(self, frame: Frame, verdict: Verdict, alert_open: bool) -> Verdict:
         for known in self._known(frame.camera):
-            if _counts(known.dismissal, verdict, alert_open) and _looks(known, frame, verdict):
+            if _counts(known.dismissal, alert_open) and _looks(known, frame, verdict):
                 return replace(verdict, suspicious=False, dismissal=known.dismissal.event_id)
         return verdict
 
 
-def _counts(dismissal: Dismissal, verdict: Verdict, alert_open: bool) -> bool:
-    if alert_open and dismissal.reason is Reason.ACKNOWLEDGED:
-        return False
-    return verdict.label in dismissal.labels
+def _counts(dismissal: Dismissal, alert_open: bool) -> bool:
+    return not (alert_open and dismissal.reason is Reason.ACKNOWLEDGED)
 
 
 def _looks(known: Known, frame: Frame, verdict: Verdict) -> bool:

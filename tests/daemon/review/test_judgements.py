@@ -101,11 +101,14 @@ def test_a_dismissed_scene_raises_no_alert_and_an_attack_in_its_place_does(
     assert alerts_of([stickered(wall())] * 4, folder)[0].state is AlertState.RAISED
 
 
-def test_another_label_is_another_thing(judgements: Judgements, folder: EvidenceFolder) -> None:
-    judgements.judge("poster", Judgement.FALSE_ALARM, WHO)
+def test_what_was_dismissed_stays_so_whatever_the_classifier_calls_it(
+    judgements: Judgements, folder: EvidenceFolder
+) -> None:
     bright = wall()
     bright[0, 0] = 255  # FakeClassifier's toaster
     assert alerts_of([bright] * 4, folder)[0].label_name == "toaster"
+    judgements.judge("poster", Judgement.FALSE_ALARM, WHO)
+    assert alerts_of([bright] * 10, folder) == []
 
 
 def test_a_dismissal_ends_the_alert_that_stands_and_an_acknowledgement_does_not(
