@@ -2,6 +2,7 @@
 
 A network's features are what an attack bends; pixels are what a person saw and dismissed. Light may change and the
 camera may shake a little, but nothing may lie on the place that was not there: the worst block decides, not the mean.
+The outermost blocks are left out: a place reaches a little beyond the thing, and cars and people pass there.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ SIDE = 96  # pixels of the longer side of a compared place: about what a classif
 SHIFT = 0.08  # of the place's longer side: how far a camera may shake, or its mount may have given way
 BLOCKS = 8  # to a side
 LEAST_GAIN, MOST_GAIN, MOST_OFFSET = 0.7, 1.45, 35.0  # of light and exposure, in grey levels of 255
+EDGE = 1  # blocks along each side that may show anything: the place reaches a little beyond the thing, and people pass;
+# a patch that is large enough to fool is wider, and the place that is suspected then is another one
 MOST_MEAN, MOST_BLOCK = 10.0, 24.0  # grey levels that may be left on average, and in the worst block
 LEAST_OVERLAP = 0.4  # of the smaller box; the window of `combined` may lie a cell of the last maps further
 
@@ -53,8 +56,10 @@ class Appearance:
         x, y, width, height = (round(part * self.scale) for part in box)
         if min(width, height) < BLOCKS:
             return False
-        now = _resized(_cut(image, box, 0), (width, height))
-        then = _cut(self.small, (x, y, width, height), max(1, round(SHIFT * max(width, height))))
+        across, down = width * EDGE // BLOCKS, height * EDGE // BLOCKS
+        inner = (x + across, y + down, width - 2 * across, height - 2 * down)
+        now = _resized(_cut(image, box, 0), (width, height))[down : height - down, across : width - across]
+        then = _cut(self.small, inner, max(1, round(SHIFT * max(width, height))))
         return _alike(_aligned(then.astype(np.float32), now.astype(np.float32)), now.astype(np.float32))
 
 
@@ -91,7 +96,7 @@ def _alike(then: NDArray[np.float32], now: NDArray[np.float32]) -> bool:
     gain, offset = _light(then, now)
     left = cv2.GaussianBlur(np.clip(gain * then + offset, 0, 255) - np.clip(now, 0, 255), (3, 3), 0.7)
     strongest = np.abs(left).max(axis=2)
-    rows, columns = (np.linspace(0, side, BLOCKS + 1).astype(int) for side in strongest.shape)
+    rows, columns = (np.linspace(0, side, BLOCKS - 2 * EDGE + 1).astype(int) for side in strongest.shape)
     sums = np.add.reduceat(np.add.reduceat(strongest, rows[:-1], axis=0), columns[:-1], axis=1)
     blocks = sums / np.outer(np.diff(rows), np.diff(columns))
     return bool(strongest.mean() <= MOST_MEAN and blocks.max() <= MOST_BLOCK)

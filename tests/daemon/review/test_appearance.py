@@ -50,13 +50,20 @@ def stickered(picture: Picture) -> Picture:
     return changed
 
 
+def passed(picture: Picture) -> Picture:
+    """Somebody walks along the place's left edge."""
+    changed = picture.copy()
+    changed[40:200, 100 : BOX[0] + 10] = (20, 20, 160)
+    return changed
+
+
 def speckled(picture: Picture) -> Picture:
     """Strong fine noise, as hides an attack from whoever compares blurred pictures."""
     signs = np.random.default_rng(2).choice([-40.0, 40.0], picture.shape)
     return np.asarray(np.clip(picture + signs, 0, 255), np.uint8)
 
 
-@pytest.mark.parametrize("changed", [noisy, compressed, lit, shaken])
+@pytest.mark.parametrize("changed", [noisy, compressed, lit, shaken, passed])
 def test_the_same_thing_is_known_in_other_light_with_noise_and_after_a_small_shake(
     changed: Callable[[Picture], Picture],
 ) -> None:
