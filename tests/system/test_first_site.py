@@ -245,6 +245,10 @@ def test_a_new_site_is_learnt_armed_attacked_and_reviewed_with_one_command(tmp_p
         again = site.wait(lambda: len(site.alerts()) == 3, 600)
         assert site.alerts()[0]["label"] == TARGET, "an attack in the poster's place is raised"
         measured |= {"poster": number, "attack_on_the_poster_after_s": again, "alerts": len(site.alerts())}
-    (told,) = (json.loads(line) for line in (tmp_path / "log.txt").read_text().splitlines() if '"finished"' in line)
+    (told,) = (
+        json.loads(line)
+        for line in (tmp_path / "log.txt").read_text().splitlines()
+        if line.startswith('{"kind": "summary"')
+    )
     measured |= {"frames": told["frames"], "dropped": told["drops"], "rejected": told["rejected"]}
     write_json(SHOTS / "first_site.json", machine() | measured)
