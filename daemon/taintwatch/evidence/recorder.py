@@ -54,7 +54,7 @@ class RecorderStats:
     lost: int
     """Alerts without pictures because the worker had no time even for them."""
     failures: int
-    """Pictures and clips that could not be written."""
+    """Pictures, clips and histories of scores that could not be written."""
     without_room: int
     """Pictures and clips left out because the disk is too full."""
     waiting: int
@@ -88,7 +88,7 @@ class Recorder:
         self._next_tick = clock()
         self._last_offered: dict[str, Moment] = {}
         self._queue: deque[_Item] = deque()
-        self._documents: deque[ScoreDocument] = deque(maxlen=DOCUMENTS)
+        self._documents: dict[str, ScoreDocument] = {}
         self._changed = threading.Condition()
         self._stopping = False
         self._give_up: float | None = None
@@ -111,8 +111,15 @@ class Recorder:
             self._changed.notify()
 
     def keep(self, document: ScoreDocument) -> None:
-        """Give the history of an alert's scores, which is written within half a second or so."""
-        self._documents.append(document)
+        """Give the history of an alert's scores, in place of an earlier one; it is written within half a second or so.
+
+        One that has no room beside those that wait is left out, and counted as a failure.
+        """
+        with self._changed:
+            if len(self._documents) < DOCUMENTS or document.event_id in self._documents:
+                self._documents[document.event_id] = document
+            else:
+                self._failures += 1
 
     def busy(self) -> frozenset[str]:
         """Return the ids of the alerts whose clip is being taken."""
@@ -185,8 +192,13 @@ class Recorder:
         return self._give_up is not None and self._clock() > self._give_up
 
     def _write_documents(self) -> None:
-        while self._documents and not self._late():
-            self._guarded(self._write_document, self._documents.popleft())
+        with self._changed:
+            documents, self._documents = self._documents, {}
+        for document in documents.values():
+            if self._late():
+                self._failures += 1
+            else:
+                self._guarded(self._write_document, document)
 
     def _write_document(self, document: ScoreDocument) -> None:
         if not self._retention.has_room(len(document.text)):

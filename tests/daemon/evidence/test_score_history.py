@@ -9,6 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.assembly import make_voter
 from taintwatch.config.sections import VoteSection
@@ -119,3 +121,16 @@ def test_evidence_keeps_it_beside_the_pictures_and_without_them_too(tmp_path: Pa
     evidence.close()
     kept = json.loads((tmp_path / "kept" / "media" / "e1" / "scores.json").read_text())
     assert [score for _, score, _ in kept["points"]] == [1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+def test_a_history_that_has_no_room_beside_those_that_wait_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taintwatch.evidence.recorder.DOCUMENTS", 0)
+    evidence = Evidence(EvidenceSettings(tmp_path / "kept", min_free_mb=0.0))
+    evidence.offer(shown(0), replace(an_alert(event_id="e1"), state=AlertState.RAISED), [verdict(0, 3.0)])
+    evidence.close()
+    stats = evidence.stats().recorder
+    assert stats is not None
+    assert stats.failures == 1
+    assert not (tmp_path / "kept" / "media" / "e1" / "scores.json").exists()
