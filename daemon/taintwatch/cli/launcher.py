@@ -37,7 +37,7 @@ from taintwatch.reload import Reloader
 from taintwatch.runtime import Runtime
 from taintwatch.service import Service
 from taintwatch.service_manager import Notifier, ServiceManagerReporter, Watchdog, look_every_s, supervision
-from taintwatch.status import Ending, Reporter, Reporters, Summary
+from taintwatch.status import Ending, Meter, Reporter, Reporters, Summary
 from taintwatch.web.page import Page
 from taintwatch_models.errors import ConfigError, TaintwatchError
 
@@ -149,7 +149,7 @@ def _run_footage(config: Config, files: tuple[Path, ...], *, as_json: bool, quie
 def _nothing_watched(config: Config) -> Summary:
     """The summary of a run that was told to stop before its cameras were started."""
     name = "" if config.model.path is None else Path(config.model.path).stem
-    return Summary(0, 0.0, 0.0, 0, 0, 0, 0, "", name, config_hash(config), Ending.STOPPED)
+    return Meter().summary((), Ending.STOPPED, provider="", model=name, config_hash=config_hash(config))
 
 
 def _load(config: Config, deadlines: Deadlines, stopped: Callable[[], bool]) -> Runtime:

@@ -151,7 +151,8 @@ def summary_line(summary: Summary) -> str:
     plural = "" if summary.alerts == 1 else "s"
     return (
         f"watched {summary.frames} frames {_ENDINGS[summary.ending]} in {clock_time(summary.seconds)}: "
-        f"{summary.fps:.1f} frames/s on {summary.provider}, {summary.alerts} alert{plural}, "
+        f"{summary.fps:.1f} frames/s{f' on {summary.provider}' if summary.provider else ''}, "
+        f"{summary.alerts} alert{plural}, "
         f"{summary.drops} dropped, {summary.bad_frames + summary.rejected} bad"
         f"{f', {summary.skipped} skipped (fps)' if summary.skipped else ''}"
         f"{f', {summary.unchecked} let pass unchecked' if summary.unchecked else ''}"
