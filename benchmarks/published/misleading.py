@@ -15,51 +15,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.published.patch_bench import REGION_CUT, PatchBench
 from benchmarks.scripts import run_script
-from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.craft.adaptive import binarised, evade_paper, pooled_label_map
-from taintwatch_calibration.craft.attack_folder import whole
-from taintwatch_calibration.craft.engine import Schedule, optimise
-from taintwatch_calibration.craft.materials import (
-    classify,
-    differentiable,
-    find_label,
-    load_classifier,
-    read_pictures,
-    to_pictures,
-)
-from taintwatch_calibration.craft.physical import (
-    AttackedBatch,
-    DetectorLoss,
-    Model,
-    Pattern,
-    PhysicalObjective,
-    Pictures,
-    normaliser,
-    start_values,
-)
+from taintwatch_calibration.craft.engine import Schedule
+from taintwatch_calibration.craft.physical import AttackedBatch, DetectorLoss, Model
 from taintwatch_calibration.craft.placement import Placement
-from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_calibration.machine import machine
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.results import write_json
-from taintwatch_calibration.thresholds import calibrate
-from taintwatch_calibration.torch_tuning import denormals_flushed
-from taintwatch_models.onnx_classifier import OnnxRadar
-from taintwatch_models.onnx_session import SessionSettings
 
-__all__ = ["MISLEADING", "estimated_region", "intersection_over_union", "main", "misleading", "published_steepness"]
+__all__ = ["MISLEADING", "main", "misleading", "published_steepness"]
 
 LAMBDAS = (0.1, 0.3, 0.5, 0.7, 0.9)
-_CUT = 0.15
 _QUARTER = (0.0, 0.5)  # rows and columns of the given region, as shares
 
 
@@ -77,7 +50,7 @@ def _away(model: Model, batch: AttackedBatch) -> Tensor:
 def _smallest(model: Model, batch: AttackedBatch) -> Tensor:
     large = _shares(model, batch)
     share = large / large.amax((1, 2, 3), keepdim=True).clamp_min(1e-12)
-    return binarised(share, _CUT, 10.0).mean()
+    return binarised(share, REGION_CUT, 10.0).mean()
 
 
 def _given(model: Model, batch: AttackedBatch) -> Tensor:
@@ -101,61 +74,6 @@ def published_steepness(iterations: int) -> Callable[[float], float]:
     return lambda progress: 1.0 + int(progress * iterations + 1e-9) // 100
 
 
-def estimated_region(model: Model, inputs: Tensor) -> Tensor:
-    """Return L_est of inputs (B, 3, H, W): (B, H, W) bool, above 15% of the map's maximum."""
-    maps = pooled_label_map(model, model.maps(inputs)).detach()[:, None]
-    large = F.interpolate(maps, size=inputs.shape[2:], mode="bilinear", align_corners=False)[:, 0]
-    top = large.amax((1, 2), keepdim=True)
-    return (large > _CUT * top) & (top > 0)
-
-
-def intersection_over_union(first: Tensor, second: Tensor) -> Tensor:
-    """Return the IoU of masks (B, H, W) bool, (B,); 0 where both are empty."""
-    both, either = (first & second).flatten(1).sum(1), (first | second).flatten(1).sum(1)
-    return both / either.clamp_min(1)
-
-
-class _Bench:
-    """One model, its pictures, and `paper` calibrated on some of them."""
-
-    def __init__(self, model: str, images: Path, target: str, count: int, size: float, seed: int) -> None:
-        self.radar = load_classifier(model)
-        info = self.radar.info
-        self.target, self.model = find_label(target, info.labels), differentiable(self.radar)
-        every = read_pictures(images, self.radar, most=count + 120, seed=seed)
-        usable = every.subset(np.flatnonzero(every.labels != self.target))
-        attacked, benign = usable.subset(np.arange(min(count, len(usable) // 2))), usable.pixels[len(usable) // 2 :]
-        self.pictures = to_pictures(attacked, info.preprocessing)
-        calibration, _ = calibrate(self.radar, BenignFrames(benign, False, 0, "bench"), target_fpr=0.06,
-                                   variants=("paper",))  # fmt: skip
-        self.settings = calibration.paper
-        self.run = OnnxRadar(self.radar, ("paper",), calibration, SessionSettings(threads=1))
-        self.pattern = Pattern(self.target, Placement((None,), (size,), rotation_degrees=0.0), batch=8)
-        self.plain = OnnxRadar(self.radar, (), session=SessionSettings(threads=1))
-
-    def row(self, name: str, detector: DetectorLoss | None, schedule: Schedule) -> dict[str, Any]:
-        """Craft one patch on the pictures, show it on them, and measure."""
-        info, mask = self.radar.info, shape_mask("square", 32)[None]
-        pictures = Pictures(self.pictures.pixels, self.pictures.own)
-        objective = PhysicalObjective(self.model, pictures, info.preprocessing, mask, self.pattern, detector)
-        with denormals_flushed():
-            values = optimise(objective, start_values(mask), schedule)
-            shown, covered = objective.show(pictures.pixels, values, torch.Generator().manual_seed(1))
-            shown = whole(shown)
-            regions = estimated_region(self.model, normaliser(info.preprocessing)(shown))
-        pixels = (shown * 255).round().byte().permute(0, 2, 3, 1).numpy()
-        pixels = pixels[..., ::-1].copy() if info.preprocessing.order == "bgr" else pixels
-        won = classify(self.plain, pixels) == self.target
-        normalise = info.preprocessing.normalise
-        ranks = np.concatenate([self.run(normalise(pixels[i : i + 8]))["paper_rank"] for i in range(0, len(pixels), 8)])
-        unseen = int((won & (ranks <= self.settings.rank_change)).sum())
-        overlap = float(intersection_over_union(regions, covered[:, 0] > 0.5).mean())
-        row = {"attacker": name, "attempts": len(won), "succeeds": int(won.sum()), "unseen_by_paper": unseen,
-               "iou": round(overlap, 4), "interval": wilson_interval(unseen, len(won))}  # fmt: skip
-        click.echo(f"{name:20s} succeeds {row['succeeds']} of {len(won)}, unseen {unseen}, IoU {overlap:.3f}")
-        return row
-
-
 @click.command()
 @click.option("--model", required=True, help="ONNX file.")
 @click.option("--images", required=True, type=click.Path(path_type=Path), help="Folder of labelled pictures.")
@@ -172,20 +90,21 @@ def main(
 ) -> None:  # fmt: skip
     """Craft patches that know TaintRadar as published, and show what they come to."""
     torch.set_num_threads(1)
-    bench = _Bench(model, images, target, count, size, seed)
+    bench = PatchBench(model, images, target, count, seed)
+    shown = Placement((None,), (size,), rotation_degrees=0.0)
     schedule = Schedule(iterations, 0.03, "adam", seed=seed)
-    rows = [bench.row("knows nothing", None, schedule)]
+    rows = [bench.row("knows nothing", schedule, shown)]
     for kind in (kind for kind in MISLEADING if not kinds or kind in kinds):
         for share in LAMBDAS:
-            rows.append(bench.row(f"{kind}, lambda {share:g}", misleading(kind, share, bench.model), schedule))
+            rows.append(
+                bench.row(f"{kind}, lambda {share:g}", schedule, shown, detector=misleading(kind, share, bench.model))
+            )
     if not kinds or "bpda" in kinds:
         steep = published_steepness(iterations)
         evade = evade_paper(bench.model, bench.radar.info.preprocessing, bench.settings, steep)
-        rows.append(bench.row("BPDA", evade, schedule))
+        rows.append(bench.row("BPDA", schedule, shown, detector=evade))
     if document is not None:
-        settings = {"labels": bench.settings.labels, "rank_change": bench.settings.rank_change}
-        result = {**machine(), "model": bench.radar.info.name, "size": size, "iterations": iterations, "seed": seed,
-                  "paper": settings, "rows": rows}  # fmt: skip
+        result = {**machine(), **bench.about(), "size": size, "iterations": iterations, "seed": seed, "rows": rows}
         write_json(document, result)
 
 

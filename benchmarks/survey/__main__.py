@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.scripts import run_script
 from benchmarks.survey.attacks import ATTACKS, WORN, Scale
-from benchmarks.survey.cells import attack_cell, stored_cells
+from benchmarks.survey.cells import attack_cell, network_cell, stored_cells
 from benchmarks.survey.detectors import DETECTORS, detector_cell
 from benchmarks.survey.loading import SUBJECTS, load_subject
 from benchmarks.survey.rows import ROWS
@@ -79,7 +79,7 @@ def command(
     def report(line: str) -> None:
         click.echo(f"{time.monotonic() - began:6.0f} s {line}", err=True)
 
-    cells: dict[str, list[dict[str, Any]]] = {"attacks": [], "detectors": []}
+    cells: dict[str, list[dict[str, Any]]] = {"networks": [], "attacks": [], "detectors": []}
     for name in networks or SQUARE:
         if stored:
             found = _stored(name, work)
@@ -106,7 +106,7 @@ def _measure(
     attacks, detectors = SQUARE[subject.name]
     named = [name for name in attacks if name in only]
     chosen = named or ([] if only and not set(only) & set(detectors) else list(attacks))
-    found: dict[str, list[dict[str, Any]]] = {"attacks": [], "detectors": []}
+    found: dict[str, list[dict[str, Any]]] = {"networks": [network_cell(subject, work)], "attacks": [], "detectors": []}
     with denormals_flushed():
         for name in chosen:
             report(f"{subject.name}: {name}")
@@ -123,6 +123,7 @@ def _measure(
 def _stored(name: str, work: Path) -> dict[str, list[dict[str, Any]]]:
     attacks, detectors = SQUARE[name]
     return {
+        "networks": stored_cells(work / "networks", name, ()),
         "attacks": stored_cells(work / "attacks", name, attacks),
         "detectors": stored_cells(work / "detectors", name, detectors),
     }

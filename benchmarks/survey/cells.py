@@ -22,7 +22,7 @@ from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.results import write_json
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["attack_cell", "attacked_pictures", "keep_printed", "key_of", "share_of", "stored_cells"]
+__all__ = ["attack_cell", "attacked_pictures", "keep_printed", "key_of", "network_cell", "share_of", "stored_cells"]
 
 Cell = dict[str, Any]
 
@@ -51,7 +51,10 @@ def attack_cell(subject: Subject, name: str, scale: Scale, work: Path, *, keep: 
     began, spent = time.perf_counter(), time.process_time()
     made = ATTACKS[name].run(subject, scale)
     seconds = {"wall": time.perf_counter() - began, "cpu": time.process_time() - spent}
-    cell = {"identity": identity, "network": subject.name, "attack": name, **measure_cell(subject, made)}
+    cell = {
+        "identity": identity, "network": subject.name, "attack": name, "steps": scale.steps,
+        **measure_cell(subject, made),
+    }  # fmt: skip
     cell["cpu_seconds_per_picture"] = round(seconds["cpu"] / len(made.after), 3)
     if keep is not None and made.printed is not None:
         keep_printed(keep / f"{subject.name}_{name}", subject, name, made.printed, made.target)
@@ -60,6 +63,14 @@ def attack_cell(subject: Subject, name: str, scale: Scale, work: Path, *, keep: 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path.with_suffix(".npz"), buffer.getvalue())
     write_json(path, cell)
+    return cell
+
+
+def network_cell(subject: Subject, work: Path) -> Cell:
+    """Return what a network gets right of its held-out pictures, and leave it beside the cells."""
+    right = subject.labels_of(subject.held_out) == subject.held_out_truth
+    cell = {"network": subject.name, "model_sha256": subject.radar.info.source_sha256, "right": share_of(right)}
+    write_json(work / "networks" / f"{subject.name}.json", cell)
     return cell
 
 
@@ -86,8 +97,8 @@ def attacked_pictures(subject: Subject, name: str, work: Path) -> tuple[Pixels, 
 
 
 def stored_cells(folder: Path, network: str, names: Sequence[str]) -> list[Cell]:
-    """Return the cells of a network that are there, in the order of `names`."""
-    paths = [folder / f"{network}_{name}.json" for name in names]
+    """Return the cells of a network that are there, in the order of `names`; without names, the network's own."""
+    paths = [folder / f"{network}_{name}.json" for name in names] or [folder / f"{network}.json"]
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
 
 

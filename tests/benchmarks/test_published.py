@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks.published import misleading, region, strengths, table2
+from benchmarks import zoo
+from benchmarks.published import misleading, patch_bench, region, strengths, table2, variants
+from benchmarks.published import pictures as exported
 from benchmarks.published.groups import Cell, all_cells, craft_groups, show_groups
 from benchmarks.published.sources import TABLE_2
 from taintwatch_calibration.craft.adaptive import pooled_label_map
 from taintwatch_calibration.craft.engine import Schedule
 from taintwatch_calibration.craft.materials import differentiable, load_classifier, read_pictures, to_pictures
 from taintwatch_calibration.craft.physical import AttackedBatch, Pictures
+from taintwatch_calibration.craft.placement import Placement
+from taintwatch_models.image_file import read_image
 from tests.craft_scene import write_classifier, write_pictures
 
 
@@ -54,7 +61,8 @@ def test_each_group_has_a_patch_of_its_own_that_its_pictures_alone_show(scene: P
 
 def test_table_ii_is_made_and_not_made_again(scene: Path, tmp_path: Path) -> None:
     words = ["--model", str(scene / "model.onnx"), "--images", str(scene / "images"), "--target", "toaster",
-             "--iterations", "3", "--work", str(tmp_path / "work"), "--json", str(tmp_path / "t.json")]  # fmt: skip
+             "--iterations", "3", "--work", str(tmp_path / "work"), "--json", str(tmp_path / "t.json"),
+             "--markdown", str(tmp_path / "t.md")]  # fmt: skip
     first = CliRunner().invoke(table2.main, words, catch_exceptions=False)
     assert "36/36" in first.output
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.*")}
@@ -65,6 +73,28 @@ def test_table_ii_is_made_and_not_made_again(scene: Path, tmp_path: Path) -> Non
     assert len(rows) == 36
     assert all(row["own"]["attempts"] == row["held_out"]["attempts"] == 16 for row in rows)
     assert rows[0]["source"]["success"] == 37.75
+    assert 0 <= document["sentinet"]["held_out"] <= 1
+    lines = (tmp_path / "t.md").read_text().splitlines()
+    assert len(lines) == 2 + 36
+    assert lines[2].startswith("| right bottom 0.2, single | 1 | ")
+    assert lines[2].endswith(" | 37.75, 50.33, 97.96 |")
+    one = {"attempts": 16, "successes": 2, "paper": {"tpr": 1.0}, "tight": {"tpr": 0.5}, "sentinet": {"tpr": 0.0}}
+    none = {"attempts": 16, "successes": 0, "paper": None, "tight": None, "sentinet": None}
+    assert " | 2 of 16 | 0, 100, 50 | 0 of 16 | -, -, - | " in table2.markdown_of(
+        [rows[0] | {"own": one, "held_out": none}]
+    )
+
+
+def test_test_pictures_are_written_as_a_folder_that_the_benches_read(tmp_path: Path, monkeypatch: Any) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8)
+    monkeypatch.setattr(zoo, "pictures", lambda name, data: (pixels, np.arange(9), ("a",) * 9))
+    words = ["signs_vgg", "--count", "4", "--out", str(tmp_path / "signs")]
+    assert CliRunner().invoke(exported.main, words, catch_exceptions=False).output.startswith("4 pictures in ")
+    lines = list(csv.DictReader((tmp_path / "signs" / "labels.csv").read_text().splitlines()))
+    assert len(lines) == 4
+    for line in lines:
+        picture = read_image(tmp_path / "signs" / line["file"])
+        assert np.array_equal(picture, pixels[int(line["class_index"])][..., ::-1])
 
 
 def test_the_region_attacks_stand_in_one_table_with_ours(scene: Path, tmp_path: Path) -> None:
@@ -107,7 +137,7 @@ def test_misleading_and_bpda_are_as_published(scene: Path, tmp_path: Path) -> No
     assert [steep(step / 2000) for step in (0, 99, 100, 250, 1999)] == [1, 1, 2, 3, 20]
     first, second = torch.zeros(2, 4, 4, dtype=torch.bool), torch.zeros(2, 4, 4, dtype=torch.bool)
     first[0, :2], second[0, 1:3] = True, True
-    assert misleading.intersection_over_union(first, second).tolist() == pytest.approx([4 / 12, 0.0])
+    assert patch_bench.intersection_over_union(first, second).tolist() == pytest.approx([4 / 12, 0.0])
     radar = load_classifier(str(scene / "model.onnx"))
     model, batch = differentiable(radar), torch.full((1, 3, 32, 32), 0.3)
     batch[:, :, :12, :12], batch[:, 1, :12, :12] = 1.0, 0.0  # `toaster` rests on what is magenta
@@ -125,9 +155,29 @@ def test_misleading_and_bpda_are_as_published(scene: Path, tmp_path: Path) -> No
     assert found["away"] == pytest.approx(float(share[0, 0, :12, :12].sum()), rel=1e-5)
     assert found["given"] == pytest.approx(1 - float(share[0, 0, :16, :16].sum()), rel=1e-5)
     assert found["smallest"] == pytest.approx(float((share > 0.15 * share.max()).float().mean()), rel=1e-5)
-    assert torch.equal(misleading.estimated_region(model, batch), (large > 0.15 * large.max())[:, 0])
+    assert torch.equal(patch_bench.estimated_region(model, batch), (large > 0.15 * large.max())[:, 0])
     words = ["--model", str(scene / "model.onnx"), "--images", str(scene / "images"), "--target", "toaster", "--count",
              "4", "--iterations", "2", "--kind", "bpda", "--json", str(tmp_path / "a.json")]  # fmt: skip
     CliRunner().invoke(misleading.main, words, catch_exceptions=False)
     rows = json.loads((tmp_path / "a.json").read_text())["rows"]
     assert [row["attacker"] for row in rows] == ["knows nothing", "BPDA"]
+
+
+def test_the_further_attacks_stand_beside_their_published_figures(scene: Path, tmp_path: Path) -> None:
+    words = ["--model", str(scene / "model.onnx"), "--images", str(scene / "images"), "--target", "toaster", "--count",
+             "4", "--partial", "2", "--iterations", "2", "--json", str(tmp_path / "v.json")]  # fmt: skip
+    CliRunner().invoke(variants.main, words, catch_exceptions=False)
+    document = json.loads((tmp_path / "v.json").read_text())
+    rows = {row["attacker"]: row for row in document["rows"]}
+    assert [row["published"] for row in rows.values()].count(None) == 2
+    assert set(variants.PUBLISHED) < set(rows)
+    assert rows["high rank, partial"]["attempts"] == 2
+    assert rows["high rank, universal"]["targets"] == ["toaster"]
+    assert document["paper"]["labels"] >= 1
+    radar = load_classifier(str(scene / "model.onnx"))
+    bench = patch_bench.PatchBench(str(scene / "model.onnx"), scene / "images", "toaster", 4, 0)
+    placement = Placement((None,), (0.5,), rotation_degrees=0.0)
+    won = bench.row("square", Schedule(40, 0.1, "adam"), placement)
+    assert (won["attempts"], won["succeeds"]) == (4, 4)
+    assert 0 <= won["unseen_by_tight"] <= 4
+    assert won["targets"] == [radar.info.labels[1]]

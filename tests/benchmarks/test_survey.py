@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from benchmarks.survey import __main__ as survey
 from benchmarks.survey.attacks import ATTACKS, WORN
 from benchmarks.survey.cells import share_of
 from benchmarks.survey.detectors import DETECTORS
+from benchmarks.survey.headlines import headline, published
 from benchmarks.survey.loading import SUBJECTS
 from benchmarks.survey.rows import ROWS
 from benchmarks.survey.subject import Subject, split_subject
@@ -45,6 +46,10 @@ def loaded(monkeypatch: pytest.MonkeyPatch, subject: Subject) -> Iterator[None]:
     with monkeypatch.context() as patch:
         patch.setattr(survey, "load_subject", lambda *given, **named: subject)
         yield
+
+
+def times_written(work: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for kind in ("attacks", "detectors") for path in (work / kind).glob("*.json")}
 
 
 def test_every_attack_and_detector_has_its_place_in_the_square_and_every_row_its_measure_or_its_reason() -> None:
@@ -76,10 +81,10 @@ def test_a_run_writes_tables_and_goes_on_where_it_was_stopped(
     with loaded(monkeypatch, subject):
         found = CliRunner().invoke(survey.command, words, catch_exceptions=False)
         assert found.exit_code == 0
-        cells = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.json")}
+        cells = times_written(tmp_path / "work")
         assert len(cells) == 5
         CliRunner().invoke(survey.command, words, catch_exceptions=False)
-        assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.json")} == cells
+        assert times_written(tmp_path / "work") == cells
         again = [*words[:2], "--stored", *words[-4:]]
         CliRunner().invoke(survey.command, again, catch_exceptions=False)
     document = json.loads((tmp_path / "s.json").read_text())
@@ -91,9 +96,37 @@ def test_a_run_writes_tables_and_goes_on_where_it_was_stopped(
     assert "recovery" not in by_name["tight"]
     assert [cell["attack"] for cell in document["attacks"]] == ["adversarial_patch", "fgsm"]
     text = page(document)
-    assert "| FGSM (Goodfellow et al., 2014) | signs_vgg | " in text
+    assert "### Attacks on signs_vgg" in text
+    assert "| FGSM (Goodfellow et al., 2014) | " in text
     assert "| CAR | 2021 | digital | out: the slides give the name alone" in text
+    assert "| `lgs` | " in text
+    assert "| MagNet | 2017 | defence | `detector magnet` | " in text
+    assert "| not measured |" in text
     assert "### Labels behind the defences, signs_vgg" in text
+
+
+def test_a_headline_sums_up_what_the_cells_say_and_stands_beside_the_published_figure() -> None:
+    def share(count: int, total: int) -> dict[str, Any]:
+        return share_of(np.arange(total) < count)
+
+    result = {
+        "attacks": [{"attack": "pgd", "network": "signs_vgg", "success": share(9, 10)},
+                    {"attack": "pgd", "network": "signs_robust", "success": share(3, 10)}],
+        "detectors": [{"detector": "lgs", "network": "signs_vgg",
+                       "tpr": {name: {"0.02": share(count, total)} for name, count, total in
+                               (("pgd", 1, 9), ("fgsm", 4, 9), ("rp2", 2, 2))},
+                       "recovery": {"benign": share(30, 60), "pgd": share(5, 10), "fgsm": share(5, 10)}}],
+    }  # fmt: skip
+    lines = {row.here: (published(asdict(row)), headline(asdict(row), result)) for row in ROWS if row.here}
+    assert lines["attack pgd"] == ("93.18% at l2 5.57 (CIFAR-10)", "signs_vgg: 9 of 10, signs_robust: 3 of 10")
+    assert lines["network signs_robust"][1] == "pgd 3 of 10 (11 to 60%), without it 9 of 10 (60 to 98%)"
+    assert lines["detector lgs"][1] == (
+        "sees at 2%: physical 2 of 2 (34 to 100%), digital 5 of 18 (12 to 51%); right behind it: benign 30 of 60 (38 "
+        "to 62%), attacked 10 of 20 (30 to 70%)"
+    )
+    assert lines["detector sac"][1] == "not measured"
+    assert lines["python -m benchmarks.faces"][1] == "its own page"
+    assert all(figures for figures, _ in lines.values())
 
 
 def test_a_name_that_is_not_there_ends_in_one_sentence() -> None:

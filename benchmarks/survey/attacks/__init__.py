@@ -70,7 +70,7 @@ ATTACKS: dict[str, Attack] = {
     ),
     "zoo": Attack(
         "ZOO (Chen et al., 2017)", "digital", from_art("zoo"), "MNIST untargeted 100% at l2 1.496, CIFAR-10 0.200",
-        "400 rounds of 128 coordinates",
+        "150 rounds of 128 coordinates",
     ),
     "boundary": Attack("Boundary Attack (Brendel et al., 2017)", "digital", from_art("boundary"), "named only",
                        "150 iterations"),

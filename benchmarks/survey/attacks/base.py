@@ -26,6 +26,10 @@ class Scale:
     """Of every attack's own iterations, epochs and queries."""
     seed: int = 0
 
+    def share_of_pictures(self, share: float) -> int:
+        """Return how many pictures an attack gets that is slow on each, at least 1."""
+        return max(1, round(self.pictures * share))
+
     def of(self, iterations: int) -> int:
         """Return so many steps, at least 1."""
         return max(1, round(iterations * self.steps))

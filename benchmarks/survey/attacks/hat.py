@@ -35,7 +35,7 @@ def cosine_to_own(embeddings: Tensor, anchors: Tensor, own: Tensor) -> Tensor:
 def embedding_hat(subject: Subject, scale: Scale) -> Attacked:
     """Craft a sticker for each picture of the first wearers."""
     embed, anchors = face_embedding(subject)
-    chosen, mask = subject.to_attack(scale.pictures), shape_mask("band", _SIDE)[None]
+    chosen, mask = subject.to_attack(scale.share_of_pictures(0.5)), shape_mask("band", _SIDE)[None]
     made, stickers = [], []
     for index in range(len(chosen)):
         picture, own = chosen.pixels[index : index + 1], chosen.own[index : index + 1]

@@ -70,7 +70,7 @@ def fly(
 
 def swarm_glasses(subject: Subject, scale: Scale) -> Attacked:
     """Give each of the pictures glasses of its own, dodging: any label but the wearer's."""
-    swarm, chosen = Swarm(), subject.to_attack(scale.pictures)
+    swarm, chosen = Swarm(), subject.to_attack(scale.share_of_pictures(0.5))
     mask = glasses_mask(subject.preprocessing.size, (0.34, 0.66, 0.46))
     made, queries = [], []
     for index in range(len(chosen)):

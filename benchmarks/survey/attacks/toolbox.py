@@ -15,10 +15,10 @@ ART_SETTINGS: dict[str, tuple[str, dict[str, Any], float]] = {
     "fgsm": ("fgsm", {"eps": 16 / 255}, 1.0),
     "pgd": ("pgd", {"eps": 16 / 255, "eps_step": 2 / 255, "max_iter": 20}, 1.0),
     "cw": ("cw", {"initial_const": 1.0, "learning_rate": 0.01, "max_iter": 150, "binary_search_steps": 1,
-                  "batch_size": 40}, 1.0),
+                  "max_halving": 3, "max_doubling": 3, "batch_size": 40}, 0.5),
     "ead": ("ead", {"max_iter": 100, "binary_search_steps": 2, "learning_rate": 0.01, "initial_const": 1.0,
                     "beta": 1e-2, "batch_size": 40}, 1.0),
-    "zoo": ("zoo", {"max_iter": 400, "nb_parallel": 128, "variable_h": 1e-3, "learning_rate": 0.1}, 0.3),
+    "zoo": ("zoo", {"max_iter": 150, "nb_parallel": 128, "variable_h": 1e-3, "learning_rate": 0.1}, 0.2),
     "boundary": ("boundary", {"max_iter": 150, "num_trial": 10, "init_size": 50}, 0.3),
     "jsma": ("SaliencyMapMethod", {"theta": 0.3, "gamma": 0.02}, 0.3),
     "one_pixel": ("PixelAttack", {"th": 5, "es": 1, "max_iter": 20}, 0.3),
@@ -31,7 +31,7 @@ def from_art(name: str) -> Callable[[Subject, Scale], Attacked]:
     title, settings, share = ART_SETTINGS[name]
 
     def attack(subject: Subject, scale: Scale) -> Attacked:
-        chosen = subject.to_attack(max(1, round(scale.pictures * share)))
+        chosen = subject.to_attack(scale.share_of_pictures(share))
         fewer = {key: scale.of(value) if key == "max_iter" else value for key, value in settings.items()}
         made = digital_attack(
             title, subject.model, chosen, subject.preprocessing, subject.radar.info.classes, settings=fewer,

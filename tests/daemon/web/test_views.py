@@ -101,7 +101,9 @@ def test_the_configuration_is_shown_without_its_secrets(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("a-token-that-nobody-sees")
     token.chmod(0o600)
-    text = '[[camera]]\nname = "door"\nsource = "rtsp://admin:hunter2@camera.example/stream?key=nobody-reads-this-key"\n'
+    text = (
+        '[[camera]]\nname = "door"\nsource = "rtsp://admin:hunter2@camera.example/stream?key=nobody-reads-this-key"\n'
+    )
     with serving(web_config(text, token_file=str(token))) as server:
         bearer = "Bearer a-token-that-nobody-sees"
         answers = [
