@@ -25,7 +25,7 @@ from taintwatch_models.detection.archive import (
     write_archive,
 )
 from taintwatch_models.detection.operating_points import OperatingPoint
-from taintwatch_models.detection.tail import Tail
+from taintwatch_models.detection.tail import Tail, surprises
 from taintwatch_models.detection.window_features import WindowFeatures
 from taintwatch_models.errors import CalibrationError
 
@@ -103,13 +103,16 @@ def combine(surprises: Mapping[str, Scores]) -> Scores:
     on purpose is not excused for it. The statistics are not independent, so the score's own threshold is chosen on
     benign frames as well.
     """
-    looks = [_weighted(name, values) for name, values in surprises.items() if name in LOOKS]
-    acts = [_weighted(name, values) for name, values in surprises.items() if name not in LOOKS]
-    return np.asarray(np.sqrt(np.sum(looks, axis=0)) + np.sqrt(np.sum(acts, axis=0)), np.float64)
+    names = tuple(surprises)
+    values = np.maximum(np.array([surprises[name] for name in names]), 0.0)
+    squares = _weights(names) * values**2
+    looks = [name in LOOKS for name in names]
+    return np.asarray(np.sqrt(squares[looks].sum(axis=0)) + np.sqrt(squares[np.invert(looks)].sum(axis=0)), np.float64)
 
 
-def _weighted(name: str, values: Scores) -> Scores:
-    return np.asarray(WEIGHTS.get(name, 1.0) * np.maximum(values, 0.0) ** 2)
+@lru_cache(maxsize=64)
+def _weights(names: tuple[str, ...]) -> Scores:
+    return np.array([[WEIGHTS.get(name, 1.0)] for name in names])
 
 
 @lru_cache
@@ -124,7 +127,11 @@ def _format() -> str:
 
 def surprises_of(tails: Mapping[str, Tail], statistics: Mapping[str, Scores]) -> dict[str, Scores]:
     """Return the surprise of each statistic that has a tail, (frames,) each."""
-    return {name: tails[name].surprise(values) for name, values in statistics.items() if name in tails}
+    names = [name for name in statistics if name in tails]
+    if not names:
+        return {}
+    rows = surprises(tuple(tails[name] for name in names), np.array([statistics[name] for name in names]))
+    return dict(zip(names, rows, strict=True))
 
 
 def write_reference(reference: Reference, path: Path) -> None:

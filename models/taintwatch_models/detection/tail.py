@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Tail", "fit_tail", "upper_quantile"]
+__all__ = ["Tail", "fit_tail", "surprises", "upper_quantile"]
 
 _SPLIT = 0.9
 _POINTS = 64
@@ -33,11 +33,24 @@ class Tail:
 
     def surprise(self, values: Values) -> Values:
         """Return -ln p of each value: 0 where every benign frame reaches it. NaN counts as the largest surprise."""
-        split = float(self.levels[-1])
-        below = 1.0 - _SPLIT * np.interp(values, self.levels, _shares(len(self.levels)))
-        excess = np.maximum(np.asarray(values, np.float64) - split, 0.0) / self.scale
-        found = np.where(values > split, excess - np.log(1.0 - _SPLIT), -np.log(below))
-        return np.asarray(np.where(np.isnan(values), 1e3, found), np.float64)
+        found: Values = surprises((self,), np.asarray(values, np.float64)[None])[0]
+        return found
+
+
+def surprises(tails: tuple[Tail, ...], values: Values) -> Values:
+    """Return `Tail.surprise` of each tail's values, (tails, frames): all in few array operations, as frames need it."""
+    splits, scales = _upper(tails)
+    shares = [np.interp(row, tail.levels, _shares(len(tail.levels))) for row, tail in zip(values, tails, strict=True)]
+    beyond = values - splits
+    below = -np.log(1.0 - _SPLIT * np.array(shares))
+    found = np.where(beyond > 0, beyond / scales - np.log(1.0 - _SPLIT), below)
+    return np.asarray(np.where(np.isnan(values), 1e3, found), np.float64)
+
+
+@lru_cache(maxsize=64)
+def _upper(tails: tuple[Tail, ...]) -> tuple[Values, Values]:
+    """Where each exponential tail begins, and its scale: (tails, 1) each."""
+    return np.array([[tail.levels[-1]] for tail in tails]), np.array([[tail.scale] for tail in tails])
 
 
 @lru_cache

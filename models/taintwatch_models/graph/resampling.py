@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -71,11 +72,41 @@ def shrink(b: GraphBuilder, value: str, source: tuple[int, int], target: tuple[i
         source = (source[0] // factor, source[1] // factor)
     if source == target:
         return value
-    matrices = [
+    rows, columns = (
         area_matrix(new, old) if new < old else bilinear_matrix(new, old)
         for new, old in zip(target, source, strict=True)
-    ]
-    return _separable(b, value, matrices[0], matrices[1])
+    )
+    return _columns(b, _rows(b, value, rows, source[1]), columns, target[0])
+
+
+def _rows(b: GraphBuilder, value: str, matrix: NDArray[np.float32], width: int) -> str:
+    """Apply a matrix to the rows of (B, C, h, width); where it is the same block again and again, to each part of them.
+
+    Averages over areas from 112 to 96 rows take 6 from every 7: a sixteenth of the products.
+    """
+    block, count = _block(matrix)
+    parts = value if count == 1 else b.add("Reshape", value, b.constant([0, 0, count, block.shape[1], width]))
+    made = b.add("MatMul", b.constant(block), parts)
+    return made if count == 1 else b.add("Reshape", made, b.constant([0, 0, len(matrix), width]))
+
+
+def _columns(b: GraphBuilder, value: str, matrix: NDArray[np.float32], height: int) -> str:
+    """The same along the columns of (B, C, height, w)."""
+    block, count = _block(matrix)
+    parts = value if count == 1 else b.add("Reshape", value, b.constant([0, 0, height, count, block.shape[1]]))
+    made = b.add("MatMul", parts, b.constant(np.ascontiguousarray(block.T)))
+    return made if count == 1 else b.add("Reshape", made, b.constant([0, 0, height, len(matrix)]))
+
+
+def _block(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
+    """Return the block of which a matrix repeats the most along its diagonal, and how often; the whole, once."""
+    for count in range(math.gcd(*matrix.shape), 1, -1):
+        if matrix.shape[0] % count or matrix.shape[1] % count:
+            continue
+        block = matrix[: matrix.shape[0] // count, : matrix.shape[1] // count]
+        if np.allclose(matrix, np.kron(np.eye(count, dtype=np.float32), block), atol=1e-6):
+            return block, count
+    return matrix, 1
 
 
 def inpaint(b: GraphBuilder, image: str, hole: str, size: tuple[int, int]) -> str:

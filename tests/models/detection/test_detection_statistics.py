@@ -6,10 +6,12 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper
 from scipy import stats
 
 from taintwatch_models.bundled import bundled_path
@@ -21,6 +23,8 @@ from taintwatch_models.detection.operating_points import Kind, operating_points
 from taintwatch_models.detection.reference import combine
 from taintwatch_models.detection.tail import fit_tail, upper_quantile
 from taintwatch_models.detection.windows import box_averages, boxes_at, salient_windows
+from taintwatch_models.graph.builder import GraphBuilder
+from taintwatch_models.graph.resampling import area_matrix, bilinear_matrix, shrink
 from taintwatch_models.preprocessing import Preprocessing
 
 RNG = np.random.default_rng(0)
@@ -186,3 +190,19 @@ def test_a_threshold_lies_above_what_is_new_and_only_the_lower_ones_above_busy_p
     assert 5 < low.threshold < 12
     assert (low.frames, high.novel_frames, low.novel_frames) == (600, 600, 612)
     assert high.low < high.threshold < high.high
+
+
+@pytest.mark.parametrize("size", [(224, 224), (300, 224), (64, 48)])
+def test_a_picture_is_made_smaller_by_its_areas_and_larger_bilinearly(size: tuple[int, int]) -> None:
+    b = GraphBuilder(17)
+    made = shrink(b, "x", size, (SIDE, SIDE))
+    inputs = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", 3, *size])
+    output = helper.make_tensor_value_info(made, onnx.TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])
+    graph = helper.make_graph(b.nodes, "shrink", [inputs], [output], list(b.initializers.values()))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    values = RNG.normal(size=(2, 3, *size)).astype(np.float32)
+    factor = min(size) // SIDE or 1
+    pooled = values.reshape(2, 3, size[0] // factor, factor, size[1] // factor, factor).mean(axis=(3, 5))
+    rows, columns = (area_matrix(SIDE, n) if n > SIDE else bilinear_matrix(SIDE, n) for n in pooled.shape[2:])
+    small = ort.InferenceSession(model.SerializeToString()).run(None, {"x": values})[0]
+    assert small == pytest.approx(rows @ pooled @ columns.T, abs=1e-5)
