@@ -113,7 +113,8 @@ class SharedLooks:
                 known |= dict.fromkeys(group, stale)
                 shared |= set(group)
         outputs = dict(self._radar.outputs(inputs, first, _scores(known)))
-        outputs["combined_shared"] = np.isin(np.arange(len(frames)), list(shared))
+        outputs["combined_shared"] = np.zeros(len(frames), np.bool_)
+        outputs["combined_shared"][list(shared)] = True
         return outputs
 
     def _sort(self, first: FirstScores, frames: Sequence[Frame]) -> tuple[dict[int, _Event], list[list[int]]]:
