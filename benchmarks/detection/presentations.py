@@ -14,11 +14,13 @@ from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.pipeline import FrameSupply, Step, watch
 from taintwatch.vote.voter import Voter
 from taintwatch_models.classifier import Classifier
-from taintwatch_models.records import Detector, Frame
+from taintwatch_models.records import Detector, Frame, Prediction
 
-__all__ = ["FPS", "SECONDS", "Presentation", "Presented", "daemon_steps", "in_motion", "present"]
+__all__ = ["FPS", "SECONDS", "SOON", "Presentation", "Presented", "daemon_steps", "in_motion", "present"]
 
 FPS, SECONDS = 10, 2.0
+SOON = 10
+"""Frames within which an alert is wanted."""
 _CAMERA = "picture "
 _SHAKE, _ZOOM, _NOISE = 0.02, 0.02, 4.0
 """Of the side, of the size, in grey levels."""
@@ -75,6 +77,13 @@ class Presented:
     """Frames."""
     alert_after: int | None
     """The frame that raised the alert, counted from 1; None: no alert."""
+    labels: tuple[int, ...]
+    """The model's label of each frame."""
+
+    def keeps(self, label: int) -> bool:
+        """Whether half of the first ten frames and more have this label."""
+        early = self.labels[:SOON]
+        return 2 * early.count(label) >= len(early)
 
 
 def daemon_steps(supply: FrameSupply, classifier: Classifier, detectors: Sequence[Detector]) -> Iterator[Step]:
@@ -90,9 +99,15 @@ def present(
 ) -> list[Presented]:
     """Hold up each picture for two seconds; return what became of it, by `daemon_steps`."""
     suspicious, alerts = [0] * len(pictures), dict[int, int]()
+    labels: list[list[int]] = [[] for _ in pictures]
     for step in daemon_steps(Presentation(pictures, seed), classifier, detectors):
         index = int(step.frame.camera.removeprefix(_CAMERA))
         suspicious[index] += any(verdict.suspicious for verdict in step.verdicts)
+        if isinstance(step.outcome, Prediction):
+            labels[index].append(step.outcome.label)
         if step.alert is not None:
             alerts.setdefault(index, step.frame.index + 1)
-    return [Presented(count, alerts.get(index)) for index, count in enumerate(suspicious)]
+    return [
+        Presented(count, alerts.get(index), tuple(found))
+        for index, (count, found) in enumerate(zip(suspicious, labels, strict=True))
+    ]

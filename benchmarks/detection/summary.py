@@ -8,6 +8,7 @@ from typing import Any
 
 from scipy import stats
 
+from benchmarks.detection.presentations import SOON
 from benchmarks.detection.scorers import RATES
 from taintwatch_calibration.results import markdown_table
 
@@ -88,12 +89,13 @@ _NOVELTY = {
 
 
 def _time_to_alert(shown: Sequence[Record]) -> Record:
-    """Of attacked pictures that were held up: how many raised an alert, and after how many frames."""
+    """Of attacked pictures that were held up and fool there: how many raised an alert, and after how many frames."""
     after = [frame for each in shown for frame in each["alert_after"]]
     attacked = sum(each["attacked"] for each in shown)
-    within = sum(frame <= 10 for frame in after)
+    within = sum(frame <= SOON for frame in after)
     return {
-        "attacked": attacked, "alerted": len(after), "median_frames": float(median(after)) if after else None,
+        "attacked": attacked, "faded": sum(each["faded"] for each in shown), "alerted": len(after),
+        "median_frames": float(median(after)) if after else None,
         "within_10_frames": round(within / attacked, 4) if attacked else None,
     }  # fmt: skip
 
@@ -225,7 +227,7 @@ def _frames_to_alert(found: Record) -> str:
     median_text = "none" if found["median_frames"] is None else f"median {found['median_frames']:g} of those alerted on"
     return (
         f"{median_text}, {found['within_10_frames']:.1%} of all within 10 "
-        f"({found['alerted']} of {found['attacked']} alerted on in 20)"
+        f"({found['alerted']} of {found['attacked']} alerted on in 20; {found['faded']} more no longer fool once moved)"
     )
 
 

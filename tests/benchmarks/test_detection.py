@@ -12,7 +12,7 @@ from benchmarks.detection.__main__ import command
 from benchmarks.detection.measure import cached, count
 from benchmarks.detection.networks import Network
 from benchmarks.detection.novelty import STRENGTHS, degraded, posters, smaller_or_turned
-from benchmarks.detection.presentations import FPS, SECONDS, Presentation
+from benchmarks.detection.presentations import FPS, SECONDS, Presentation, Presented
 from benchmarks.detection.prints import busy_prints
 from benchmarks.detection.scorers import Scorer
 from benchmarks.detection.summary import merged_attacks, page, summary_of
@@ -79,6 +79,11 @@ def test_each_presentation_is_two_seconds_of_a_camera_of_its_own() -> None:
     assert not np.array_equal(first[0].image, first[1].image)  # noise and motion
 
 
+def test_an_attack_lasts_where_half_of_its_first_ten_frames_keep_the_label() -> None:
+    assert Presented(0, None, (7,) * 5 + (1,) * 15).keeps(7)
+    assert not Presented(0, None, (7,) * 4 + (1,) * 6 + (7,) * 10).keeps(7)
+
+
 def test_counts_come_with_their_exact_interval() -> None:
     found = count(np.arange(100.0), {0.02: 97.5, 0.001: 200.0})
     assert found["0.02"]["count"] == 2
@@ -141,7 +146,7 @@ def document() -> dict[str, Any]:
             attack("ours", "c", 40, 40), attack("art", "d", 5, 0),
         ],
         "presentations": {"shown": 50, "alerts": 1, "with_a_suspicious_frame": 2, "attacked": 8,
-                          "alert_after": [3, 3, 3, 4, 4, 5, 12]},
+                          "faded": 2, "alert_after": [3, 3, 3, 4, 4, 5, 12]},
         "adaptive": [{"attacker": "all", "0.02": {"attempts": 40, "fools": 0.5, "unseen": 0.2},
                       "0.001": {"attempts": 40, "fools": 0.5, "unseen": 0.3}},
                      {"attacker": "a photograph", "optimised": False,
@@ -164,7 +169,9 @@ def test_the_summary_is_computed_from_the_cells() -> None:
     assert summary["novelty"]["later_footage"] == 0
     assert summary["presentations"] == {"shown": 50, "alerts": 1}
     assert summary["adaptive_worst_unseen"] == 0.2
-    assert summary["time_to_alert"] == {"attacked": 8, "alerted": 7, "median_frames": 4, "within_10_frames": 0.75}
+    assert summary["time_to_alert"] == {
+        "attacked": 8, "faded": 2, "alerted": 7, "median_frames": 4, "within_10_frames": 0.75,
+    }  # fmt: skip
     rate, low, high = summary["footage_alerts"]["a_camera_day_and_its_interval"]
     assert (rate, low, high) == (48.0, pytest.approx(5.8, abs=0.1), pytest.approx(173.4, abs=0.1))  # Garwood, of 2
 
