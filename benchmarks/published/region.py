@@ -59,13 +59,25 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "PGD": ("pgd", {"eps": 16 / 255, "eps_step": 2 / 255, "max_iter": 20}),
     "PGD, eps 8/255": ("pgd", {"eps": 8 / 255, "eps_step": 1 / 255, "max_iter": 20}),
     "PGD, eps 2/255": ("pgd", {"eps": 2 / 255, "eps_step": 0.5 / 255, "max_iter": 20}),
-    "C&W": ("cw", {"initial_const": 1.0, "learning_rate": 0.01, "max_iter": 1000, "binary_search_steps": 1}),
+    "C&W": (
+        "cw",
+        {
+            "initial_const": 1.0,
+            "learning_rate": 0.01,
+            "max_iter": 1000,
+            "binary_search_steps": 1,
+            "max_halving": 3,
+            "max_doubling": 3,
+            "batch_size": 16,
+        },
+    ),
     "MI-FGSM": ("MomentumIterativeMethod", {"eps": 16 / 255, "eps_step": 2 / 255, "max_iter": 20, "decay": 1.0}),
     "JSMA": ("SaliencyMapMethod", {"theta": 0.3, "gamma": 0.01}),
     "one-pixel (5)": ("PixelAttack", {"th": 5, "es": 1, "max_iter": 100}),
 }
 """The papers' peers with the settings that they give, and PGD at what is usual, through ART. It has no input diversity:
 MI-FGSM stands in."""
+_MANY = 100
 PATCHES = {"Adversarial Patch (15%)": (0.15**0.5, None), "LaVAN (2%)": (0.02**0.5, (0.0, 0.0))}
 """Share of the side, and place: anywhere, or a corner."""
 
@@ -120,9 +132,11 @@ class Bench:
         recipe, preprocessing = RegionRecipe(seed=seed), self.radar.info.preprocessing
         return self.row(OURS, recipe, lambda part: region_attack(self.model, part, preprocessing, recipe).pixels)
 
-    def peer(self, name: str) -> dict[str, Any]:
-        """Return the row of one of ART's attacks."""
+    def peer(self, name: str, share: float = 1.0) -> dict[str, Any]:
+        """Return the row of one of ART's attacks; `share`: of the steps of those that have a hundred and more."""
         kind, settings = PEERS[name]
+        if settings.get("max_iter", 0) >= _MANY:
+            settings = settings | {"max_iter": max(1, round(settings["max_iter"] * share))}
         info = self.radar.info
         return self.row(
             name, settings,
@@ -173,6 +187,8 @@ def usual(reading: str, step: float, seed: int) -> PublishedRecipe:
 @click.option("--reading", "readings", multiple=True, type=click.Choice([OURS, *READINGS]), default=(OURS, *READINGS),
               show_default="all", help="Our attack, or a paper's in this reading; repeat.")  # fmt: skip
 @click.option("--peers", multiple=True, type=click.Choice([*PEERS, *PATCHES]), help="Measure this peer too; repeat.")
+@click.option("--peer-steps", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True),
+              help="Share of the steps of C&W and one-pixel.")  # fmt: skip
 @click.option("--patch-iterations", default=200, show_default=True, help="Steps of the patches.")
 @click.option("--studies/--no-studies", default=True, show_default=True, help="Thresholds, steps and temperatures too.")
 @click.option("--onto", multiple=True, help="Try what was made on this ONNX file too; repeat.")
@@ -181,7 +197,8 @@ def usual(reading: str, step: float, seed: int) -> PublishedRecipe:
 @click.option("--json", "document", type=click.Path(path_type=Path, dir_okay=False), help="Write the tables here.")
 def main(
     model: str, images: Path, count: int, step: float, readings: tuple[str, ...], peers: tuple[str, ...],
-    patch_iterations: int, studies: bool, onto: tuple[str, ...], seed: int, work: Path, document: Path | None,
+    peer_steps: float, patch_iterations: int, studies: bool, onto: tuple[str, ...], seed: int, work: Path,
+    document: Path | None,
 ) -> None:  # fmt: skip
     """Attack the same pictures in every way, and measure how faint each is."""
     torch.set_num_threads(1)
@@ -191,10 +208,11 @@ def main(
     chosen = right.subset(np.arange(min(count, len(right))))
     bench = Bench(radar, chosen, [load_classifier(other) for other in onto], work)
     rows = [bench.ours(seed) if name == OURS else bench.published(name, usual(name, step, seed)) for name in readings]
-    rows += [bench.peer(name) if name in PEERS else bench.patch(name, patch_iterations) for name in peers]
+    rows += [bench.peer(name, peer_steps) if name in PEERS else bench.patch(name, patch_iterations) for name in peers]
     result: dict[str, Any] = {
         **machine(), "model": radar.info.name, "model_sha256": radar.info.source_sha256, "pictures": len(chosen),
-        "seed": seed, "step": step, "rows": rows, "importance": [bench.importance(t) for t in THRESHOLDS],
+        "seed": seed, "step": step, "peer_steps": peer_steps, "rows": rows,
+        "importance": [bench.importance(t) for t in THRESHOLDS],
     }  # fmt: skip
     if studies:
         base = usual("003", step, seed)

@@ -56,6 +56,7 @@ that are printed and the detectors that are cheap; on the robust ones what they 
               help="Share of every attack's own steps.")  # fmt: skip
 @click.option("--held-out", default=200, show_default=True, type=click.IntRange(8), help="Benign pictures for the FPR.")
 @click.option("--seed", default=0, show_default=True, help="Seed of all random numbers.")
+@click.option("--as-stored", is_flag=True, help="Judge the attacks in --work at whatever scale they have; make none.")
 @click.option("--stored", is_flag=True, help="Measure nothing new: tables of what is in --work.")
 @click.option("--keep", type=_FOLDER, help="Write printed patterns here, for `taintwatch print attack`.")
 @click.option(
@@ -65,7 +66,8 @@ that are printed and the detectors that are cheap; on the robust ones what they 
 @click.option("--markdown", type=_FILE, help="Write the tables here.")
 def command(
     data: Path, zoo_folder: Path, networks: tuple[str, ...], only: tuple[str, ...], pictures: int, steps: float,
-    held_out: int, seed: int, stored: bool, keep: Path | None, work: Path, document: Path | None, markdown: Path | None,
+    held_out: int, seed: int, as_stored: bool, stored: bool, keep: Path | None, work: Path, document: Path | None,
+    markdown: Path | None,
 ) -> None:  # fmt: skip
     """Attack the networks of the square in every way, judge all of it by every detector, and write the tables.
 
@@ -85,7 +87,7 @@ def command(
             found = _stored(name, work)
         else:
             subject = load_subject(name, data, zoo_folder, seed=seed, report=report)
-            found = _measure(subject, only, scale, held_out, work, keep, report)
+            found = _measure(subject, only, None if as_stored else scale, held_out, work, keep, report)
         for kind in cells:
             cells[kind] += found[kind]
     result = {
@@ -101,23 +103,40 @@ def command(
 
 
 def _measure(
-    subject: Subject, only: tuple[str, ...], scale: Scale, held_out: int, work: Path, keep: Path | None, report: Any
+    subject: Subject,
+    only: tuple[str, ...],
+    scale: Scale | None,
+    held_out: int,
+    work: Path,
+    keep: Path | None,
+    report: Any,
 ) -> dict[str, list[dict[str, Any]]]:
     attacks, detectors = SQUARE[subject.name]
     named = [name for name in attacks if name in only]
     chosen = named or ([] if only and not set(only) & set(detectors) else list(attacks))
     found: dict[str, list[dict[str, Any]]] = {"networks": [network_cell(subject, work)], "attacks": [], "detectors": []}
-    with denormals_flushed():
-        for name in chosen:
-            report(f"{subject.name}: {name}")
-            cell = attack_cell(subject, name, scale, work, keep=keep)
-            found["attacks"].append(cell)
-            success = cell["success"]
-            report(f"{subject.name}: {name}: {success['count']} of {success['n']}")
+    if scale is None:
+        found["attacks"] = stored_cells(work / "attacks", subject.name, chosen)
+        chosen = [cell["attack"] for cell in found["attacks"]]
+    else:
+        found["attacks"] = _attacked(subject, chosen, scale, work, keep, report)
     for name in detectors:
         if not only or name in only:
             found["detectors"].append(detector_cell(subject, name, chosen, held_out, work, report))
     return found
+
+
+def _attacked(
+    subject: Subject, names: list[str], scale: Scale, work: Path, keep: Path | None, report: Any
+) -> list[dict[str, Any]]:
+    cells = []
+    with denormals_flushed():
+        for name in names:
+            report(f"{subject.name}: {name}")
+            cells.append(attack_cell(subject, name, scale, work, keep=keep))
+            success = cells[-1]["success"]
+            report(f"{subject.name}: {name}: {success['count']} of {success['n']}")
+    return cells
 
 
 def _stored(name: str, work: Path) -> dict[str, list[dict[str, Any]]]:

@@ -62,10 +62,11 @@ def attack_table(cells: Sequence[Cell], detectors: Sequence[Cell]) -> str:
         seen, faint = default.get("tpr", {}).get(cell["attack"], {}), cell["faintness"]
         rows.append([
             ATTACKS[cell["attack"]].title, share_text(cell["success"]), _short(cell.get("control_wrong")),
-            f"{faint['l2']:.2f}", f"{faint['ssim']:.3f}", f"{cell['cpu_seconds_per_picture']:.2f}",
+            f"{faint['l2']:.2f}", f"{faint['ssim']:.3f}", f"{cell['steps']:g}",
+            f"{cell['cpu_seconds_per_picture']:.2f}",
             share_text(seen.get(_RATES[0])), _short(seen.get(_RATES[1])),
         ])  # fmt: skip
-    heads = ["attack", "succeeds", "wrong with the control", "l2", "SSIM", "CPU s a picture",
+    heads = ["attack", "succeeds", "wrong with the control", "l2", "SSIM", "share of the steps", "CPU s a picture",
              "`combined` sees at 2%", "at 0.1%"]  # fmt: skip
     return markdown_table(heads, rows)
 

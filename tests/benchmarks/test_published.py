@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 
 from benchmarks import zoo
-from benchmarks.published import misleading, patch_bench, region, strengths, table2, variants
+from benchmarks.published import misleading, patch_bench, region, stations, strengths, table2, variants
 from benchmarks.published import pictures as exported
 from benchmarks.published.groups import Cell, all_cells, craft_groups, show_groups
 from benchmarks.published.sources import TABLE_2
@@ -23,6 +23,7 @@ from taintwatch_calibration.craft.materials import differentiable, load_classifi
 from taintwatch_calibration.craft.physical import AttackedBatch, Pictures
 from taintwatch_calibration.craft.placement import Placement
 from taintwatch_models.image_file import read_image
+from taintwatch_models.preprocessing import Preprocessing
 from tests.craft_scene import write_classifier, write_pictures
 
 
@@ -181,3 +182,29 @@ def test_the_further_attacks_stand_beside_their_published_figures(scene: Path, t
     assert (won["attempts"], won["succeeds"]) == (4, 4)
     assert 0 <= won["unseen_by_tight"] <= 4
     assert won["targets"] == [radar.info.labels[1]]
+
+
+def test_a_stop_sign_is_seen_from_fifteen_stations_and_bars_are_stuck_on_it_alone(tmp_path: Path) -> None:
+    assert len(stations.STATIONS) == 15
+    assert stations.STATIONS[0] == (5, 0)
+    assert stations.STATIONS[-1] == (40, 0)
+    preprocessing = Preprocessing(size=(64, 64))
+    sign = stations.drawn_sign()
+    near, far = (stations.station_crops(sign, (feet, 0), preprocessing, frames=1, light="plain", seed=0)[0]
+                 for feet in (5, 40))  # fmt: skip
+    red = near[16, 32].astype(int)  # above the letters
+    assert near.shape == far.shape == (64, 64, 3)
+    assert red[0] > red[2] + 60
+    assert np.abs(np.diff(near.astype(float), axis=1)).mean() > 1.25 * np.abs(np.diff(far.astype(float), axis=1)).mean()
+    mask = torch.zeros(1, 64, 64)
+    mask[:, :32] = 1.0
+    stuck = sign.stuck(torch.zeros(3, 64, 64), mask)
+    changed = (stuck.image != sign.image).any(axis=2)
+    half = len(sign.image) // 2
+    assert changed[:half].any()
+    assert not changed[half + 1 :].any()
+    assert np.array_equal(stuck.image[..., 3], sign.image[..., 3])
+    rows = [{"feet": 5, "degrees": 0, "frames": 2, "target": 1}, {"feet": 10, "degrees": 0, "frames": 2, "target": 2}]
+    assert stations._total(rows) | {"interval": None} == {
+        "frames": 4, "target": 3, "interval": None, "published": "GTSRB-CNN 80 to 95.7%"
+    }  # fmt: skip

@@ -85,11 +85,17 @@ def test_a_run_writes_tables_and_goes_on_where_it_was_stopped(
         assert len(cells) == 5
         CliRunner().invoke(survey.command, words, catch_exceptions=False)
         assert times_written(tmp_path / "work") == cells
+        judged = [*words[:2], "--as-stored", "--only", "squeezing", "--held-out", "20", *words[-4:]]
+        CliRunner().invoke(survey.command, judged, catch_exceptions=False)  # at another scale nothing is attacked anew
+        after = times_written(tmp_path / "work")
+        assert {path: after[path] for path in cells} == cells
+        assert len(after) == 6
         again = [*words[:2], "--stored", *words[-4:]]
         CliRunner().invoke(survey.command, again, catch_exceptions=False)
     document = json.loads((tmp_path / "s.json").read_text())
     by_name = {cell["detector"]: cell for cell in document["detectors"]}
-    assert set(by_name) == {"lgs", "patchguard", "tight"}
+    assert set(by_name) == {"lgs", "patchguard", "squeezing", "tight"}
+    assert {cell["steps"] for cell in document["attacks"]} == {0.1}
     assert by_name["lgs"]["fpr"]["0.02"]["n"] == 20
     assert set(by_name["lgs"]["tpr"]) == {"fgsm", "adversarial_patch"}
     assert by_name["patchguard"]["recovery"]["benign"]["count"] == 20

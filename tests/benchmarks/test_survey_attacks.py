@@ -17,7 +17,9 @@ from benchmarks.survey.attacks import (
     advcam,
     advgan,
     bias,
+    carlini,
     diverse,
+    elastic,
     psgan,
     substitute,
     suppression,
@@ -35,7 +37,7 @@ from taintwatch_models.preprocessing import read_description
 from tests.craft_scene import SIZE, write_classifier
 
 TINY = Scale(pictures=4, steps=0.02)
-SLOW = ("zoo", "boundary", "one_pixel", "jsma", "ead", "cw")  # ART's own loops
+SLOW = ("zoo", "boundary", "one_pixel", "jsma")  # ART's own loops
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,23 @@ def test_ps_gan_lays_its_patch_where_the_attention_is(subject: Subject) -> None:
     untrained = psgan.PatchGenerator()(scrawls(2, 32))
     assert untrained.shape == (2, 3, 32, 32)
     assert 0 <= float(untrained.detach().min()) <= float(untrained.detach().max()) <= 1
+
+
+def test_carlini_and_wagner_keeps_the_smallest_change_that_fools(subject: Subject) -> None:
+    kept = carlini.Smallest(torch.zeros(2, 1, 1, 1))
+    for value, fooled in ((0.9, (False, True)), (0.5, (False, True)), (0.7, (False, True)), (0.6, (False, False))):
+        kept.take(torch.full((2, 1, 1, 1), value), torch.full((2,), value**2), torch.tensor(fooled))
+    assert kept.made.flatten().tolist() == pytest.approx([0.6, 0.5])
+    made = carlini.carlini_l2(subject, Scale(pictures=4, steps=0.5), constant=100.0)
+    assert (subject.labels_of(made.after) != made.own.numpy()).all()
+
+
+def test_the_elastic_net_shrinks_as_printed_and_fools(subject: Subject) -> None:
+    moved = torch.tensor([0.5, 0.5005, 0.6, 0.4, 1.2, -0.2])
+    own = torch.full((6,), 0.5)
+    assert elastic.shrunk(moved, own, 0.001).tolist() == pytest.approx([0.5, 0.5, 0.599, 0.401, 1.0, 0.0])
+    made = elastic.elastic_net(subject, Scale(pictures=4, steps=0.2))
+    assert (subject.labels_of(made.after) != made.own.numpy()).all()
 
 
 def test_advcams_content_is_a_distance_of_maps_and_nothing_but_the_surface_changes(subject: Subject) -> None:

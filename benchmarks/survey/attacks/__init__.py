@@ -6,7 +6,9 @@ from benchmarks.survey.attacks.advcam import camouflage
 from benchmarks.survey.attacks.advgan import adversarial_gan
 from benchmarks.survey.attacks.base import Attack, Attacked, Printed, Scale
 from benchmarks.survey.attacks.bias import bias_patch
+from benchmarks.survey.attacks.carlini import carlini_l2
 from benchmarks.survey.attacks.diverse import diverse_fgsm
+from benchmarks.survey.attacks.elastic import elastic_net
 from benchmarks.survey.attacks.hat import embedding_hat
 from benchmarks.survey.attacks.psgan import patch_gan
 from benchmarks.survey.attacks.substitute import transferred_fgsm
@@ -61,12 +63,12 @@ ATTACKS: dict[str, Attack] = {
     "fgsm": Attack("FGSM (Goodfellow et al., 2014)", "digital", from_art("fgsm"), "named only", "eps 16/255"),
     "pgd": Attack("PGD (Madry et al., 2017)", "digital", from_art("pgd"), "93.18% at l2 5.57 (CIFAR-10)", "eps 16/255"),
     "cw": Attack(
-        "Carlini and Wagner l2 (2017)", "digital", from_art("cw"), "97.44% at l2 21.01 (CIFAR-10)",
+        "Carlini and Wagner l2 (2017)", "digital", carlini_l2, "97.44% at l2 21.01 (CIFAR-10)",
         "150 iterations, no search for the constant",
     ),
     "ead": Attack(
-        "EAD (Chen et al., 2018)", "digital", from_art("ead"),
-        "ImageNet l1 69.47 (EN rule), 40.9 (L1 rule), C&W 232.2", "100 iterations, 2 searches",
+        "EAD (Chen et al., 2018)", "digital", elastic_net,
+        "ImageNet l1 69.47 (EN rule), 40.9 (L1 rule), C&W 232.2", "100 steps for each of three constants, EN rule",
     ),
     "zoo": Attack(
         "ZOO (Chen et al., 2017)", "digital", from_art("zoo"), "MNIST untargeted 100% at l2 1.496, CIFAR-10 0.200",
@@ -86,7 +88,7 @@ ATTACKS: dict[str, Attack] = {
     ),
     "pbba": Attack(
         "PBBA, a substitute (Papernot et al., 2017)", "digital", transferred_fgsm,
-        "named only", "3 rounds from 150 pictures; FGSM at 32/255 on the substitute",
+        "named only", "3 rounds from 150 pictures, 3 or 4 of each sign; FGSM at 32/255 on the substitute",
     ),
     "mdi2_fgsm": Attack(
         "M-DI2-FGSM (Xie et al., 2019)", "digital", diverse_fgsm,

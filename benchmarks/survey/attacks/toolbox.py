@@ -14,10 +14,6 @@ __all__ = ["ART_SETTINGS", "from_art"]
 ART_SETTINGS: dict[str, tuple[str, dict[str, Any], float]] = {
     "fgsm": ("fgsm", {"eps": 16 / 255}, 1.0),
     "pgd": ("pgd", {"eps": 16 / 255, "eps_step": 2 / 255, "max_iter": 20}, 1.0),
-    "cw": ("cw", {"initial_const": 1.0, "learning_rate": 0.01, "max_iter": 150, "binary_search_steps": 1,
-                  "max_halving": 3, "max_doubling": 3, "batch_size": 40}, 0.5),
-    "ead": ("ead", {"max_iter": 100, "binary_search_steps": 2, "learning_rate": 0.01, "initial_const": 1.0,
-                    "beta": 1e-2, "batch_size": 40}, 1.0),
     "zoo": ("zoo", {"max_iter": 150, "nb_parallel": 128, "variable_h": 1e-3, "learning_rate": 0.1}, 0.2),
     "boundary": ("boundary", {"max_iter": 150, "num_trial": 10, "init_size": 50}, 0.3),
     "jsma": ("SaliencyMapMethod", {"theta": 0.3, "gamma": 0.02}, 0.3),
