@@ -25,26 +25,32 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from taintwatch_models.detection.windows import FILL_SHARE, GRID, box_averages, window_cells
-from taintwatch_models.graph.builder import GraphBuilder
-from taintwatch_models.graph.resampling import bilinear_matrix, resize
+from taintwatch_models.detection.windows import FILL_SHARE, GRID, PLACES, box_averages, place_matrix, window_cells
+from taintwatch_models.graph.builder import GraphBuilder, attributes
+from taintwatch_models.graph.resampling import bilinear_matrix
 
 __all__ = [
-    "ANOMALY_MAP",
-    "EARLY_MAP",
+    "ANOMALY_MAPS",
     "LayerCells",
+    "as_maps",
+    "channel_count",
     "early_layers",
     "largest_sum",
     "on_grid",
     "saliency_shares",
-    "with_anomaly_map",
+    "with_anomaly_maps",
     "with_outputs",
 ]
 
-ANOMALY_MAP, EARLY_MAP = "anomaly_map", "early_anomaly_map"
+ANOMALY_MAPS = "anomaly_maps"
 LEAST_DISTANCE = 1e-6
 _LEAST_SHARE = 0.05
 """Added to a window's saliency, as a share of the average window's: a window without any is not infinitely unlikely."""
+_BLOCK = 16
+"""Channels that ONNX Runtime keeps together at most: values of some layers, of a multiple of so many, can be joined."""
+_MOST_UNUSED = 3
+"""A convolution reads all of a layer's channels where they are at most so many times those that it needs; others are
+picked first. Both cost the same at about three."""
 _PREFIX = "taintwatch/window"
 
 
@@ -78,19 +84,32 @@ class LayerCells:
 
 def as_maps(builder: GraphBuilder, layer: LayerCells) -> str:
     """Add the nodes that give the layer's chosen channels at the cells that are looked at: (B, c, h', w')."""
-    b, (height, width) = builder, layer.cells
-    if layer.tokens:
-        first = layer.tokens - height * width
-        rows = b.add("Slice", layer.value, b.constant([first]), b.constant([layer.tokens]), b.constant([1]))
-        chosen = b.add("Gather", rows, b.constant(layer.channels), axis=2)
-        shape = [0, len(layer.channels), height, width]
-        maps = b.reshape(b.add("Transpose", chosen, perm=[0, 2, 1]), shape)
-    else:
-        maps = b.add("Gather", layer.value, b.constant(layer.channels), axis=1)
-    if layer.stride == 1:
+    b, (height, width), stride = builder, layer.cells, layer.stride
+    if not layer.tokens:
+        # A pooling of single cells: ONNX Runtime keeps maps in blocks of channels, and pools without unpacking them.
+        one = stride == 1
+        maps = layer.value if one else b.add("MaxPool", layer.value, kernel_shape=[1, 1], strides=[stride, stride])
+        return b.add("Gather", maps, b.constant(layer.channels), axis=1)
+    first = layer.tokens - height * width
+    rows = b.add("Slice", layer.value, b.constant([first]), b.constant([layer.tokens]), b.constant([1]))
+    chosen = b.add("Gather", rows, b.constant(layer.channels), axis=2)
+    maps = b.reshape(b.add("Transpose", chosen, perm=[0, 2, 1]), [0, len(layer.channels), height, width])
+    if stride == 1:
         return maps
-    ends, steps = [height, width], [layer.stride, layer.stride]
+    ends, steps = [height, width], [stride, stride]
     return b.add("Slice", maps, b.constant([0, 0]), b.constant(ends), b.constant([2, 3]), b.constant(steps))
+
+
+def channel_count(proto: onnx.ModelProto, name: str) -> int | None:
+    """Return how many channels maps have: what the weights of a convolution that reads them say, or the output."""
+    weights = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "Conv" and node.input[0] == name and node.input[1] in weights:
+            return int(weights[node.input[1]][1]) * int(attributes(node).get("group", 1))
+    for output in proto.graph.output:
+        if output.name == name and len(output.type.tensor_type.shape.dim) == 4:
+            return int(output.type.tensor_type.shape.dim[1].dim_value) or None
+    return None
 
 
 def early_layers(count: int) -> int:
@@ -98,40 +117,63 @@ def early_layers(count: int) -> int:
     return max(1, count // 3)
 
 
-def with_anomaly_map(proto: onnx.ModelProto, layers: Sequence[LayerCells]) -> onnx.ModelProto:
-    """Return the graph with two more outputs, (B, 14, 14) float32 each, about 0 in benign places.
+def with_anomaly_maps(proto: onnx.ModelProto, layers: Sequence[LayerCells]) -> onnx.ModelProto:
+    """Return the graph with one more output, `anomaly_maps` (B, 2, 196) float32, about 0 in benign places.
 
-    `anomaly_map` is the mean over all layers, `early_anomaly_map` over the first third of them.
+    The first map is the mean over all layers, the second over the first third of them; 14 x 14 places each.
+
+    As few nodes as will do, because each costs some microseconds whatever it computes: layers of one size go through
+    the window averages together, a layer's mean is the bias of its whitening, the layers' centres are taken from the
+    sum of all, and one matrix brings all averages to the places.
     """
     b = GraphBuilder(proto.opset_import[0].version, _PREFIX)
-    found = [_layer(b, layer) for layer in layers]
-    levels = [layer.centre / layer.spread for layer in layers]
-    for name, count in ((ANOMALY_MAP, len(found)), (EARLY_MAP, early_layers(len(found)))):
-        total = found[0] if count == 1 else b.add("Sum", *found[:count])
-        level = b.constant(float(np.mean(levels[:count])))
-        mean = b.squeeze(b.add("Sub", b.add("Mul", total, b.constant(1.0 / count)), level), 1)
-        b.nodes.append(helper.make_node("Identity", [mean], [name], name=name))
-    shape: Sequence[str | int | None] = ("batch", GRID, GRID)
-    return with_outputs(proto, b, {ANOMALY_MAP: shape, EARLY_MAP: shape})
+    first = early_layers(len(layers))
+    shares = [[1 / len(layers), 1 / first if index < first else 0.0] for index in range(len(layers))]
+    levels = np.array(shares).T @ [layer.centre / layer.spread for layer in layers]
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index, layer in enumerate(layers):
+        groups.setdefault(layer.side, []).append(index)
+    parts = []
+    for side, members in groups.items():
+        window = window_cells(side)
+        distances = _distances(b, proto, [layers[index] for index in members])
+        average = b.add("AveragePool", distances, kernel_shape=window)
+        logarithm = b.add("Log", b.add("Max", average, b.constant(LEAST_DISTANCE)))
+        scales = np.array([np.divide(shares[index], layers[index].spread) for index in members]).T
+        weighted = b.add("MatMul", b.constant(scales), b.reshape(logarithm, [0, len(members), -1]))
+        parts.append((weighted, place_matrix((side[0] - window[0] + 1, side[1] - window[1] + 1))))
+    values = parts[0][0] if len(parts) == 1 else b.add("Concat", *(value for value, _ in parts), axis=2)
+    maps = b.add("MatMul", values, b.constant(np.concatenate([matrix for _, matrix in parts])))
+    b.nodes.append(helper.make_node("Sub", [maps, b.constant(levels[:, None])], [ANOMALY_MAPS], name=ANOMALY_MAPS))
+    return with_outputs(proto, b, {ANOMALY_MAPS: ("batch", 2, PLACES)})
 
 
-def _layer(builder: GraphBuilder, layer: LayerCells) -> str:
-    """The logarithm of the window averages at 14 x 14 places, over the layer's spread: (B, 1, 14, 14).
+def _distances(b: GraphBuilder, proto: onnx.ModelProto, layers: Sequence[LayerCells]) -> str:
+    """Each cell's Mahalanobis distance in some layers of one size: (B, layers, h', w')."""
+    sizes = [-(-len(layer.channels) // _BLOCK) * _BLOCK for layer in layers]
+    white = [_white(b, proto, layer, size) for layer, size in zip(layers, sizes, strict=True)]
+    joined = white[0] if len(white) == 1 else b.add("Concat", *white, axis=1)
+    mean, ends = np.zeros((len(layers), sum(sizes), 1, 1), np.float32), np.cumsum(sizes)
+    for row, (layer, end, size) in enumerate(zip(layers, ends, sizes, strict=True)):
+        mean[row, end - size : end - size + len(layer.channels)] = 1.0 / len(layer.channels)
+    return b.add("Conv", b.add("Mul", joined, joined), b.constant(mean))
 
-    As few nodes as will do, because each costs some ten microseconds whatever it computes: the mean is the bias of the
-    whitening's convolution, and the layer's centre is taken from the sum of all.
+
+def _white(b: GraphBuilder, proto: onnx.ModelProto, layer: LayerCells, size: int) -> str:
+    """A layer's whitened cells, filled up with zeros to `size` channels: (B, size, h', w').
+
+    Where the layer has few channels more than those that are looked at, one convolution picks them and the cells too.
     """
-    b, count = builder, len(layer.channels)
-    kernel = np.ascontiguousarray(layer.whitening.T)
-    bias = b.constant(-(kernel @ layer.mean))
-    white = b.add("Conv", as_maps(b, layer), b.constant(kernel.reshape(count, count, 1, 1)), bias)
-    distances = b.reduce("ReduceMean", b.add("Mul", white, white), [1], keepdims=True)
-    window = window_cells(layer.side)
-    average = b.add("AveragePool", distances, kernel_shape=window)
-    logarithm = b.add("Log", b.add("Max", average, b.constant(LEAST_DISTANCE)))
-    scaled = b.add("Mul", logarithm, b.constant(1.0 / layer.spread))
-    places = (layer.side[0] - window[0] + 1, layer.side[1] - window[1] + 1)
-    return resize(b, scaled, places, (GRID, GRID))
+    count = len(layer.channels)
+    kernel = np.zeros((size, count, 1, 1), np.float32)
+    kernel[:count, :, 0, 0] = layer.whitening.T
+    bias = b.constant(-(kernel[:, :, 0, 0] @ layer.mean))
+    every = None if layer.tokens else channel_count(proto, layer.value)
+    if every is None or every > _MOST_UNUSED * count:
+        return b.add("Conv", as_maps(b, layer), b.constant(kernel), bias)
+    wide = np.zeros((size, every, 1, 1), np.float32)
+    wide[:, layer.channels] = kernel
+    return b.add("Conv", layer.value, b.constant(wide), bias, strides=[layer.stride, layer.stride])
 
 
 def with_outputs(

@@ -11,12 +11,11 @@ import onnx
 from numpy.typing import NDArray
 
 from taintwatch_models.detection.anomaly import (
-    ANOMALY_MAP,
-    EARLY_MAP,
+    ANOMALY_MAPS,
     LayerCells,
     largest_sum,
     saliency_shares,
-    with_anomaly_map,
+    with_anomaly_maps,
     with_outputs,
 )
 from taintwatch_models.detection.appearance import APPEARANCE, APPEARANCE_MAP, appearance_nodes
@@ -54,8 +53,8 @@ def first_graph(radar: RadarFile, layers: Sequence[LayerCells]) -> onnx.ModelPro
     """Return the first look's graph: `logits`, `label`, `features`, `saliency_map` (B, h, w), and the anomaly maps."""
     graph, wanted = _with_saliency(radar)
     if layers:
-        graph = with_anomaly_map(graph, layers)
-        wanted += [ANOMALY_MAP, EARLY_MAP]
+        graph = with_anomaly_maps(graph, layers)
+        wanted.append(ANOMALY_MAPS)
     return keep_outputs(graph, wanted)
 
 
@@ -149,7 +148,8 @@ def looked_from(outputs: Outputs, windows: WindowFeatures | None = None) -> Look
     nowhere = np.full((len(saliency), 2), np.nan)
     maps = saliency_shares(saliency), outputs[APPEARANCE_MAP]
     looked = Looked(outputs["logits"], outputs["label"], features, *maps, nowhere, statistics)
-    return looked.located(outputs[ANOMALY_MAP], outputs[EARLY_MAP]) if ANOMALY_MAP in outputs else looked
+    found = outputs.get(ANOMALY_MAPS)
+    return looked if found is None else looked.located(*found.reshape(-1, 2, GRID, GRID).swapaxes(0, 1))
 
 
 class SecondLook:

@@ -7,13 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FILL_SHARE", "GRID", "Boxes", "box_averages", "boxes_at", "salient_windows", "window_cells"]
+from taintwatch_models.graph.resampling import bilinear_matrix
+
+__all__ = [
+    "FILL_SHARE",
+    "GRID",
+    "PLACES",
+    "Boxes",
+    "box_averages",
+    "boxes_at",
+    "place_matrix",
+    "salient_windows",
+    "window_cells",
+]
 
 FILL_SHARE = 0.4
 """Side of the window that is looked at, filled and pasted elsewhere, as a share of the picture's."""
 
 GRID = 14
 """Windows along a side at which maps are given, from the first to the last."""
+
+PLACES = GRID * GRID
+"""Of a picture, row by row."""
 
 Boxes = NDArray[np.int64]
 """(B, 4): top, left, height, width, in pixels of the model's input."""
@@ -31,6 +46,11 @@ def window_cells(cells: Sequence[int], share: float = FILL_SHARE) -> tuple[int, 
     """Return the height and width of the window on maps of so many `cells`, (rows, columns): at least one each."""
     height, width = (max(1, round(share * side)) for side in cells)
     return height, width
+
+
+def place_matrix(windows: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the matrix that takes values of windows, row by row, to the 14 x 14 places, bilinear: (windows, 196)."""
+    return np.kron(*(bilinear_matrix(GRID, count) for count in windows)).T.astype(np.float32)
 
 
 def salient_windows(saliency: NDArray[np.float32], share: float = FILL_SHARE) -> tuple[NDArray[np.int64], int, int]:

@@ -16,11 +16,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from taintwatch_models.detection.anomaly import LEAST_DISTANCE, LayerCells, as_maps, with_outputs
+from taintwatch_models.detection.anomaly import LEAST_DISTANCE, LayerCells, as_maps, channel_count, with_outputs
 from taintwatch_models.detection.cells import CellSums, with_gaussian
 from taintwatch_models.detection.windows import box_averages, window_cells
 from taintwatch_models.errors import CalibrationError
-from taintwatch_models.graph.builder import GraphBuilder, attributes
+from taintwatch_models.graph.builder import GraphBuilder
 
 __all__ = ["WINDOWS", "Peak", "PlaceScales", "cell_names", "choose_layers", "fit_layers", "fit_scales", "peak_of",
            "with_cells", "with_distances"]  # fmt: skip
@@ -111,7 +111,12 @@ def with_distances(proto: onnx.ModelProto, layers: Sequence[LayerCells]) -> onnx
     names = [f"distances{index}" for index in range(len(layers))]
     for name, layer in zip(names, layers, strict=True):
         # One convolution picks the channels and the cells, subtracts the mean and whitens.
-        kernel = np.zeros((len(layer.channels), _channel_count(proto, layer.value), 1, 1), np.float32)
+        count = channel_count(proto, layer.value)
+        if count is None:
+            raise CalibrationError(
+                f"the detector has no convolution with weights of its own that reads '{layer.value}'"
+            )
+        kernel = np.zeros((len(layer.channels), count, 1, 1), np.float32)
         kernel[:, layer.channels, 0, 0] = layer.whitening.T
         shift = -(layer.whitening.T @ layer.mean)
         steps = [layer.stride, layer.stride]
@@ -119,15 +124,6 @@ def with_distances(proto: onnx.ModelProto, layers: Sequence[LayerCells]) -> onnx
         squares = b.reduce("ReduceMean", b.add("Mul", white, white), [1], keepdims=True)
         b.nodes.append(helper.make_node("Identity", [squares], [name]))
     return with_outputs(proto, b, {name: [None] * 4 for name in names})
-
-
-def _channel_count(proto: onnx.ModelProto, name: str) -> int:
-    """Return how many channels a value has: what the weights of the convolution that reads it say."""
-    weights = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
-    for node in proto.graph.node:
-        if node.op_type == "Conv" and node.input[0] == name and node.input[1] in weights:
-            return int(weights[node.input[1]][1]) * int(attributes(node).get("group", 1))
-    raise CalibrationError(f"the detector has no convolution with weights of its own that reads '{name}'")
 
 
 def fit_layers(layers: Sequence[LayerCells], cells: Iterable[Sequence[NDArray[np.float32]]]) -> tuple[LayerCells, ...]:
