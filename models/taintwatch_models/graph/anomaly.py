@@ -153,7 +153,7 @@ def attach_anomaly(
     """
     bare = _without(radar.proto)
     b = GraphBuilder(bare.opset_import[0].version, _PREFIX)
-    found = [_mean(b, [_layer(b, layer) for layer in layers])] if layers else []
+    found = [_label_distance(b, layers)] if layers else []
     found += [write_patch_mahalanobis(b, local)] if local is not None else []
     found += [_concentrated(b, bare, concentration)] if concentration is not None else []
     largest = found[0] if len(found) == 1 else b.add("Max", *found)
@@ -173,28 +173,37 @@ def _concentrated(builder: GraphBuilder, proto: onnx.ModelProto, scale: Concentr
     return b.add("Div", b.add("Sub", logarithm, b.constant(scale.centre)), b.constant(scale.spread))
 
 
-def _mean(builder: GraphBuilder, values: Sequence[str]) -> str:
-    total = values[0] if len(values) == 1 else builder.add("Sum", *values)
-    return builder.add("Div", total, builder.constant(float(len(values))))
-
-
-def _pooled(builder: GraphBuilder, value: str) -> str:
-    """Log of one plus each channel's largest activation, with its sign: (B, channels)."""
-    largest = builder.add("Flatten", builder.add("GlobalMaxPool", value), axis=1)
-    size = builder.add("Log", builder.add("Add", builder.add("Abs", largest), builder.constant(1.0)))
-    return builder.add("Mul", builder.add("Sign", largest), size)
-
-
-def _layer(builder: GraphBuilder, layer: LayerReference) -> str:
-    """The log distance of one layer on its benign scale: (B,)."""
+def _pooled(builder: GraphBuilder, *values: str) -> str:
+    """Log of one plus each channel's largest activation, with its sign: (B, channels of all values)."""
     b = builder
-    expected = b.add("Gather", _stored(b, layer.means), "label", axis=0)  # (B, views, channels)
-    rest = b.add("Sub", b.unsqueeze(_pooled(b, layer.value), 1), expected)
-    white = b.add("MatMul", rest, _stored(b, layer.whitening))
-    distances = b.reduce("ReduceMean", b.add("Mul", white, white), [2], keepdims=False)
-    distance = b.reduce("ReduceMin", distances, [1], keepdims=False)
-    logarithm = b.add("Log", b.add("Max", distance, b.constant(LEAST_DISTANCE)))
-    return b.add("Div", b.add("Sub", logarithm, b.constant(layer.centre)), b.constant(layer.spread))
+    peaks = [b.add("GlobalMaxPool", value) for value in values]
+    largest = b.add("Flatten", peaks[0] if len(peaks) == 1 else b.add("Concat", *peaks, axis=1), axis=1)
+    size = b.add("Log", b.add("Add", b.add("Abs", largest), b.constant(1.0)))
+    return b.add("Mul", b.add("Sign", largest), size)
+
+
+def _label_distance(builder: GraphBuilder, layers: Sequence[LayerReference]) -> str:
+    """The mean over the layers of their log distances, each on its benign scale: (B,).
+
+    All layers go through each operation together but for the whitening: an operation costs more than its numbers.
+    """
+    b, count = builder, len(layers)
+    sizes = [layer.means.shape[2] for layer in layers]
+    views = max(layer.means.shape[1] for layer in layers)
+    means = [np.pad(m, ((0, 0), (0, views - m.shape[1]), (0, 0)), "edge") for m in (layer.means for layer in layers)]
+    expected = b.add("Gather", _stored(b, np.concatenate(means, axis=2)), "label", axis=0)  # (B, views, channels)
+    rest = b.add("Sub", b.unsqueeze(_pooled(b, *(layer.value for layer in layers)), 1), expected)
+    parts = [rest] if count == 1 else b.add_many("Split", rest, b.constant(sizes), outputs=count, axis=2)
+    white = [b.add("MatMul", part, _stored(b, layer.whitening)) for part, layer in zip(parts, layers, strict=True)]
+    joined = white[0] if count == 1 else b.add("Concat", *white, axis=2)
+    own = np.repeat(np.eye(count), sizes, axis=0)  # (channels of all layers, layers)
+    lengths = b.add("MatMul", b.add("Mul", joined, joined), _stored(b, own))
+    nearest = b.reduce("ReduceMin", lengths, [1], keepdims=False)  # (B, layers)
+    distances = b.add("Mul", nearest, b.constant(1.0 / np.array(sizes)))
+    logarithms = b.add("Log", b.add("Max", distances, b.constant(LEAST_DISTANCE)))
+    scales = np.array([1.0 / (count * layer.spread) for layer in layers])
+    level = float(scales @ [layer.centre for layer in layers])
+    return b.add("Sub", b.add("MatMul", logarithms, b.constant(scales)), b.constant(level))
 
 
 def _stored(builder: GraphBuilder, values: NDArray[np.float32]) -> str:
