@@ -7,7 +7,8 @@ ONNX file on the same runtime; every check's ratios to both are given. `default`
 daemon runs it before live cameras, a mean over benign footage of as many cameras as the batch is large; learnt from
 the first half of the footage where the model has no reference. `default_worst` is the same where every frame is of a
 new event that deserves a second look: what is over `limits.second_look_share` waits. `tight` and `paper` (K = 9) are
-whole checks of fixed inputs. All calls are interleaved, so that whatever else the machine does falls on all alike.
+whole checks of fixed inputs; `paper`'s third forward, which it leaves out where nothing is to be filled, is always run.
+All calls are interleaved, so that whatever else the machine does falls on all alike.
 `around` is decoding, preprocessing, judging, vote and publishing of one 640 x 480 frame, without any forward.
 """
 
