@@ -42,7 +42,7 @@ class WholePaper:
 
     def __call__(self, inputs: Inputs) -> None:
         """Run the check, and the forward that it left out."""
-        third = self._paper(inputs)["paper_mask"].any(axis=(1, 2))
+        third = np.asarray(self._paper(inputs)["paper_mask"].any(axis=(1, 2)))
         if not third.all():
             self._forward(inputs if not third.any() else inputs[~third])
         self.rows += len(third)

@@ -196,7 +196,7 @@ def _label_distance(builder: GraphBuilder, layers: Sequence[LayerReference]) -> 
     parts = [rest] if count == 1 else b.add_many("Split", rest, b.constant(sizes), outputs=count, axis=2)
     white = [b.add("MatMul", part, _stored(b, layer.whitening)) for part, layer in zip(parts, layers, strict=True)]
     joined = white[0] if count == 1 else b.add("Concat", *white, axis=2)
-    own = np.repeat(np.eye(count), sizes, axis=0)  # (channels of all layers, layers)
+    own = np.repeat(np.eye(count, dtype=np.float32), sizes, axis=0)  # (channels of all layers, layers)
     lengths = b.add("MatMul", b.add("Mul", joined, joined), _stored(b, own))
     nearest = b.reduce("ReduceMin", lengths, [1], keepdims=False)  # (B, layers)
     distances = b.add("Mul", nearest, b.constant(1.0 / np.array(sizes)))
