@@ -80,59 +80,57 @@ def detector_cell(
     subject: Subject, name: str, attacks: Sequence[str], held_out: int, work: Path,
     report: Callable[[str], None] = lambda line: None,
 ) -> Cell:  # fmt: skip
-    """Measure one detector on a network and all attacks on it, or read what it came to.
+    """Measure one detector on a network and all attacks on it; of what it came to before only what is new is measured.
 
     A detector that cannot judge this network leaves the reason.
     """
     path = work / "detectors" / f"{subject.name}_{name}.json"
-    pictures = {attack: attacked_pictures(subject, attack, work) for attack in attacks}
-    sums = [key_of(subject.radar.info.source_sha256, *(after.tobytes() for _, after, _ in pictures.values()))]
-    identity = key_of(name, held_out, *attacks, *sums, _detector_code() if name == "combined" else "")
+    code = _detector_code() if name == "combined" else ""
+    identity = key_of(name, held_out, subject.radar.info.source_sha256, code)
+    cell: Cell = {"identity": identity, "network": subject.name, "detector": name, "pictures": {}}
     if path.is_file():
         stored: Cell = json.loads(path.read_text(encoding="utf-8"))
-        if stored["identity"] == identity:
-            return stored
+        cell = stored if stored["identity"] == identity else cell
+    pictures = {attack: attacked_pictures(subject, attack, work) for attack in attacks}
+    keys = {attack: key_of(after.tobytes()) for attack, (_, after, _) in pictures.items()}
+    new = {attack: found for attack, found in pictures.items() if cell["pictures"].get(attack) != keys[attack]}
+    if "out" in cell or (not new and "fpr" in cell):
+        return cell
     report(f"{subject.name}: {name}: learning")
-    cell: Cell = {"identity": identity, "network": subject.name, "detector": name}
     try:
-        cell |= _measure(subject, name, pictures, held_out, work)
+        _measure(cell, subject, name, new, held_out, work)
+        cell["pictures"] |= keys
     except UsageError as error:
         cell["out"] = str(error)
     write_json(path, cell)
     return cell
 
 
-def _measure(
-    subject: Subject, name: str, pictures: Mapping[str, tuple[Pixels, Pixels, NDArray[np.bool_]]], held_out: int,
-    work: Path,
-) -> Cell:  # fmt: skip
+_Attacks = Mapping[str, tuple[Pixels, Pixels, NDArray[np.bool_]]]
+
+
+def _measure(cell: Cell, subject: Subject, name: str, pictures: _Attacks, held_out: int, work: Path) -> None:
+    """Add to the cell what it lacks: the rates on benign pictures, and what is seen of some attacks."""
     began = time.process_time()
     scorer: _Scores = _scorer(name, subject, work)
     general = general_pictures(subject.preprocessing) if name == "combined" else subject.site[:0]
     thresholds = scorer.fit(general, subject.site)
-    learnt = time.process_time() - began
-    benign = subject.held_out[:held_out]
-    began = time.process_time()
-    scores = scorer.score(benign)
-    cell: Cell = {
-        "learning_cpu_seconds": round(learnt, 1),
-        "cpu_ms_per_frame": round(1000 * (time.process_time() - began) / max(1, len(benign)), 2),
-        "fpr": {f"{rate:g}": share_of(scores > thresholds[rate]) for rate in RATES},
-    }
-    seen: Cell = {}
+    if "fpr" not in cell:
+        cell["learning_cpu_seconds"] = round(time.process_time() - began, 1)
+        began, benign = time.process_time(), subject.held_out[:held_out]
+        scores = scorer.score(benign)
+        cell["cpu_ms_per_frame"] = round(1000 * (time.process_time() - began) / max(1, len(benign)), 2)
+        cell["fpr"] = {f"{rate:g}": share_of(scores > thresholds[rate]) for rate in RATES}
+    seen = cell.setdefault("tpr", {})
     for attack, (_, after, success) in pictures.items():
         found = scorer.score(after[success])
         seen[attack] = {f"{rate:g}": share_of(found > thresholds[rate]) for rate in RATES}
-    cell["tpr"] = seen
     peer = getattr(scorer, "peer", None)
     if isinstance(peer, Recoverer):
-        cell["recovery"] = _recovery(subject, peer, pictures, held_out)
-    return cell
+        cell["recovery"] = cell.get("recovery", {}) | _recovery(subject, peer, pictures, held_out)
 
 
-def _recovery(
-    subject: Subject, peer: Recoverer, pictures: Mapping[str, tuple[Pixels, Pixels, NDArray[np.bool_]]], held_out: int
-) -> Cell:
+def _recovery(subject: Subject, peer: Recoverer, pictures: _Attacks, held_out: int) -> Cell:
     """Return the accuracy behind the defence, on benign pictures and under each attack, successful or not."""
     few = min(held_out, 60)  # purification is slow
     right = peer.labels(subject.held_out[:few]) == subject.held_out_truth[:few]

@@ -90,6 +90,10 @@ def test_a_run_writes_tables_and_goes_on_where_it_was_stopped(
         after = times_written(tmp_path / "work")
         assert {path: after[path] for path in cells} == cells
         assert len(after) == 6
+        more = [*words[:2], "--only", "pgd", "--only", "lgs", *words[-10:]]
+        CliRunner().invoke(survey.command, more, catch_exceptions=False)  # what is known of other attacks stays
+        lgs = json.loads((tmp_path / "work" / "detectors" / "signs_vgg_lgs.json").read_text())
+        assert set(lgs["tpr"]) == {"fgsm", "adversarial_patch", "pgd"}
         again = [*words[:2], "--stored", *words[-4:]]
         CliRunner().invoke(survey.command, again, catch_exceptions=False)
     document = json.loads((tmp_path / "s.json").read_text())
@@ -97,10 +101,11 @@ def test_a_run_writes_tables_and_goes_on_where_it_was_stopped(
     assert set(by_name) == {"lgs", "patchguard", "squeezing", "tight"}
     assert {cell["steps"] for cell in document["attacks"]} == {0.1}
     assert by_name["lgs"]["fpr"]["0.02"]["n"] == 20
-    assert set(by_name["lgs"]["tpr"]) == {"fgsm", "adversarial_patch"}
+    assert set(by_name["lgs"]["recovery"]) == {"benign", "benign_without", "fgsm", "adversarial_patch", "pgd"}
+    assert set(by_name["tight"]["tpr"]) == {"fgsm", "adversarial_patch"}
     assert by_name["patchguard"]["recovery"]["benign"]["count"] == 20
     assert "recovery" not in by_name["tight"]
-    assert [cell["attack"] for cell in document["attacks"]] == ["adversarial_patch", "fgsm"]
+    assert [cell["attack"] for cell in document["attacks"]] == ["adversarial_patch", "fgsm", "pgd"]
     text = page(document)
     assert "### Attacks on signs_vgg" in text
     assert "| FGSM (Goodfellow et al., 2014) | " in text
