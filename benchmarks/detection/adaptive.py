@@ -112,7 +112,8 @@ class _Knowledge:
         for value, (layer, channels, mean, whitening) in zip(values, self._layers, strict=True):
             if layer.tokens:
                 height, width = layer.cells
-                cells = value[:, layer.tokens - height * width :, channels].transpose(1, 2)
+                tokens = value.reshape(len(value), layer.tokens, -1)  # channels last: rows and columns are joined
+                cells = tokens[:, layer.tokens - height * width :, channels].transpose(1, 2)
                 cells = cells.reshape(len(value), len(channels), height, width)
             else:
                 cells = value[:, channels]

@@ -59,11 +59,11 @@ class LayerCells:
     """One layer, and what benign cells look like to it."""
 
     value: str
-    """Name of the layer's maps in the graph: (B, C, h, w), or tokens (B, N, C)."""
+    """Name of the layer's maps in the graph: (B, C, h, w), or tokens (B, N, C), or channels last (B, h, w, C)."""
     cells: tuple[int, int]
     """Height and width of the maps; of the tokens without a class token."""
     tokens: int
-    """0: maps; else the number of tokens, the last h * w of which are the cells."""
+    """0: channels first; else the number of tokens, the last h * w of which are the cells (channels last: all)."""
     stride: int
     """Every so many-th cell is looked at, both ways."""
     channels: NDArray[np.int64]
@@ -91,7 +91,8 @@ def as_maps(builder: GraphBuilder, layer: LayerCells) -> str:
         maps = layer.value if one else b.add("MaxPool", layer.value, kernel_shape=[1, 1], strides=[stride, stride])
         return b.add("Gather", maps, b.constant(layer.channels), axis=1)
     first = layer.tokens - height * width
-    rows = b.add("Slice", layer.value, b.constant([first]), b.constant([layer.tokens]), b.constant([1]))
+    tokens = b.reshape(layer.value, [0, layer.tokens, -1])
+    rows = b.add("Slice", tokens, b.constant([first]), b.constant([layer.tokens]), b.constant([1]))
     chosen = b.add("Gather", rows, b.constant(layer.channels), axis=2)
     maps = b.reshape(b.add("Transpose", chosen, perm=[0, 2, 1]), [0, len(layer.channels), height, width])
     if stride == 1:

@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from taintwatch_models.detection.anomaly import LEAST_DISTANCE, LayerCells, as_maps, on_grid, with_outputs
+from taintwatch_models.detection.layers import looked_at
 from taintwatch_models.detection.windows import box_averages, window_cells
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.graph.builder import GraphBuilder
@@ -29,7 +30,6 @@ _MOST_CELLS = 64
 _SHRINKAGE = 0.01
 _LEVEL = 1e-4
 """Least mean variance of a layer's channels, as a share of their mean square: footage without noise has none."""
-_TRIED = 24
 
 Array = NDArray[np.float64]
 
@@ -74,10 +74,11 @@ class CellSums:
 def choose_layers(radar: RadarFile, inputs: NDArray[np.float32], seed: Sequence[int]) -> tuple[LayerCells, ...]:
     """Choose the layers that are looked at, evenly from the first to the last, and of each some channels.
 
-    `inputs` (2, 3, H, W): any, for their shapes. Layers are what convolutions and matrix products with weights read,
-    and the last maps. `seed` draws the channels, so that an attacker must guess them. Raises `CalibrationError`.
+    `inputs` (2, 3, H, W): any, for their shapes. Layers: see `layers.looked_at`. `seed` draws the channels, so that an
+    attacker must guess them. Raises `CalibrationError`.
     """
-    names = _candidates(radar)
+    places = looked_at(radar.proto, radar.info.maps)
+    names = list(places)
     graph = with_outputs(radar.proto, GraphBuilder(17), {name: [None] * 4 for name in names})
     for output in graph.graph.output:
         if output.name in names and output.name != "features":
@@ -85,7 +86,7 @@ def choose_layers(radar: RadarFile, inputs: NDArray[np.float32], seed: Sequence[
     session, _ = open_session(keep_outputs(graph, names).SerializeToString(), SessionSettings(device="cpu"))
     found = []
     for name, value in zip(names, session.run(names, {radar.info.input: inputs}), strict=True):
-        shape = _cell_shape(value.shape, len(inputs))
+        shape = _cell_shape(value.shape, len(inputs), channels_last=places[name])
         if shape is not None:
             found.append((name, *shape))
     if len(found) > _MOST_LAYERS:
@@ -105,31 +106,11 @@ def choose_layers(radar: RadarFile, inputs: NDArray[np.float32], seed: Sequence[
     return tuple(layers)
 
 
-def _candidates(radar: RadarFile) -> list[str]:
-    """Names of values that the first forward's weighted layers read, and the last maps, evenly thinned.
-
-    Of what was normalised for a layer, the value before: a layer norm takes the size of a token away, which tells much.
-    """
-    weights = {tensor.name for tensor in radar.proto.graph.initializer}
-    given = {value.name for value in radar.proto.graph.input}
-    normalised = {
-        node.output[0]: node.input[0] for node in radar.proto.graph.node if node.op_type == "LayerNormalization"
-    }
-    found: dict[str, None] = {}
-    for node in radar.proto.graph.node:
-        if node.op_type not in ("Conv", "MatMul", "Gemm") or node.output[0].startswith("taintwatch/"):
-            continue
-        if node.input[1] in weights and node.input[0] not in given:
-            found[normalised.get(node.input[0], node.input[0])] = None
-    names = [name for name in found if name != radar.info.maps]
-    if len(names) > _TRIED:
-        names = [names[index] for index in np.linspace(0, len(names) - 1, _TRIED).round().astype(int)]
-    return [*names, "features"]
-
-
-def _cell_shape(shape: tuple[int, ...], batch: int) -> tuple[tuple[int, int], int, int] | None:
+def _cell_shape(shape: tuple[int, ...], batch: int, *, channels_last: bool) -> tuple[tuple[int, int], int, int] | None:
     """Return cells, channels and tokens of a value's shape; None where it has no places."""
-    if len(shape) == 4 and shape[0] == batch:
+    if len(shape) == 4 and shape[0] == batch and channels_last:
+        cells, channels, tokens = (shape[1], shape[2]), shape[3], shape[1] * shape[2]
+    elif len(shape) == 4 and shape[0] == batch:
         cells, channels, tokens = (shape[2], shape[3]), shape[1], 0
     elif len(shape) == 3 and shape[0] == batch:
         side = int(np.sqrt(shape[1]))
