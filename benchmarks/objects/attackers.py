@@ -27,7 +27,6 @@ from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.objects.decoders import grid_cells
 from taintwatch_models.objects.finder import FoundObject, ObjectFinder
 from taintwatch_models.objects.guard import ObjectGuard
-from taintwatch_models.objects.place_appearance import finer
 
 __all__ = ["ATTACKERS", "Attacker", "adaptive_part"]
 
@@ -64,7 +63,7 @@ class _Scene:
     frame: Picture
     victim: FoundObject
     picture: Tensor
-    """(3, H, W): what the guard looks at, RGB in [0, 1]."""
+    """(3, H, W): the detector's input, RGB in [0, 1]."""
     box: Tensor
     """(4,): x, y, width and height in its pixels."""
 
@@ -72,10 +71,10 @@ class _Scene:
 def adaptive_part(with_: Measuring, count: int, steps: int, seed: int, say: Say) -> dict[str, Any]:
     """Craft each attacker's patches and count in how many of `count` later frames the car is hidden, and unseen."""
     guard = with_.guard(_SITE)
-    known, label = KnownGuard(guard), guard.finder.labels.index(_VICTIM)
+    label = guard.finder.labels.index(_VICTIM)
     earlier = _scenes(with_.plain, frames_of(with_.data / SITES[_SITE], 60, 0.0, 0.5), 40)
     later = _scenes(with_.plain, frames_of(with_.data / SITES[_SITE], 4 * count, LEARNT, 1.0), count)
-    rows = []
+    known, rows = KnownGuard(guard, _inner(with_.plain, later[0].frame)), []
     for attacker in ATTACKERS:
         if attacker.scene:
             patches = [_crafted(known, label, guard.threshold, [each], attacker, steps, seed, say) for each in later]
@@ -86,10 +85,17 @@ def adaptive_part(with_: Measuring, count: int, steps: int, seed: int, say: Say)
     return {"site": _SITE, "steps": steps, "threshold": round(guard.threshold, 3), "attackers": rows}
 
 
+def _inner(plain: ObjectFinder, frame: Picture) -> tuple[int, int, int, int]:
+    """Return top, left, rows and columns of the input that a frame takes."""
+    height, width = frame.shape[:2]
+    place = plain.preprocessing.place(height, width)
+    return round(place.offset_y), round(place.offset_x), round(height * place.scale_y), round(width * place.scale_x)
+
+
 def _scenes(plain: ObjectFinder, frames: Sequence[Picture], most: int) -> list[_Scene]:
     wanted = Attack("", torch.zeros(0), _VICTIM, _SIZE)
     scenes: list[_Scene] = []
-    sight, _ = finer(plain.preprocessing)
+    sight = plain.preprocessing
     for frame in frames:
         for victim in wearers_of(plain, plain(frame), frame, wanted):
             if victim is not None and len(scenes) < most:
@@ -119,7 +125,7 @@ def _crafted(known: KnownGuard, label: int, threshold: float, scenes: Sequence[_
         patch = torch.sigmoid(hidden)
         shown = _shown(pictures, patch, places, generator, shaken=not attacker.scene)
         outputs = known.outputs(shown)
-        strongest = _strongest(class_scores(outputs, "yolox")[..., label], boxes / known.gain, known.size)
+        strongest = _strongest(class_scores(outputs, "yolox")[..., label], boxes, known.size)
         loss = -(1 - strongest).clamp_min(1e-6).log().mean() + strongest[:, 0].mean()
         loss = loss + attacker.smooth * total_variation(patch)
         told = float("nan")

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from taintwatch_models.objects.decoders import Decoded
 
-__all__ = ["EXPORTS", "Export"]
+__all__ = ["EXPORTS", "Export", "Outputs", "settled"]
 
 _NAMES = ["car", "person", "dog"]
+_PICTURES = 4
+_GAIN = 0.1  # of the class scores, where no batch norm bounds what they are made of: else they are all 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,27 @@ class Export:
     write: Callable[[nn.Module, Path], None]
     answer: Callable[[nn.Module, Tensor], Decoded]
     """From the inputs, (1, 3, H, W) as the file takes them, to what the library finds; pixels of the input."""
+
+
+def settled(model: nn.Module, side: int) -> nn.Module:
+    """Return a random model, changed in place, whose candidates' scores differ.
+
+    Batch norms learn the maps that they get. Without this these vanish layer by layer and all candidates have one
+    score: which of them are kept is then up to the last bit of a sum, and no two implementations agree.
+    """
+    norms = [each for each in model.eval().modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = None  # the mean over all pictures
+        norm.reset_running_stats()
+        norm.train()
+    with torch.no_grad():
+        for _ in range(_PICTURES if norms else 0):
+            pictures = torch.rand(2, 3, side, side)  # a map of one cell has no deviation in one picture
+            _ = model(list(pictures)) if hasattr(model, "transform") else model(pixel_values=pictures)
+        for name, weights in model.named_parameters():
+            if "classification_head" in name and weights.ndim > 1 and not norms:
+                weights.mul_(_GAIN)
+    return model.eval()
 
 
 def _torchvision(name: str, **given: Any) -> nn.Module:
@@ -55,12 +78,13 @@ def _ask_torchvision(model: nn.Module, inputs: Tensor) -> Decoded:
     return Decoded(*(found[name].numpy() for name in ("boxes", "scores", "labels")))
 
 
-class _Outputs(nn.Module):
+class Outputs(nn.Module):
     """Leaves of a transformer's outputs what its export gives."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.eval()  # the older exporter puts all of it back to this module's own mode: a new one's is training
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         found = self.model(pixel_values=pixels)
@@ -70,7 +94,7 @@ class _Outputs(nn.Module):
 def _write_transformers(model: nn.Module, path: Path, dynamo: bool) -> None:
     given: dict[str, Any] = {"external_data": False, "verbose": False} if dynamo else {"opset_version": 17}
     torch.onnx.export(
-        _Outputs(model), (torch.rand(1, 3, 128, 128),), str(path), dynamo=dynamo, input_names=["pixel_values"],
+        Outputs(model), (torch.rand(1, 3, 128, 128),), str(path), dynamo=dynamo, input_names=["pixel_values"],
         output_names=["logits", "pred_boxes"], **given,
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.objects.scenes import general_pictures
-from benchmarks.objects.trials import Attack, Count, benign_row, judge, laid, printed_patch, ratio_gated
+from benchmarks.objects.trials import Attack, Count, benign_row, judge, laid, printed_patch, ratio_gated, trial_rows
 from taintwatch.demo.street_scene import Sticker, StreetPlan, StreetScene, random_street
 from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch.sources.scene import SceneSettings
 from taintwatch_calibration.craft.engine import Schedule, Step
 from taintwatch_calibration.craft.object_attacks import ObjectAttack, craft_object_patch
-from taintwatch_calibration.craft.object_scenes import object_scenes
+from taintwatch_calibration.craft.object_scenes import object_scenes, whole_scenes
 from taintwatch_models.bundled import BUNDLED_FINDER, bundled_path
 from taintwatch_models.objects.finder import FinderSettings, FoundObject, ObjectFinder
 from taintwatch_models.objects.guard import ObjectGuard
@@ -40,8 +40,10 @@ _SITE_FRAMES, _GENERAL, _SCENES = 400, 120, 60
 _STEPS = 4
 """Times as many as for a large detector: this one is small, and has seen stickers."""
 _SIGN, _LEAST = "traffic sign", 20
-_SIZES = {"hide sign, small": 0.5, "hide sign": 0.7}
-"""Side of the patch, as a share of the sign's."""
+_ATTACKS: tuple[tuple[str, Literal["hide", "dpatch"], float], ...] = (
+    ("hide sign, small", "hide", 0.5), ("hide sign", "hide", 0.7), ("dpatch, sign", "dpatch", 0.2),
+)  # fmt: skip
+"""Name, kind, and the patch's side: as a share of the sign's, in a corner of the picture's shorter side."""
 _RAISED = 0.05  # the patch's centre lies so much above the sign's, as a share of its side: `place_on`
 
 Picture = NDArray[np.uint8]
@@ -62,11 +64,12 @@ def finder_part(
     told = benign_row(guard, benign) | {"threshold": round(guard.threshold, 3)}
     say(f"street: {told}")
     rows = []
-    for name, size in _SIZES.items():
-        patch = _crafted(plain, name, size, work / f"patches-{seed}", _STEPS * steps, seed, say)
-        rows += [
-            {"site": "street"} | row for row in _rows(guard, plain, Attack(name, patch, _SIGN, size), attacked, seed)
-        ]
+    for name, kind, size in _ATTACKS:
+        wanted = ObjectAttack(kind, 0, size=size, side=32, smooth=0.1, printable=0.03)
+        patch = _crafted(plain, name, wanted, work / f"patches-{seed}", _STEPS * steps, seed, say)
+        attack = Attack(name, patch, None if kind == "dpatch" else _SIGN, size)
+        found = _corner_rows if attack.victim is None else _rows
+        rows += [{"site": "street"} | row for row in found(guard, plain, attack, attacked, seed)]
         say(f"{rows[-2]}\n{rows[-1]}")
     return {"benign": told, "attacks": rows, "speed": ratio_gated(guard, plain, benign[:40])}
 
@@ -85,26 +88,34 @@ def _street(seed: int, plan: StreetPlan, patch: Picture | None) -> StreetScene:
     return StreetScene(plan, patch, settings, CAMERA_MODELS[("street", "office", "corridor")[seed % 3]](seed))
 
 
-def _crafted(plain: ObjectFinder, name: str, size: float, work: Path, steps: int, seed: int, say: Say) -> torch.Tensor:
+def _crafted(
+    plain: ObjectFinder, name: str, attack: ObjectAttack, work: Path, steps: int, seed: int, say: Say
+) -> torch.Tensor:
     """Return the patch, (3, side, side) RGB in [0, 1]: as it is in `work`, or crafted into it."""
     path = work / f"{name.replace(', ', '_').replace(' ', '_')}.npy"
     if not path.is_file():
         work.mkdir(parents=True, exist_ok=True)
         pictures = [street.render(20) for street in _streets(_CRAFTED + _APART * seed, _SCENES)]
-        attack = ObjectAttack("hide", 0, size=size, side=32, smooth=0.1, printable=0.03)
+        corner = attack.kind == "dpatch"
+        scenes = whole_scenes(plain, pictures) if corner else object_scenes(plain, pictures, _SIGN, _LEAST)
 
         def report(step: Step) -> None:
             if step.iteration % 20 == 0:
                 say(f"{name}: step {step.iteration}, loss {step.loss:.3f}, success {step.success:.2f}")
 
         patch = craft_object_patch(
-            TorchDetector(plain.proto), plain.decoder, plain.preprocessing,
-            object_scenes(plain, pictures, _SIGN, _LEAST), attack,
+            TorchDetector(plain.proto), plain.decoder, plain.preprocessing, scenes, attack,
             Schedule(iterations=steps, step=0.05, rule="adam", seed=seed), report=report,
         )  # fmt: skip
         np.save(path, patch.numpy())
         write_atomically(path.with_suffix(".steps"), f"{steps}\n".encode())
     return torch.from_numpy(np.load(path))
+
+
+def _corner_rows(guard: ObjectGuard, plain: ObjectFinder, attack: Attack, most: int, seed: int) -> list[dict[str, Any]]:
+    """Lay the patch into a corner of each street, as it is and as recorded."""
+    streets = [street.render(20) for street in _streets(_ATTACKED + _APART * seed, most)]
+    return trial_rows(guard, plain, streets, attack, _control(), most)
 
 
 def _rows(guard: ObjectGuard, plain: ObjectFinder, attack: Attack, most: int, seed: int) -> list[dict[str, Any]]:

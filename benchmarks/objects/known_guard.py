@@ -7,50 +7,48 @@ quantile, as the guard's are, and interpolated below. The fill's pixels are take
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from taintwatch_calibration.craft.object_attacks import class_scores
-from taintwatch_models.detection.appearance import APPEARANCE, SIDE, appearance_model
+from taintwatch_models.bundled import bundled_path
+from taintwatch_models.detection.appearance import APPEARANCE_FILE, WINDOW
+from taintwatch_models.detection.reference import WEIGHTS
 from taintwatch_models.detection.tail import Tail
 from taintwatch_models.detection.windows import window_cells
 from taintwatch_models.objects.box_changes import filled
-from taintwatch_models.objects.guard import APPEARANCE_WEIGHT, ObjectGuard, asks_weak, weak_boxes
+from taintwatch_models.objects.guard import PATTERN_MARGIN, WINDOW_MARGIN, ObjectGuard, looks_always
 from taintwatch_models.objects.place_anomaly import WINDOWS
-from taintwatch_models.objects.place_appearance import finer
+from taintwatch_models.objects.place_appearance import appearance_at, looked_size
 from taintwatch_models.objects.torch_detector import TorchDetector
-from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = ["KnownGuard"]
 
 Box = tuple[int, int, int, int]
-_SCALES, _AROUND = (2.5, 5.0), 1.5  # of `place_appearance`
 _SHARES = np.linspace(0.0, 0.9, 64)
 
 
 class KnownGuard:
     """Gives a detector's outputs and the guard's score, both differentiable."""
 
-    def __init__(self, guard: ObjectGuard) -> None:
+    def __init__(self, guard: ObjectGuard, inner: tuple[int, int, int, int] | None = None) -> None:
+        """`inner`: top, left, rows and columns of the input that are picture, where it is letterboxed; None: all."""
         self._guard, finder = guard, guard.finder
         self._detector = TorchDetector(finder.proto)
-        self._appearance = TorchDetector(appearance_model(Preprocessing(size=(SIDE, SIDE), order="rgb", scale=1.0)))
+        self._appearance = TorchDetector(onnx.load(bundled_path(APPEARANCE_FILE)))
         self._layers = len(guard.reference.layers)
         self.size = finder.preprocessing.size
         """Height and width of the detector's input."""
-        self.gain = finer(finder.preprocessing)[1]
-        """How many times more pixels a side has that the guard looks at."""
+        self._inner = inner or (0, 0, *self.size)
         scales = guard.reference.scales
         self._centre, self._spread = (torch.from_numpy(value).float() for value in (scales.centre, scales.spread))
 
     def outputs(self, pictures: Tensor) -> dict[str, Tensor]:
-        """Return the detector's outputs and the distances of (B, 3, H, W) RGB pictures in [0, 1].
-
-        Pictures are as large as the guard looks at them (`place_appearance.finer`); the detector sees them smaller.
-        """
-        found: dict[str, Tensor] = self._detector(self._inputs(self._coarse(pictures)))
+        """Return the detector's outputs and the distances of (B, 3, H, W) RGB inputs in [0, 1]."""
+        found: dict[str, Tensor] = self._detector(self._inputs(pictures))
         return found
 
     def score(self, pictures: Tensor, outputs: dict[str, Tensor], label: int) -> Tensor:
@@ -63,18 +61,19 @@ class KnownGuard:
     def _score_of(self, picture: Tensor, outputs: dict[str, Tensor], label: int) -> Tensor:
         reference = self._guard.reference
         anomaly, box = self._peak(outputs, self.size)
-        score = _surprise(reference.anomaly, anomaly)
-        known = {name: value.detach().numpy()[None] for name, value in outputs.items()}
-        asked = [(box, box, scale) for scale in _SCALES if float(anomaly.detach()) >= reference.gate]
-        if asks_weak(reference.layers):
-            asked += [(_middle(each), each, _AROUND) for each in weak_boxes(self._guard.finder, known)]
-        if asked:
-            answers = torch.cat([self._look(picture, each, scale) for _, each, scale in asked])
-            score = score + APPEARANCE_WEIGHT * _surprise(reference.appearance, answers.amax())
-            box = asked[int(answers.argmax())][0]
+        odd, looks, margin = _surprise(reference.anomaly, anomaly), anomaly.new_zeros(()), WINDOW_MARGIN
+        if float(anomaly.detach()) >= reference.gate or looks_always(reference.layers):
+            answer, place = self._look(picture)
+            looks = _surprise(reference.appearance, answer)
+            if float(looks.detach()) >= float(odd.detach()):
+                box, margin = place, PATTERN_MARGIN
+        score: Tensor = WEIGHTS["appearance"] ** 0.5 * looks + odd
         if float(score.detach()) < reference.second:
             return score
-        return score + _surprise(reference.change, self._change(picture, outputs, box, label))
+        change = _surprise(reference.change, self._change(picture, outputs, box, margin, label))
+        acts = (odd.square() + change.square()).clamp_min(1e-6).sqrt()  # as `reference.combine` does
+        joined: Tensor = WEIGHTS["appearance"] ** 0.5 * looks + acts
+        return joined
 
     def _peak(self, outputs: dict[str, Tensor], size: tuple[int, int]) -> tuple[Tensor, Box]:
         """Return the largest scaled window average and its window: `place_anomaly.peak_of` in Torch."""
@@ -98,37 +97,28 @@ class KnownGuard:
             raise ValueError("no windows")
         return best
 
-    def _look(self, picture: Tensor, box: Box, scale: float) -> Tensor:
-        """Return the appearance of what is around a window, (1,)."""
-        rows, columns = picture.shape[1:]
-        box = (round(self.gain * box[0]), round(self.gain * box[1]), round(self.gain * box[2]),
-               round(self.gain * box[3]))  # fmt: skip
-        side = min(rows, columns, max(8, round(scale * max(box[2:]))))
-        left = min(max(0, round(box[0] + box[2] / 2 - side / 2)), columns - side)
-        top = min(max(0, round(box[1] + box[3] / 2 - side / 2)), rows - side)
-        part = picture[None, :, top : top + side, left : left + side] * 255
-        answer: Tensor = self._appearance(F.interpolate(part, (SIDE, SIDE), mode="bilinear", antialias=True))[
-            APPEARANCE
-        ]
-        return answer.reshape(1)
+    def _look(self, picture: Tensor) -> tuple[Tensor, Box]:
+        """Return the largest appearance in what of the input is picture, and where: x, y, width, height."""
+        top, left, rows, columns = self._inner
+        shown = picture[None, :, top : top + rows, left : left + columns] * 2 - 1
+        size = looked_size(rows, columns)
+        (answers,) = self._appearance(F.interpolate(shown, size, mode="bilinear", antialias=True)).values()
+        averages = F.avg_pool2d(answers, WINDOW, 1)
+        _, (x, y, across, down) = appearance_at(answers[0, 0].detach().numpy())
+        gain = 8 * columns / size[1]
+        box = round(left + x * gain), round(top + y * gain), max(1, round(across * gain)), max(1, round(down * gain))
+        return averages.amax(), box
 
-    def _change(self, picture: Tensor, outputs: dict[str, Tensor], box: Box, label: int) -> Tensor:
+    def _change(self, picture: Tensor, outputs: dict[str, Tensor], box: Box, margin: float, label: int) -> Tensor:
         """Return by how much the class's largest score outside of what is filled rises once the window is filled."""
-        picture = self._coarse(picture[None])[0]
         pixels = (picture.detach().permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-        painted = torch.from_numpy(filled(pixels, box)).permute(2, 0, 1).float() / 255
-        touched = torch.from_numpy(_touched(pixels.shape, box))
+        painted = torch.from_numpy(filled(pixels, box, margin)).permute(2, 0, 1).float() / 255
+        touched = torch.from_numpy(_touched(pixels.shape, box, margin))
         after = self._detector(self._inputs(torch.where(touched, painted, picture)[None]))
         decoder = self._guard.finder.decoder
         before = class_scores({name: value[None] for name, value in outputs.items()}, decoder)[0, :, label]
         rise: Tensor = class_scores(after, decoder)[0, :, label] - before
         return F.relu(rise.amax())
-
-    def _coarse(self, pictures: Tensor) -> Tensor:
-        size = self.size
-        if tuple(pictures.shape[2:]) == size:
-            return pictures
-        return F.interpolate(pictures, size, mode="bilinear", antialias=True)
 
     def _inputs(self, pictures: Tensor) -> Tensor:
         preprocessing = self._guard.finder.preprocessing
@@ -137,13 +127,7 @@ class KnownGuard:
         return (pixels / preprocessing.scale - mean) / std
 
 
-def _middle(box: Box) -> Box:
-    """As `place_appearance`'s."""
-    x, y, width, height = box
-    return x + round(0.2 * width), y + round(0.2 * height), max(1, round(0.6 * width)), max(1, round(0.6 * height))
-
-
-def _touched(shape: tuple[int, ...], box: Box, margin: float = 0.2) -> NDArray[np.bool_]:
+def _touched(shape: tuple[int, ...], box: Box, margin: float) -> NDArray[np.bool_]:
     mask = np.zeros(shape[:2], np.bool_)
     x, y, width, height = box
     left, top = max(0, round(x - margin * width)), max(0, round(y - margin * height))

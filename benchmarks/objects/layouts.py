@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.objects.detector_exports import EXPORTS, Export
+from benchmarks.objects.detector_exports import EXPORTS, Export, settled
 from benchmarks.scripts import run_script
 from taintwatch_calibration.craft.object_attacks import class_scores
 from taintwatch_calibration.machine import machine
@@ -30,7 +30,7 @@ from taintwatch_models.objects.finder import FinderSettings, ObjectFinder
 from taintwatch_models.objects.torch_detector import TorchDetector
 from taintwatch_models.storage import write_atomically
 
-__all__ = ["layouts"]
+__all__ = ["compared_export", "layouts"]
 
 _COMPARED = 10  # of the surest boxes
 
@@ -46,7 +46,7 @@ def layouts(chosen: Sequence[str], out: Path | None, threads: int) -> None:
     rows = []
     for name in chosen or EXPORTS:
         with tempfile.TemporaryDirectory() as folder:
-            rows.append({"model": name} | _row(EXPORTS[name], Path(folder) / "model.onnx"))
+            rows.append({"model": name} | compared_export(EXPORTS[name], Path(folder) / "model.onnx"))
         click.echo(str(rows[-1]), err=True)
     text = json.dumps({"models": rows, "machine": machine()}, indent=1)
     click.echo(text)
@@ -54,9 +54,10 @@ def layouts(chosen: Sequence[str], out: Path | None, threads: int) -> None:
         write_atomically(out, (text + "\n").encode())
 
 
-def _row(export: Export, path: Path) -> dict[str, Any]:
+def compared_export(export: Export, path: Path) -> dict[str, Any]:
+    """Export a random detector to `path`; return how far what is read of it is from what its library finds."""
     torch.manual_seed(0)
-    model = export.make().eval()
+    model = settled(export.make(), export.side)
     labels = path.with_suffix(".json")
     labels.write_text(json.dumps(export.labels))
     picture = np.random.default_rng(0).integers(0, 256, (export.side, export.side, 3), np.uint8)

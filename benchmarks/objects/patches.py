@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ __all__ = ["crafted_patches", "crafted_steps"]
 
 _CRAFTED_ON = 0.5  # of each video
 _STEPS = "steps.json"
+_CORNER: dict[str, Any] = {"size": 0.2, "smooth": 0.1, "printable": 0.03, "batch": 4}
 
 
 def crafted_patches(
@@ -62,7 +64,8 @@ def _plans(plain: ObjectFinder, iterations: int) -> dict[str, tuple[ObjectAttack
         "hide_car": (ObjectAttack("hide", label("car"), smooth=0.1, printable=0.03), iterations, "cars"),
         "camouflage_car": (ObjectAttack("camouflage", label("car"), smooth=0.1, printable=0.03), iterations, "cars"),
         "hide_person": (ObjectAttack("hide", person, smooth=0.1, printable=0.03), iterations, "people"),
-        "dpatch": (ObjectAttack("dpatch", person, size=0.2, batch=4), iterations // 2, "anywhere"),
+        "dpatch": (ObjectAttack("dpatch", person, **_CORNER), 2 * iterations, "anywhere"),
+        "dpatch_any": (ObjectAttack("dpatch", None, **_CORNER), 2 * iterations, "anywhere"),
         "change_person": (ObjectAttack("change", person, wanted=label("teddy bear")), iterations, "people"),
     }
 

@@ -49,7 +49,8 @@ def attacks_of(patches: dict[str, torch.Tensor]) -> dict[str, list[Attack]]:
         "motorway": [
             Attack("hide car", patches["hide_car"], "car", 0.45),
             Attack("camouflage car", patches["camouflage_car"], "car", 1.0, camouflage=True),
-            Attack("dpatch", patches["dpatch"], None, 0.2),
+            Attack("dpatch, person", patches["dpatch"], None, 0.2),
+            Attack("dpatch, any class", patches["dpatch_any"], None, 0.2),
         ],
         "hallway": [
             Attack("hide person", patches["hide_person"], "person", 0.5),

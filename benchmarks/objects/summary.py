@@ -20,9 +20,11 @@ def summary_of(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the figures that were aimed at, from the rows of the parts that were measured."""
     sites = {name: part for name, part in parts.items() if "benign" in part}
     worn = [row | {"model": _model(name)} for name, part in sites.items() for row in part["attacks"]
-            if row["attack"] != _CORNER]  # fmt: skip
+            if not _in_corner(row)]  # fmt: skip
     hiding = [row for row in worn if row["recall_after"] <= _HALVED]
-    corner = [row for part in sites.values() for row in part["attacks"] if row["attack"] == _CORNER]
+    corner = [
+        row | {"model": _model(name)} for name, part in sites.items() for row in part["attacks"] if _in_corner(row)
+    ]
     benign = {name: part["benign"] for name, part in sites.items()}
     frames = sum(row["frames"] for row in benign.values())
     found: dict[str, Any] = {
@@ -32,7 +34,9 @@ def summary_of(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "hiding_tpr_recorded": _by_model([row for row in hiding if row["recorded"]]),
         "hiding_tpr_all_rows": _by_model(worn),
         "hiding_rows_too_weak": len(worn) - len(hiding),
-        "dpatch_tpr": _tpr(corner),
+        "dpatch_tpr": min(_by_model(corner).values(), default=None),
+        "dpatch_tpr_by_model": _by_model(corner),
+        "dpatch_effective": sum(row["effective"] for row in corner),
         "benign_frames": frames,
         "benign_frame_fpr": _share(sum(row["suspicious"] for row in benign.values()), frames),
         "benign_suspicious": {name: row["suspicious"] for name, row in benign.items()},
@@ -52,9 +56,14 @@ def summary_of(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
         found["adaptive_unseen"] = unseen  # as a file or before a camera, whichever is worse
     if "jedi" in parts:
         peer = parts["jedi"]
-        found["jedi_hiding_tpr"] = _tpr([row for row in peer["attacks"] if row["attack"] != _CORNER])
+        found["jedi_hiding_tpr"] = _tpr([row for row in peer["attacks"] if not _in_corner(row)])
         found["jedi_benign_frame_fpr"] = peer["benign_frame_fpr"]
     return found
+
+
+def _in_corner(row: dict[str, Any]) -> bool:
+    name: str = row["attack"]
+    return name.startswith(_CORNER)
 
 
 def _model(site: str) -> str:

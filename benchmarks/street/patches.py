@@ -30,7 +30,7 @@ __all__ = ["CRAFTED", "StreetPatch", "street_patches"]
 Picture = NDArray[np.uint8]
 CRAFTED = {"30": (1, 8), "no entry": (17, 14), "straight ahead": (35, 12)}
 """Name, and of each the sign that wears it and the label that is wanted."""
-_MARGIN = 0.2
+_MARGIN = 0.1
 _SIDE = 32
 _CRAFTING_SEEDS = range(5000, 5040)
 """Of the streets that patches are crafted on; tracks are counted in others."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,7 +18,8 @@ from taintwatch_models.image_file import read_image
 from taintwatch_models.objects.finder import FinderSettings, ObjectFinder
 from taintwatch_models.objects.guard import write_guard
 from taintwatch_models.objects.guard_learning import learn_guard
-from taintwatch_models.objects.place_appearance import finer
+from taintwatch_models.objects.place_appearance import LONGER_SIDE
+from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = ["objects"]
 
@@ -32,7 +34,7 @@ __all__ = ["objects"]
 )
 @click.option("--general", type=click.Path(path_type=Path, file_okay=False), help="Folder of varied photographs; "
               "default: the rendered pictures that are bundled.")  # fmt: skip
-@click.option("--fpr", default=0.005, show_default=True, type=click.FloatRange(1e-6, 0.5), help="Share of benign "
+@click.option("--fpr", default=0.002, show_default=True, type=click.FloatRange(1e-6, 0.5), help="Share of benign "
               "frames that may look suspicious.")  # fmt: skip
 @click.option("--max-frames", default=400, show_default=True, help="A longer source is thinned evenly.")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: MODEL.objects.npz.")
@@ -63,7 +65,7 @@ def objects(
     target = out or Path(model).with_suffix(".objects.npz")
     if not target.parent.is_dir():
         raise UsageError(f"{target}: its folder does not exist")
-    wanted, _ = finer(ObjectFinder(settings).preprocessing)  # no smaller than it is looked at
+    wanted = _layout(ObjectFinder(settings).preprocessing)
     with bars() as bar:
         frames = read_with_progress(bar, benign, wanted, max_frames)
         pictures = list(frames.pixels if wanted.order == "bgr" else frames.pixels[..., ::-1])
@@ -85,6 +87,13 @@ def objects(
             f"learnt from {len(pictures)} frames: suspicious above a score of {reference.threshold:.2f}; frames with "
             f"an anomaly above {reference.gate:.2f} are looked at again; written to {target}"
         )
+
+
+def _layout(inputs: Preprocessing) -> Preprocessing:
+    """Return how frames are read: as the detector's input, but no smaller than they are looked at."""
+    gain = max(1.0, LONGER_SIDE / max(inputs.size))
+    height, width = (round(gain * side) for side in inputs.size)
+    return replace(inputs, size=(height, width))
 
 
 def _general(folder: Path | None) -> list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:

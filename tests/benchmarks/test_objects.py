@@ -18,13 +18,14 @@ def site(frames: int, suspicious: int, *rows: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_worst_detector_is_named_beside_each() -> None:
     found = summary_of({
-        "motorway": site(200, 1, row("hide car", 40, 40), row("hide car", 20, 17, recorded=True), row("dpatch", 10, 9)),
-        "street": site(100, 0, row("hide sign", 10, 8)),
+        "motorway": site(200, 1, row("hide car", 40, 40), row("hide car", 20, 17, recorded=True),
+                         row("dpatch, person", 10, 9)),
+        "street": site(100, 0, row("hide sign", 10, 8), row("dpatch", 10, 10)),
     })  # fmt: skip
     assert found["hiding_tpr"] == 0.8
     assert found["hiding_tpr_by_model"] == {"yolox_nano": 0.95, "signs.finder": 0.8}
     assert found["hiding_tpr_recorded"] == {"yolox_nano": 0.85}
-    assert found["dpatch_tpr"] == 0.9
+    assert (found["dpatch_tpr"], found["dpatch_effective"]) == (0.9, 20)
     assert (found["benign_frames"], found["benign_frame_fpr"]) == (300, 0.0033)
     assert found["benign_suspicious"] == {"motorway": 1, "street": 0}
 

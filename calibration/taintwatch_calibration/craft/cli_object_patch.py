@@ -37,7 +37,8 @@ _SIZES = {"dpatch": 0.2}
 @click.option("--decoder", help="Layout of its outputs; default: what they look like.")
 @click.option("--images", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of pictures.")
 @click.option("--kind", default="hide", show_default=True, type=click.Choice([*_WORDS]), help="What it does.")
-@click.option("--class", "label", required=True, help="Class that is attacked; of dpatch: that is to be seen.")
+@click.option("--class", "label", help="Class that is attacked; of dpatch: that is to be seen.  [default: any, for "
+              "dpatch]")  # fmt: skip
 @click.option("--target", help="Of change: the class that it becomes.")
 @click.option("--size", type=click.FloatRange(0, 2, min_open=True), help="Side: share of the root of the object's "
               "area, of dpatch of the picture's shorter side.  [default: 0.5, dpatch 0.2]")  # fmt: skip
@@ -56,8 +57,8 @@ _SIZES = {"dpatch": 0.2}
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON.")
 def object_patch(model: str, class_names: str | None, preprocessing: str | None, decoder: str | None, images: Path,
-                 kind: Literal["hide", "change", "camouflage", "dpatch"], label: str, target: str | None, threads: int,
-                 out: Path, as_json: bool, **given: Any) -> None:  # fmt: skip
+                 kind: Literal["hide", "change", "camouflage", "dpatch"], label: str | None, target: str | None,
+                 threads: int, out: Path, as_json: bool, **given: Any) -> None:  # fmt: skip
     """Craft a patch or a texture that deceives an object detector, on the objects it finds in IMAGES."""
     import torch
 
@@ -67,15 +68,16 @@ def object_patch(model: str, class_names: str | None, preprocessing: str | None,
 
     torch.set_num_threads(threads)
     finder = ObjectFinder(FinderSettings(model, class_names, preprocessing, decoder, device="cpu", threads=threads))
+    own, wanted = (None if name is None else find_label(name, finder.labels) for name in (label, target))
     attack = ObjectAttack(
-        kind, find_label(label, finder.labels), None if target is None else find_label(target, finder.labels),
+        kind, own, wanted,
         given["size"] or _SIZES.get(kind, 0.5), given["side"], given["smoothness"], given["printability"],
         given["batch"],
     )  # fmt: skip
     scenes, apart, held_out = _split(_scenes(finder, images, attack, given["smallest"]), given["seed"])
     result = _crafted(finder, attack, scenes, apart, out, given, model=Path(model), images=images)
     result |= {"held_out": held_out}
-    click.echo(json.dumps(result) if as_json else _sentence(result, finder.labels[attack.label]))
+    click.echo(json.dumps(result) if as_json else _sentence(result, _name(finder, attack)))
 
 
 def _scenes(finder: ObjectFinder, images: Path, attack: ObjectAttack, smallest: int) -> ObjectScenes:
@@ -89,11 +91,15 @@ def _scenes(finder: ObjectFinder, images: Path, attack: ObjectAttack, smallest: 
     pictures = [read_image(path) for path in files]
     if attack.kind == "dpatch":
         return whole_scenes(finder, pictures)
-    name = finder.labels[attack.label]
+    name = _name(finder, attack)
     found = object_scenes(finder, pictures, name, smallest)
     if not len(found.boxes):
         raise UsageError(f"{images}: the detector finds no {name} of {smallest} to 230 pixels; give other pictures")
     return found
+
+
+def _name(finder: ObjectFinder, attack: ObjectAttack) -> str:
+    return "any object" if attack.label is None else finder.labels[attack.label]
 
 
 def _split(scenes: ObjectScenes, seed: int) -> tuple[ObjectScenes, ObjectScenes, bool]:
@@ -135,7 +141,7 @@ def _crafted(finder: ObjectFinder, attack: ObjectAttack, scenes: ObjectScenes, a
     files = [folder.picture("pattern.png", as_picture(patch))]
     names = finder.labels
     tables: dict[str, dict[str, Any]] = {
-        "attack": {"kind": attack.kind, "words": _WORDS[attack.kind], "class": names[attack.label]},
+        "attack": {"kind": attack.kind, "words": _WORDS[attack.kind], "class": _name(finder, attack)},
         "model": {"name": model.stem, "sha256": file_hash(model)},
         "pictures": {"folder": str(images), "objects": len(scenes.pictures), "held_apart": len(apart.pictures)},
         "target": {"index": attack.wanted, "name": None if attack.wanted is None else names[attack.wanted]},

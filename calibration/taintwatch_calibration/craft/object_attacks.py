@@ -4,7 +4,9 @@
   object's score everywhere (objectness times class), with total variation and non-printability.
 - Class change: the same, and the wanted class is raised where the object's was.
 - Camouflage (`camouflage.painted`; UPC: Huang et al., CVPR 2020): the same, by one texture over the whole object.
-- DPatch (Liu et al., 2018): it lies in a corner, on nothing, and the detector finds the wanted class there.
+- DPatch (Liu et al., 2018): it lies on nothing, in a corner, and the detector finds the wanted class there; untargeted,
+  any class. It is crafted at any place of the picture, and only what is found on it counts: objects that are there
+  anyhow would be taken for its success.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from taintwatch_models.preprocessing import Preprocessing
 __all__ = ["ObjectAttack", "ObjectScenes", "class_scores", "craft_object_patch", "object_success", "place_on"]
 
 _SEEN = 0.3  # an object with less score is not found
+_FOUND = 0.5  # one with more surely is
 _STRONGEST = 40  # cells of a picture that the loss looks at: as many as answer to one object
 
 
@@ -36,8 +39,8 @@ class ObjectAttack:
     """What a patch is to do to a detector."""
 
     kind: Literal["hide", "change", "camouflage", "dpatch"]
-    label: int
-    """The class that is hidden or changed; of DPatch: the class that is to be found."""
+    label: int | None
+    """The class that is hidden or changed; of DPatch: the class that is to be found, None: any."""
     wanted: int | None = None
     """`change`: the class that it becomes."""
     size: float = 0.5
@@ -52,6 +55,8 @@ class ObjectAttack:
     def __post_init__(self) -> None:
         if (self.kind == "change") != (self.wanted is not None):
             raise UsageError("a patch that changes the class needs the class that is wanted, and no other patch does")
+        if self.label is None and self.kind != "dpatch":
+            raise UsageError("a patch on an object needs the object's class")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,8 +138,9 @@ def object_success(
     wins = 0
     with torch.no_grad():
         for rows in torch.arange(len(scenes.pictures)).split(attack.batch):
-            _, outputs = _attacked(detector, preprocessing, scenes, attack, patch, rows, generator)
-            share = _loss(class_scores(outputs, decoder), attack, _answering(scenes, attack, rows, outputs, decoder))[1]
+            shown, outputs, boxes = _attacked(detector, preprocessing, scenes, attack, patch, rows, generator)
+            scores = class_scores(outputs, decoder)
+            share = _loss(scores, attack, _answering(boxes, shown, outputs, decoder))[1]
             wins += round(share * len(rows))
     return wins, len(scenes.pictures)
 
@@ -146,8 +152,8 @@ def _objective(
 
     def objective(patch: Tensor, generator: torch.Generator, progress: float) -> Outcome:
         rows = torch.randperm(len(scenes.pictures), generator=generator)[: attack.batch]
-        shown, outputs = _attacked(detector, preprocessing, scenes, attack, patch, rows, generator)
-        answering = _answering(scenes, attack, rows, outputs, decoder)
+        shown, outputs, boxes = _attacked(detector, preprocessing, scenes, attack, patch, rows, generator)
+        answering = _answering(boxes, shown, outputs, decoder)
         loss, success = _loss(class_scores(outputs, decoder), attack, answering)
         pattern = attack.smooth * total_variation(patch) + attack.printable * non_printability(patch, palette)
         return Outcome(loss + pattern, success, shown)
@@ -158,14 +164,17 @@ def _objective(
 def _attacked(
     detector: nn.Module, preprocessing: Preprocessing, scenes: ObjectScenes, attack: ObjectAttack,
     patch: Tensor, rows: Tensor, generator: torch.Generator,
-) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
-    """Return some scenes with the patch in them, (B, 3, H, W), and the detector's outputs of these."""
+) -> tuple[Tensor, dict[str, Tensor], Tensor]:  # fmt: skip
+    """Return some scenes with the patch in them, (B, 3, H, W), the detector's outputs of these, and boxes (B, 4).
+
+    The boxes are the objects', of DPatch the patch's own.
+    """
     pictures, boxes = scenes.pictures[rows], scenes.boxes[rows]
     shape = (pictures.shape[2], pictures.shape[3])
-    dpatch = attack.kind == "dpatch"
-    places = (
-        _corners(len(rows), attack.size, shape, generator) if dpatch else place_on(boxes, attack.size, shape, generator)
-    )
+    if attack.kind == "dpatch":
+        places, boxes = _anywhere(len(rows), attack.size, shape, generator)
+    else:
+        places = place_on(boxes, attack.size, shape, generator)
     gain = 0.8 + 0.4 * torch.rand(len(rows), generator=generator)
     if attack.kind == "camouflage":
         shown, _ = painted(pictures, patch, boxes, gain=gain)
@@ -173,20 +182,15 @@ def _attacked(
         shown, _ = apply_patch(pictures, patch, torch.ones(1, attack.side, attack.side), places, gain=gain)
     shown = (shown + 0.02 * torch.randn(shown.shape, generator=generator)).clamp(0, 1)
     outputs: dict[str, Tensor] = detector(_inputs(shown, preprocessing))
-    return shown, outputs
+    return shown, outputs, boxes
 
 
-def _answering(
-    scenes: ObjectScenes, attack: ObjectAttack, rows: Tensor, outputs: dict[str, Tensor], decoder: str
-) -> Tensor | None:
-    """Return which candidates lie on the objects, so that others of the class do not count: (B, candidates).
+def _answering(boxes: Tensor, shown: Tensor, outputs: dict[str, Tensor], decoder: str) -> Tensor:
+    """Return which candidates lie in the boxes (B, 4), so that what is found elsewhere does not count: (B, candidates).
 
-    None for DPatch.
+    `shown`: the pictures, (B, 3, H, W).
     """
-    if attack.kind == "dpatch":
-        return None
-    boxes = scenes.boxes[rows]
-    size = scenes.pictures.shape[2], scenes.pictures.shape[3]
+    size = shown.shape[2], shown.shape[3]
     grid = torch.from_numpy(grid_cells(size))
     if class_scores(outputs, decoder).shape[1] == len(grid):
         centre = ((grid[:, :2] + 0.5) * grid[:, 2:])[None]
@@ -206,33 +210,38 @@ def _box_centres(outputs: dict[str, Tensor], decoder: str, size: tuple[int, int]
     return (corners[..., :2] + corners[..., 2:]) / 2
 
 
-def _loss(scores: Tensor, attack: ObjectAttack, answering: Tensor | None) -> tuple[Tensor, float]:
+def _loss(scores: Tensor, attack: ObjectAttack, answering: Tensor) -> tuple[Tensor, float]:
     """Return what is minimised, and the share of successes; `scores` (B, cells, classes), `answering` (B, cells)."""
-    own = scores[..., attack.label]
-    if answering is not None:
-        own = own * answering.to(own)
+    label = _likeliest(scores, answering) if attack.label is None else attack.label
+    own = scores[..., label] * answering.to(scores)
     if attack.kind == "dpatch":
-        strongest = own.topk(5, dim=1).values
-        return -strongest.clamp_min(1e-6).log().mean(), float((strongest[:, 0] > _SEEN).float().mean())
+        strongest = own.topk(min(5, own.shape[1]), dim=1).values
+        return -strongest.clamp_min(1e-6).log().mean(), float((strongest[:, 0] > _FOUND).float().mean())
     strongest = own.topk(min(_STRONGEST, own.shape[1]), dim=1).values
     loss = -(1 - strongest).clamp_min(1e-6).log().mean(1).mean() + strongest[:, 0].mean()
     gone = strongest[:, 0] < _SEEN
     if attack.wanted is None:
         return loss, float(gone.float().mean())
-    raised = (scores[..., attack.wanted] * answering.to(own)).topk(5, dim=1).values if answering is not None else own
+    raised = (scores[..., attack.wanted] * answering.to(own)).topk(5, dim=1).values
     loss = loss - 0.3 * raised.clamp_min(1e-6).log().mean()
     return loss, float((gone & (raised[:, 0] > _SEEN)).float().mean())
 
 
-def _corners(count: int, size: float, shape: tuple[int, int], generator: torch.Generator) -> PlacementBatch:
-    """Return places in the upper left corner, a little off; sizes differ by a tenth."""
+def _likeliest(scores: Tensor, answering: Tensor) -> int:
+    """Return the class that the patch is taken for most, over the batch: one, for a patch cannot be many at once."""
+    return int((scores.detach() * answering[..., None].to(scores)).amax(1).mean(0).argmax())
+
+
+def _anywhere(
+    count: int, size: float, shape: tuple[int, int], generator: torch.Generator
+) -> tuple[PlacementBatch, Tensor]:
+    """Return places anywhere in the pictures, and their boxes (count, 4); sizes differ by a tenth."""
     height, width = shape
-    sides = size * (0.9 + 0.2 * torch.rand(count, generator=generator))
-    off = 0.05 * torch.rand(2, count, generator=generator)
-    side = min(height, width)
-    x = (sides / 2 + off[0]) * side / width * 2 - 1
-    y = (sides / 2 + off[1]) * side / height * 2 - 1
-    return PlacementBatch(x, y, sides, torch.zeros(count))
+    sides = size * min(height, width) * (0.9 + 0.2 * torch.rand(count, generator=generator))
+    left, top = (torch.rand(count, generator=generator) * (whole - sides) for whole in (width, height))
+    x, y = 2 * (left + sides / 2) / width - 1, 2 * (top + sides / 2) / height - 1
+    places = PlacementBatch(x, y, sides / min(height, width), torch.zeros(count))
+    return places, torch.stack([left, top, sides, sides], 1)
 
 
 def _inputs(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:

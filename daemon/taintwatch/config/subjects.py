@@ -81,9 +81,9 @@ class ObjectsSection(Section):
         default=24, description="Least pixels of an object's shorter side."
     )
     margin: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.2,
+        default=0.1,
         description="Cut out on each side of an object, as a share of its longer side. Crops are squares: a box that "
-        "is a fifth too small still leaves the object whole.",
+        "is a tenth too small still leaves the object whole.",
     )
     most: Annotated[int, Field(ge=1, le=100)] = Field(default=8, description="Objects of one frame; the widest first.")
     patience_s: Annotated[float, Field(gt=0, le=60)] = Field(

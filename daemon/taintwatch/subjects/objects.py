@@ -26,7 +26,7 @@ class CropLimits:
 
     least_side: int = 24
     """Pixels of the shorter side; smaller ones show too little to be judged."""
-    margin: float = 0.2
+    margin: float = 0.1
     """Added on every side, as a share of the longer one."""
 
 

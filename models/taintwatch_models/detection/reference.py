@@ -116,9 +116,12 @@ def _weights(names: tuple[str, ...]) -> Scores:
 
 
 @lru_cache
-def version() -> str:
-    """Return the version of a reference's format, and of what its statistics mean: the appearance network is in it."""
-    return f"{_VERSION}-{hashlib.sha256(bundled_path(APPEARANCE_FILE).read_bytes()).hexdigest()[:8]}"
+def version(number: int = _VERSION) -> str:
+    """Return the version of a reference's format, and of what its statistics mean: the appearance network is in it.
+
+    `number`: of the format itself; an object guard's reference has its own.
+    """
+    return f"{number}-{hashlib.sha256(bundled_path(APPEARANCE_FILE).read_bytes()).hexdigest()[:8]}"
 
 
 def _format() -> str:

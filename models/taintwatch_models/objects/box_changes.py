@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from taintwatch_models.objects.decoders import Decoded
 
-__all__ = ["Change", "filled", "largest_change", "unfound"]
+__all__ = ["Change", "filled", "largest_change"]
 
 _SAME = 0.4  # overlap from which two boxes are one object
 _COVERED = 0.6  # share of an object under the place, from which it vanishes with it
@@ -37,7 +37,7 @@ class Change:
     """left, top, right, bottom, pixels of the input."""
 
 
-def filled(pixels: NDArray[np.uint8], box: Box, margin: float = 0.2) -> NDArray[np.uint8]:
+def filled(pixels: NDArray[np.uint8], box: Box, margin: float) -> NDArray[np.uint8]:
     """Return a copy of (H, W, 3) pixels with a place filled from its surroundings (Telea, 2004).
 
     `box`: x, y, width and height; `margin`: by which share of its sides the fill is larger on each side.
@@ -78,22 +78,6 @@ def largest_change(before: Decoded, after: Decoded, place: Box) -> Change:
     left, top, right, bottom = (float(value) for value in source.boxes[index])
     label = int(source.labels[index])
     return Change(size, "appears" if kind == "appears" else "vanishes", label, (left, top, right, bottom))
-
-
-def unfound(candidates: Decoded, confidence: float) -> list[Box]:
-    """Return the boxes of candidates with too little score to be found that are not on found objects, in their order.
-
-    x, y, width and height each; of several of one place the first.
-    """
-    kept: list[int] = list(np.flatnonzero(candidates.scores >= confidence))
-    overlaps = _overlaps(candidates.boxes, candidates.boxes)
-    boxes = []
-    for index in np.flatnonzero(candidates.scores < confidence):
-        if overlaps[index, kept].max(initial=0.0) < _SAME:
-            kept.append(int(index))
-            left, top, right, bottom = (round(float(value)) for value in candidates.boxes[index])
-            boxes.append((left, top, max(1, right - left), max(1, bottom - top)))
-    return boxes
 
 
 def _largest(here: Decoded, there: Decoded, place: Box, limit: float) -> tuple[float, int]:

@@ -1,12 +1,12 @@
 """An object detector that is guarded itself: is a place of its maps anomalous, and does its answer hang on that place?
 
 1. Anomaly, from the first forward: `place_anomaly`.
-2. Appearance: does that place, where the anomaly is high, or one at which something was nearly found, look like an
-   optimised pattern? `place_appearance`. A patch that hides an object leaves weak candidates where it was.
+2. Appearance, where the anomaly is high, or always where few layers say anything of it: which place of the picture
+   looks most like an optimised pattern? `place_appearance`.
 3. Necessity, a second forward for frames where both together are high: the place is filled; what appears, vanishes or
    changes its class elsewhere? `box_changes`.
 
-All are put on the scale of benign tail probabilities and added; appearance counts three times. `guard_learning` learns.
+All are put on the scale of benign tail probabilities and joined as a classifier's are. `guard_learning` learns.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from taintwatch_models.detection.archive import (
     read_archive,
     write_archive,
 )
+from taintwatch_models.detection.reference import combine, version
 from taintwatch_models.detection.tail import Tail
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.model_source import file_hash
-from taintwatch_models.objects.box_changes import Change, filled, largest_change, unfound
+from taintwatch_models.objects.box_changes import Change, filled, largest_change
 from taintwatch_models.objects.decoders import Decoded
 from taintwatch_models.objects.finder import FinderSettings, FoundObject, ObjectFinder
 from taintwatch_models.objects.place_anomaly import (
@@ -40,20 +41,19 @@ from taintwatch_models.objects.place_anomaly import (
     peak_of,
     with_distances,
 )
-from taintwatch_models.objects.place_appearance import PlaceAppearance
+from taintwatch_models.objects.place_appearance import Look, PlaceAppearance, box_in_input
 from taintwatch_models.onnx_session import SessionSettings
 
-__all__ = ["APPEARANCE_WEIGHT", "GuardReference", "Guarded", "ObjectGuard", "appearance_of", "asks_weak",
-           "distances_in", "look_again", "read_guard", "weak_boxes", "write_guard"]  # fmt: skip
+__all__ = ["PATTERN_MARGIN", "WINDOW_MARGIN", "GuardReference", "Guarded", "ObjectGuard", "distances_in", "look_again",
+           "looks_always", "place_of", "read_guard", "write_guard"]  # fmt: skip
 
 CANDIDATE = 0.05
 """Score from which a candidate counts in what changes: an object need not be found to be weakened."""
-_FORMAT = "taintwatch-objects/4"
+_VERSION = 5
 _TAILS = ("anomaly", "appearance", "change")
-APPEARANCE_WEIGHT = 3.0
 _ENOUGH_LAYERS = 3
-_WEAK, _WEAK_COUNT = 0.02, 3
-"""Least score of what was nearly found, and how many such places of a frame are looked at."""
+WINDOW_MARGIN, PATTERN_MARGIN = 0.2, 0.1
+"""By which share of its sides more is filled of an anomalous window, which is coarse, and of a pattern."""
 
 Picture = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -70,7 +70,7 @@ class GuardReference:
     appearance: Tail
     change: Tail
     gate: float
-    """Anomaly from which the appearance of its place is asked for."""
+    """Anomaly from which the picture's appearance is asked for."""
     second: float
     """Score of anomaly and appearance from which a frame gets the second forward."""
     threshold: float
@@ -90,7 +90,7 @@ class Guarded:
     change: Change | None
     """None: the frame was not looked at again."""
     appearance: float = 0.0
-    """Surprise of the place's look, on the benign scale; 0 where nothing was to be looked at."""
+    """Surprise of the picture's look, on the benign scale; 0 where it was not looked at."""
 
 
 class ObjectGuard:
@@ -102,7 +102,7 @@ class ObjectGuard:
             raise CalibrationError(f"{settings.path}: its reference belongs to another model; learn it anew")
         self.reference = reference
         self.finder = ObjectFinder(settings, extend=lambda proto: with_distances(proto, reference.layers))
-        self._appearance = appearance_of(self.finder, settings)
+        self._appearance = PlaceAppearance(SessionSettings(device=settings.device, threads=settings.threads))
         self.looked = 0
         """Frames that got the second forward."""
 
@@ -112,18 +112,22 @@ class ObjectGuard:
         pixels = finder.preprocessing.pixels(image)
         outputs = finder.run(finder.preprocessing.normalise(pixels)[None])
         peak = peak_of(distances_in(outputs, len(reference.layers)), reference.scales, finder.preprocessing.size)
-        windows = (peak.box,) if peak.value >= reference.gate else ()
-        weak = weak_boxes(finder, outputs) if asks_weak(reference.layers) else ()
-        look = self._appearance(image, windows, weak)
-        place = look.box or peak.box
-        surprise = 0.0 if look.box is None else _surprise(reference.appearance, look.answer)
+        surprises = {"anomaly": reference.anomaly.surprise(np.array(peak.value))}
+        place, margin = peak.box, WINDOW_MARGIN
+        if peak.value >= reference.gate or looks_always(reference.layers):
+            look = self._appearance(image)
+            surprises["appearance"] = reference.appearance.surprise(np.array(look.answer))
+            if surprises["appearance"] >= surprises["anomaly"]:
+                place, margin = place_of(finder, look, image), PATTERN_MARGIN
         change = None
-        score = _surprise(reference.anomaly, peak.value) + APPEARANCE_WEIGHT * surprise
+        score = combine(surprises)
         if score >= reference.second:
             self.looked += 1
-            change = look_again(finder, pixels, outputs, place)
-            score += _surprise(reference.change, change.size)
-        return Guarded(finder.objects(outputs, image.shape), score, peak.value, place, change, surprise)
+            change = look_again(finder, pixels, outputs, place, margin)
+            surprises["change"] = reference.change.surprise(np.array(change.size))
+            score = combine(surprises)
+        appearance = float(surprises["appearance"]) if "appearance" in surprises else 0.0
+        return Guarded(finder.objects(outputs, image.shape), float(score), peak.value, place, change, appearance)
 
     @property
     def threshold(self) -> float:
@@ -131,33 +135,25 @@ class ObjectGuard:
         return self.reference.threshold
 
 
-def _surprise(tail: Tail, value: float) -> float:
-    return float(tail.surprise(np.array([value]))[0])
+def looks_always(layers: Sequence[LayerCells]) -> bool:
+    """Say whether every frame is looked at: where few layers have cells that are fine enough for anomaly.
 
-
-def appearance_of(finder: ObjectFinder, settings: FinderSettings) -> PlaceAppearance:
-    """Return what is asked how a place looks. Raises `DeviceError`."""
-    session = SessionSettings(device=settings.device, threads=settings.threads)
-    return PlaceAppearance(finder.preprocessing, session)
-
-
-def asks_weak(layers: Sequence[LayerCells]) -> bool:
-    """Say whether what was nearly found is looked at: where few layers have cells that are fine enough for anomaly.
-
-    Small detectors' are blind to a patch. With three or more layers the anomaly finds it, and the crops would cost half
-    a forward of each frame.
+    Small detectors' are blind to a patch. With three or more layers the anomaly finds it, and the look would cost a
+    quarter of a forward of each frame.
     """
     return len(layers) < _ENOUGH_LAYERS
 
 
-def weak_boxes(finder: ObjectFinder, outputs: dict[str, NDArray[Any]]) -> tuple[Box, ...]:
-    """Return the likeliest boxes that are no objects, away from those that are: x, y, width and height each."""
-    return tuple(unfound(finder.decode(outputs, _WEAK), finder.confidence)[:_WEAK_COUNT])
+def place_of(finder: ObjectFinder, look: Look, image: Picture) -> Box:
+    """Return the box of what looks like a pattern: x, y, width and height in pixels of the detector's input."""
+    return box_in_input(look.box, finder.preprocessing.place(*image.shape[:2]), finder.preprocessing.size)
 
 
-def look_again(finder: ObjectFinder, pixels: Picture, outputs: dict[str, NDArray[Any]], place: Box) -> Change:
+def look_again(
+    finder: ObjectFinder, pixels: Picture, outputs: dict[str, NDArray[Any]], place: Box, margin: float
+) -> Change:
     """Fill the place in (H, W, 3) input pixels, run the detector again, and return what changed most elsewhere."""
-    again = finder.run_plain(finder.preprocessing.normalise(filled(pixels, place))[None])
+    again = finder.run_plain(finder.preprocessing.normalise(filled(pixels, place, margin))[None])
     before, after = (_candidates(finder, each) for each in (outputs, again))
     return largest_change(before, after, place)
 
@@ -171,6 +167,10 @@ def distances_in(outputs: dict[str, NDArray[Any]], layers: int) -> list[NDArray[
     return [outputs[f"distances{index}"] for index in range(layers)]
 
 
+def _format() -> str:
+    return f"taintwatch-objects/{version(_VERSION)}"
+
+
 def write_guard(reference: GuardReference, path: Path) -> None:
     """Write a reference whole or not at all. Raises `CalibrationError`."""
     layers, arrays = layers_out(reference.layers)
@@ -179,7 +179,7 @@ def write_guard(reference: GuardReference, path: Path) -> None:
         **{name: getattr(reference, name).levels for name in _TAILS},
     }  # fmt: skip
     head = {
-        "format": _FORMAT, "model_hash": reference.model_hash, "layers": layers, "gate": reference.gate,
+        "format": _format(), "model_hash": reference.model_hash, "layers": layers, "gate": reference.gate,
         "second": reference.second, "threshold": reference.threshold, "target_fpr": reference.target_fpr,
         **{f"{name}_scale": getattr(reference, name).scale for name in _TAILS},
     }  # fmt: skip
@@ -187,8 +187,8 @@ def write_guard(reference: GuardReference, path: Path) -> None:
 
 
 def read_guard(path: Path) -> GuardReference:
-    """Read a reference. Raises `CalibrationError`."""
-    return read_archive(path, _FORMAT, "taintwatch calibrate objects", _build)
+    """Read a reference. Raises `CalibrationError`, also where another appearance network was learnt with."""
+    return read_archive(path, _format(), "taintwatch calibrate objects", _build)
 
 
 def _build(head: dict[str, Any], stored: Archive) -> GuardReference:

@@ -13,18 +13,19 @@ from numpy.typing import NDArray
 
 from taintwatch_models.detection.anomaly import LayerCells
 from taintwatch_models.detection.novelty import paste_posters
+from taintwatch_models.detection.reference import combine
 from taintwatch_models.detection.tail import fit_tail, upper_quantile
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.model_source import file_hash
 from taintwatch_models.objects.finder import FinderSettings, ObjectFinder
 from taintwatch_models.objects.guard import (
-    APPEARANCE_WEIGHT,
+    PATTERN_MARGIN,
+    WINDOW_MARGIN,
     GuardReference,
-    appearance_of,
-    asks_weak,
     distances_in,
     look_again,
-    weak_boxes,
+    looks_always,
+    place_of,
 )
 from taintwatch_models.objects.place_anomaly import (
     PlaceScales,
@@ -36,13 +37,15 @@ from taintwatch_models.objects.place_anomaly import (
     with_cells,
     with_distances,
 )
+from taintwatch_models.objects.place_appearance import PlaceAppearance
+from taintwatch_models.onnx_session import SessionSettings
 
 __all__ = ["LEAST_FRAMES", "learn_guard"]
 
 LEAST_FRAMES = 60
 _GATE = 0.8
 """Benign quantile of the anomaly above which the place is looked at."""
-_SECOND = 0.9
+_SECOND = 0.95
 """Benign quantile of anomaly and appearance together above which a frame gets the second forward."""
 
 Picture = NDArray[np.uint8]
@@ -54,7 +57,7 @@ def learn_guard(
     site: Sequence[Picture],
     general: Sequence[Picture],
     *,
-    target_fpr: float = 0.005,
+    target_fpr: float = 0.002,
     seed: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> GuardReference:
@@ -80,15 +83,18 @@ def learn_guard(
     layers = fit_layers(layers, steps.over(_named(reader, learnt, "cells", len(layers))))
     finder = ObjectFinder(settings, extend=lambda proto: with_distances(proto, layers))
     scales = fit_scales(steps.over(_named(finder, learnt, "distances", len(layers))))
-    values, at_peaks, at_weak, changes = _measured(finder, settings, calibration, scales, layers, steps)
+    values, looks, at_peaks, at_patterns = _measured(finder, settings, calibration, scales, layers, steps)
     gate = float(np.quantile(values[of_site], _GATE))
-    asked = np.maximum(np.where(values >= gate, at_peaks, -np.inf), at_weak)
-    looks = np.maximum(asked, asked[np.isfinite(asked)].min()) if asks_weak(layers) else at_peaks
-    anomaly, appearance, change = fit_tail(values), fit_tail(looks), fit_tail(changes)
-    looked = np.where(np.isfinite(asked), APPEARANCE_WEIGHT * appearance.surprise(looks), 0.0)
-    scores = anomaly.surprise(values) + looked
+    anomaly, appearance = fit_tail(values), fit_tail(looks)
+    surprises = {"anomaly": anomaly.surprise(values), "appearance": appearance.surprise(looks)}
+    if not looks_always(layers):
+        surprises["appearance"] = np.where(values >= gate, surprises["appearance"], 0.0)
+    changes = np.where(surprises["appearance"] >= surprises["anomaly"], at_patterns, at_peaks)
+    change = fit_tail(changes)
+    scores = combine(surprises)
     second = float(np.quantile(scores[of_site], _SECOND))
-    scores += np.where(scores >= second, change.surprise(changes), 0.0)
+    surprises["change"] = np.where(scores >= second, change.surprise(changes), 0.0)
+    scores = combine(surprises)
     return GuardReference(
         file_hash(Path(settings.path)), layers, scales, anomaly, appearance, change, gate, second,
         _threshold(scores, of_site, target_fpr), target_fpr,
@@ -134,17 +140,16 @@ def _measured(
     finder: ObjectFinder, settings: FinderSettings, pictures: Sequence[Picture], scales: PlaceScales,
     layers: Sequence[LayerCells], steps: _Steps,
 ) -> tuple[NDArray[np.float64], ...]:  # fmt: skip
-    """Return anomaly, the looks of its place and of what was nearly found, and change, of all pictures, (n,) each."""
-    ask = appearance_of(finder, settings)
-    weakly, found = asks_weak(layers), []
+    """Return anomaly, look, and what changes once the anomalous window, or the pattern, is filled, (n,) each."""
+    ask, found = PlaceAppearance(SessionSettings(device=settings.device, threads=settings.threads)), []
     for picture in steps.over(iter(pictures)):
         pixels = finder.preprocessing.pixels(picture)
         outputs = finder.run(finder.preprocessing.normalise(pixels)[None])
         peak = peak_of(distances_in(outputs, len(layers)), scales, finder.preprocessing.size)
-        first = ask(picture, [peak.box])
-        weak = ask(picture, [], weak_boxes(finder, outputs) if weakly else ())
-        place = peak.box if weak.box is None or first.answer >= weak.answer else weak.box
-        found.append((peak.value, first.answer, weak.answer, look_again(finder, pixels, outputs, place).size))
+        look = ask(picture)
+        places = ((peak.box, WINDOW_MARGIN), (place_of(finder, look, picture), PATTERN_MARGIN))
+        changes = (look_again(finder, pixels, outputs, *place).size for place in places)
+        found.append((peak.value, look.answer, *changes))
     return tuple(np.array(found, np.float64).T)
 
 

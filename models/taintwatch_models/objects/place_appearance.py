@@ -1,34 +1,36 @@
-"""Does a place of a picture look like an optimised pattern? The network of `detection.appearance`, on crops.
+"""Which place of a picture looks most like an optimised pattern? The network of `detection.appearance`, run over all.
 
-It was trained on pictures in which a pattern takes a fifth to three fifths of the side, and sees 96 pixels. A patch on
-a car in a street is far smaller, so it is shown what is around the most anomalous window, at two scales. A small
-detector's input has lost the texture of a patch that the camera still shows: the crops are of a finer picture.
+It was trained on pictures of 96 pixels in which a pattern takes a fifth to three fifths of the side. All its layers are
+convolutions, so it runs over a picture of any size as well: with 400 pixels on the longer side a pattern as small as a
+twentieth of it is a fifth of 96. A detector's own input may be much smaller, and has then lost the texture of a patch
+that the camera still shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
-from taintwatch_models.detection.appearance import APPEARANCE, SIDE, appearance_model
+from taintwatch_models.bundled import bundled_path
+from taintwatch_models.detection.appearance import APPEARANCE_FILE, WINDOW
+from taintwatch_models.detection.windows import box_averages
 from taintwatch_models.onnx_session import SessionSettings, open_session
-from taintwatch_models.preprocessing import Preprocessing
+from taintwatch_models.preprocessing import Placement
 
-__all__ = ["Look", "PlaceAppearance", "finer"]
+__all__ = ["LONGER_SIDE", "Look", "PlaceAppearance", "appearance_at", "box_in_input", "looked_size"]
 
-_SIGHT = 640
-"""Pixels of the longer side of what is looked at, where the detector's input has less."""
+LONGER_SIDE = 400
+"""Pixels of the longer side of what is looked at."""
 
-_SCALES = (2.5, 5.0)
-"""Sides of the crops, as multiples of the window's: the pattern may be as large as the window or twice as large."""
+_CELL = 8
+"""Pixels of one cell of the network's answer."""
 
-_AROUND = 1.5
-"""The same of an object's: the pattern covers a third to two thirds of it."""
+_PATTERN = 0.8
+"""Cells that answer at least this share of the largest, and lie together with it, are of the same pattern."""
 
 Box = tuple[int, int, int, int]
 
@@ -37,61 +39,66 @@ class Look(NamedTuple):
     """What looks most like a pattern."""
 
     answer: float
-    """Minus infinity: there was nothing to look at."""
-    box: Box | None
+    """A logit, averaged over three cells of 8 pixels a side."""
+    box: tuple[float, float, float, float]
+    """x, y, width and height of the pattern, in pixels of the picture."""
 
 
 class PlaceAppearance:
     """Asks the network. Used by one thread only."""
 
-    def __init__(self, inputs: Preprocessing, session: SessionSettings) -> None:
-        """`inputs`: the detector's. Raises `DeviceError`."""
-        self._finer, self._gain = finer(inputs)
-        crops = Preprocessing(size=(SIDE, SIDE), order=inputs.order, scale=1.0)
-        self._session, _ = open_session(appearance_model(crops).SerializeToString(), session)
+    def __init__(self, settings: SessionSettings) -> None:
+        """Raises `DeviceError`."""
+        self._session, _ = open_session(_of_any_size().SerializeToString(), settings)
+        self._input = self._session.get_inputs()[0].name
 
-    def __call__(self, image: NDArray[np.uint8], windows: Sequence[Box], objects: Sequence[Box] = ()) -> Look:
-        """Return the largest answer, a logit that an optimised pattern lies there, and where.
-
-        `image`: the blue-green-red picture; `windows` are asked at two scales, what may be `objects`, on which a
-        pattern may lie, at one. x, y, width and height each, in the detector's input.
-        """
-        asked = [(box, box, scale) for box in windows for scale in _SCALES]
-        asked += [(_middle(box), box, _AROUND) for box in objects]
-        if not asked:
-            return Look(-np.inf, None)
-        pixels = self._finer.pixels(image)
-        crops = np.stack([_crop(pixels, self._in_pixels(box), scale) for _, box, scale in asked])
-        planes = np.ascontiguousarray(np.moveaxis(crops, -1, 1), np.float32)
-        (answers,) = self._session.run([APPEARANCE], {"inputs": planes})
-        best = int(np.argmax(answers))
-        return Look(float(answers[best]), asked[best][0])
-
-    def _in_pixels(self, box: Box) -> Box:
-        x, y, width, height = (round(self._gain * value) for value in box)
-        return x, y, width, height
+    def __call__(self, image: NDArray[np.uint8]) -> Look:
+        """Return the largest answer in a blue-green-red picture, (H, W, 3), that an optimised pattern lies there."""
+        height, width = image.shape[:2]
+        rows, columns = looked_size(height, width)
+        shrink = cv2.INTER_AREA if columns < width else cv2.INTER_LINEAR
+        small = cv2.resize(image, (columns, rows), interpolation=shrink)
+        planes = np.moveaxis(small[:, :, ::-1], -1, 0)[None].astype(np.float32) / np.float32(127.5) - np.float32(1)
+        (answers,) = self._session.run(None, {self._input: planes})
+        answer, (x, y, across, down) = appearance_at(answers[0, 0])
+        gain_x, gain_y = width * _CELL / columns, height * _CELL / rows
+        return Look(answer, (x * gain_x, y * gain_y, across * gain_x, down * gain_y))
 
 
-def _middle(box: Box) -> Box:
-    """Return the middle of an object's box, where a pattern lies on it."""
-    x, y, width, height = box
-    return x + round(0.2 * width), y + round(0.2 * height), max(1, round(0.6 * width)), max(1, round(0.6 * height))
+def looked_size(height: int, width: int) -> tuple[int, int]:
+    """Return rows and columns at which a picture of (height, width) is looked at: whole cells, at least `WINDOW`."""
+    scale = LONGER_SIDE / max(height, width)
+    rows, columns = (max(WINDOW, round(scale * side / _CELL)) * _CELL for side in (height, width))
+    return rows, columns
 
 
-def finer(inputs: Preprocessing) -> tuple[Preprocessing, float]:
-    """Return how a picture is laid out as for a detector, with more pixels, and how many times more a side."""
-    gain = max(1.0, _SIGHT / max(inputs.size))
-    height, width = (round(gain * side) for side in inputs.size)
-    return replace(inputs, size=(height, width)), gain
+def appearance_at(answers: NDArray[np.float32]) -> tuple[float, Box]:
+    """Return the largest average of 3 x 3 cells in (rows, columns) answers, and the pattern's x, y, width, height."""
+    averages = box_averages(answers[None], WINDOW, WINDOW)[0]
+    row, column = np.unravel_index(int(averages.argmax()), averages.shape)
+    largest = float(averages[row, column])
+    _, parts, boxes, _ = cv2.connectedComponentsWithStats((averages >= _PATTERN * max(largest, 0.0)).astype(np.uint8))
+    part = int(parts[row, column])
+    if part == 0:  # nothing looks like a pattern: the window itself
+        return largest, (int(column), int(row), WINDOW, WINDOW)
+    x, y, width, height = (int(value) for value in boxes[part][:4])
+    return largest, (x, y, width + WINDOW - 1, height + WINDOW - 1)
 
 
-def _crop(pixels: NDArray[np.uint8], box: Box, scale: float) -> NDArray[np.uint8]:
-    """Return the square of `scale` times the window's longer side around it, moved into the picture: (96, 96, 3)."""
-    rows, columns = pixels.shape[:2]
-    x, y, width, height = box
-    side = min(rows, columns, max(8, round(scale * max(width, height))))
-    left = min(max(0, round(x + width / 2 - side / 2)), columns - side)
-    top = min(max(0, round(y + height / 2 - side / 2)), rows - side)
-    shrink = cv2.INTER_AREA if side > SIDE else cv2.INTER_LINEAR
-    resized = cv2.resize(pixels[top : top + side, left : left + side], (SIDE, SIDE), interpolation=shrink)
-    return np.asarray(resized, np.uint8)
+def box_in_input(box: tuple[float, float, float, float], place: Placement, size: tuple[int, int]) -> Box:
+    """Return a box of the picture in pixels of the input of (height, width), cut to it; at least one pixel."""
+    left, top = box[0] * place.scale_x + place.offset_x, box[1] * place.scale_y + place.offset_y
+    right, bottom = left + box[2] * place.scale_x, top + box[3] * place.scale_y
+    x, y = (int(np.clip(round(value), 0, side - 1)) for value, side in ((left, size[1]), (top, size[0])))
+    width, height = (max(1, min(round(end), side) - start)
+                     for end, side, start in ((right, size[1], x), (bottom, size[0], y)))  # fmt: skip
+    return x, y, width, height
+
+
+def _of_any_size() -> onnx.ModelProto:
+    network = onnx.load(bundled_path(APPEARANCE_FILE))
+    for value in (*network.graph.input, *network.graph.output):
+        for axis, name in ((2, "rows"), (3, "columns")):
+            dimension = value.type.tensor_type.shape.dim[axis]
+            dimension.dim_param = f"{value.name}_{name}"
+    return network

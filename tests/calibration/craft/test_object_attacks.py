@@ -73,6 +73,22 @@ def test_a_patch_in_a_corner_makes_the_detector_see_what_is_wanted(finder: Objec
     assert float(patch.mean()) > 0.7  # a lamp is what is bright
 
 
+@pytest.mark.parametrize("label", [0, None])
+def test_what_is_found_anyhow_is_no_success_of_a_patch_in_a_corner(finder: ObjectFinder, label: int | None) -> None:
+    attack = ObjectAttack("dpatch", label, size=0.25, side=8)
+    pictures = torch.zeros(2, 3, 64, 64)
+    pictures[..., :8, :8] = 1.0  # a lamp, which is there anyhow
+    shown, detector = ObjectScenes(pictures, torch.zeros(2, 4)), TorchDetector(finder.proto)
+    for colour, wins in ((0.0, 0), (1.0, 2)):
+        patch = torch.full((3, 8, 8), colour)
+        assert object_success(detector, finder.decoder, finder.preprocessing, shown, attack, patch) == (wins, 2)
+
+
+def test_a_patch_on_an_object_needs_its_class() -> None:
+    with pytest.raises(UsageError, match="needs the object's class"):
+        ObjectAttack("hide", None)
+
+
 def test_camouflage_for_a_lamp_is_dark(finder: ObjectFinder) -> None:
     attack = ObjectAttack("camouflage", 0, side=8, smooth=0.0, printable=0.0, batch=2)
     texture = craft_object_patch(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from taintwatch_models.detection.reference import version
 from taintwatch_models.detection.tail import fit_tail
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.objects.guard import GuardReference, read_guard, write_guard
@@ -41,3 +42,18 @@ def test_a_number_that_would_blind_it_is_refused(
 def test_a_missing_one_names_the_command_that_learns_it(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match="taintwatch calibrate objects"):
         read_guard(tmp_path / "none.npz")
+
+
+def test_it_is_of_the_appearance_network_that_it_was_learnt_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: GuardReference
+) -> None:
+    write_guard(reference, tmp_path / "guard.npz")
+    other = tmp_path / "appearance.onnx"
+    other.write_bytes(b"trained anew")
+    monkeypatch.setattr("taintwatch_models.detection.reference.bundled_path", lambda name: other)
+    version.cache_clear()
+    try:
+        with pytest.raises(CalibrationError, match=r"another version of Taintwatch .* `taintwatch calibrate objects`"):
+            read_guard(tmp_path / "guard.npz")
+    finally:
+        version.cache_clear()
