@@ -73,7 +73,7 @@ def test_at_the_picture_s_edge_the_square_is_moved_into_the_picture() -> None:
 
 
 def test_a_crop_is_never_larger_than_the_picture() -> None:
-    (expansion,) = expand([[(10, 0, 150, 100)]])
+    (expansion,) = expand([[(10, 0, 170, 100)]])
     assert expansion.subjects[0].frame.image.shape == (100, 200, 3)
 
 
@@ -82,13 +82,13 @@ def test_small_objects_and_those_outside_of_the_regions_are_left_out() -> None:
     assert len(expansion.subjects) == 1
     right = Outline.of_box((0.5, 0, 0.5, 1), "right")
     (expansion,) = expand([[(10, 10, 40, 30), (120, 10, 40, 30)]], regions=[right])
-    assert [subject.frame.image.shape[1] for subject in expansion.subjects] == [56]
+    assert [subject.frame.image.shape[1] for subject in expansion.subjects] == [48]
 
 
 def test_at_most_so_many_objects_are_judged_the_widest_first() -> None:
     (expansion,) = expand([[(0, 0, 30, 30), (40, 0, 60, 30), (110, 0, 40, 30), (160, 0, 35, 30)]])
     assert len(expansion.subjects) == 3
-    assert expansion.subjects[0].frame.image.shape[1] == 84
+    assert expansion.subjects[0].frame.image.shape[1] == 72
 
 
 def test_a_detector_is_read_from_the_configuration(tmp_path: Path) -> None:
