@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.scripts import run_script
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.bench.cache import Cache
 from taintwatch_calibration.bench.patch_grid import with_patch
 from taintwatch_calibration.craft.digital import art_classifier
@@ -40,7 +41,6 @@ from taintwatch_calibration.craft.physical import Pattern, craft_patterns
 from taintwatch_calibration.craft.placement import Placement
 from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_calibration.machine import machine
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.results import write_json
 from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
 from taintwatch_models.onnx_classifier import OnnxRadar

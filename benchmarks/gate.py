@@ -27,12 +27,13 @@ from benchmarks.scripts import run_main
 from benchmarks.sign_attacks.attack import Attack, cached_attack
 from benchmarks.sign_attacks.pictures import SignPictures, cached_pictures
 from benchmarks.sign_attacks.plans import attack_specs
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.bench.attacks import pixels_of
 from taintwatch_calibration.bench.cache import Cache
 from taintwatch_calibration.craft.materials import classify, find_label
 from taintwatch_calibration.gate import scores_of_pixels
 from taintwatch_calibration.machine import machine
-from taintwatch_calibration.rates import threshold_for, wilson_interval
+from taintwatch_calibration.rates import threshold_for
 from taintwatch_calibration.results import write_json
 from taintwatch_models.bundled import bundled_calibration_path, bundled_radar
 from taintwatch_models.calibration_file import Calibration, GateCalibration, TightCalibration, read_calibration

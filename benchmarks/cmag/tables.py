@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from benchmarks.cmag.trial_attacks import ATTACKS
 from benchmarks.cmag.trial_data import DATASETS
 from benchmarks.cmag.trial_work import TrialWork, save_state
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.cmag.benign_data import BenignData
 from taintwatch_calibration.cmag.frames import CmagValues
 from taintwatch_calibration.cmag.magnet import MAGNET_STATISTICS, MagnetAutoencoder, magnet_values, train_magnet
@@ -33,7 +34,6 @@ from taintwatch_calibration.cmag.statistics import STATISTICS, CmagGraph, fit_gr
 from taintwatch_calibration.cmag.thresholds import choose_limits, cmag_scores
 from taintwatch_calibration.cmag.training import TrainingSettings, train_reconstructors
 from taintwatch_calibration.machine import machine
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.results import write_json
 from taintwatch_calibration.torch_tuning import denormals_flushed
 

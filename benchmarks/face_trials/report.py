@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from benchmarks.face_trials.attacks import TARGET, Attacks
 from benchmarks.face_trials.people import CALIBRATION, TEST, UNKNOWN, People
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.faces.face_model import JUDGED, fit_scales, scores, stranger_threshold
-from taintwatch_calibration.rates import area_under_roc, operating_point, threshold_for, wilson_interval
+from taintwatch_calibration.rates import area_under_roc, operating_point, threshold_for
 from taintwatch_models.faces.face_file import Scale
 
 __all__ = ["ACCEPTED", "PUBLISHED", "attacking", "detecting", "product", "real_glasses", "recognition", "recovered"]

@@ -20,10 +20,10 @@ from benchmarks.objects.known_guard import KnownGuard
 from benchmarks.objects.scenes import frames_of
 from benchmarks.objects.sites import LEARNT, SITES, Measuring
 from benchmarks.objects.trials import Attack, has_effect, laid, printed_patch, wearers_of
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.craft.losses import total_variation
 from taintwatch_calibration.craft.object_attacks import class_scores, place_on
 from taintwatch_calibration.craft.placement import PlacementBatch, apply_patch
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.objects.decoders import grid_cells
 from taintwatch_models.objects.finder import FoundObject, ObjectFinder
 from taintwatch_models.objects.guard import ObjectGuard

@@ -20,7 +20,7 @@ from skimage.filters.rank import entropy
 from benchmarks.objects.scenes import frames_of
 from benchmarks.objects.sites import LEARNT, SITES, Measuring
 from benchmarks.objects.trials import Attack, has_effect, laid, printed_patch, wearers_of
-from taintwatch_calibration.rates import wilson_interval
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_models.detection.tail import upper_quantile
 from taintwatch_models.objects.finder import ObjectFinder
 from taintwatch_models.objects.guard import Guarded

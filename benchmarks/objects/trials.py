@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.objects.scenes import AttackedPicture, corner_patch, painted_object, worn_patch
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.camera_model.variation import CameraVariation, simulate_camera
 from taintwatch_calibration.craft.object_scenes import large_objects
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.objects.finder import FoundObject, ObjectFinder
 from taintwatch_models.objects.guard import ObjectGuard
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.benign import BenignFrames
 from taintwatch_calibration.craft.adaptive import high_rank_target, pooled_label_map
 from taintwatch_calibration.craft.attack_folder import whole
@@ -39,7 +40,6 @@ from taintwatch_calibration.craft.physical import (
 )
 from taintwatch_calibration.craft.placement import Placement
 from taintwatch_calibration.craft.shapes import shape_mask
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.thresholds import calibrate
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.detectors import tight_scores_of

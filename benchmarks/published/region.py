@@ -23,6 +23,7 @@ from torch import Tensor
 
 from benchmarks.blocks import BLOCK, in_blocks, weighted_means
 from benchmarks.scripts import run_script
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.bench.attacks import pixels_of
 from taintwatch_calibration.bench.cache import Cache
 from taintwatch_calibration.craft.attack_folder import whole
@@ -43,7 +44,6 @@ from taintwatch_calibration.craft.published_region import READINGS, PublishedRec
 from taintwatch_calibration.craft.region import RegionRecipe, region_attack, soft_mask
 from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_calibration.machine import machine
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.results import write_json
 from taintwatch_calibration.torch_tuning import keep_freed_memory
 from taintwatch_models.onnx_classifier import OnnxRadar

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from benchmarks.scripts import run_script
 from benchmarks.survey.attacks.universal import STICKERS
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch.sources.colour_profile import GENERIC_PROFILE, printed_picture
 from taintwatch_calibration.camera_model.pinhole_camera import PinholeCamera, homography, pose_at
@@ -35,7 +36,6 @@ from taintwatch_calibration.craft.kinds import KINDS, masks_of
 from taintwatch_calibration.craft.materials import classify, differentiable, load_classifier
 from taintwatch_calibration.craft.physical import Pictures, craft_patterns
 from taintwatch_calibration.machine import machine
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.results import write_json
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings

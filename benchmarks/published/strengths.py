@@ -19,13 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.scripts import run_script
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.craft.attack_folder import whole
 from taintwatch_calibration.craft.digital import digital_attack
 from taintwatch_calibration.craft.materials import differentiable, load_classifier, read_pictures, to_pictures
 from taintwatch_calibration.craft.physical import Model, normaliser
 from taintwatch_calibration.craft.region import soft_mask
 from taintwatch_calibration.machine import machine
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.results import write_json
 from taintwatch_models.preprocessing import Preprocessing
 

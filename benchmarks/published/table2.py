@@ -25,13 +25,13 @@ from benchmarks.published.groups import MULTIPLE, all_cells
 from benchmarks.published.rounds import ROUND, SENTINET_FPR, Table
 from benchmarks.published.sources import TABLE_2
 from benchmarks.scripts import run_script
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.craft.materials import (
     find_label,
     load_classifier,
     read_pictures,
 )
 from taintwatch_calibration.machine import machine
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.results import markdown_table, write_json, write_text
 from taintwatch_calibration.torch_tuning import keep_freed_memory
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.bench.records import Benign, Scores, rates_of
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.thresholds import scalar_outputs
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.detectors import tight_scores_of

@@ -11,13 +11,13 @@ from typing import Any
 
 from benchmarks.street.patches import StreetPatch, with_patch
 from benchmarks.street.player import play, simulate, street_plan, street_stack
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch.demo.street_scene import StreetScene
 from taintwatch.detection_stack import DetectionStack
 from taintwatch.pipeline import Step
 from taintwatch.records import AlertState
 from taintwatch.sources.scene import SceneSettings
 from taintwatch.subjects.regions import CropBox
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.records import Prediction
 from taintwatch_models.storage import write_atomically
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from benchmarks.survey.attacks import ATTACKS, Attacked, Printed, Scale
 from benchmarks.survey.subject import Pixels, Subject, as_tensor
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.craft.attack_folder import Folder, as_picture
 from taintwatch_calibration.craft.measurement import faintness
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.results import write_json
 from taintwatch_models.storage import write_atomically
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from benchmarks.survey.attacks import ATTACKS
-from taintwatch_calibration.rates import wilson_interval
+from taintwatch.alarm_rates import wilson_interval
 
 __all__ = ["PLAIN", "headline", "published", "share_text"]
 

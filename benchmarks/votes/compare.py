@@ -15,8 +15,9 @@ from benchmarks.votes.policies import Candidate, candidates, default_candidate
 from benchmarks.votes.replay import raised, rises
 from benchmarks.votes.scenes import FPS
 from benchmarks.votes.streams import Halves, Stream, halves
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch.vote.policies import POLICIES
-from taintwatch_calibration.rates import threshold_for, wilson_interval
+from taintwatch_calibration.rates import threshold_for
 from taintwatch_models.errors import UsageError
 
 __all__ = ["compare"]

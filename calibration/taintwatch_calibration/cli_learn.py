@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.progress import TaskID
 from rich.table import Table
 
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch.references import store
 from taintwatch.sources.factory import open_source
 from taintwatch_calibration.benign_options import threads_option
 from taintwatch_calibration.live_frames import LiveFrames, Seconds, camera_to_learn, planned_frames, watch_benign
 from taintwatch_calibration.progress import bars, read_with_progress
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.detection.general import RENDERED, general_pictures
 from taintwatch_models.detection.learning import learn
 from taintwatch_models.detection.reference import Reference, write_reference

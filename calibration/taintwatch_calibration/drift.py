@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.benign import BenignFrames
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.detection.detector import CombinedDetector
 from taintwatch_models.errors import CalibrationError

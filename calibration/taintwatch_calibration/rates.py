@@ -1,4 +1,4 @@
-"""Rates with their uncertainty: Wilson intervals, ROC areas, true-positive rates at a target false-positive rate."""
+"""Rates with their uncertainty: ROC areas, true-positive rates at a target false-positive rate."""
 
 from __future__ import annotations
 
@@ -8,17 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
-__all__ = ["OperatingPoint", "area_under_roc", "operating_point", "roc", "threshold_for", "wilson_interval"]
+from taintwatch.alarm_rates import wilson_interval
 
-
-def wilson_interval(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the Wilson score interval of `count` of `total`, (0, 1) for none (Wilson, 1927)."""
-    if total == 0:
-        return 0.0, 1.0
-    interval = stats.binomtest(count, total).proportion_ci(confidence, "wilson")
-    return float(interval.low), float(interval.high)
+__all__ = ["OperatingPoint", "area_under_roc", "operating_point", "roc", "threshold_for"]
 
 
 def threshold_for(benign: ArrayLike, target_fpr: float) -> float:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.benign import BenignFrames, batches_of, split_in_blocks
 from taintwatch_calibration.paper_thresholds import LABEL_COUNTS, PaperSurface, choose_paper, paper_ranks
-from taintwatch_calibration.rates import threshold_for, wilson_interval
+from taintwatch_calibration.rates import threshold_for
 from taintwatch_models.calibration_file import Calibration, HeldOut, PaperCalibration, TightCalibration
 from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.errors import CalibrationError

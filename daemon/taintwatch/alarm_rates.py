@@ -76,7 +76,7 @@ class AlarmRates:
 def wilson_interval(count: int, total: int, z: float = 1.959964) -> tuple[float, float]:
     """Return Wilson's score interval of a proportion (Wilson 1927); (0, 1) where nothing was counted.
 
-    By hand here alone: scipy's would cost the daemon 70 MB of memory and a second at its start.
+    By hand, once for all: scipy's would cost the daemon 70 MB of memory, and each command a second at its start.
     """
     if total == 0:
         return 0.0, 1.0

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from taintwatch_calibration.rates import area_under_roc, operating_point, threshold_for, wilson_interval
+from taintwatch.alarm_rates import wilson_interval
+from taintwatch_calibration.rates import area_under_roc, operating_point, threshold_for
 
 SCORES = st.lists(st.floats(-5, 5, allow_nan=False, width=16), min_size=1, max_size=60)
 

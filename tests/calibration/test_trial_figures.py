@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch.web.trials import Trials
 from taintwatch_calibration.printing.sheet_metadata import CraftedAttack
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.trial.charts import heat_map, timeline
 from taintwatch_calibration.trial.figures import Rate, figures_of
 from taintwatch_calibration.trial.matrix import Cell, Matrix, nearest_cell, numbers

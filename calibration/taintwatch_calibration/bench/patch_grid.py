@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.bench.attacks import AttackMaker, Report, pixels_of, show_on, whole
 from taintwatch_calibration.bench.cache import Cache
 from taintwatch_calibration.bench.detectors import BenchDetectors
@@ -23,7 +24,6 @@ from taintwatch_calibration.craft.engine import Schedule
 from taintwatch_calibration.craft.materials import Labelled, classify
 from taintwatch_calibration.craft.physical import Pattern
 from taintwatch_calibration.craft.placement import Placement
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.storage import write_atomically

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.bench.attacks import Attacked
 from taintwatch_calibration.bench.plans import AttackPlan
-from taintwatch_calibration.rates import area_under_roc, operating_point, wilson_interval
+from taintwatch_calibration.rates import area_under_roc, operating_point
 
 __all__ = ["Benign", "Scores", "cells_of", "localisation", "rates_of"]
 

@@ -165,8 +165,8 @@ def _identity(model: Path, attack: ObjectAttack, scenes: ObjectScenes) -> str:
 def _measured(
     detector: nn.Module, finder: ObjectFinder, apart: ObjectScenes, attack: ObjectAttack, patch: Any
 ) -> dict[str, Any]:
+    from taintwatch.alarm_rates import wilson_interval
     from taintwatch_calibration.craft.object_attacks import object_success
-    from taintwatch_calibration.rates import wilson_interval
 
     wins, count = object_success(detector, finder.decoder, finder.preprocessing, apart, attack, patch)
     return {

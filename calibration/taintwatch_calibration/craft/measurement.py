@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.cmag.similarity import StructuralSimilarity
 from taintwatch_calibration.craft.materials import Labelled
-from taintwatch_calibration.rates import wilson_interval
 from taintwatch_models.classifier import Classifier
 from taintwatch_models.cmag.similarity import C1, C2
 from taintwatch_models.loading import LoadedModel

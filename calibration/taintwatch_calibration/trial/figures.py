@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_calibration.rates import area_under_roc, wilson_interval
+from taintwatch.alarm_rates import wilson_interval
+from taintwatch_calibration.rates import area_under_roc
 from taintwatch_calibration.trial.matrix import Cell, nearest_cell
 from taintwatch_calibration.trial.scored import ScoredClip, Trial
 
