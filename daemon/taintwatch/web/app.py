@@ -92,6 +92,7 @@ def application_of(context: Context, monitored: Monitored | None) -> Starlette:
         ("/api/alerts", "GET", _answer(lambda request: repository.alerts(filter_of(request.query_params, LIST_LIMIT)))),
         ("/api/alerts/{event_id}", "GET", _answer(lambda request: repository.alert(event_of(request)))),
         *review_calls(repository, context.learner, context.audit),
+        ("/alerts/{event_id}/thumbnail", "GET", partial(_thumbnail, context)),
         ("/alerts/{event_id}/{kind}", "GET", partial(_evidence, context)),
         ("/export.zip", "GET", partial(_export, Exports(repository))),
         ("/trials/{name}/{path:path}", "GET", partial(_trial, context)),
@@ -217,6 +218,11 @@ async def _evidence(context: Context, request: Request) -> Response:
         ended()
         return _nothing()
     return Passing(path, ended, media_type="video/mp4" if path.suffix == ".mp4" else "image/jpeg")
+
+
+async def _thumbnail(context: Context, request: Request) -> Response:
+    picture = await run_in_threadpool(context.repository.thumbnail, event_of(request))
+    return _nothing() if picture is None else Response(picture, media_type="image/jpeg")
 
 
 async def _export(exports: Exports, request: Request) -> Response:

@@ -95,6 +95,7 @@ def _calls() -> list[tuple[str, str, str, dict[str, Any]]]:
          {"query": FILTERS, "answer": {"type": "array", "items": _named("Summary")}}),
         ("get", "/api/alerts/{event_id}", "One alert: its summary, its records as published, which files there are.",
          {"answer": _named("Alert")}),
+        ("get", "/alerts/{event_id}/thumbnail", "The alert's picture, small: for lists.", {"media": ("image/jpeg",)}),
         ("get", "/alerts/{event_id}/{kind}", "A picture, the clip or the scores of an alert.",
          {"media": ("image/jpeg", "video/mp4", "application/json")}),
         ("get", "/export.zip", "The alerts with their evidence and notes, 1000 at most.",

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import threading
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -20,6 +24,7 @@ from taintwatch.evidence.annotations import Annotation, Annotations
 from taintwatch.evidence.audit import AuditLog
 from taintwatch.evidence.export import export_alerts
 from taintwatch.evidence.folder import CLIP, FRAME, OVERLAY, SCORES, EvidenceFolder
+from taintwatch.evidence.media import encode_jpeg, shrink
 from taintwatch.evidence.media_store import LocalMedia
 from taintwatch.evidence.reader import AlertReader, Filter, StoredAlert
 from taintwatch.records import Alert, AlertState
@@ -30,6 +35,8 @@ from taintwatch_models.errors import TaintwatchError, UsageError
 __all__ = ["FILES", "AlertRepository", "Exports", "Passing", "summary_of"]
 
 FILES = {"clip": CLIP, "frame": FRAME, "overlay": OVERLAY, "scores": SCORES}
+_THUMBNAIL_WIDTH, _THUMBNAIL_QUALITY = 240, 80  # twice the width in the list, for fine screens
+_THUMBNAILS = 400  # remembered, some 10 KB each
 
 
 class AlertRepository:
@@ -43,6 +50,8 @@ class AlertRepository:
         self._folder = folder
         self._annotations = None if folder is None else Annotations(folder.history)
         self._judgements = None if folder is None else Judgements(folder, audit, acknowledged_h=acknowledged_h)
+        self._lock = threading.Lock()
+        self._thumbnails: OrderedDict[str, bytes] = OrderedDict()
 
     @property
     def keeps_alerts(self) -> bool:
@@ -93,6 +102,24 @@ class AlertRepository:
             return self._folder.media.local(event_id, FILES[kind], scratch)
         except (OSError, ValueError):
             return None
+
+    def thumbnail(self, event_id: str) -> bytes | None:
+        """Return an alert's overlay as a small JPEG, for the list; None: there is none. The last few are remembered."""
+        with self._lock:
+            if event_id in self._thumbnails:
+                self._thumbnails.move_to_end(event_id)
+                return self._thumbnails[event_id]
+        with tempfile.TemporaryDirectory(prefix="taintwatch-media-") as scratch:
+            path = self.file(event_id, "overlay", Path(scratch))
+            whole = None if path is None else cv2.imread(str(path))
+        if whole is None:
+            return None
+        made = encode_jpeg(shrink(np.asarray(whole, np.uint8), _THUMBNAIL_WIDTH), _THUMBNAIL_QUALITY)
+        with self._lock:
+            self._thumbnails[event_id] = made
+            while len(self._thumbnails) > _THUMBNAILS:
+                self._thumbnails.popitem(last=False)
+        return made
 
     @property
     def judgements(self) -> Judgements:

@@ -16,12 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from taintwatch.alerts.outbox import MessageWriter
 from taintwatch.evidence.annotations import LONGEST_NOTE, Annotation, Annotations
 from taintwatch.evidence.audit import AuditLog, read_audit
 from taintwatch.evidence.folder import EvidenceFolder
+from taintwatch.evidence.media import encode_jpeg
 from taintwatch.evidence.private_file import write_private
 from taintwatch.evidence.reader import Filter
 from taintwatch.evidence.store import AlertStore
@@ -114,6 +117,19 @@ def test_an_alert_opens_with_its_evidence_and_the_json_as_it_was_published(serve
         assert answer.headers["content-type"] == content_type
     assert ask(server, "/alerts/event1/frame").status == 404
     assert ask(server, "/alerts/event0/lock").status == 404
+
+
+def test_the_list_gets_small_pictures(server: WebServer, folder: EvidenceFolder) -> None:
+    whole = np.full((720, 1280, 3), 90, np.uint8)
+    write_private(folder.root / "media" / "event1" / "overlay.jpg", encode_jpeg(whole))
+    for _ in range(2):  # made, then remembered
+        answer = ask(server, "/alerts/event1/thumbnail")
+        assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg")
+        shown = cv2.imdecode(np.frombuffer(answer.body, np.uint8), cv2.IMREAD_COLOR)
+        assert shown is not None
+        assert shown.shape == (136, 240, 3)
+    assert ask(server, "/alerts/event0/thumbnail").status == 404  # what lies there is no picture
+    assert ask(server, "/alerts/event2/thumbnail").status == 404
 
 
 def test_a_clip_can_be_asked_for_in_parts_as_players_do(server: WebServer) -> None:

@@ -17,6 +17,7 @@ export class Alerts {
     form.elements.camera.append(...about.cameras.map((name) => make("option", {}, name)));
     this.order = []; // the ids of the list as it was shown last, newest first
     this.chosen = new Set();
+    this.pictures = new Map(); // of the list, by id
     form.addEventListener("input", () => this.load());
     for (const button of document.querySelectorAll("[data-since]")) {
       button.addEventListener("click", () => {
@@ -63,6 +64,7 @@ export class Alerts {
     byId("no-alerts").hidden = alerts.length > 0;
     this.order = alerts.map((alert) => alert.event_id);
     byId("alert-rows").replaceChildren(...alerts.map((alert) => this.row(alert)));
+    for (const id of this.pictures.keys()) if (!this.order.includes(id)) this.pictures.delete(id);
     this.choose([...this.chosen].filter((id) => this.order.includes(id)));
     timeline(alerts);
   }
@@ -116,7 +118,7 @@ export class Alerts {
   row(alert) {
     const box = make("input", { type: "checkbox", value: alert.event_id, "aria-label": `Choose the alert of ${moment(alert.raised_ms)}` });
     box.addEventListener("change", () => this.choose(box.checked ? [...this.chosen, box.value] : [...this.chosen].filter((id) => id !== box.value)));
-    const picture = alert.files.includes("overlay") ? make("img", { className: "thumbnail", src: `/alerts/${alert.event_id}/overlay`, alt: "", loading: "lazy" }) : make("span", { className: "thumbnail" });
+    const picture = alert.files.includes("overlay") ? this.thumbnail(alert.event_id) : make("span", { className: "thumbnail" });
     const link = make("a", { href: `#alert/${alert.event_id}` }, moment(alert.raised_ms));
     const said = alert.judgement ?? (alert.acknowledged_ms ? "yes" : "no");
     const cells = [["", box], ["", picture], ["Raised", link], ["Camera", alert.camera], ["State", state(alert)], ["Shown", alert.label], ["Recovered", alert.recovered ?? "\u2013"],
@@ -128,6 +130,12 @@ export class Alerts {
     }));
     tr.dataset.event = alert.event_id;
     return tr;
+  }
+
+  thumbnail(id) { // one that is there is moved to the new row: made anew it would be empty until it is fetched again
+    const known = this.pictures.get(id) ?? make("img", { className: "thumbnail", src: `/alerts/${id}/thumbnail`, alt: "", loading: "lazy" });
+    this.pictures.set(id, known);
+    return known;
   }
 
   async refresh(id) { // only what changes: nobody's half-written note is lost
