@@ -8,26 +8,18 @@ from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from taintwatch_models.bound import BoundSession, device_of
 from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.classifier import ModelCard, Rejected
 from taintwatch_models.detection.detector import window_statistics
-from taintwatch_models.errors import BadFrame, ConfigError, InferenceError
-from taintwatch_models.fills import Fill, is_constant, make_fill
-from taintwatch_models.graph.anomaly import ANOMALY, gives_anomaly
-from taintwatch_models.graph.transforms import (
-    PIXELS,
-    choose_branches,
-    keep_outputs,
-    take_pixels,
-    to_float16,
-    with_constants,
-)
-from taintwatch_models.onnx_session import SessionSettings, expects_gpu, open_session
+from taintwatch_models.errors import BadFrame, InferenceError
+from taintwatch_models.graph.anomaly import ANOMALY
+from taintwatch_models.graph.transforms import PIXELS
+from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile, RadarInfo
+from taintwatch_models.radar_graphs import radar_graphs
 from taintwatch_models.records import Frame, Prediction, RadarStatistics, read_only
 
 __all__ = ["OnnxRadar", "Radar", "RadarClassifier", "RadarOutputs", "WarmsUp", "prediction_of"]
@@ -62,13 +54,6 @@ class SeesFrames(Protocol):
     def of_frames(self, inputs: NDArray[np.float32], frames: Sequence[Frame]) -> RadarOutputs: ...
 
 
-_OUTPUTS = {
-    "tight": ("saliency_concentration", "tight_mask", "tight_label", "tight_rank", "tight_margin", "tight_swing"),
-    "paper": ("saliency_concentration", "paper_mask", "paper_filled"),
-    "features": ("features",),
-}
-
-
 class OnnxRadar:
     """The numeric core: a batch of inputs in, arrays out. Its `paper` skips the third forward where it can."""
 
@@ -87,33 +72,17 @@ class OnnxRadar:
         (`features`). `from_maps`: the first forward was run elsewhere; every call is given its last maps, as
         `info.maps`.
         """
-        session = session or SessionSettings()
-        self.info = radar.info
-        calibration = calibration or Calibration()
-        variants = [name for name in wanted if name != "features"]
-        outputs = ["logits", "label", *(name for each in wanted for name in _OUTPUTS[each])]
-        if "tight" in variants and gives_anomaly(radar) and not from_maps:
-            outputs.append(ANOMALY)
-        self.outputs = tuple(dict.fromkeys(outputs))
-
-        if session.portable:
-            session = replace(session, pixels=False, bound=False, cuda_graph=False)
-        self.takes_pixels = expects_gpu(session) if session.pixels is None else session.pixels
-        given = {radar.info.maps: "features"} if from_maps else {}
-        choices = {f"{variant}_inpaint": getattr(calibration, variant).fill == "inpaint" for variant in variants}
-        graph = choose_branches(keep_outputs(radar.proto, self.outputs, given), choices)
-        if self.takes_pixels:
-            graph = take_pixels(graph, radar.info.input, radar.info.preprocessing)
-        constants, self._fills = _constants(radar, variants, calibration)
-        if session.portable:
-            _refuse_fills(self._fills)
-            graph = with_constants(graph, constants)
-        opened, self.provider = _opened(graph, session)
+        graphs = radar_graphs(
+            radar, wanted, calibration or Calibration(), session or SessionSettings(), from_maps=from_maps
+        )
+        self.info, self.outputs, self.takes_pixels = radar.info, graphs.outputs, graphs.takes_pixels
+        self._fills, session = graphs.fills, graphs.session
+        opened, self.provider = open_session(graphs.checked.SerializeToString(), session)
         self._third = None
-        if "paper" in variants:
-            self._third, _ = _opened(keep_outputs(radar.proto, ["logits"]), replace(session, cuda_graph=False))
+        if graphs.third is not None:
+            self._third, _ = open_session(graphs.third.SerializeToString(), replace(session, cuda_graph=False))
         self._accepted = {value.name for value in opened.get_overridable_initializers()}
-        constants = {name: value for name, value in constants.items() if name in self._accepted}
+        constants = {name: value for name, value in graphs.constants.items() if name in self._accepted}
         place = device_of(self.provider)
         self._run: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
         if session.bound or place != "cpu":
@@ -155,40 +124,6 @@ class OnnxRadar:
             rank[rows] = (logits > own[:, None]).sum(axis=1)
             new_label[rows] = logits.argmax(axis=1)
         outputs["paper_rank"], outputs["paper_label"] = rank, new_label
-
-
-def _constants(
-    radar: RadarFile, variants: Sequence[str], calibration: Calibration
-) -> tuple[dict[str, NDArray[Any]], list[Fill]]:
-    """Return what the graph is given besides the inputs: what stays the same, and the fills that do not."""
-    constants: dict[str, NDArray[Any]] = {}
-    fills: list[Fill] = []
-    if "tight" in variants:
-        constants["tight_saliency_threshold"] = np.array(calibration.tight.saliency_threshold, np.float32)
-    if "paper" in variants:
-        paper = calibration.paper
-        constants["paper_saliency_threshold"] = np.array(paper.saliency_threshold, np.float32)
-        constants["paper_labels"] = np.array([min(paper.labels, radar.info.classes)], np.int64)
-    for variant in variants:
-        kind = getattr(calibration, variant).fill
-        fill = make_fill(kind, variant, radar.info.preprocessing)
-        if is_constant(kind):
-            constants |= fill(np.empty((1, 3, *radar.info.preprocessing.size), np.float32))
-        else:
-            fills.append(fill)
-    return constants, fills
-
-
-def _refuse_fills(fills: Sequence[Fill]) -> None:
-    if fills:
-        raise ConfigError(
-            "the fills average, blur and fresh-noise are made anew for each frame and cannot be part of a graph that"
-            " runs elsewhere; set detect.fill = mean, noise or inpaint"
-        )
-
-
-def _opened(graph: onnx.ModelProto, session: SessionSettings) -> tuple[Any, str]:
-    return open_session((to_float16(graph) if session.precision == "float16" else graph).SerializeToString(), session)
 
 
 class RadarClassifier:
