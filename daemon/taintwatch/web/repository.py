@@ -13,8 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -30,7 +28,8 @@ from taintwatch.evidence.reader import AlertReader, Filter, StoredAlert
 from taintwatch.records import Alert, AlertState
 from taintwatch.review.judgements import Judgements
 from taintwatch.web.live import LiveState, finite
-from taintwatch_models.errors import TaintwatchError, UsageError
+from taintwatch_models.errors import BadFrame, TaintwatchError, UsageError
+from taintwatch_models.image_file import read_image
 
 __all__ = ["FILES", "AlertRepository", "Exports", "Passing", "summary_of"]
 
@@ -111,10 +110,13 @@ class AlertRepository:
                 return self._thumbnails[event_id]
         with tempfile.TemporaryDirectory(prefix="taintwatch-media-") as scratch:
             path = self.file(event_id, "overlay", Path(scratch))
-            whole = None if path is None else cv2.imread(str(path))
+            try:
+                whole = None if path is None else read_image(path)
+            except BadFrame:
+                whole = None
         if whole is None:
             return None
-        made = encode_jpeg(shrink(np.asarray(whole, np.uint8), _THUMBNAIL_WIDTH), _THUMBNAIL_QUALITY)
+        made = encode_jpeg(shrink(whole, _THUMBNAIL_WIDTH), _THUMBNAIL_QUALITY)
         with self._lock:
             self._thumbnails[event_id] = made
             while len(self._thumbnails) > _THUMBNAILS:
