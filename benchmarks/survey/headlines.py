@@ -15,11 +15,21 @@ PLAIN = "signs_vgg"
 """The network that the robust ones begin with, and that all attacks and detectors meet on."""
 
 
+_PAGES = {
+    "benchmarks.art_comparison": "[crafting](crafting.md)",
+    "benchmarks.faces": "[faces](faces.md)",
+    "benchmarks.objects": "[the object guard](objects.md)",
+    "benchmarks.published.region": "[the region attacks](published.md#the-region-attacks)",
+    "benchmarks.zoo": "[zoo](zoo.md)",
+}
+"""Where the figures of other benches are read."""
+
+
 def headline(row: Cell, result: Cell) -> str:
-    """Return what the cells say of one row, or where its figures are; `not measured` where there is no cell."""
+    """Return what the cells say of one row, or a link to its figures; `not measured` where there is no cell."""
     kind, _, name = row["here"].partition(" ")
     if kind == "python":
-        return "its own page"
+        return _PAGES[name.split()[1]]
     found = _OF[kind](name, result)
     return found or "not measured"
 

@@ -13,6 +13,14 @@ __all__ = ["attack_table", "detector_table", "page", "recovery_table", "robust_t
 
 Cell = Mapping[str, Any]
 _RATES = ("0.02", "0.001")
+_SEEN = """In brackets the successes that were judged; below them how many of these are seen, in percent: at 2%, at
+0.1%. False alarms are benign pictures at the same two thresholds.
+
+"""
+_BEHIND = """Labels that are right, in percent of the pictures in brackets: benign ones with and without the defence,
+then all attempts of each attack.
+
+"""
 _KINDS = {"physical": "what is printed", "digital": "digital attacks"}
 
 
@@ -27,11 +35,11 @@ def page(result: Cell) -> str:
         for kind, title in _KINDS.items():
             names = [cell["attack"] for cell in attacks if ATTACKS[cell["attack"]].kind == kind]
             if names and detectors:
-                parts.append(f"### What each detector sees on {network}: {title}\n\n"
-                             + detector_table(detectors, names))  # fmt: skip
+                heading = f"### What each detector sees on {network}: {title}\n\n"
+                parts.append(heading + _SEEN + detector_table(detectors, names))
         recovered = [cell for cell in detectors if "recovery" in cell]
         if recovered:
-            parts.append(f"### Labels behind the defences, {network}\n\n" + recovery_table(recovered))
+            parts.append(f"### Labels behind the defences, {network}\n\n" + _BEHIND + recovery_table(recovered))
     if robust:
         parts.append("### Networks that defend by themselves\n\n" + robust_table(result, [PLAIN, *robust]))
     parts.append("### Every row of the survey\n\n" + row_table(result))

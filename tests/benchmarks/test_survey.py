@@ -136,7 +136,7 @@ def test_a_headline_sums_up_what_the_cells_say_and_stands_beside_the_published_f
         "to 62%), attacked 10 of 20 (30 to 70%)"
     )
     assert lines["detector sac"][1] == "not measured"
-    assert lines["python -m benchmarks.faces"][1] == "its own page"
+    assert lines["python -m benchmarks.faces"][1] == "[faces](faces.md)"
     assert all(figures for figures, _ in lines.values())
 
 

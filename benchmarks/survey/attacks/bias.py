@@ -11,6 +11,7 @@ It needs no picture of the task but the hard examples. In the paper the patch is
 
 from __future__ import annotations
 
+import click
 import torch
 from torch import Tensor
 
@@ -113,7 +114,7 @@ def _transfer(subject: Subject, made: Attacked) -> dict[str, object]:
     if subject.name not in zoo.names():
         return {}
     sibling = _SIBLINGS[recipe_of(subject.name).dataset]
-    path = zoo.load_or_train(sibling, subject.data, subject.zoo, report=lambda line: None)
+    path = zoo.load_or_train(sibling, subject.data, subject.zoo, report=lambda line: click.echo(line, err=True))
     radar = OnnxRadar(load_classifier(str(path)), (), session=SessionSettings(threads=1))
     own = made.own.numpy()
     pairs = {"clean": made.before, "grey": made.control, "patched": made.after}
