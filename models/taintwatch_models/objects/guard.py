@@ -112,27 +112,32 @@ class ObjectGuard:
         pixels = finder.preprocessing.pixels(image)
         outputs = finder.run(finder.preprocessing.normalise(pixels)[None])
         peak = peak_of(distances_in(outputs, len(reference.layers)), reference.scales, finder.preprocessing.size)
-        surprises = {"anomaly": reference.anomaly.surprise(np.array(peak.value))}
+        surprises = {"anomaly": _surprise(reference.anomaly, peak.value)}
         place, margin = peak.box, WINDOW_MARGIN
         if peak.value >= reference.gate or looks_always(reference.layers):
             look = self._appearance(image)
-            surprises["appearance"] = reference.appearance.surprise(np.array(look.answer))
-            if surprises["appearance"] >= surprises["anomaly"]:
+            surprises["appearance"] = _surprise(reference.appearance, look.answer)
+            if surprises["appearance"][0] >= surprises["anomaly"][0]:
                 place, margin = place_of(finder, look, image), PATTERN_MARGIN
         change = None
-        score = combine(surprises)
+        score = float(combine(surprises)[0])
         if score >= reference.second:
             self.looked += 1
             change = look_again(finder, pixels, outputs, place, margin)
-            surprises["change"] = reference.change.surprise(np.array(change.size))
-            score = combine(surprises)
-        appearance = float(surprises["appearance"]) if "appearance" in surprises else 0.0
-        return Guarded(finder.objects(outputs, image.shape), float(score), peak.value, place, change, appearance)
+            surprises["change"] = _surprise(reference.change, change.size)
+            score = float(combine(surprises)[0])
+        appearance = float(surprises["appearance"][0]) if "appearance" in surprises else 0.0
+        return Guarded(finder.objects(outputs, image.shape), score, peak.value, place, change, appearance)
 
     @property
     def threshold(self) -> float:
         """Score above which a frame is suspicious."""
         return self.reference.threshold
+
+
+def _surprise(tail: Tail, value: float) -> NDArray[np.float64]:
+    """Return one frame's surprise, (1,)."""
+    return tail.surprise(np.array([value]))
 
 
 def looks_always(layers: Sequence[LayerCells]) -> bool:
