@@ -172,6 +172,8 @@ class SharedLooks:
 
 
 def _scores(known: dict[int, _Event]) -> SecondScores:
+    if not known:
+        return SecondScores.none()
     events = list(known.values())
     return SecondScores(
         np.array(list(known), np.intp),

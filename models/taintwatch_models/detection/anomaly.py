@@ -25,7 +25,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from taintwatch_models.detection.windows import FILL_SHARE, GRID, PLACES, box_averages, place_matrix, window_cells
+from taintwatch_models.detection.windows import GRID, PLACES, box_averages, place_matrix, window_cells
 from taintwatch_models.graph.builder import GraphBuilder, attributes
 from taintwatch_models.graph.resampling import bilinear_matrix
 
@@ -33,11 +33,12 @@ __all__ = [
     "ANOMALY_MAPS",
     "LayerCells",
     "as_maps",
+    "at_places",
     "channel_count",
     "early_layers",
     "largest_sum",
-    "on_grid",
     "saliency_shares",
+    "share_nodes",
     "with_anomaly_maps",
     "with_outputs",
 ]
@@ -51,6 +52,7 @@ _BLOCK = 16
 _MOST_UNUSED = 3
 """A convolution reads all of a layer's channels where they are at most so many times those that it needs; others are
 picked first. Both cost the same at about three."""
+_TINY = 1e-30
 _PREFIX = "taintwatch/window"
 
 
@@ -193,8 +195,18 @@ def with_outputs(
     return extended
 
 
+def share_nodes(b: GraphBuilder, averages: str, places: tuple[int, int]) -> str:
+    """Add the nodes of `saliency_shares` behind the averages over all windows, (B, 1, *places): (B, 1, 196)."""
+    level = b.reduce("ReduceMean", averages, [2, 3], keepdims=True)
+    # Of a map that is zero everywhere the share is 0.95, and its logarithm with what is added to it 0.
+    above, below = (b.add("Add", value, b.constant(tiny)) for value, tiny in
+                    ((averages, (1.0 - _LEAST_SHARE) * _TINY), (level, _TINY)))  # fmt: skip
+    shares = b.add("Log", b.add("Add", b.add("Div", above, below), b.constant(_LEAST_SHARE)))
+    return b.add("MatMul", b.reshape(shares, [0, 1, -1]), b.constant(place_matrix(places)))
+
+
 def saliency_shares(saliency: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how much of the label's saliency lies in each window, of saliency maps (B, h, w): (B, 14, 14).
+    """Return how much of the label's saliency lies in each window, of saliency maps (B, h, w): (B, 196).
 
     The logarithm of a window's average over that of all windows: about 0 where saliency is spread evenly, up to about 2
     where all of it is in one window, -3 where there is none; 0 everywhere for a map that is zero everywhere.
@@ -202,22 +214,17 @@ def saliency_shares(saliency: NDArray[np.float32]) -> NDArray[np.float32]:
     averages = np.maximum(box_averages(saliency, *window_cells(saliency.shape[1:])), 0.0)
     level = averages.mean(axis=(1, 2), keepdims=True)
     shares = np.where(level > 0, averages / np.maximum(level, 1e-30), 1.0 - _LEAST_SHARE)
-    return on_grid(np.log(shares + _LEAST_SHARE))
+    return at_places(np.log(shares + _LEAST_SHARE))
 
 
-def on_grid(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return values of windows (B, h, w) at the 14 x 14 places of the maps, bilinear: (B, 14, 14)."""
+def at_places(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return values of windows (B, h, w) at the 14 x 14 places of the maps, bilinear: (B, 196)."""
     rows, columns = (bilinear_matrix(GRID, side) for side in values.shape[1:])
-    return np.asarray(rows @ values @ columns.T, np.float32)
+    return np.asarray(rows @ values @ columns.T, np.float32).reshape(len(values), PLACES)
 
 
-def largest_sum(*maps: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Find the window in which the sum of some maps, (B, 14, 14) each, is largest.
-
-    Returns the sum (B,), and the window's centre (B, 2) as shares of the picture's height and width.
-    """
-    total = np.sum(maps, axis=0).reshape(len(maps[0]), -1)
+def largest_sum(*maps: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Find the window in which the sum of some maps, (B, 196) each, is largest: the sum and its place, (B,) each."""
+    total = np.sum(maps, axis=0)
     best = total.argmax(axis=1)
-    steps = np.stack([best // GRID, best % GRID], axis=1) / (GRID - 1)
-    centres = FILL_SHARE / 2 + steps * (1 - FILL_SHARE)
-    return total[np.arange(len(total)), best].astype(np.float64), centres
+    return total[np.arange(len(total)), best].astype(np.float64), best

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from taintwatch_models.bundled import bundled_path
-from taintwatch_models.detection.windows import GRID, window_cells
+from taintwatch_models.detection.windows import PLACES, place_matrix, window_cells
 from taintwatch_models.graph.builder import GraphBuilder
-from taintwatch_models.graph.resampling import resize, shrink
+from taintwatch_models.graph.resampling import shrink
 from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = [
@@ -49,7 +49,7 @@ of its own, has mean 0 and deviation 1, as the anomaly map has."""
 
 
 def appearance_nodes(opset: int, inputs: str, preprocessing: Preprocessing) -> GraphBuilder:
-    """Return the nodes that give `appearance` (B,) and `appearance_map` (B, 14, 14), float32, from (B, 3, H, W) inputs.
+    """Return the nodes that give `appearance` (B,) and `appearance_map` (B, 1, 196), float32, from (B, 3, H, W) inputs.
 
     The first is the largest answer, averaged over a quarter of the side, that a place belongs to an optimised pattern;
     the second its average in each window of 5 of the 12 cells, from the first to the last, at 14 x 14 places.
@@ -65,10 +65,10 @@ def appearance_nodes(opset: int, inputs: str, preprocessing: Preprocessing) -> G
     averages = b.add("AveragePool", answer, kernel_shape=[WINDOW, WINDOW])
     largest = b.reduce("ReduceMax", averages, [1, 2, 3], keepdims=False)
     b.nodes.append(helper.make_node("Identity", [largest], [APPEARANCE], name=APPEARANCE))
-    places = b.add("AveragePool", answer, kernel_shape=[PLACE, PLACE])
     count = _CELLS - PLACE + 1
-    grid = b.squeeze(resize(b, places, (count, count), (GRID, GRID)), 1)
-    b.nodes.append(helper.make_node("Identity", [grid], [APPEARANCE_MAP], name=APPEARANCE_MAP))
+    windows = b.reshape(b.add("AveragePool", answer, kernel_shape=[PLACE, PLACE]), [0, 1, count * count])
+    matrix = b.constant(place_matrix((count, count)))
+    b.nodes.append(helper.make_node("MatMul", [windows, matrix], [APPEARANCE_MAP], name=APPEARANCE_MAP))
     return b
 
 
@@ -80,7 +80,7 @@ def appearance_model(preprocessing: Preprocessing) -> onnx.ModelProto:
         [helper.make_tensor_value_info("inputs", TensorProto.FLOAT, ["batch", 3, *preprocessing.size])],
         [
             helper.make_tensor_value_info(APPEARANCE, TensorProto.FLOAT, ["batch"]),
-            helper.make_tensor_value_info(APPEARANCE_MAP, TensorProto.FLOAT, ["batch", GRID, GRID]),
+            helper.make_tensor_value_info(APPEARANCE_MAP, TensorProto.FLOAT, ["batch", 1, PLACES]),
         ],
         list(b.initializers.values()),
     )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from taintwatch_models.detection.anomaly import LEAST_DISTANCE, LayerCells, as_maps, on_grid, with_outputs
+from taintwatch_models.detection.anomaly import LEAST_DISTANCE, LayerCells, as_maps, at_places, with_outputs
 from taintwatch_models.detection.layers import looked_at
 from taintwatch_models.detection.windows import box_averages, window_cells
 from taintwatch_models.errors import CalibrationError
@@ -138,10 +138,10 @@ def with_cells(proto: onnx.ModelProto, layers: Sequence[LayerCells]) -> onnx.Mod
 
 
 def log_averages(cells: NDArray[np.float32], layer: LayerCells) -> NDArray[np.float32]:
-    """Return the unscaled anomaly map of one layer's cells (B, h, w, c): (B, 14, 14). The graph's in NumPy."""
+    """Return the unscaled anomaly map of one layer's cells (B, h, w, c): (B, 196). The graph's in NumPy."""
     white = (cells - layer.mean) @ layer.whitening
     distances = (white * white).mean(axis=-1)
-    return on_grid(np.log(np.maximum(box_averages(distances, *window_cells(layer.side)), LEAST_DISTANCE)))
+    return at_places(np.log(np.maximum(box_averages(distances, *window_cells(layer.side)), LEAST_DISTANCE)))
 
 
 def with_gaussian(layer: LayerCells, sums: CellSums) -> LayerCells:

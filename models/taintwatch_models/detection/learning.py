@@ -15,7 +15,7 @@ from taintwatch_models.detection.anomaly import LayerCells, early_layers
 from taintwatch_models.detection.cells import CellSums, choose_layers, with_gaussian
 from taintwatch_models.detection.general import RENDERED
 from taintwatch_models.detection.intervention import HOSTS_EACH
-from taintwatch_models.detection.looks import CombinedRadar, Looked, SecondLook
+from taintwatch_models.detection.looks import CombinedRadar, SecondLook
 from taintwatch_models.detection.novelty import degrade, paste_posters
 from taintwatch_models.detection.observer import Observer, Recalled, cell_sums, raw_maps
 from taintwatch_models.detection.operating_points import Kind, operating_points
@@ -98,16 +98,15 @@ def learn(
     layers = _gaussians(layers, [sums, *own])
 
     made = observer(chosen.pictures[len(site) :], first=len(site))
-    raw, looked = raw_maps(chain(frames, made), partial, chosen.folds)  # (frames, layers, 14, 14)
+    raw, looked = raw_maps(chain(frames, made), partial, chosen.folds)  # (frames, layers, 196)
     del frames  # its cells are large
     clean = raw[chosen.kinds == Kind.BENIGN].astype(np.float64)
     scales = [(float(clean[:, row].mean()), float(max(clean[:, row].std(), 1e-3))) for row in range(len(layers))]
     layers = tuple(replace(layer, centre=c, spread=s) for layer, (c, s) in zip(layers, scales, strict=True))
-    centre, spread = (np.array(values, np.float32)[None, :, None, None] for values in zip(*scales, strict=True))
+    centre, spread = (np.array(values, np.float32)[None, :, None] for values in zip(*scales, strict=True))
     scaled = (raw - centre) / spread
-    looked = looked.located(scaled.mean(axis=1), scaled[:, : early_layers(len(layers))].mean(axis=1))
+    places, statistics = looked.located(scaled.mean(axis=1), scaled[:, : early_layers(len(layers))].mean(axis=1))
 
-    statistics = dict(looked.statistics)
     windows, statistics["feature_anomaly"] = _window_features(looked.features, around.features, chosen.folds, rng)
     tails: dict[str, Tail] = {name: fit_tail(statistics[name]) for name in (*FREE, LABEL) if name in statistics}
     first = surprises_of(tails, statistics)
@@ -115,7 +114,8 @@ def learn(
     gate = float(np.quantile(free, _GATE))
     deserving = free > gate
     hosts = general[:: max(1, len(general) // _HOSTS)][:_HOSTS]
-    second = _second(SecondLook(radar, hosts, settings), radar, chosen.pictures[deserving], looked, deserving, steps)
+    suspects = _Suspects(chosen.pictures[deserving], looked.labels[deserving], places[deserving])
+    second = _second(SecondLook(radar, hosts, settings), radar, suspects, steps)
     tails |= {name: fit_tail(values) for name, values in second.items()}
     about = Provenance(description, len(site) + len(later), footage, general_description, len(general), _now())
     reference = Reference(radar.info.source_sha256, layers, windows, hosts, tails, gate, (), about)
@@ -209,23 +209,25 @@ def _fit_features(features: NDArray[np.float32], projection: NDArray[np.float32]
     return WindowFeatures(projection, mean.astype(np.float32), whitening.astype(np.float32))
 
 
-def _second(
-    second: SecondLook,
-    radar: RadarFile,
-    pictures: Pictures,
-    looked: Looked,
-    deserving: NDArray[np.bool_],
-    steps: _Steps,
-) -> dict[str, Array]:
-    """Take the second look at those `pictures` of all that were looked at that deserve it, (deserving,) each."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Suspects:
+    """Frames that deserve the second look, and what the first found: label and place, (n,) each."""
+
+    pictures: Pictures
+    labels: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+
+def _second(second: SecondLook, radar: RadarFile, suspects: _Suspects, steps: _Steps) -> dict[str, Array]:
+    """Take the second look at the suspects, (n,) each."""
     parts: dict[str, list[Array]] = {name: [] for name in SECOND}
-    for start in range(0, len(pictures), _SECOND_BATCH):
-        rows = np.flatnonzero(deserving)[start : start + _SECOND_BATCH]
-        inputs = radar.info.preprocessing.normalise(pictures[start : start + _SECOND_BATCH])
-        values, _ = second(inputs, looked.rows(rows), np.arange(len(rows)))
+    for start in range(0, len(suspects.pictures), _SECOND_BATCH):
+        rows = slice(start, start + _SECOND_BATCH)
+        inputs = radar.info.preprocessing.normalise(suspects.pictures[rows])
+        values, _ = second(inputs, suspects.labels[rows], suspects.places[rows])
         for name in SECOND:
             parts[name].append(values[name])
-        steps.add(len(rows) * (1 + HOSTS_EACH))
+        steps.add(len(inputs) * (1 + HOSTS_EACH))
     return {name: np.concatenate(found) for name, found in parts.items()}
 
 

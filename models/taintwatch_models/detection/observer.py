@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_models.detection.anomaly import LayerCells
+from taintwatch_models.detection.anomaly import LayerCells, largest_sum
+from taintwatch_models.detection.appearance import APPEARANCE, APPEARANCE_MAP
 from taintwatch_models.detection.cells import CellSums, cell_names, log_averages
-from taintwatch_models.detection.looks import Looked, learning_graph, looked_from, run_session
-from taintwatch_models.detection.windows import GRID
+from taintwatch_models.detection.look_graph import SALIENCY_SHARES, WINDOW_FEATURES, learning_graph
+from taintwatch_models.detection.looks import run_session
+from taintwatch_models.detection.reference import LABEL
+from taintwatch_models.detection.windows import PLACES
+from taintwatch_models.graph.anomaly import ANOMALY
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["Observed", "Observer", "Recalled", "cell_sums", "raw_maps"]
+__all__ = ["FreeLooks", "Observed", "Observer", "Recalled", "cell_sums", "raw_maps"]
 
 _BATCH = 16
 _MOST_KEPT = 512 * 2**20
@@ -25,12 +30,58 @@ Pictures = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FreeLooks:
+    """What the first look at some pictures gives before there are anomaly maps."""
+
+    labels: NDArray[np.int64]
+    features: NDArray[np.float32]
+    """(B, channels): of the salient windows."""
+    saliency_shares: NDArray[np.float32]
+    """(B, 196): see `anomaly.saliency_shares`."""
+    appearance_map: NDArray[np.float32]
+    """(B, 196): see `appearance.appearance_nodes`."""
+    statistics: dict[str, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, outputs: dict[str, NDArray[Any]]) -> FreeLooks:
+        """Take what `learning_graph` gives."""
+        known = {"appearance": APPEARANCE, LABEL: ANOMALY}
+        statistics = {name: outputs[key].astype(np.float64) for name, key in known.items() if key in outputs}
+        shares, appearance = (outputs[name].reshape(-1, PLACES) for name in (SALIENCY_SHARES, APPEARANCE_MAP))
+        return cls(outputs["label"], outputs[WINDOW_FEATURES], shares, appearance, statistics)
+
+    @classmethod
+    def joined(cls, parts: Sequence[FreeLooks]) -> FreeLooks:
+        """Return the looks at all pictures of some batches, one after the other."""
+        return cls(
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.features for part in parts]),
+            np.concatenate([part.saliency_shares for part in parts]),
+            np.concatenate([part.appearance_map for part in parts]),
+            {name: np.concatenate([part.statistics[name] for part in parts]) for name in parts[0].statistics},
+        )
+
+    def located(
+        self, anomaly: NDArray[np.float32], early: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
+        """Return the suspect places, (B,), and the statistics, that the anomaly maps, (B, 196) each, give.
+
+        The place is where all three maps are largest together; a statistic leaves the appearance to its own.
+        """
+        values = {
+            "anomaly": largest_sum(anomaly, self.saliency_shares)[0],
+            "early_anomaly": largest_sum(early, self.saliency_shares)[0],
+        }
+        return largest_sum(anomaly, self.saliency_shares, self.appearance_map)[1], {**self.statistics, **values}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Observed:
     """What one batch of pictures gave."""
 
     start: int
     """Which of all pictures is its first."""
-    looked: Looked
+    looked: FreeLooks
     cells: list[NDArray[np.float32]]
     """Of each layer, (B, h', w', c)."""
 
@@ -56,7 +107,7 @@ class Observer:
             outputs = dict(zip(self._names, found, strict=True))
             cells = [np.ascontiguousarray(np.moveaxis(outputs[name], 1, -1), np.float32) for name in self._cells]
             self._tell(len(inputs))
-            yield Observed(first + start, looked_from(outputs), cells)
+            yield Observed(first + start, FreeLooks.of(outputs), cells)
 
     def keeps(self, count: int) -> bool:
         """Say whether the cells of so many pictures are kept."""
@@ -82,7 +133,7 @@ class Recalled:
 
 def cell_sums(
     observed: Iterable[Observed], layers: Sequence[LayerCells], folds: NDArray[np.intp]
-) -> tuple[list[list[CellSums]], Looked]:
+) -> tuple[list[list[CellSums]], FreeLooks]:
     """Return each fold's sums of each layer, and the first looks of all pictures together."""
     sums = [[CellSums.empty(len(layer.channels)) for layer in layers] for _ in range(int(folds.max()) + 1)]
     looks = []
@@ -91,24 +142,24 @@ def cell_sums(
             for part, own in zip(sums[fold], batch.cells, strict=True):
                 part.add(own[rows].reshape(-1, own.shape[-1]))
         looks.append(batch.looked)
-    return sums, _joined(looks)
+    return sums, FreeLooks.joined(looks)
 
 
 def raw_maps(
     observed: Iterable[Observed], partial: Sequence[Sequence[LayerCells]], folds: NDArray[np.intp]
-) -> tuple[NDArray[np.float32], Looked]:
-    """Return each picture's unscaled maps by the reference without its own fold, (n, layers, 14, 14), and its look.
+) -> tuple[NDArray[np.float32], FreeLooks]:
+    """Return each picture's unscaled maps by the reference without its own fold, (n, layers, 196), and its look.
 
     `partial`: for each fold, the layers as the other folds know them.
     """
-    found = np.empty((len(folds), len(partial[0]), GRID, GRID), np.float32)
+    found = np.empty((len(folds), len(partial[0]), PLACES), np.float32)
     looks = []
     for batch in observed:
         for fold, rows in _by_fold(batch, folds):
             for index, (own, layer) in enumerate(zip(batch.cells, partial[fold], strict=True)):
                 found[batch.start + rows, index] = log_averages(own[rows], layer)
         looks.append(batch.looked)
-    return found, _joined(looks)
+    return found, FreeLooks.joined(looks)
 
 
 def _by_fold(batch: Observed, folds: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp]]]:
@@ -116,15 +167,3 @@ def _by_fold(batch: Observed, folds: NDArray[np.intp]) -> Iterator[tuple[int, ND
     own = folds[batch.start : batch.start + len(batch.looked.labels)]
     for fold in np.unique(own):
         yield int(fold), np.flatnonzero(own == fold)
-
-
-def _joined(parts: Sequence[Looked]) -> Looked:
-    return Looked(
-        np.concatenate([part.logits for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.features for part in parts]),
-        np.concatenate([part.saliency_shares for part in parts]),
-        np.concatenate([part.appearance_map for part in parts]),
-        np.concatenate([part.places for part in parts]),
-        {name: np.concatenate([part.statistics[name] for part in parts]) for name in parts[0].statistics},
-    )

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from taintwatch_models.detection.anomaly import ANOMALY_MAPS, early_layers
+from taintwatch_models.detection.anomaly import early_layers
 from taintwatch_models.detection.archive import write_archive
 from taintwatch_models.detection.cells import log_averages
 from taintwatch_models.detection.general import general_pictures
 from taintwatch_models.detection.learning import learn
-from taintwatch_models.detection.looks import CombinedRadar, first_graph
+from taintwatch_models.detection.looks import CombinedRadar, FirstLook
 from taintwatch_models.detection.observer import Observer
 from taintwatch_models.detection.reference import Reference, read_reference, version, write_reference
 from taintwatch_models.errors import CalibrationError, UsageError
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings
-from taintwatch_models.onnx_session import SessionSettings, open_session
+from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 from tests.tiny_model import write_model
 
@@ -51,17 +51,21 @@ def with_magenta(pictures: np.ndarray, side: int = 14) -> np.ndarray:
     return changed
 
 
-def test_the_graphs_anomaly_maps_are_what_numpy_works_out(
+def test_the_graphs_statistics_and_place_are_what_numpy_works_out(
     radar: RadarFile, learnt: Reference, pictures: np.ndarray
 ) -> None:
-    layers = learnt.layers
-    session, _ = open_session(first_graph(radar, layers).SerializeToString(), SessionSettings(device="cpu"))
-    inputs = radar.info.preprocessing.normalise(pictures[:8])
-    given = session.run([ANOMALY_MAPS], {radar.info.input: inputs})[0]
-    cells = next(Observer(radar, layers, SessionSettings(device="cpu"), lambda count: None)(pictures[:8])).cells
-    maps = [(log_averages(own, layer) - layer.centre) / layer.spread for own, layer in zip(cells, layers, strict=True)]
-    expected = np.stack([np.mean(maps, axis=0), np.mean(maps[: early_layers(len(maps))], axis=0)], axis=1)
-    assert given == pytest.approx(expected.reshape(given.shape), abs=1e-4)
+    layers, settings = learnt.layers, SessionSettings(device="cpu", threads=1)
+    shown = np.concatenate([pictures[:7], np.zeros((1, 32, 32, 3), np.uint8)])
+    looked = FirstLook(radar, layers, learnt.windows, settings)(radar.info.preprocessing.normalise(shown))
+    observed = next(Observer(radar, layers, settings, lambda count: None)(shown))
+    maps = [(log_averages(own, at) - at.centre) / at.spread for own, at in zip(observed.cells, layers, strict=True)]
+    early = np.mean(maps[: early_layers(len(maps))], axis=0)
+    places, statistics = observed.looked.located(np.mean(maps, axis=0), early)
+    statistics["feature_anomaly"] = learnt.windows.distances(observed.looked.features)
+    assert set(looked.statistics) == set(statistics)
+    for name, values in statistics.items():
+        assert looked.statistics[name] == pytest.approx(values, abs=1e-4)
+    assert looked.places.tolist() == places.tolist()
 
 
 def test_both_target_rates_have_a_threshold_within_its_interval(learnt: Reference) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 from taintwatch_models.detection import observer as module
-from taintwatch_models.detection.anomaly import LayerCells
+from taintwatch_models.detection.anomaly import LayerCells, saliency_shares, with_outputs
 from taintwatch_models.detection.cells import cell_names, choose_layers, with_cells
 from taintwatch_models.detection.general import general_pictures
-from taintwatch_models.detection.looks import FirstLook
 from taintwatch_models.detection.observer import Observer, Recalled, cell_sums
+from taintwatch_models.detection.windows import box_averages, window_cells
+from taintwatch_models.graph.anomaly import region_map
+from taintwatch_models.graph.builder import GraphBuilder
 from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings
@@ -48,22 +51,31 @@ def observer(radar: RadarFile, layers: tuple[LayerCells, ...], forwards: list[in
     return Observer(radar, layers, CPU, forwards.append)
 
 
-def test_one_forward_gives_the_first_look_and_the_cells(
+def test_one_forward_gives_the_maps_and_the_cells(
     radar: RadarFile, layers: tuple[LayerCells, ...], pictures: np.ndarray, observer: Observer
 ) -> None:
     inputs = radar.info.preprocessing.normalise(pictures[16:32])
-    names = cell_names(layers)
-    session, _ = open_session(keep_outputs(with_cells(radar.proto, layers), names).SerializeToString(), CPU)
-    looked = FirstLook(radar, (), CPU)(inputs)
+    names = [*cell_names(layers), "features", "region"]
+    graph = with_outputs(with_cells(radar.proto, layers), GraphBuilder(17), {"region": ["batch", 1, None, None]})
+    graph.graph.node.append(onnx.helper.make_node("Identity", [region_map(radar.proto)], ["region"]))
+    session, _ = open_session(keep_outputs(graph, names).SerializeToString(), CPU)
+    *cells, maps, region = session.run(names, {radar.info.input: inputs})
     observed = list(observer(pictures))[1]
     assert observed.start == 16
-    for own, maps in zip(observed.cells, session.run(names, {radar.info.input: inputs}), strict=True):
-        assert own == pytest.approx(np.moveaxis(maps, 1, -1), abs=1e-5)
-    assert observed.looked.logits == pytest.approx(looked.logits, abs=1e-4)
-    assert observed.looked.saliency_shares == pytest.approx(looked.saliency_shares, abs=1e-3)
-    assert observed.looked.appearance_map == pytest.approx(looked.appearance_map, abs=1e-3)
-    assert observed.looked.features == pytest.approx(looked.features, abs=1e-4)
-    assert observed.looked.statistics["appearance"] == pytest.approx(looked.statistics["appearance"], abs=1e-4)
+    for own, given in zip(observed.cells, cells, strict=True):
+        assert own == pytest.approx(np.moveaxis(given, 1, -1), abs=1e-5)
+    assert observed.looked.saliency_shares == pytest.approx(saliency_shares(region[:, 0]), abs=1e-4)
+    assert observed.looked.features == pytest.approx(salient_features(maps, region[:, 0]), abs=1e-4)
+
+
+def salient_features(maps: np.ndarray, saliency: np.ndarray) -> np.ndarray:
+    """The mean of the maps over the window of largest average saliency, signed square roots."""
+    height, width = window_cells(saliency.shape[1:])
+    averages = box_averages(saliency, height, width)
+    rows, columns = np.unravel_index(averages.reshape(len(averages), -1).argmax(axis=1), averages.shape[1:])
+    corners = zip(rows, columns, strict=True)
+    means = [own[:, r : r + height, c : c + width].mean(axis=(1, 2)) for own, (r, c) in zip(maps, corners, strict=True)]
+    return np.sign(means) * np.sqrt(np.abs(means))
 
 
 def test_each_folds_sums_are_those_of_its_own_pictures(

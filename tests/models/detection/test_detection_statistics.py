@@ -22,7 +22,7 @@ from taintwatch_models.detection.novelty import degrade, paste_posters
 from taintwatch_models.detection.operating_points import Kind, operating_points
 from taintwatch_models.detection.reference import combine
 from taintwatch_models.detection.tail import fit_tail, upper_quantile
-from taintwatch_models.detection.windows import box_averages, boxes_at, salient_windows
+from taintwatch_models.detection.windows import box_averages, boxes_at, boxes_of
 from taintwatch_models.graph.builder import GraphBuilder
 from taintwatch_models.graph.resampling import area_matrix, bilinear_matrix, shrink
 from taintwatch_models.preprocessing import Preprocessing
@@ -75,11 +75,12 @@ def test_box_averages_are_those_of_every_window() -> None:
     assert averages[1, 2, 1] == pytest.approx(maps[1, 2:4, 1:4].mean(), abs=1e-6)
 
 
-def test_the_salient_window_lies_where_the_saliency_is() -> None:
-    saliency = np.zeros((1, 10, 10), np.float32)
-    saliency[0, 6:10, 1:5] = 1
-    corners, height, width = salient_windows(saliency)
-    assert (corners.tolist(), height, width) == ([[6, 1]], 4, 4)
+def test_the_places_boxes_go_from_the_first_corner_to_the_last_row_by_row() -> None:
+    boxes = boxes_of((100, 50))
+    assert boxes.shape == (196, 4)
+    assert boxes[0].tolist() == [0, 0, 40, 20]
+    assert boxes[13].tolist() == [0, 30, 40, 20]
+    assert boxes[195].tolist() == [60, 30, 40, 20]
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0.05, 1), st.integers(8, 300), st.integers(8, 300))
@@ -134,10 +135,10 @@ def test_the_map_of_saliency_shares_compares_each_window_with_the_average_one() 
     saliency = np.stack([np.ones((10, 10)), np.zeros((10, 10)), np.zeros((10, 10))]).astype(np.float32)
     saliency[2, 6:10, 6:10] = 1
     even, empty, corner = saliency_shares(saliency)
-    assert even == pytest.approx(np.full((14, 14), np.log(1.05)), abs=1e-5)
-    assert empty == pytest.approx(np.zeros((14, 14)), abs=1e-6)
-    assert np.unravel_index(corner.argmax(), corner.shape) == (13, 13)
-    assert corner[0, 0] == pytest.approx(np.log(0.05), abs=1e-5)
+    assert even == pytest.approx(np.full(196, np.log(1.05)), abs=1e-5)
+    assert empty == pytest.approx(np.zeros(196), abs=1e-6)
+    assert corner.argmax() == 195
+    assert corner[0] == pytest.approx(np.log(0.05), abs=1e-5)
 
 
 def test_a_suspect_window_is_both_anomalous_and_salient() -> None:
@@ -145,9 +146,9 @@ def test_a_suspect_window_is_both_anomalous_and_salient() -> None:
     anomaly[0, 2, 2], saliency[0, 2, 2] = 5, -3  # an unusual background
     saliency[0, 9, 9] = 1.5  # a usual object
     anomaly[0, 13, 0], saliency[0, 13, 0] = 2, 1
-    value, places = largest_sum(anomaly, saliency)
+    value, places = largest_sum(anomaly.reshape(1, 196), saliency.reshape(1, 196))
     assert value.tolist() == [3.0]
-    assert places[0] == pytest.approx([0.8, 0.2])
+    assert places.tolist() == [13 * 14]
 
 
 @pytest.mark.parametrize(("size", "order"), [((96, 96), "rgb"), ((224, 224), "bgr"), ((64, 48), "rgb")])
