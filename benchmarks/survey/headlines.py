@@ -55,11 +55,13 @@ def _of_attack(name: str, result: Cell) -> str:
 
 
 def _of_detector(name: str, result: Cell) -> str:
-    cell = next((c for c in result["detectors"] if c["detector"] == name and c["network"] == PLAIN), None)
-    if cell is None or "out" in cell:
-        return "" if cell is None else str(cell["out"])
+    cells = {c["network"]: c for c in result["detectors"] if c["detector"] == name and "out" not in c}
+    if not cells:
+        return ""
+    network = PLAIN if PLAIN in cells else next(iter(cells))  # PatchGuard needs a head that pools
+    cell = cells[network]
     sees = [f"{kind} {share_text(_pooled(cell, kind))}" for kind in ("physical", "digital")]
-    text = f"sees at 2%: {', '.join(sees)}"
+    text = f"{'' if network == PLAIN else f'{network}: '}sees at 2%: {', '.join(sees)}"
     if "recovery" in cell:
         benign, attacked = cell["recovery"]["benign"], _sum(_attacks_of(cell["recovery"]).values())
         text += f"; right behind it: benign {share_text(benign)}, attacked {share_text(attacked)}"
