@@ -53,7 +53,11 @@ _PARTS = ("detection", "footage", "presentations", "adaptive")
 @click.option("--beside", multiple=True, help="Measure another detector too: tight, or one of the literature.")
 @click.option("--part", "parts", multiple=True, type=click.Choice(_PARTS), default=_PARTS, help="Measure only these.")
 @click.option("--stored-patches", is_flag=True, help="Craft no patch that is not there yet.")
-@click.option("--stored-cells", is_flag=True, help="Report what was measured already, and measure nothing else.")
+@click.option(
+    "--stored-cells",
+    is_flag=True,
+    help="Report what was measured already, with whatever code, and measure nothing else.",
+)
 @click.option("--quick", is_flag=True, help="Measure a tenth of everything.")
 @click.option("--device", default="cpu", show_default=True, help="Where adaptive attackers craft.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads of an inference.")
@@ -87,7 +91,7 @@ def command(
     torch.set_num_threads(threads)
     keep_freed_memory()
     counts = Counts(70, 20, 30, 10, 10, 60, 20) if quick else Counts()
-    run = _Run(data, work, counts, device, threads, craft=not stored_patches)
+    run = _Run(data, work, counts, device, threads, craft=not stored_patches, stored_cells=stored_cells)
     stored = run.stored if stored_cells else lambda name, parts: parts
     networks: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
@@ -104,6 +108,7 @@ def command(
         return
     result: dict[str, Any] = {**machine(), "counts": dict(zip(Counts.__slots__, astuple(counts), strict=True))}
     result |= {"attacks": merged_attacks(networks), "networks": networks, "others": others, "refused": refused}
+    result["measured_with_older_code"] = sorted(set(run.older or []))
     result = {"summary": summary_of(result), **result}
     slim = {**result, "networks": [_without_attacks(each) for each in networks], "others": []}
     if document is not None:
@@ -122,9 +127,21 @@ def _without_attacks(network: dict[str, Any]) -> dict[str, Any]:
 class _Run:
     """One run: where things are, and how much is measured."""
 
-    def __init__(self, data: Path, work: Path, counts: Counts, device: str, threads: int, *, craft: bool) -> None:
+    def __init__(
+        self,
+        data: Path,
+        work: Path,
+        counts: Counts,
+        device: str,
+        threads: int,
+        *,
+        craft: bool,
+        stored_cells: bool = False,
+    ) -> None:
         self._data, self._work, self._counts, self._device, self._threads = data, work, counts, device, threads
         self._started, self._craft = time.monotonic(), craft
+        self.older: list[str] | None = [] if stored_cells else None
+        """Cells that other code measured and that are taken as they are."""
         self._code = _code_of(Path(str(detection.__file__)).parent)
 
     def stored(self, name: str, parts: tuple[str, ...]) -> tuple[str, ...]:
@@ -244,7 +261,7 @@ class _Run:
 
     def _cached(self, network: Network, what: str, make: Callable[[], Any]) -> Any:
         identity = (network.radar.info.source_sha256, what, astuple(self._counts), self._code)
-        return cached(self._work / "cells" / f"{network.name}_{what}.json", identity, make)
+        return cached(self._work / "cells" / f"{network.name}_{what}.json", identity, make, self.older)
 
     def _reporter(self, name: str) -> Callable[[str], None]:
         def report(line: str) -> None:

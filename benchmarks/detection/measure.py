@@ -61,12 +61,18 @@ class Counts:
     """Of an adaptive attacker."""
 
 
-def cached(path: Path, identity: Sequence[object], make: Callable[[], Any]) -> Any:
-    """Return what `make` returned when it was last called for this identity: from the file, else made and stored."""
+def cached(path: Path, identity: Sequence[object], make: Callable[[], Any], older: list[str] | None = None) -> Any:
+    """Return what `make` returned when it was last called for this identity: from the file, else made and stored.
+
+    `older`: take what is stored for another identity, too, and put its name here.
+    """
     key = hashlib.sha256(json.dumps([str(part) for part in identity]).encode()).hexdigest()[:16]
     if path.is_file():
         stored = json.loads(path.read_text(encoding="utf-8"))
         if stored.get("identity") == key:
+            return stored["record"]
+        if older is not None:
+            older.append(path.stem)
             return stored["record"]
     record = make()
     write_json(path, {"identity": key, "record": record})

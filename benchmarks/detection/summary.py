@@ -177,7 +177,7 @@ def page(document: Record, command: str) -> str:
             chosen=", ".join(f"`{name}`" for name in CHOSEN_ON),
             **{k: document[k] for k in ("date", "processor")},
         ),
-        "## In short\n\n" + _short(summary, networks),
+        "## In short\n\n" + _short(summary, networks) + _older(document),
         "## Attacks seen\n\n" + _attacks(document["attacks"]),
         "## False alarms\n\nThe share of held-out pictures with its 95% interval (Clopper-Pearson), which should\n"
         "hold the target.\n\n" + _false_alarms(networks),
@@ -189,6 +189,16 @@ def page(document: Record, command: str) -> str:
         _refused(document),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _older(document: Record) -> str:
+    older = document.get("measured_with_older_code")
+    if not older:
+        return ""
+    return (
+        f"\n{len(older)} parts were measured with earlier code of the detector and are taken as they are "
+        "(`measured_with_older_code` in the JSON names them); `--stored-cells` left out measures them anew.\n"
+    )
 
 
 def _short(summary: Record, networks: Sequence[Record]) -> str:

@@ -102,6 +102,9 @@ def test_what_was_measured_is_not_measured_again_unless_something_changed(tmp_pa
     assert cached(path, ("model", 1), measure) == {"runs": 1}
     assert cached(path, ("model", 1), measure) == {"runs": 1}
     assert cached(path, ("model", 2), measure) == {"runs": 2}
+    older: list[str] = []
+    assert cached(path, ("model", 3), measure, older) == {"runs": 2}  # as it is, and said
+    assert older == ["one"]
 
 
 class Dark:
