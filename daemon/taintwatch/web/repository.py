@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-import threading
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -35,7 +33,6 @@ __all__ = ["FILES", "AlertRepository", "Exports", "Passing", "summary_of"]
 
 FILES = {"clip": CLIP, "frame": FRAME, "overlay": OVERLAY, "scores": SCORES}
 _THUMBNAIL_WIDTH, _THUMBNAIL_QUALITY = 240, 80  # twice the width in the list, for fine screens
-_THUMBNAILS = 400  # remembered, some 10 KB each
 
 
 class AlertRepository:
@@ -49,8 +46,6 @@ class AlertRepository:
         self._folder = folder
         self._annotations = None if folder is None else Annotations(folder.history)
         self._judgements = None if folder is None else Judgements(folder, audit, acknowledged_h=acknowledged_h)
-        self._lock = threading.Lock()
-        self._thumbnails: OrderedDict[str, bytes] = OrderedDict()
 
     @property
     def keeps_alerts(self) -> bool:
@@ -103,25 +98,14 @@ class AlertRepository:
             return None
 
     def thumbnail(self, event_id: str) -> bytes | None:
-        """Return an alert's overlay as a small JPEG, for the list; None: there is none. The last few are remembered."""
-        with self._lock:
-            if event_id in self._thumbnails:
-                self._thumbnails.move_to_end(event_id)
-                return self._thumbnails[event_id]
+        """Return an alert's overlay as a small JPEG, for the list; None: there is none that can be read."""
         with tempfile.TemporaryDirectory(prefix="taintwatch-media-") as scratch:
             path = self.file(event_id, "overlay", Path(scratch))
             try:
                 whole = None if path is None else read_image(path)
             except BadFrame:
                 whole = None
-        if whole is None:
-            return None
-        made = encode_jpeg(shrink(whole, _THUMBNAIL_WIDTH), _THUMBNAIL_QUALITY)
-        with self._lock:
-            self._thumbnails[event_id] = made
-            while len(self._thumbnails) > _THUMBNAILS:
-                self._thumbnails.popitem(last=False)
-        return made
+        return None if whole is None else encode_jpeg(shrink(whole, _THUMBNAIL_WIDTH), _THUMBNAIL_QUALITY)
 
     @property
     def judgements(self) -> Judgements:

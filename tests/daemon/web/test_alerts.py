@@ -122,12 +122,14 @@ def test_an_alert_opens_with_its_evidence_and_the_json_as_it_was_published(serve
 def test_the_list_gets_small_pictures(server: WebServer, folder: EvidenceFolder) -> None:
     whole = np.full((720, 1280, 3), 90, np.uint8)
     write_private(folder.root / "media" / "event1" / "overlay.jpg", encode_jpeg(whole))
-    for _ in range(2):  # made, then remembered
+    for _ in range(2):
         answer = ask(server, "/alerts/event1/thumbnail")
         assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg")
         shown = cv2.imdecode(np.frombuffer(answer.body, np.uint8), cv2.IMREAD_COLOR)
         assert shown is not None
         assert shown.shape == (136, 240, 3)
+    (folder.root / "media" / "event1" / "overlay.jpg").unlink()
+    assert ask(server, "/alerts/event1/thumbnail").status == 404  # what was removed is shown to nobody
     assert ask(server, "/alerts/event0/thumbnail").status == 404  # what lies there is no picture
     assert ask(server, "/alerts/event2/thumbnail").status == 404
 
