@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import onnx
 from onnx import TensorProto, helper
 
-from taintwatch_models.detection.anomaly import ANOMALY_MAPS, LayerCells, share_nodes, with_anomaly_maps
+from taintwatch_models.detection.anomaly import ANOMALY_MAPS, LayerCells, share_nodes, with_anomaly_maps, with_outputs
 from taintwatch_models.detection.appearance import APPEARANCE, APPEARANCE_MAP, appearance_nodes
 from taintwatch_models.detection.cells import cell_names, with_cells
 from taintwatch_models.detection.reference import FREE, LABEL
@@ -84,17 +84,10 @@ def _with_maps(radar: RadarFile) -> onnx.ModelProto:
     shares, features = share_nodes(b, averages, places), feature_nodes(b, maps, averages)
     for value, name in ((shares, SALIENCY_SHARES), (features, WINDOW_FEATURES)):
         b.nodes.append(helper.make_node("Identity", [value], [name], name=name))
-    extended = onnx.ModelProto()
-    extended.CopyFrom(radar.proto)
-    extended.graph.node.extend(b.nodes)
-    extended.graph.initializer.extend(b.initializers.values())
-    shapes: dict[str, Sequence[str | int]] = {
+    return with_outputs(radar.proto, b, {
         SALIENCY_SHARES: ("batch", 1, PLACES), WINDOW_FEATURES: ("batch", maps.channels), APPEARANCE: ("batch",),
         APPEARANCE_MAP: ("batch", 1, PLACES),
-    }  # fmt: skip
-    for name, shape in shapes.items():
-        extended.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-    return extended
+    })  # fmt: skip
 
 
 def _last_maps(radar: RadarFile) -> Maps:
