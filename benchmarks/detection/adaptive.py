@@ -126,7 +126,7 @@ class _Knowledge:
         return found
 
     def _saliency_shares(self, maps: Tensor, target: int) -> Tensor:
-        """As `anomaly.saliency_shares`, of the target's saliency: (B, 14, 14)."""
+        """As `anomaly.share_nodes`, of the target's saliency: (B, 14, 14)."""
         said = self._model.head(maps).log_softmax(1)[:, target].sum()
         slope = torch.autograd.grad(said, maps, create_graph=True)[0]
         saliency = F.relu((slope * maps).sum(1, keepdim=True))

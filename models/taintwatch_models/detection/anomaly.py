@@ -25,7 +25,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from taintwatch_models.detection.windows import GRID, PLACES, box_averages, place_matrix, window_cells
+from taintwatch_models.detection.windows import GRID, PLACES, place_matrix, window_cells
 from taintwatch_models.graph.builder import GraphBuilder, attributes
 from taintwatch_models.graph.resampling import bilinear_matrix
 
@@ -37,7 +37,6 @@ __all__ = [
     "channel_count",
     "early_layers",
     "largest_sum",
-    "saliency_shares",
     "share_nodes",
     "with_anomaly_maps",
     "with_outputs",
@@ -196,25 +195,17 @@ def with_outputs(
 
 
 def share_nodes(b: GraphBuilder, averages: str, places: tuple[int, int]) -> str:
-    """Add the nodes of `saliency_shares` behind the averages over all windows, (B, 1, *places): (B, 1, 196)."""
+    """Add how much of the label's saliency lies in each window, of its averages over all, (B, 1, *places): (B, 1, 196).
+
+    The logarithm of a window's average over that of all windows: about 0 where saliency is spread evenly, up to about 2
+    where all of it is in one window, -3 where there is none; 0 everywhere for a map that is zero everywhere.
+    """
     level = b.reduce("ReduceMean", averages, [2, 3], keepdims=True)
     # Of a map that is zero everywhere the share is 0.95, and its logarithm with what is added to it 0.
     above, below = (b.add("Add", value, b.constant(tiny)) for value, tiny in
                     ((averages, (1.0 - _LEAST_SHARE) * _TINY), (level, _TINY)))  # fmt: skip
     shares = b.add("Log", b.add("Add", b.add("Div", above, below), b.constant(_LEAST_SHARE)))
     return b.add("MatMul", b.reshape(shares, [0, 1, -1]), b.constant(place_matrix(places)))
-
-
-def saliency_shares(saliency: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how much of the label's saliency lies in each window, of saliency maps (B, h, w): (B, 196).
-
-    The logarithm of a window's average over that of all windows: about 0 where saliency is spread evenly, up to about 2
-    where all of it is in one window, -3 where there is none; 0 everywhere for a map that is zero everywhere.
-    """
-    averages = np.maximum(box_averages(saliency, *window_cells(saliency.shape[1:])), 0.0)
-    level = averages.mean(axis=(1, 2), keepdims=True)
-    shares = np.where(level > 0, averages / np.maximum(level, 1e-30), 1.0 - _LEAST_SHARE)
-    return at_places(np.log(shares + _LEAST_SHARE))
 
 
 def at_places(values: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -16,7 +16,6 @@ from taintwatch_models.detection.reference import SECOND, Reference, combine, su
 from taintwatch_models.detection.window_features import WindowFeatures
 from taintwatch_models.detection.windows import Boxes, boxes_of
 from taintwatch_models.errors import InferenceError
-from taintwatch_models.fills import mean_fill
 from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
@@ -78,8 +77,9 @@ class SecondLook:
         self._session, self._provider = open_session(
             keep_outputs(radar.proto, ["logits"]).SerializeToString(), settings or SessionSettings()
         )
-        self._fill = mean_fill(radar.info.preprocessing).reshape(3, -1)[:, 0]
-        self._hosts = radar.info.preprocessing.normalise(hosts)
+        preprocessing = radar.info.preprocessing
+        self._fill = preprocessing.colour_input(preprocessing.mean_colour).reshape(3)
+        self._hosts = preprocessing.normalise(hosts)
         self._host_labels = self.logits(self._hosts).argmax(axis=1)
 
     def logits(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -37,7 +37,7 @@ class FreeLooks:
     features: NDArray[np.float32]
     """(B, channels): of the salient windows."""
     saliency_shares: NDArray[np.float32]
-    """(B, 196): see `anomaly.saliency_shares`."""
+    """(B, 196): see `anomaly.share_nodes`."""
     appearance_map: NDArray[np.float32]
     """(B, 196): see `appearance.appearance_nodes`."""
     statistics: dict[str, NDArray[np.float64]]

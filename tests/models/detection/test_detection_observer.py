@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from taintwatch_models.detection import observer as module
-from taintwatch_models.detection.anomaly import LayerCells, saliency_shares, with_outputs
+from taintwatch_models.detection.anomaly import LayerCells, at_places, with_outputs
 from taintwatch_models.detection.cells import cell_names, choose_layers, with_cells
 from taintwatch_models.detection.general import general_pictures
 from taintwatch_models.detection.observer import Observer, Recalled, cell_sums
@@ -66,6 +66,12 @@ def test_one_forward_gives_the_maps_and_the_cells(
         assert own == pytest.approx(np.moveaxis(given, 1, -1), abs=1e-5)
     assert observed.looked.saliency_shares == pytest.approx(saliency_shares(region[:, 0]), abs=1e-4)
     assert observed.looked.features == pytest.approx(salient_features(maps, region[:, 0]), abs=1e-4)
+
+
+def saliency_shares(saliency: np.ndarray) -> np.ndarray:
+    """The logarithm of each window's average over that of all windows, none below a twentieth: (B, 196)."""
+    averages = box_averages(saliency, *window_cells(saliency.shape[1:]))
+    return at_places(np.log(averages / averages.mean(axis=(1, 2), keepdims=True) + 0.05))
 
 
 def salient_features(maps: np.ndarray, saliency: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from onnx import helper
 from scipy import stats
 
 from taintwatch_models.bundled import bundled_path
-from taintwatch_models.detection.anomaly import largest_sum, saliency_shares
+from taintwatch_models.detection.anomaly import largest_sum, share_nodes
 from taintwatch_models.detection.appearance import SIDE, appearance_model
 from taintwatch_models.detection.intervention import label_margin, log_odds, margin_after_fill, transplant
 from taintwatch_models.detection.novelty import degrade, paste_posters
@@ -134,7 +134,9 @@ def test_hosts_of_the_same_label_are_left_out() -> None:
 def test_the_map_of_saliency_shares_compares_each_window_with_the_average_one() -> None:
     saliency = np.stack([np.ones((10, 10)), np.zeros((10, 10)), np.zeros((10, 10))]).astype(np.float32)
     saliency[2, 6:10, 6:10] = 1
-    even, empty, corner = saliency_shares(saliency)
+    averages = box_averages(saliency, 4, 4).astype(np.float32)[:, None]
+    b = GraphBuilder(17)
+    even, empty, corner = run(b, share_nodes(b, "x", (7, 7)), averages)[:, 0]
     assert even == pytest.approx(np.full(196, np.log(1.05)), abs=1e-5)
     assert empty == pytest.approx(np.zeros(196), abs=1e-6)
     assert corner.argmax() == 195
@@ -197,13 +199,18 @@ def test_a_threshold_lies_above_what_is_new_and_only_the_lower_ones_above_busy_p
 def test_a_picture_is_made_smaller_by_its_areas_and_larger_bilinearly(size: tuple[int, int]) -> None:
     b = GraphBuilder(17)
     made = shrink(b, "x", size, (SIDE, SIDE))
-    inputs = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", 3, *size])
-    output = helper.make_tensor_value_info(made, onnx.TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])
-    graph = helper.make_graph(b.nodes, "shrink", [inputs], [output], list(b.initializers.values()))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     values = RNG.normal(size=(2, 3, *size)).astype(np.float32)
     factor = min(size) // SIDE or 1
     pooled = values.reshape(2, 3, size[0] // factor, factor, size[1] // factor, factor).mean(axis=(3, 5))
     rows, columns = (area_matrix(SIDE, n) if n > SIDE else bilinear_matrix(SIDE, n) for n in pooled.shape[2:])
-    small = ort.InferenceSession(model.SerializeToString()).run(None, {"x": values})[0]
-    assert small == pytest.approx(rows @ pooled @ columns.T, abs=1e-5)
+    assert run(b, made, values) == pytest.approx(rows @ pooled @ columns.T, abs=1e-5)
+
+
+def run(b: GraphBuilder, made: str, values: np.ndarray) -> np.ndarray:
+    """Run the nodes from `x` to the value `made`."""
+    inputs = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", *values.shape[1:]])
+    output = helper.make_tensor_value_info(made, onnx.TensorProto.FLOAT, None)
+    graph = helper.make_graph(b.nodes, "nodes", [inputs], [output], list(b.initializers.values()))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", b.opset)], ir_version=8)
+    found: np.ndarray = ort.InferenceSession(model.SerializeToString()).run(None, {"x": values})[0]
+    return found
