@@ -42,7 +42,7 @@ from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.bundled import bundled_calibration_path
 from taintwatch_models.calibration_file import Calibration, CmagCalibration, TightCalibration, read_calibration
 from taintwatch_models.cmag.detector import CmagDetector
-from taintwatch_models.cmag.file import CmagFile, check_fit, read_cmag
+from taintwatch_models.cmag.file import CmagFile, read_cmag
 from taintwatch_models.cmag.joint import joint_score
 from taintwatch_models.cmag.runner import CmagRunner
 from taintwatch_models.detectors import TightDetector
@@ -216,8 +216,7 @@ def main() -> None:
     )
     radar = load_radar_file(settings)
     path = cmag_path(settings)
-    cmag = read_cmag(path)
-    check_fit(cmag.info, radar.info, str(path))
+    cmag = read_cmag(path, radar.info)
     known = options.calibration or (bundled_calibration_path() if options.model is None else None)
     calibration = Calibration() if known is None else read_calibration(known, model_hash=radar.info.source_sha256)
     document: dict[str, Any] = {"model": radar.info.name, "model_sha256": radar.info.source_sha256,

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from benchmarks.speed.timing import percentiles
 from taintwatch_calibration.benign import read_benign, split_in_blocks
 from taintwatch_calibration.gate import calibrate_gate
-from taintwatch_models.calibration_file import Calibration, TightCalibration
-from taintwatch_models.gated import GatedRadar, random_check
+from taintwatch_models.calibration_file import TightCalibration
+from taintwatch_models.gated import GatedRadar, GateScorer, random_check
+from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 
@@ -33,10 +34,10 @@ def gated_ratio(
     """
     frames = read_benign(str(footage), radar.info.preprocessing, most=most)
     gate = calibrate_gate(radar, frames, share=SHARE, tight=TightCalibration(), threads=threads)
-    run = GatedRadar(
-        radar, ("tight",), Calibration(gate=gate), SessionSettings(threads=threads, device="cpu"),
-        spot_check=random_check(RANDOM_SHARE, np.random.default_rng(0).random),
-    )  # fmt: skip
+    session = SessionSettings(threads=threads, device="cpu")
+    check = OnnxRadar(radar, ("tight",), session=session, from_maps=True)
+    spot_check = random_check(RANDOM_SHARE, np.random.default_rng(0).random)
+    run = GatedRadar(GateScorer(radar, session), check, gate, spot_check)
     run.warm_up(1)
     _, rest = split_in_blocks(frames, 0)
     spent: dict[str, list[float]] = {"plain": [], "gated": []}

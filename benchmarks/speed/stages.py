@@ -20,10 +20,10 @@ from taintwatch.records import Alert, AlertState
 from taintwatch.sources.video import VideoSource
 from taintwatch.vote.policies import KofN
 from taintwatch.vote.voter import Voter
-from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.classifier import Rejected
 from taintwatch_models.cmag.file import CmagFile
 from taintwatch_models.cmag.runner import CmagRunner, reduce_pictures
+from taintwatch_models.criteria import Criteria
 from taintwatch_models.detectors import make_detectors
 from taintwatch_models.fills import make_fill
 from taintwatch_models.graph.transforms import keep_outputs
@@ -132,7 +132,7 @@ def around_ms(radar: RadarFile, video: Path, count: int) -> dict[str, Any]:
     info = radar.info
     pictures, decoding = frames_of(video, count)
     run = OnnxRadar(radar, ("tight",), session=SessionSettings(threads=1, device="cpu"))
-    detectors = make_detectors(("tight",), Calibration(), info.labels, info.preprocessing)
+    detectors = make_detectors(Criteria(("tight",)), info)
     voter, tracker = Voter(KofN(3, 5), detectors=("tight",)), AlertTracker()
     identity = Identity("bench", info.source_sha256, "", "CPUExecutionProvider", False, new_instance_id())
     stages: dict[str, list[float]] = {"preprocess": [], "detect": [], "vote": [], "publish": []}

@@ -158,7 +158,7 @@ def calibrate(
     from taintwatch_calibration.cmag.frames import measure, structured
     from taintwatch_calibration.cmag.thresholds import calibrate_cmag, calibrate_joint, cmag_scores, require_enough
     from taintwatch_calibration.thresholds import tight_scores
-    from taintwatch_models.cmag.file import check_fit, read_cmag
+    from taintwatch_models.cmag.file import read_cmag
 
     settings = ModelSettings(path=model, preprocessing=preprocessing, cmag=cmag_file)
     radar = load_radar_file(settings)
@@ -167,8 +167,7 @@ def calibrate(
         raise UsageError("the bundled model's own calibration is not overwritten; say where yours goes with --out")
     before = read_calibration(source, model_hash=radar.info.source_sha256)
     path = cmag_path(settings)
-    cmag = read_cmag(path)
-    check_fit(cmag.info, radar.info, str(path))
+    cmag = read_cmag(path, radar.info)
     with bars() as bar:
         frames = structured(read_with_progress(bar, benign, radar.info.preprocessing, max_frames))
         require_enough(frames, fpr)

@@ -81,7 +81,7 @@ def grid(
     from taintwatch_calibration.craft.materials import find_label, load_classifier, pick_device, read_pictures
     from taintwatch_calibration.results import write_json, write_text
     from taintwatch_calibration.torch_tuning import keep_freed_memory
-    from taintwatch_models.cmag.file import check_fit, read_cmag
+    from taintwatch_models.cmag.file import read_cmag
 
     check_rates(target_fpr)
     ready = [] if patches is not None and patches.suffix == ".gz" else _ready_made(patches)
@@ -90,9 +90,7 @@ def grid(
     keep_freed_memory()
     console = Console(stderr=True)
     radar = load_classifier(model, preprocessing, class_names)
-    reconstructors = read_cmag(cmag) if cmag is not None else None
-    if reconstructors is not None:
-        check_fit(reconstructors.info, radar.info, str(cmag))
+    reconstructors = read_cmag(cmag, radar.info) if cmag is not None else None
     label = find_label(target, radar.info.labels)
     if patches is not None and patches.suffix == ".gz":
         ready = write_patches(patches, label, radar.info.labels, out / "patches")

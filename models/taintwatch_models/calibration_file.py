@@ -70,6 +70,15 @@ class TightCalibration:
     anomaly_weight: float = 0.0
     """0: the graph's anomaly does not count, or it has none."""
 
+    def require_anomaly(self, *, given: bool) -> None:
+        """Raise `CalibrationError` where the maps' anomaly score counts and is not given."""
+        if self.anomaly_weight and not given:
+            raise CalibrationError(
+                "'tight' was calibrated with the maps' anomaly score, which this model's graph does not give; run the "
+                "prepared model (.radar.onnx) that `taintwatch calibrate thresholds --learn` wrote, or calibrate this "
+                "one again without --learn"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class PaperCalibration:
@@ -162,6 +171,11 @@ class Calibration:
     @property
     def calibrated(self) -> bool:
         return self.model_hash is not None
+
+    def with_fill(self, fill: str) -> Calibration:
+        """Return it with another fill for both variants, for which its thresholds were not chosen."""
+        tight, paper = dataclasses.replace(self.tight, fill=fill), dataclasses.replace(self.paper, fill=fill)
+        return dataclasses.replace(self, tight=tight, paper=paper)
 
 
 def write_calibration(calibration: Calibration, path: Path) -> None:

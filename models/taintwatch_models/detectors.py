@@ -1,4 +1,4 @@
-"""TaintRadar's two variants as detectors: from a prediction to a verdict."""
+"""From a prediction to a verdict: TaintRadar's two variants as detectors, and all detectors by name."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from taintwatch_models.calibration_file import Calibration, GateCalibration, Pap
 from taintwatch_models.cmag.detector import CmagDetector
 from taintwatch_models.cmag.joint import JointDetector
 from taintwatch_models.cmag.runner import CmagRunner
-from taintwatch_models.detection.detector import CombinedDetector
+from taintwatch_models.criteria import Criteria
+from taintwatch_models.detection.detector import COMBINED, CombinedDetector
 from taintwatch_models.errors import CalibrationError, ConfigError
 from taintwatch_models.graph.anomaly import ANOMALY
 from taintwatch_models.preprocessing import Preprocessing
+from taintwatch_models.radar_file import RadarInfo
 from taintwatch_models.records import Detector, Prediction, RadarStatistics, Verdict
 from taintwatch_models.regions import region_of
 
@@ -26,17 +28,11 @@ __all__ = [
     "PaperDetector",
     "TightDetector",
     "make_detectors",
-    "require_anomaly",
     "tight_score",
     "tight_scores_of",
 ]
 
-DETECTOR_NAMES = ("combined", "tight", "paper", "cmag", "joint")
-_NO_ANOMALY = (
-    "'tight' was calibrated with the maps' anomaly score, which this model's graph does not give; run the prepared "
-    "model (.radar.onnx) that `taintwatch calibrate thresholds --learn` wrote, or calibrate this one again without "
-    "--learn"
-)
+DETECTOR_NAMES = (COMBINED, "tight", "paper", "cmag", "joint")
 
 
 def tight_score(
@@ -63,17 +59,11 @@ def tight_score(
 def tight_scores_of(outputs: Mapping[str, NDArray[Any]], settings: TightCalibration) -> NDArray[np.float64]:
     """Return `tight`'s scores (B,) of a radar's outputs. Raises `CalibrationError` where a statistic is missing."""
     anomaly = outputs.get(ANOMALY)
-    require_anomaly(settings, given=anomaly is not None)
+    settings.require_anomaly(given=anomaly is not None)
     if anomaly is None:
         anomaly = np.zeros(len(outputs["tight_margin"]))
     rows = zip(outputs["tight_margin"], outputs["tight_swing"], outputs["saliency_concentration"], anomaly, strict=True)
     return np.array([_weighed(settings, *(float(value) for value in row)) for row in rows], np.float64)
-
-
-def require_anomaly(settings: TightCalibration, *, given: bool) -> None:
-    """Raise `CalibrationError` where `tight` weighs the maps' anomaly score and it is not given."""
-    if settings.anomaly_weight and not given:
-        raise CalibrationError(_NO_ANOMALY)
 
 
 def _weighed(settings: TightCalibration, margin: float, swing: float, concentration: float, anomaly: float) -> float:
@@ -163,7 +153,7 @@ class TightDetector(_RadarDetector):
     def _judged(self, prediction: Prediction, radar: RadarStatistics) -> Verdict:
         if radar.tight_margin is None or radar.tight_swing is None or radar.tight_rank is None:
             raise ConfigError("the detector 'tight' is on, but the classifier was loaded without its variant")
-        require_anomaly(self._settings, given=radar.anomaly is not None)
+        self._settings.require_anomaly(given=radar.anomaly is not None)
         margin, swing, anomaly = radar.tight_margin, radar.tight_swing, radar.anomaly or 0.0
         score = _weighed(self._settings, margin, swing, radar.saliency_concentration, anomaly)
         statistics = {
@@ -201,47 +191,47 @@ class PaperDetector(_RadarDetector):
         return self._verdict(prediction, filled, {"rank": rank})
 
 
-def make_detectors(
-    names: Sequence[str],
-    calibration: Calibration,
-    labels: Sequence[str],
-    preprocessing: Preprocessing,
-    cmag: CmagRunner | None = None,
-    combined: CombinedDetector | None = None,
-) -> tuple[Detector, ...]:
-    """Return the named detectors; `cmag` and `joint` need the reconstructors, `combined` is made where it is opened.
+def make_detectors(criteria: Criteria, info: RadarInfo) -> tuple[Detector, ...]:
+    """Return the detectors that judge by these criteria, in order.
 
-    Raises `ConfigError` for an unknown name, `CalibrationError` where their thresholds were never chosen.
+    Raises `ConfigError` for an unknown name or one without what it needs, `CalibrationError` where thresholds were
+    never chosen.
     """
+    calibration, labels, preprocessing = criteria.calibration, info.labels, info.preprocessing
+    cmag = _cmag(criteria, preprocessing) if {"cmag", "joint"}.intersection(criteria.detectors) else None
     made: list[Detector] = []
-    for name in names:
-        if name == "combined" and combined is not None:
-            made.append(combined)
+    for name in criteria.detectors:
+        if name == COMBINED and criteria.reference is not None:
+            made.append(CombinedDetector(criteria.reference, criteria.target_fpr, labels, preprocessing))
         elif name == "tight":
             made.append(TightDetector(calibration.tight, labels, preprocessing, calibration.gate))
         elif name == "paper":
             made.append(PaperDetector(calibration.paper, labels, preprocessing, calibration.gate))
-        elif name == "cmag":
-            made.append(_cmag(calibration, cmag, preprocessing))
-        elif name == "joint":
-            if calibration.combination is None:
-                raise CalibrationError(
-                    "the detector 'joint' was never calibrated for this model; run `taintwatch cmag calibrate` with "
-                    "--combine"
-                )
-            tight = TightDetector(calibration.tight, labels, preprocessing)
-            both = _cmag(calibration, cmag, preprocessing)
-            made.append(JointDetector(tight, both, calibration.combination))
+        elif name == "cmag" and cmag is not None:
+            made.append(cmag)
+        elif name == "joint" and cmag is not None:
+            made.append(_joint(TightDetector(calibration.tight, labels, preprocessing), cmag, calibration))
         else:
             raise ConfigError(f"there is no detector '{name}'; there are {', '.join(DETECTOR_NAMES)}")
     return tuple(made)
 
 
-def _cmag(calibration: Calibration, runner: CmagRunner | None, preprocessing: Preprocessing) -> CmagDetector:
-    if runner is None:
+def _cmag(criteria: Criteria, preprocessing: Preprocessing) -> CmagDetector:
+    """Open the reconstructors and return the detector that judges by them."""
+    if criteria.reconstructors is None:
         raise ConfigError("the detector 'cmag' needs reconstructors; train them with `taintwatch cmag train`")
-    if calibration.cmag is None:
+    settings = criteria.calibration.cmag
+    if settings is None:
         raise CalibrationError(
             "the detector 'cmag' has no thresholds for this model; choose them with `taintwatch cmag calibrate`"
         )
-    return CmagDetector(runner, calibration.cmag, preprocessing.order)
+    runner = CmagRunner(criteria.reconstructors, ("reconstruction", *(limit.statistic for limit in settings.limits)))
+    return CmagDetector(runner, settings, preprocessing.order)
+
+
+def _joint(tight: TightDetector, cmag: CmagDetector, calibration: Calibration) -> JointDetector:
+    if calibration.combination is None:
+        raise CalibrationError(
+            "the detector 'joint' was never calibrated for this model; run `taintwatch cmag calibrate` with --combine"
+        )
+    return JointDetector(tight, cmag, calibration.combination)

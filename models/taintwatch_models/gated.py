@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_models.calibration_file import Calibration, GateCalibration
+from taintwatch_models.calibration_file import GateCalibration
 from taintwatch_models.errors import CalibrationError, InferenceError
 from taintwatch_models.graph.anomaly import ANOMALY
 from taintwatch_models.graph.gate import GATE_MARGIN, gate_of
@@ -17,7 +16,7 @@ from taintwatch_models.onnx_classifier import OnnxRadar, RadarOutputs
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["GateScorer", "GatedRadar", "gate_scores", "random_check"]
+__all__ = ["GateScorer", "GatedRadar", "SpotCheck", "gate_scores", "random_check"]
 
 SpotCheck = Callable[[int], NDArray[np.bool_]]
 """Which of so many rows are checked in any case, (B,)."""
@@ -83,29 +82,20 @@ class GatedRadar:
 
     def __init__(
         self,
-        radar: RadarFile,
-        wanted: Sequence[str],
-        calibration: Calibration,
-        session: SessionSettings | None = None,
-        *,
+        score: GateScorer,
+        check: OnnxRadar,
+        gate: GateCalibration,
         spot_check: SpotCheck,
+        *,
+        give_maps: bool = False,
     ) -> None:
-        """`wanted` as in `OnnxRadar`; `spot_check` picks from the rows whatever they score.
+        """`check`: of the same model, opened `from_maps`. `spot_check` picks from the rows whatever they score.
 
-        Raises `CalibrationError` where the gate was never calibrated.
+        `give_maps`: whether the last maps of every row are given, as `features`.
         """
-        if calibration.gate is None:
-            raise CalibrationError(
-                "the gate has no threshold for this model; choose it with `taintwatch calibrate gate`, or switch "
-                "[gate] off"
-            )
-        self.info = radar.info
-        self._gate, self._spot_check = calibration.gate, spot_check
-        self._kept = (ANOMALY, "features") if "features" in wanted else (ANOMALY,)
-        session = replace(session or SessionSettings(), pixels=False, cuda_graph=False, precision="float32")
-        self._score = GateScorer(radar, session)
-        variants = [name for name in wanted if name != "features"]
-        self._check = OnnxRadar(radar, variants, calibration, session, from_maps=True)
+        self.info = check.info
+        self._score, self._check, self._gate, self._spot_check = score, check, gate, spot_check
+        self._kept = (ANOMALY, "features") if give_maps else (ANOMALY,)
 
     @property
     def provider(self) -> str:

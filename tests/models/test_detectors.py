@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from taintwatch_models.bundled import bundled_radar
 from taintwatch_models.calibration_file import (
     Calibration,
     HeldOut,
@@ -18,6 +19,7 @@ from taintwatch_models.calibration_file import (
     write_calibration,
 )
 from taintwatch_models.classifier import Rejected
+from taintwatch_models.criteria import Criteria
 from taintwatch_models.detectors import PaperDetector, TightDetector, make_detectors, tight_score
 from taintwatch_models.errors import CalibrationError, ConfigError, DeviceError, ModelError
 from taintwatch_models.loading import load_model
@@ -87,7 +89,7 @@ def test_paper_is_suspicious_when_the_rank_change_exceeds_its_limit() -> None:
 
 def test_an_unknown_detector_and_missing_statistics_are_said() -> None:
     with pytest.raises(ConfigError, match="no detector 'tite'; there are combined, tight, paper"):
-        make_detectors(["tite"], Calibration(), LABELS, PREPROCESSING)
+        make_detectors(Criteria(("tite",)), bundled_radar().info)
     bare = dataclasses.replace(prediction(), radar=None)
     with pytest.raises(ConfigError, match="does not give"):
         TightDetector(TightCalibration(), LABELS, PREPROCESSING)(bare)

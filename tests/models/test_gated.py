@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from taintwatch_models.bundled import bundled_radar
 from taintwatch_models.calibration_file import Calibration, GateCalibration, read_calibration, write_calibration
+from taintwatch_models.criteria import Criteria
 from taintwatch_models.detectors import make_detectors
 from taintwatch_models.errors import CalibrationError, ConfigError
-from taintwatch_models.gated import GatedRadar, GateScorer, gate_scores, random_check
+from taintwatch_models.gated import GatedRadar, GateScorer, SpotCheck, gate_scores, random_check
 from taintwatch_models.graph.gate import LABELS, windows
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.verification import check_inputs
@@ -36,9 +37,15 @@ def never(count: int) -> NDArray[np.float64]:
 
 
 def gated(threshold: float, *, share: float = 0.0, variants: tuple[str, ...] = ("tight",)) -> GatedRadar:
-    calibration = Calibration(gate=GateCalibration(threshold, 0.1))
+    return behind_gate(RADAR, threshold, random_check(share, never), variants)
+
+
+def behind_gate(
+    radar: RadarFile, threshold: float, spot_check: SpotCheck, variants: tuple[str, ...] = ("tight",)
+) -> GatedRadar:
     session = SessionSettings(threads=1, device="cpu")
-    return GatedRadar(RADAR, variants, calibration, session, spot_check=random_check(share, never))
+    check = OnnxRadar(radar, variants, session=session, from_maps=True)
+    return GatedRadar(GateScorer(radar, session), check, GateCalibration(threshold, 0.1), spot_check)
 
 
 def middle(radar: RadarFile, inputs: NDArray[np.float32]) -> float:
@@ -85,22 +92,14 @@ def test_what_is_checked_is_checked_as_without_a_gate_and_the_rest_is_told() -> 
 
 def test_a_random_share_of_what_would_pass_is_checked_too() -> None:
     draws = np.array([0.0, 0.9] * 8)
-    calibration = Calibration(gate=GateCalibration(1e9, 0.1))
-    radar = GatedRadar(
-        RADAR,
-        ("tight",),
-        calibration,
-        spot_check=random_check(0.5, lambda n: draws[:n]),
-        session=SessionSettings(device="cpu"),
-    )
+    radar = behind_gate(RADAR, 1e9, random_check(0.5, lambda n: draws[:n]))
     assert radar(INPUTS)["checked"].tolist() == [True, False] * 8
     assert not gated(1e9, share=0.5)(INPUTS)["checked"].any()
 
 
 def test_two_gates_do_not_draw_the_same_numbers() -> None:
-    calibration = Calibration(gate=GateCalibration(1e9, 0.1))
-    batch, session = np.concatenate([INPUTS] * 4), SessionSettings(device="cpu")
-    gates = [GatedRadar(RADAR, ("tight",), calibration, session, spot_check=random_check(0.5)) for _ in range(2)]
+    batch = np.concatenate([INPUTS] * 4)
+    gates = [behind_gate(RADAR, 1e9, random_check(0.5)) for _ in range(2)]
     first, second = (gate(batch)["checked"] for gate in gates)
     assert first.tolist() != second.tolist()
 
@@ -109,10 +108,7 @@ def test_two_gates_do_not_draw_the_same_numbers() -> None:
 def test_every_head_that_can_be_prepared_can_have_a_gate(tmp_path: Path, name: str) -> None:
     radar = prepare(export(make(name), tmp_path / "m.onnx"), DESCRIPTION).radar
     inputs = check_inputs(radar.info.preprocessing, 4)
-    calibration = Calibration(gate=GateCalibration(middle(radar, inputs), 0.1))
-    outputs = GatedRadar(
-        radar, ("tight",), calibration, spot_check=random_check(0.0), session=SessionSettings(device="cpu")
-    )(inputs)
+    outputs = behind_gate(radar, middle(radar, inputs), random_check(0.0))(inputs)
     full = OnnxRadar(radar, ("tight",), session=SessionSettings(device="cpu"))(inputs)
     checked = outputs["checked"]
     assert 0 < checked.sum() <= 2
@@ -126,14 +122,14 @@ def test_a_frame_that_was_let_pass_has_a_verdict_that_says_so() -> None:
     assert prediction.radar is not None
     assert not prediction.radar.checked
     calibration = Calibration(gate=GateCalibration(1e9, 0.1))
-    for detector in make_detectors(("tight", "paper"), calibration, RADAR.info.labels, RADAR.info.preprocessing):
+    for detector in make_detectors(Criteria(("tight", "paper"), calibration), RADAR.info):
         verdict = detector(prediction)
         assert not verdict.checked
         assert not verdict.suspicious
         assert (verdict.score, verdict.threshold) == (prediction.radar.gate, 1e9)
         assert verdict.statistics == {"gate": prediction.radar.gate}
     with pytest.raises(ConfigError, match="knows of no gate"):
-        make_detectors(("tight",), Calibration(), RADAR.info.labels, RADAR.info.preprocessing)[0](prediction)
+        make_detectors(Criteria(("tight",)), RADAR.info)[0](prediction)
 
 
 def test_a_gate_that_was_never_calibrated_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from taintwatch_models.graph_metadata import GraphMetadata, read_graph, write_gr
 from taintwatch_models.radar_file import RadarInfo
 from taintwatch_models.storage import STORED
 
-__all__ = ["CmagFile", "CmagInfo", "attach_info", "check_fit", "read_cmag", "write_cmag"]
+__all__ = ["CmagFile", "CmagInfo", "attach_info", "read_cmag", "write_cmag"]
 
 _ADVICE = "train reconstructors for this model with `taintwatch cmag train`"
 
@@ -58,12 +58,15 @@ def attach_info(proto: onnx.ModelProto, info: CmagInfo) -> CmagFile:
     return CmagFile(proto, info)
 
 
-def read_cmag(path: Path) -> CmagFile:
-    """Read reconstructors. Raises `ModelError` where the file is missing, damaged or something else."""
+def read_cmag(path: Path, model: RadarInfo | None = None) -> CmagFile:
+    """Read reconstructors. Raises `ModelError` where the file is missing, damaged, something else or not `model`'s."""
     if not path.is_file():
         raise ModelError(f"{path}: no such reconstructors; {_ADVICE}")
     proto = read_graph(path)
-    return CmagFile(proto, _METADATA.read(proto, str(path)))
+    info = _METADATA.read(proto, str(path))
+    if model is not None:
+        _check_fit(info, model, str(path))
+    return CmagFile(proto, info)
 
 
 def write_cmag(file: CmagFile, path: Path) -> None:
@@ -71,7 +74,7 @@ def write_cmag(file: CmagFile, path: Path) -> None:
     write_graph(file.proto, path)
 
 
-def check_fit(info: CmagInfo, model: RadarInfo, where: str) -> None:
+def _check_fit(info: CmagInfo, model: RadarInfo, where: str) -> None:
     """Raise `ModelError` where the reconstructors were trained behind another model than this one."""
     if info.model_hash != model.source_sha256:
         raise ModelError(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.calibration_file import Calibration, TightCalibration
+from taintwatch_models.criteria import Criteria
 from taintwatch_models.detectors import make_detectors
 from taintwatch_models.errors import BadFrame, ConfigError, ModelError
 from taintwatch_models.faces.bands import Bands
@@ -64,9 +65,7 @@ def load_face_model(settings: ModelSettings, *, names: bool = True) -> LoadedMod
     classifier = StrangerClassifier(faces, face_file.stranger_below)
     bands = _bands(radar, settings, np.asarray(picture, np.uint8))
     judge = FaceDetector(face_file, bands, info.labels, info.preprocessing)
-    others = make_detectors(
-        [name for name in settings.variants if name != "face"], calibration, info.labels, info.preprocessing
-    )
+    others = make_detectors(Criteria(tuple(name for name in settings.variants if name != "face"), calibration), info)
     detectors = _in_order(settings.variants, (judge, *(KnownFaces(other) for other in others)))
     warnings = require_sight(classifier, detectors, calibration)
     return LoadedModel(classifier, detectors, calibration, info.preprocessing, warnings)

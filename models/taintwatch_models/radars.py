@@ -1,0 +1,55 @@
+"""The radar that runs a model: by itself, behind the gate, or in the two looks of `combined`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from taintwatch_models.calibration_file import GateCalibration
+from taintwatch_models.criteria import Criteria
+from taintwatch_models.detection.looks import CombinedRadar
+from taintwatch_models.errors import CalibrationError, ConfigError
+from taintwatch_models.gated import GatedRadar, GateScorer, random_check
+from taintwatch_models.graph.verification import check_half_precision
+from taintwatch_models.model_files import ModelSettings
+from taintwatch_models.onnx_classifier import OnnxRadar, Radar
+from taintwatch_models.radar_file import RadarFile
+from taintwatch_models.shared_looks import SharedLooks
+
+__all__ = ["open_radar"]
+
+
+def open_radar(file: RadarFile, criteria: Criteria, settings: ModelSettings) -> Radar:
+    """Open what runs a prepared model and gives what its detectors judge by.
+
+    Raises `DeviceError`, `ModelError`, `ConfigError` (an unreadable fill, a gate before detectors that need every
+    frame), `CalibrationError` (a gate that was never calibrated).
+    """
+    calibration, session = criteria.calibration, replace(settings.session, batch=max(settings.batches))
+    if settings.gate_random_share is not None:
+        gate = _gate(criteria)
+        session = replace(session, pixels=False, cuda_graph=False, precision="float32")
+        check = OnnxRadar(file, criteria.variants, calibration, session, from_maps=True)
+        spot_check = random_check(settings.gate_random_share)
+        return GatedRadar(GateScorer(file, session), check, gate, spot_check, give_maps=criteria.need_maps)
+    wanted = (*criteria.variants, "features") if criteria.need_maps else criteria.variants
+    if criteria.reference is not None:
+        beside = OnnxRadar(file, wanted, calibration, session) if wanted else None
+        combined = CombinedRadar(file, criteria.reference, session, beside)
+        return combined if settings.second_looks is None else SharedLooks(combined, settings.second_looks)
+    radar = OnnxRadar(file, wanted, calibration, session)
+    if session.precision == "float16":
+        check_half_precision(radar, file, calibration, session)
+    return radar
+
+
+def _gate(criteria: Criteria) -> GateCalibration:
+    """Return the gate's threshold. Raises `ConfigError`, `CalibrationError` where these detectors can have no gate."""
+    if criteria.reference is not None:
+        raise ConfigError("the detector 'combined' looks twice only where a frame deserves it; switch [gate] off")
+    if "joint" in criteria.detectors:
+        raise ConfigError("the detector 'joint' needs every frame checked; switch [gate] off, or judge by tight alone")
+    if criteria.calibration.gate is None:
+        raise CalibrationError(
+            "the gate has no threshold for this model; choose it with `taintwatch calibrate gate`, or switch [gate] off"
+        )
+    return criteria.calibration.gate
