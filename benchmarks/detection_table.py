@@ -29,9 +29,8 @@ from taintwatch_calibration.results import write_json
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.model_source import describe
+from taintwatch_models.model_description import describe, read_labels
 from taintwatch_models.onnx_classifier import OnnxRadar
-from taintwatch_models.preprocessing import read_labels
 
 RATES = (0.06, 0.02)
 Inputs = NDArray[np.float32]
@@ -133,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--patches", type=Path, default=Path("build/detection_table"), help="keeps the patches")
     options = parser.parse_args(arguments)
-    radar = prepare(options.model, describe(options.model, None, None)).radar
+    radar = prepare(options.model, describe(options.model)).radar
     target = find_label(options.target, read_labels(options.labels or options.model.with_name("imagenet_labels.json")))
     photographs = split_photographs(radar, options.images, target, seed=options.seed, limit=options.limit)
     print(f"{radar.info.name}: {photographs.accuracy:.1%} right; {len(photographs.craft)} photographs to craft on, "

@@ -41,10 +41,9 @@ from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.errors import UsageError
 from taintwatch_models.gated import GateScorer
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.model_source import describe
+from taintwatch_models.model_description import describe, read_labels
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
-from taintwatch_models.preprocessing import read_labels
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["main", "photograph_sets"]
@@ -155,7 +154,7 @@ def photograph_sets(options: argparse.Namespace, radar: RadarFile) -> tuple[Pixe
 
 def photographs(options: argparse.Namespace) -> dict[str, Any]:
     """Measure on a model of photographs, with the patches of `detection_table.py` and its split."""
-    radar = prepare(options.model, describe(options.model, None, None)).radar
+    radar = prepare(options.model, describe(options.model)).radar
     tight = TightCalibration()
     choose, held, attacks = photograph_sets(options, radar)
     judge = GateScores(radar, tight)

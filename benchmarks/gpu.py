@@ -30,7 +30,7 @@ from taintwatch_calibration.results import write_json
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.verification import check_inputs
-from taintwatch_models.model_source import describe
+from taintwatch_models.model_description import describe
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings, gpu_present
 from taintwatch_models.radar_file import RadarFile
@@ -127,7 +127,7 @@ def run(
     for model in models:
         radar, refused = None, ""
         try:
-            radar = prepare(model, describe(model, None, None)).radar
+            radar = prepare(model, describe(model)).radar
         except TaintwatchError as error:
             refused = str(error)
         for way in ways(dry=dry):

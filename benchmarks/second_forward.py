@@ -30,7 +30,7 @@ from taintwatch_calibration.results import write_json
 from taintwatch_models.fills import make_fill
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.transforms import keep_outputs
-from taintwatch_models.model_source import describe
+from taintwatch_models.model_description import describe
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     logging.getLogger().setLevel(logging.ERROR)  # the quantiser advises at length
-    radar = prepare(options.model, describe(options.model, None, None)).radar
+    radar = prepare(options.model, describe(options.model)).radar
     choose, held, attacks = photograph_sets(options, radar)
     half = FirstHalf(radar)
     sets = {name: half(pixels) for name, pixels in {"choose": choose, "held": held, **attacks}.items()}

@@ -30,8 +30,8 @@ from taintwatch_calibration.results import write_json
 from taintwatch_models.cmag.file import read_cmag
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.loading import load_radar_file
+from taintwatch_models.model_description import describe
 from taintwatch_models.model_files import ModelSettings, cmag_path
-from taintwatch_models.model_source import describe
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings, gpu_present
 
@@ -50,7 +50,7 @@ def official(model: Path, rounds: int) -> dict[str, Any]:
     from taintwatch_models.torch_radar import GraphSplit, TorchRadar
 
     torch.set_num_threads(1)
-    prepared = prepare(model, describe(model, None, None))
+    prepared = prepare(model, describe(model))
     graph = TorchGraph(prepared.plain, prepared.split)
     pictures = check_inputs(prepared.radar.info.preprocessing, 32)
     ours = OnnxRadar(prepared.radar, ("paper",), session=SessionSettings(threads=1, device="cpu"))

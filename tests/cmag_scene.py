@@ -15,7 +15,7 @@ from taintwatch_calibration.cmag.pipeline import train_cmag
 from taintwatch_calibration.cmag.training import TrainingSettings
 from taintwatch_models.cmag.file import CmagFile, write_cmag
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.model_source import describe
+from taintwatch_models.model_description import describe
 from taintwatch_models.radar_file import RadarFile
 from tests.tiny_model import SIZE, write_model
 
@@ -66,7 +66,7 @@ def make_scene(folder: Path) -> CmagScene:
         node.input[:] = ["flat" if name == "features" else name for name in node.input]
         node.output[:] = ["flat" if name == "features" else name for name in node.output]
     onnx.save(proto, str(model))
-    radar = prepare(model, describe(model, None, None)).radar
+    radar = prepare(model, describe(model)).radar
     settings = TrainingSettings(epochs=4, batch=32, rate=5e-3)
     trained = train_cmag(radar, frames_of(benign_pictures(320)), size=16, width=8, bottleneck=None, settings=settings)
     write_cmag(trained.file, folder / "tiny.cmag.onnx")

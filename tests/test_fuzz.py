@@ -35,7 +35,7 @@ from taintwatch_models.errors import BadFrame, CalibrationError, ConfigError, Mo
 from taintwatch_models.image_check import JpegReader, image_fault
 from taintwatch_models.image_file import decode_image
 from taintwatch_models.manifest import unsigned_parts
-from taintwatch_models.preprocessing import read_description
+from taintwatch_models.model_description import read_description
 from tests.alert_fakes import an_alert, an_identity
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "30"))

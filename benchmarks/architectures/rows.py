@@ -19,10 +19,10 @@ from benchmarks.architectures.torch_networks import described
 from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.graph.prepare import Prepared, logits_difference, prepare_source
 from taintwatch_models.graph.verification import check_inputs, stray_pixels, with_autograd
+from taintwatch_models.model_description import ModelDescription
 from taintwatch_models.model_source import read_source
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
-from taintwatch_models.preprocessing import ModelDescription
 
 __all__ = ["NOT_EXPORTED", "PICTURES", "Row", "measure", "summary", "table"]
 

@@ -48,7 +48,7 @@ from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.errors import UsageError
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.model_source import describe
+from taintwatch_models.model_description import describe
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile, is_radar, read_radar
@@ -203,7 +203,7 @@ def _radar(path: Path) -> RadarFile:
     """Read a prepared model, or prepare a plain one."""
     if not path.is_file():
         raise UsageError(f"{path} is missing: --model and --plain name ONNX files")
-    return read_radar(path) if is_radar(onnx.load(str(path))) else prepare(path, describe(path, None, None)).radar
+    return read_radar(path) if is_radar(onnx.load(str(path))) else prepare(path, describe(path)).radar
 
 
 def _bench(name: str, options: argparse.Namespace, plain: Path | None) -> Bench:

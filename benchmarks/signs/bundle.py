@@ -30,7 +30,7 @@ from taintwatch_models.detection.learning import learn
 from taintwatch_models.detection.reference import Reference, write_reference
 from taintwatch_models.errors import CalibrationError, UsageError
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.model_source import describe
+from taintwatch_models.model_description import describe
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile, write_radar
 
@@ -103,7 +103,7 @@ def make_bundle(run: Path, data: Path, scenes: Path, out: Path, target_fpr: floa
         raise UsageError(f"{model} is missing: --run must name the folder that a training run wrote.")
     if not out.is_dir():
         raise UsageError(f"{out} is not a folder: --out must name one.")
-    radar = prepare(model, describe(model, None, None)).radar
+    radar = prepare(model, describe(model)).radar
     frames = benign_frames(data, scenes, radar.info.preprocessing)
     fitted = fit_anomaly(radar, frames, local=False, threads=1)
     radar = fitted.radar

@@ -26,7 +26,7 @@ from taintwatch_models.faces.align import align
 from taintwatch_models.faces.embedding import Embedder, with_identity
 from taintwatch_models.faces.finder import HaarFaces
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.preprocessing import ModelDescription
+from taintwatch_models.model_description import ModelDescription
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.storage import write_atomically
 

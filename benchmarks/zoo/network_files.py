@@ -24,8 +24,8 @@ from taintwatch_calibration.results import write_json
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.verification import autograd_difference, check_inputs
+from taintwatch_models.model_description import read_description
 from taintwatch_models.model_source import file_hash
-from taintwatch_models.preprocessing import read_description
 from taintwatch_models.storage import write_atomically
 
 __all__ = ["make"]

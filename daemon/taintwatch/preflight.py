@@ -26,8 +26,8 @@ from taintwatch.sources.factory import open_source
 from taintwatch.web.address import check_bind
 from taintwatch_models.calibration_file import read_calibration
 from taintwatch_models.errors import CalibrationError, ConfigError, DeviceError, TaintwatchError, UsageError
+from taintwatch_models.model_description import read_description, read_labels
 from taintwatch_models.model_files import calibration_path, cmag_path
-from taintwatch_models.preprocessing import read_description, read_labels
 
 __all__ = ["Mistake", "find_mistakes", "refuse_mistakes"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.detection.operating_points import LOW_FPR
-from taintwatch_models.model_source import ModelSource, describe, file_hash, read_light, source_of
+from taintwatch_models.model_description import ModelDescription, describe
+from taintwatch_models.model_source import ModelSource, file_hash, read_light, source_of
 from taintwatch_models.onnx_session import SessionSettings
-from taintwatch_models.preprocessing import ModelDescription
 from taintwatch_models.radar_file import RadarFile, from_proto, is_radar, read_radar
 
 __all__ = [
@@ -74,22 +74,24 @@ class ModelSettings:
     """None: every frame is checked. Else the gate decides, and this share of what it would let pass is checked too."""
 
 
-def read_model(settings: ModelSettings) -> RadarFile | tuple[ModelSource, ModelDescription | None]:
+def read_model(settings: ModelSettings) -> RadarFile | tuple[ModelSource, ModelDescription]:
     """Read the model: a prepared one, or a plain one with what is declared of it.
 
     Raises `ModelError` naming what is missing or unreadable.
     """
     if settings.path is None:
         return read_radar(bundled_path("signs.radar.onnx"))
-    if is_torch(settings.path):
-        from taintwatch_models.torch_models import read_torch  # torch only where it is asked for
-
-        return read_torch(settings.path, settings.preprocessing, settings.labels)
-    path = Path(settings.path)
-    model = _read_onnx(path, beside=not (settings.preprocessing or settings.labels or settings.output))
+    path, torch = Path(settings.path), is_torch(settings.path)
+    beside = not (settings.preprocessing or settings.labels or settings.output)
+    model = None if torch else _read_onnx(path, beside=beside)
     if isinstance(model, RadarFile):
         return model
-    return model, describe(path, settings.preprocessing, settings.labels)
+    description = describe(path, settings.preprocessing, settings.labels)
+    if model is not None:
+        return model, description
+    from taintwatch_models.torch_models import read_torch  # torch only where it is asked for
+
+    return read_torch(settings.path, description)
 
 
 def _read_onnx(path: Path, *, beside: bool) -> RadarFile | ModelSource:

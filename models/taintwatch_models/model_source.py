@@ -1,9 +1,9 @@
-"""A user's classifier as it is: its graph with all its weights, and what is declared of it in the TOML beside it."""
+"""A user's classifier as it is: its graph with all its weights."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -12,9 +12,8 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.bounds import refuse_oversized
 from taintwatch_models.graph.weight_file import WeightFile, move_weights
-from taintwatch_models.preprocessing import ModelDescription, read_description, read_labels
 
-__all__ = ["ModelSource", "describe", "external_files", "file_hash", "read_light", "read_source", "source_of"]
+__all__ = ["ModelSource", "external_files", "file_hash", "read_light", "read_source", "source_of"]
 
 _KERAS = "write one from it with Keras (model.export('model.onnx', format='onnx')) or tf2onnx"
 _OTHER_FILES = {
@@ -100,14 +99,3 @@ def _external(proto: onnx.ModelProto) -> list[str]:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
-
-
-def describe(path: Path, preprocessing: str | None, labels: str | None) -> ModelDescription | None:
-    """Read the TOML that was named, or the one beside the model; None where there is neither. Raises `ModelError`."""
-    beside = path.with_suffix(".toml")
-    description = None
-    if preprocessing is not None or beside.is_file():
-        description = read_description(Path(preprocessing) if preprocessing is not None else beside)
-    if labels is not None:
-        description = replace(description or ModelDescription(None), labels=read_labels(Path(labels)))
-    return description

@@ -22,7 +22,6 @@ __all__ = [
     "from_proto",
     "is_radar",
     "metadata",
-    "named_labels",
     "read_radar",
     "write_radar",
 ]
@@ -95,15 +94,6 @@ def read_radar(path: Path) -> RadarFile:
 def write_radar(radar: RadarFile, path: Path) -> None:
     """Write a prepared model whole or not at all. Raises `ModelError`."""
     write_graph(radar.proto, path, radar.weights)
-
-
-def named_labels(labels: tuple[str, ...] | None, classes: int, where: str) -> tuple[str, ...]:
-    """Check that each class has a name; `class 0`, `class 1` ... where none were given. Raises `ModelError`."""
-    if labels is None:
-        return tuple(f"class {index}" for index in range(classes))
-    if len(labels) != classes:
-        raise ModelError(f"{where}: {len(labels)} labels are declared, the model has {classes} classes")
-    return labels
 
 
 def metadata(info: RadarInfo) -> Mapping[str, Any]:

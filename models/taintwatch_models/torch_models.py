@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.weight_file import move_weights
-from taintwatch_models.model_source import ModelSource, describe, file_hash, read_light
-from taintwatch_models.preprocessing import ModelDescription, Preprocessing
+from taintwatch_models.model_description import ModelDescription
+from taintwatch_models.model_source import ModelSource, file_hash, read_light
+from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = ["open_torchvision", "read_torch"]
 
@@ -97,23 +99,23 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def read_torch(spec: str, preprocessing: str | None, labels: str | None) -> tuple[ModelSource, ModelDescription]:
+def read_torch(spec: str, description: ModelDescription) -> tuple[ModelSource, ModelDescription]:
     """Export `torchvision:NAME[@FILE]` or a TorchScript file to ONNX in memory.
 
-    Returns it with what is declared of it: by torchvision, or by the TOML of a TorchScript file (which must be there,
-    since such a file does not say its input size). Raises `ModelError`.
+    Returns it with what is declared of it: by `description`, which a TorchScript file needs, since it does not say its
+    input size. Of its own networks torchvision says the preprocessing, and the labels where `description` has none.
+    Raises `ModelError`.
     """
     if spec.startswith(_PREFIX):
         model, known, names, digest = open_torchvision(spec)
-        description = ModelDescription(known, names)
+        description = replace(description, preprocessing=known, labels=description.labels or names)
         name = spec.removeprefix(_PREFIX).partition("@")[0]
     else:
         path = Path(spec)
         model = _torchscript(path)
-        found = describe(path, preprocessing, labels)
-        if found is None or found.preprocessing is None:
+        if description.preprocessing is None:
             raise ModelError(f"{path}: a TorchScript file needs {path.with_suffix('.toml').name} beside it (its size)")
-        description, known = found, found.preprocessing
+        known = description.preprocessing
         digest, name = file_hash(path), path.stem
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"

@@ -24,7 +24,7 @@ from taintwatch_calibration.rates import area_under_roc
 from taintwatch_models.bundled import bundled_radar
 from taintwatch_models.errors import BadFrame, UsageError
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.preprocessing import read_description
+from taintwatch_models.model_description import read_description
 from taintwatch_models.radar_file import RadarFile
 from tests.craft_scene import SIZE, write_classifier
 

@@ -17,7 +17,7 @@ from benchmarks.peers.subnetwork import dynamic_step
 from benchmarks.peers.watermarking import dense_area
 from taintwatch_models.errors import UsageError
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.preprocessing import read_description
+from taintwatch_models.model_description import read_description
 from taintwatch_models.radar_file import RadarFile
 from tests.craft_scene import SIZE, write_classifier
 

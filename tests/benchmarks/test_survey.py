@@ -24,7 +24,7 @@ from benchmarks.survey.subject import Subject, split_subject
 from benchmarks.survey.summary import page
 from taintwatch_models.errors import UsageError
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.preprocessing import read_description
+from taintwatch_models.model_description import read_description
 from tests.craft_scene import SIZE, write_classifier
 
 

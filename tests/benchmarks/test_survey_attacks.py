@@ -33,7 +33,7 @@ from benchmarks.survey.cells import attack_cell, attacked_pictures
 from benchmarks.survey.subject import Subject, split_subject
 from taintwatch_calibration.craft.attack_folder import crafted_attack
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.preprocessing import read_description
+from taintwatch_models.model_description import read_description
 from tests.craft_scene import SIZE, write_classifier
 
 TINY = Scale(pictures=4, steps=0.02)

@@ -32,8 +32,8 @@ from benchmarks.zoo.trigger import TRIGGER, Trigger, poison, trigger_path, trigg
 from taintwatch_models.errors import UsageError
 from taintwatch_models.graph.prepare import logits_difference, prepare
 from taintwatch_models.graph.verification import autograd_difference, check_inputs
+from taintwatch_models.model_description import read_description
 from taintwatch_models.model_source import read_source
-from taintwatch_models.preprocessing import read_description
 
 SMALL = Recipe("fourteen", "objects", epochs=2, batch=4, rate=1e-3, ema_decay=0.5, width=1, small_share=0.5)
 TRAINED = {

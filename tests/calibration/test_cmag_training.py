@@ -21,7 +21,7 @@ from taintwatch_calibration.cmag.training import STAGES, TrainingSettings, train
 from taintwatch_models.cmag.runner import PICTURES, CmagRunner
 from taintwatch_models.errors import UsageError
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.model_source import describe
+from taintwatch_models.model_description import describe
 from tests.cmag_scene import benign_pictures, frames_of
 from tests.tiny_model import write_model
 
@@ -148,7 +148,7 @@ def test_a_small_temperature_sharpens_what_lr_sees() -> None:
 
 def test_the_exported_graph_gives_what_torch_gives(tmp_path: Path) -> None:
     model = write_model(tmp_path / "tiny.onnx")
-    info = prepare(model, describe(model, None, None)).radar.info
+    info = prepare(model, describe(model)).radar.info
     data = slopes(64, 2)
     graph = fit_graph(Reconstructors(SHAPE).eval(), data, data)
     file = export_graph(graph, replace(info, channels=4, cells=(4, 4), classes=3))
@@ -182,7 +182,7 @@ def test_pictures_of_a_single_colour_are_left_out_and_nothing_else_is_refused() 
 
 def test_too_few_benign_frames_are_refused_with_the_number_needed(tmp_path: Path) -> None:
     model = write_model(tmp_path / "tiny.onnx")
-    radar = prepare(model, describe(model, None, None)).radar
+    radar = prepare(model, describe(model)).radar
     with pytest.raises(UsageError, match=r"12 benign frames are too few .* at least 100"):
         train_cmag(radar, frames_of(benign_pictures(12)))
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from taintwatch_models.preprocessing import ModelDescription, Preprocessing
+from taintwatch_models.model_description import ModelDescription
+from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = ["CLASSES", "DESCRIPTION", "HEADS", "SIZE", "export", "make"]
 

@@ -178,11 +178,11 @@ def test_a_fill_that_is_no_fill_is_refused(tmp_path: Path) -> None:
 def test_a_prepared_file_beside_the_model_is_used_and_a_stale_one_is_not(tmp_path: Path) -> None:
     from taintwatch_models.graph.prepare import prepare
     from taintwatch_models.loading import load_radar_file
-    from taintwatch_models.model_source import describe
+    from taintwatch_models.model_description import describe
     from taintwatch_models.radar_file import write_radar
 
     model = write_model(tmp_path / "m.onnx")
-    radar = prepare(model, describe(model, None, None)).radar
+    radar = prepare(model, describe(model)).radar
     write_radar(radar, tmp_path / "m.radar.onnx")
     assert load_radar_file(ModelSettings(path=str(model))).info == radar.info
     assert load_radar_file(ModelSettings(path=str(tmp_path / "m.radar.onnx"))).info == radar.info

@@ -15,9 +15,10 @@ from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.plain_model import plain_model
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.split import find_split
+from taintwatch_models.model_description import ModelDescription
 from taintwatch_models.model_source import read_source
 from taintwatch_models.onnx_classifier import OnnxRadar
-from taintwatch_models.preprocessing import ModelDescription, Preprocessing
+from taintwatch_models.preprocessing import Preprocessing
 from tests.models import heads
 from tests.tiny_model import write_model
 

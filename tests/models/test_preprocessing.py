@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taintwatch_models.errors import BadFrame, ModelError
-from taintwatch_models.preprocessing import Preprocessing, preprocessing_from, read_description
+from taintwatch_models.model_description import preprocessing_from, read_description
+from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.regions import region_of
 
 SIZES = st.integers(8, 90)

@@ -17,6 +17,7 @@ from torch import nn
 from taintwatch_models.errors import DeviceError, ModelError
 from taintwatch_models.graph.prepare import prepare_source
 from taintwatch_models.loading import load_model
+from taintwatch_models.model_description import ModelDescription, describe
 from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
@@ -34,10 +35,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_state_dict_runs_as_its_network_does(weights: Path) -> None:
-    loaded = load_model(ModelSettings(path=f"torchvision:{NAME}@{weights}", session=SessionSettings(device="cpu")))
+def test_a_state_dict_runs_as_its_network_does_and_its_labels_may_be_named(weights: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join("abcdefg"))
+    spec, session = f"torchvision:{NAME}@{weights}", SessionSettings(device="cpu")
+    loaded = load_model(ModelSettings(path=spec, labels=str(labels), session=session))
     assert loaded.classifier.card.provider == "CPUExecutionProvider"
-    assert len(loaded.classifier.card.labels) == 7
+    assert loaded.classifier.card.labels == tuple("abcdefg")
     picture = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
     prediction = loaded.classifier([Frame("a", 0, picture, 0, 0)])[0]
     assert isinstance(prediction, Prediction)
@@ -95,9 +99,9 @@ def test_a_torchscript_file_is_exported_with_the_size_that_its_toml_declares(tmp
         warnings.simplefilter("ignore")  # torch.jit's own deprecation
         torch.jit.trace(model, torch.zeros(1, 3, 64, 64)).save(str(path))
     with pytest.raises(ModelError, match=r"needs m\.toml beside it"):
-        read_torch(str(path), None, None)
+        read_torch(str(path), ModelDescription())
     path.with_suffix(".toml").write_text("[preprocessing]\nsize = [64, 64]\n")
-    radar = prepare_source(*read_torch(str(path), None, None)).radar
+    radar = prepare_source(*read_torch(str(path), describe(path))).radar
     inputs = np.random.default_rng(0).uniform(0, 1, (3, 3, 64, 64)).astype(np.float32)
     with torch.no_grad():
         expected = model(torch.from_numpy(inputs)).numpy()
@@ -111,7 +115,7 @@ def test_a_file_that_is_no_torchscript_says_what_a_state_dict_needs(weights: Pat
     copy.write_bytes(weights.read_bytes())
     copy.with_suffix(".toml").write_text("[preprocessing]\nsize = [64, 64]\n")
     with pytest.raises(ModelError, match=r"torchvision:NAME@w\.pt"):
-        read_torch(str(copy), None, None)
+        read_torch(str(copy), describe(copy))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,7 @@ def test_other_files_of_torch_are_refused_in_a_sentence_that_helps(
     elif not name.startswith("gone"):
         path.write_bytes(b"PK")
     with pytest.raises(ModelError, match=sentence):
-        read_torch(str(path), None, None)
+        read_torch(str(path), ModelDescription())
 
 
 def test_a_checkpoint_of_a_network_that_was_trained_on_many_gpus_is_taken(weights: Path, tmp_path: Path) -> None:
@@ -156,7 +160,7 @@ def test_a_gpu_that_is_required_and_missing_is_refused(weights: Path) -> None:
 
 @pytest.mark.cuda
 def test_the_radar_graph_on_cuda_agrees_with_the_cpu(weights: Path, tmp_path: Path) -> None:
-    radar = prepare_source(*read_torch(f"torchvision:{NAME}@{weights}", None, None)).radar
+    radar = prepare_source(*read_torch(f"torchvision:{NAME}@{weights}", ModelDescription())).radar
     inputs = np.random.default_rng(0).uniform(-1, 1, (4, 3, 224, 224)).astype(np.float32)
     cpu = OnnxRadar(radar, ("tight", "paper"), session=SessionSettings(device="cpu"))(inputs)
     cuda = OnnxRadar(radar, ("tight", "paper"), session=SessionSettings(device="cuda", require_device=True))(inputs)

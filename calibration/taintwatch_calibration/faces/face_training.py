@@ -32,10 +32,10 @@ from taintwatch_models.faces.embedding import Embedder
 from taintwatch_models.faces.face_file import FaceFile, settings_path, write_face_file
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.transforms import keep_outputs
+from taintwatch_models.model_description import ModelDescription
 from taintwatch_models.model_source import file_hash
 from taintwatch_models.onnx_classifier import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings, open_session
-from taintwatch_models.preprocessing import ModelDescription
 
 __all__ = ["SALIENCY_THRESHOLD", "TrainingReport", "train_faces"]
 

@@ -13,7 +13,6 @@ from rich.table import Table
 
 from taintwatch.cli.model_export import export_command
 from taintwatch_models.errors import ModelError, UsageError
-from taintwatch_models.preprocessing import ModelDescription
 
 __all__ = ["model_group"]
 
@@ -56,21 +55,22 @@ def prepare_command(
     """
     from taintwatch_models.graph.prepare import logits_difference, prepare_lightly
     from taintwatch_models.graph.verification import autograd_difference, check_inputs
+    from taintwatch_models.model_description import describe
     from taintwatch_models.model_files import is_torch
-    from taintwatch_models.model_source import describe, read_source
+    from taintwatch_models.model_source import read_source
     from taintwatch_models.radar_file import write_radar
 
     console = Console(stderr=True, quiet=as_json)
-    description: ModelDescription | None
     with console.status("preparing ..."):
+        description = describe(Path(model), preprocessing, labels)
         if is_torch(model):
             _torch_or_complain(model)
             from taintwatch_models.torch_models import read_torch
 
-            source, description = read_torch(model, preprocessing, labels)
+            source, description = read_torch(model, description)
             folder = Path.cwd() if ":" in model else Path(model).parent
         else:
-            source, description = read_source(Path(model)), describe(Path(model), preprocessing, labels)
+            source = read_source(Path(model))
             folder = Path(model).parent
         target = out or folder / f"{source.name}.radar.onnx"
         if not target.parent.is_dir():

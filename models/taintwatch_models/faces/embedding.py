@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from taintwatch_models.errors import ModelError
-from taintwatch_models.model_source import describe, file_hash
+from taintwatch_models.model_description import describe
+from taintwatch_models.model_source import file_hash
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.preprocessing import Preprocessing
 
@@ -103,8 +104,8 @@ class Embedder:
         self.path, self.declaration = path, preprocessing
         self.model: EmbeddingModel = read_embedding(path)
         self.sha256 = file_hash(path)
-        description = describe(path, preprocessing, None)
-        if description is None or description.preprocessing is None:
+        description = describe(path, preprocessing)
+        if description.preprocessing is None:
             raise ModelError(
                 f"{path}: nothing says how it wants its faces; put {path.stem}.toml beside it, or name one with "
                 "--preprocessing (docs/faces.md has an example)"

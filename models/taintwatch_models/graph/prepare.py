@@ -20,9 +20,10 @@ from taintwatch_models.graph.split import Split, find_split
 from taintwatch_models.graph.time_box import PREPARE_S, TimeBox
 from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.graph.weight_file import WeightFile
+from taintwatch_models.model_description import ModelDescription
 from taintwatch_models.model_source import ModelSource, read_source
-from taintwatch_models.preprocessing import ModelDescription, Preprocessing
-from taintwatch_models.radar_file import RadarFile, RadarInfo, attach, named_labels
+from taintwatch_models.preprocessing import Preprocessing
+from taintwatch_models.radar_file import RadarFile, RadarInfo, attach
 
 __all__ = [
     "Prepared",
@@ -97,7 +98,7 @@ def prepare_lightly(
     """
     where, time_box = source.where, TimeBox(limit_s)
     refuse_oversized(source.proto, where)  # before its weights are looked at
-    description = description or ModelDescription(None)
+    description = description or ModelDescription()
     declared = description.preprocessing is not None
     known = description.preprocessing
     plain = plain_model(
@@ -113,7 +114,7 @@ def prepare_lightly(
             f"{where}: takes images of {plain.input_size[0]} x {plain.input_size[1]} (height x width), but its "
             f"preprocessing declares size = {list(preprocessing.size)}"
         )
-    labels = named_labels(description.labels, plain.classes, where)
+    labels = description.class_names(plain.classes, where)
     if description.background is not None and description.background not in labels:
         raise ModelError(f"{where}: the background '{description.background}' is not one of its labels")
     try:

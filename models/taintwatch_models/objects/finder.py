@@ -14,7 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from taintwatch_models.errors import InferenceError, ModelError
-from taintwatch_models.model_source import describe
+from taintwatch_models.model_description import describe
 from taintwatch_models.objects.decoders import (
     DECODERS,
     NEEDS_NMS,
@@ -83,7 +83,7 @@ class ObjectFinder:
         names = [value.name for value in proto.graph.output]
         proto = proto if extend is None else extend(proto)
         description = describe(path, settings.preprocessing, settings.labels)
-        labels = None if description is None else description.labels
+        labels = description.labels
         if labels is None:
             raise ModelError(f"{path}: its class names are missing; give them as objects.labels (--labels)")
         self.labels = labels
@@ -95,8 +95,7 @@ class ObjectFinder:
         )
         size, self._batched = _input_size(proto, path)
         self.decoder = _decoder(settings.decoder, _shapes(proto, names), size, len(labels), path)
-        declared = None if description is None else description.preprocessing
-        self.preprocessing = declared or Preprocessing(size=size, **_DECLARED[self.decoder])
+        self.preprocessing = description.preprocessing or Preprocessing(size=size, **_DECLARED[self.decoder])
         if self.preprocessing.size != size:
             raise ModelError(
                 f"{path}: takes {list(size)}, its preprocessing declares size = {list(self.preprocessing.size)}"

@@ -16,7 +16,8 @@ from taintwatch_models.faces.detector import FaceDetector
 from taintwatch_models.faces.embedding import Embedder, read_embedding, with_identity
 from taintwatch_models.faces.face_file import FaceFile, Scale, read_face_file, settings_path, write_face_file
 from taintwatch_models.graph.prepare import prepare
-from taintwatch_models.preprocessing import ModelDescription, Preprocessing
+from taintwatch_models.model_description import ModelDescription
+from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.records import Frame, Prediction, RadarStatistics, read_only
 from tests.face_scene import write_embedding
 from tests.tiny_model import write_model
