@@ -6,6 +6,7 @@ from functools import partial
 
 from benchmarks.peers.base import Factory, Peer, Recoverer
 from benchmarks.peers.comdefend import ComDefend
+from benchmarks.peers.defense_gan import DefenseGan
 from benchmarks.peers.double_masking import DoubleMasking
 from benchmarks.peers.lgs import LocalGradientsSmoothing
 from benchmarks.peers.magnet import MagNet
@@ -30,6 +31,7 @@ PEERS: dict[str, Factory] = {
     "minority_6": partial(MinorityReports, plan=MaskPlan(count=6)),
     "squeezing": FeatureSqueezing,
     "magnet": MagNet,
+    "defense_gan": DefenseGan,
     "watermarking": DigitalWatermarking,
     "comdefend": ComDefend,
     "pixeldefend": PixelDefend,

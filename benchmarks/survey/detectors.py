@@ -27,9 +27,10 @@ from taintwatch_models.onnx_session import SessionSettings
 
 __all__ = ["DETECTORS", "detector_cell"]
 
-_SLOW = ("double_masking_6", "minority_6")
+_SLOW = ("double_masking_6", "minority_6", "defense_gan")
 DETECTORS = ("combined", "tight", "paper", *(name for name in PEERS if name not in _SLOW))
-"""The default, both of TaintRadar's variants, and the peers; masks of six along an axis ask up to 666 times a frame."""
+"""The default, both of TaintRadar's variants, and the peers; masks of six along an axis ask up to 666 times a frame,
+Defense-GAN descends 400 times."""
 
 
 class _Scores(Protocol):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.peers import PEERS, Peer, Recoverer
 from benchmarks.peers.comdefend import ComDefend
+from benchmarks.peers.defense_gan import DefenseGan
 from benchmarks.peers.magnet import MagNet
 from benchmarks.peers.pixeldefend import PixelDefend
 from benchmarks.peers.sac import SegmentAndComplete
@@ -31,13 +32,14 @@ from tests.craft_scene import SIZE, write_classifier
 MAKERS = {
     **PEERS,
     "magnet": partial(MagNet, epochs=4),
+    "defense_gan": partial(DefenseGan, steps=10, iterations=10, restarts=2),
     "comdefend": partial(ComDefend, epochs=4),
     "pixeldefend": partial(PixelDefend, epochs=3),
     "subnetwork": partial(DetectorSubnetwork, rounds=40),
     "subnetwork_dynamic": partial(DetectorSubnetwork, rounds=60, dynamic=True),
     "sac": partial(SegmentAndComplete, steps=40),
 }
-FINE = ("squeezing", "magnet", "comdefend", "pixeldefend", "subnetwork", "subnetwork_dynamic")
+FINE = ("squeezing", "magnet", "defense_gan", "comdefend", "pixeldefend", "subnetwork", "subnetwork_dynamic")
 """What was made for changes that cover the picture."""
 
 
@@ -115,7 +117,7 @@ def test_the_same_seed_gives_the_same_scores(peer: Peer, radar: RadarFile) -> No
 def test_a_peer_carries_its_name_and_how_often_it_asks_the_classifier(peer: Peer) -> None:
     assert peer.name in PEERS
     worst = {
-        "sentinet": 42, "lgs": 2, "squeezing": 4, "magnet": 2,
+        "sentinet": 42, "lgs": 2, "squeezing": 4, "magnet": 2, "defense_gan": 1,
         "double_masking_3": 9 + 36, "double_masking_6": 36 + 630, "minority_3": 10, "minority_6": 37,
         "watermarking": 3, "comdefend": 2, "pixeldefend": 1, "subnetwork": 1, "subnetwork_dynamic": 1, "patchguard": 1,
         "sac": 2,
@@ -129,7 +131,7 @@ def test_pictures_of_another_size_are_refused_in_one_sentence(peer: Peer) -> Non
         peer.scores(np.zeros((2, 31, 32, 3), np.uint8))
 
 
-@pytest.mark.parametrize("name", ["sentinet", "magnet", "comdefend", "pixeldefend", "subnetwork", "sac"])
+@pytest.mark.parametrize("name", ["sentinet", "magnet", "defense_gan", "comdefend", "pixeldefend", "subnetwork", "sac"])
 def test_what_must_be_fitted_says_how_many_benign_pictures_it_needs(name: str, radar: RadarFile) -> None:
     with pytest.raises(UsageError, match=f"the peer '{name}' fits itself on at least 8 benign pictures, there are 7"):
         PEERS[name](radar, greys(7))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from taintwatch_models.cmag.similarity import C1, C2, window_matrix
 
-__all__ = ["StructuralSimilarity", "reconstruction_loss"]
+__all__ = ["StructuralSimilarity", "global_similarity", "reconstruction_loss"]
 
 
 class StructuralSimilarity(nn.Module):
@@ -37,6 +37,20 @@ class StructuralSimilarity(nn.Module):
         similarity = (both * (2 * product - both + (C1 + C2))) / ((brightness + C1) * (squares - brightness + C2))
         result: Tensor = similarity.mean(dim=(1, 2, 3))
         return result
+
+
+def global_similarity(first: Tensor, second: Tensor) -> Tensor:
+    """Return SSIM (Wang et al., 2004) of pictures (B, channels, H, W) with one window, the whole picture: (B,).
+
+    As Han et al. (2021) print it; the mean over channels. It forgives noise that the windowed one does not.
+    """
+    x, y = first.flatten(2).double(), second.flatten(2).double()  # (B, channels, H * W)
+    mean_x, mean_y = x.mean(2), y.mean(2)
+    covariance = (x * y).mean(2) - mean_x * mean_y
+    spread = x.var(2, correction=0) + y.var(2, correction=0)
+    alike = (2 * mean_x * mean_y + C1) * (2 * covariance + C2)
+    similarity: Tensor = (alike / ((mean_x**2 + mean_y**2 + C1) * (spread + C2))).mean(1)
+    return similarity
 
 
 def reconstruction_loss(similarity: StructuralSimilarity, made: Tensor, wanted: Tensor, mu: float = 0.5) -> Tensor:

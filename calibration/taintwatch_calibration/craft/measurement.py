@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from taintwatch.alarm_rates import wilson_interval
-from taintwatch_calibration.cmag.similarity import StructuralSimilarity
+from taintwatch_calibration.cmag.similarity import StructuralSimilarity, global_similarity
 from taintwatch_calibration.craft.materials import Labelled
 from taintwatch_models.classifier import Classifier
-from taintwatch_models.cmag.similarity import C1, C2
 from taintwatch_models.loading import LoadedModel
 from taintwatch_models.records import Frame, Prediction
 
@@ -125,7 +124,7 @@ def faintness(before: Tensor, after: Tensor) -> Faintness:
         l1=float(change.abs().flatten(1).sum(1).mean()),
         psnr=float(_noise_ratio(change).mean()),
         psnr_255=float(_noise_ratio(change).mean()) + 20 * math.log10(255),
-        ssim_global=float(_global_similarity(before, after).mean()),
+        ssim_global=float(global_similarity(before, after).mean()),
     )
 
 
@@ -134,13 +133,3 @@ def _noise_ratio(change: Tensor) -> Tensor:
     values = change[0].numel()
     least = (0.5 / 255) ** 2 / values
     return -10 * change.flatten(1).square().mean(1).clamp_min(least).log10()
-
-
-def _global_similarity(before: Tensor, after: Tensor) -> Tensor:
-    """Return SSIM (Wang et al., 2004) with one window, the whole picture, for each channel: (N,)."""
-    x, y = before.flatten(2).double(), after.flatten(2).double()
-    mean_x, mean_y = x.mean(2), y.mean(2)
-    covariance = (x * y).mean(2) - mean_x * mean_y
-    spread = x.var(2, correction=0) + y.var(2, correction=0)
-    alike = (2 * mean_x * mean_y + C1) * (2 * covariance + C2)
-    return (alike / ((mean_x**2 + mean_y**2 + C1) * (spread + C2))).mean(1)
