@@ -32,9 +32,11 @@ class Attacked:
 
     @property
     def distance(self) -> float:
-        """Median l2 norm of the perturbation."""
+        """Median l2 norm of the perturbation; not a number where no attack succeeded."""
+        if not len(self.pictures):
+            return float("nan")
         change = (self.pictures - self.originals).reshape(len(self.pictures), -1)
-        return float(np.median(np.linalg.norm(change, axis=1))) if len(change) else float("nan")
+        return float(np.median(np.linalg.norm(change, axis=1)))
 
 
 class TrialWork:

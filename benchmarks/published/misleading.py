@@ -6,29 +6,25 @@ Misleading (section VII): (1 - lambda) misclassify + lambda mislead, a patch for
 region L_est with the patch, the success without the detector, and with it. `away` takes the region off the patch,
 `smallest` makes it small, `given` draws it into the picture's upper left quarter.
 
-End to end (BPDA): each binarisation of `paper` has the slope of 1 / (1 + exp(-t (L - T_bin))), t from 1, one more each
-100 steps; the paper has 2,000 steps of Adam at 1 and 7% of the picture.
+BPDA: each binarisation of `paper` has the slope of 1 / (1 + exp(-t (L - T_bin))), t from 1, one more each 100 steps.
+One patch for all pictures here; `benchmarks.published.end_to_end` has one for each, as the paper.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import click
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.published.patch_bench import REGION_CUT, PatchBench
+from benchmarks.published.patch_bench import REGION_CUT
+from benchmarks.published.patch_command import PatchRun, patch_command
 from benchmarks.scripts import run_script
 from taintwatch_calibration.craft.adaptive import binarised, evade_paper, pooled_label_map
-from taintwatch_calibration.craft.engine import Schedule
 from taintwatch_calibration.craft.physical import AttackedBatch, DetectorLoss, Model
 from taintwatch_calibration.craft.placement import Placement
-from taintwatch_calibration.machine import machine
-from taintwatch_calibration.results import write_json
 
 __all__ = ["MISLEADING", "main", "misleading", "published_steepness"]
 
@@ -74,38 +70,22 @@ def published_steepness(iterations: int) -> Callable[[float], float]:
     return lambda progress: 1.0 + int(progress * iterations + 1e-9) // 100
 
 
-@click.command()
-@click.option("--model", required=True, help="ONNX file.")
-@click.option("--images", required=True, type=click.Path(path_type=Path), help="Folder of labelled pictures.")
-@click.option("--target", required=True, help="The label that the patches show, by name or number.")
-@click.option("--count", default=40, show_default=True, help="Pictures to attack.")
-@click.option("--size", default=0.4, show_default=True, help="Side of the patch; the paper's (7%) is 0.26.")
-@click.option("--iterations", default=200, show_default=True, help="Steps of each patch; the paper's BPDA has 2,000.")
+@patch_command(size=0.4, iterations=200)
 @click.option("--kind", "kinds", multiple=True, type=click.Choice([*MISLEADING, "bpda"]), help="Only this; repeat.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the pictures and the patches.")
-@click.option("--json", "document", type=click.Path(path_type=Path, dir_okay=False), help="Write the rows here.")
-def main(
-    model: str, images: Path, target: str, count: int, size: float, iterations: int, kinds: tuple[str, ...], seed: int,
-    document: Path | None,
-) -> None:  # fmt: skip
+def main(run: PatchRun, kinds: tuple[str, ...]) -> None:
     """Craft patches that know TaintRadar as published, and show what they come to."""
-    torch.set_num_threads(1)
-    bench = PatchBench(model, images, target, count, seed)
-    shown = Placement((None,), (size,), rotation_degrees=0.0)
-    schedule = Schedule(iterations, 0.03, "adam", seed=seed)
+    bench, schedule = run.bench, run.schedule
+    shown = Placement((None,), (run.size,), rotation_degrees=0.0)
     rows = [bench.row("knows nothing", schedule, shown)]
     for kind in (kind for kind in MISLEADING if not kinds or kind in kinds):
         for share in LAMBDAS:
-            rows.append(
-                bench.row(f"{kind}, lambda {share:g}", schedule, shown, detector=misleading(kind, share, bench.model))
-            )
+            detector = misleading(kind, share, bench.model)
+            rows.append(bench.row(f"{kind}, lambda {share:g}", schedule, shown, detector=detector))
     if not kinds or "bpda" in kinds:
-        steep = published_steepness(iterations)
+        steep = published_steepness(run.iterations)
         evade = evade_paper(bench.model, bench.radar.info.preprocessing, bench.settings, steep)
         rows.append(bench.row("BPDA", schedule, shown, detector=evade))
-    if document is not None:
-        result = {**machine(), **bench.about(), "size": size, "iterations": iterations, "seed": seed, "rows": rows}
-        write_json(document, result)
+    run.write(rows)
 
 
 if __name__ == "__main__":

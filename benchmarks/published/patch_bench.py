@@ -120,16 +120,25 @@ class PatchBench:
         info = self.radar.info
         regions = estimated_region(self.model, normaliser(info.preprocessing)(shown))
         overlap = float(intersection_over_union(regions, covered[:, 0] > 0.5).mean())
-        pixels = np.asarray((shown * 255).round().byte().permute(0, 2, 3, 1).numpy(), np.uint8)
-        pixels = pixels[..., ::-1].copy() if info.preprocessing.order == "bgr" else pixels
+        pixels = self.model_pixels(shown)
+        won = self.labels(pixels) == np.array(targets)
         row = {"attacker": name, "targets": sorted({info.labels[target] for target in targets}),
-               **self._judged(pixels, np.array(targets)), "iou": round(overlap, 4)}  # fmt: skip
+               **self.judged(pixels, won), "iou": round(overlap, 4)}  # fmt: skip
         click.echo(f"{name:20s} succeeds {row['succeeds']} of {row['attempts']}, unseen by paper "
                    f"{row['unseen_by_paper']}, by tight {row['unseen_by_tight']}, IoU {overlap:.3f}")  # fmt: skip
         return row
 
-    def _judged(self, pixels: NDArray[np.uint8], targets: NDArray[np.int64]) -> dict[str, Any]:
-        won = classify(self._plain, pixels) == targets
+    def labels(self, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Return what the classifier takes pictures (N, H, W, 3) in its channel order for, (N,)."""
+        return classify(self._plain, pixels)
+
+    def model_pixels(self, shown: Tensor) -> NDArray[np.uint8]:
+        """Return pictures (N, 3, H, W), RGB in [0, 1], as (N, H, W, 3) in the model's channel order."""
+        pixels = np.asarray((shown * 255).round().byte().permute(0, 2, 3, 1).numpy(), np.uint8)
+        return pixels[..., ::-1].copy() if self.radar.info.preprocessing.order == "bgr" else pixels
+
+    def judged(self, pixels: NDArray[np.uint8], won: NDArray[np.bool_]) -> dict[str, Any]:
+        """Count the attacks that succeed (`won`), and those of them that neither of the two variants sees."""
         normalise = self.radar.info.preprocessing.normalise
         outputs = [self._run(normalise(pixels[i : i + 8])) for i in range(0, len(pixels), 8)]
         ranks = np.concatenate([each["paper_rank"] for each in outputs])

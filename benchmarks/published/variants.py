@@ -10,18 +10,15 @@ nearly show by themselves, so that its fall changes the ranks least: for all pic
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from benchmarks.published.patch_bench import PatchBench
+from benchmarks.published.patch_command import PatchRun, patch_command
 from benchmarks.scripts import run_script
 from taintwatch_calibration.craft.engine import Schedule
 from taintwatch_calibration.craft.placement import Placement
-from taintwatch_calibration.machine import machine
-from taintwatch_calibration.results import write_json
 
 __all__ = ["PUBLISHED", "main"]
 
@@ -49,27 +46,11 @@ def variants(bench: PatchBench, size: float, schedule: Schedule, partial: int) -
     return [row | {"published": PUBLISHED.get(row["attacker"])} for row in rows]
 
 
-@click.command()
-@click.option("--model", required=True, help="ONNX file.")
-@click.option("--images", required=True, type=click.Path(path_type=Path), help="Folder of labelled pictures.")
-@click.option("--target", required=True, help="The label that the patches show, by name or number.")
-@click.option("--count", default=40, show_default=True, help="Pictures to attack.")
+@patch_command(size=0.4, iterations=200)
 @click.option("--partial", default=16, show_default=True, help="Pictures that get a patch of their own.")
-@click.option("--size", default=0.4, show_default=True, help="Side of the patches.")
-@click.option("--iterations", default=200, show_default=True, help="Steps of each patch.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the pictures and the patches.")
-@click.option("--json", "document", type=click.Path(path_type=Path, dir_okay=False), help="Write the rows here.")
-def main(
-    model: str, images: Path, target: str, count: int, partial: int, size: float, iterations: int, seed: int,
-    document: Path | None,
-) -> None:  # fmt: skip
+def main(run: PatchRun, partial: int) -> None:
     """Craft every variant on the same pictures, and count what `paper` and `tight` miss."""
-    torch.set_num_threads(1)
-    bench = PatchBench(model, images, target, count, seed)
-    rows = variants(bench, size, Schedule(iterations, 0.03, "adam", seed=seed), partial)
-    if document is not None:
-        write_json(document, {**machine(), **bench.about(), "size": size, "iterations": iterations, "seed": seed,
-                              "rows": rows})  # fmt: skip
+    run.write(variants(run.bench, run.size, run.schedule, partial))
 
 
 if __name__ == "__main__":

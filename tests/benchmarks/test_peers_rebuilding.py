@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.peers.comdefend import ComDefend, compression_loss
+from benchmarks.peers.defense_gan import project, train_generator
 from benchmarks.peers.patchguard import PatchGuard, masked_evidence
 from benchmarks.peers.pixeldefend import PixelDefend, negative_log_likelihood, p_values, pixel_cnn
 from benchmarks.peers.sac import completed
@@ -158,3 +159,17 @@ def test_a_square_with_holes_is_completed_and_scattered_pixels_are_not() -> None
             if (shape != small).sum() <= 0.3 * side * side:
                 wanted |= shape
     assert (completed(small) == wanted).all()
+
+
+def test_defense_gan_descends_to_what_its_generator_makes_and_keeps_the_best_start() -> None:
+    generator = train_generator(np.random.default_rng(0).uniform(size=(64, 1, 16, 16)).astype(np.float32), steps=3)
+    latent = torch.randn(6, 64, generator=torch.Generator().manual_seed(7))
+    made = generator(latent)
+    before, some, many = (project(generator, made, iterations=n, restarts=3)[1] for n in (0, 5, 60))
+    assert bool((some < before).all())
+    assert bool((many < some).all())
+    nearest, distances = project(generator, made, iterations=5, restarts=3)
+    assert torch.allclose((nearest - made).square().mean((1, 2, 3)), distances)
+    assert bool((distances <= project(generator, made, iterations=5, restarts=1)[1]).all())
+    assert torch.allclose(project(generator, made[2:3], iterations=5, restarts=3)[1], distances[2:3], rtol=1e-4)
+    assert bool((project(generator, 1 - made, iterations=5, restarts=3)[1] > distances).all())

@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 
 from benchmarks import zoo
-from benchmarks.published import misleading, patch_bench, region, stations, strengths, table2, variants
+from benchmarks.published import end_to_end, misleading, patch_bench, region, stations, strengths, table2, variants
 from benchmarks.published import pictures as exported
 from benchmarks.published.groups import Cell, all_cells, craft_groups, show_groups
 from benchmarks.published.sources import TABLE_2
@@ -162,6 +162,26 @@ def test_misleading_and_bpda_are_as_published(scene: Path, tmp_path: Path) -> No
     CliRunner().invoke(misleading.main, words, catch_exceptions=False)
     rows = json.loads((tmp_path / "a.json").read_text())["rows"]
     assert [row["attacker"] for row in rows] == ["knows nothing", "BPDA"]
+
+
+def test_end_to_end_each_picture_has_a_patch_of_its_own_in_its_corner_and_a_run_goes_on(
+    scene: Path, tmp_path: Path
+) -> None:
+    flat = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
+    shown, covered = end_to_end.lay_each(torch.full((2, 3, 32, 32), 0.5), flat, 0.25)
+    assert float(covered.mean()) == pytest.approx(0.0625, abs=0.01)
+    assert covered[:, 0, -7:, -7:].min() == 1
+    assert (float(shown[0, :, -7:, -7:].max()), float(shown[1, :, -7:, -7:].min())) == (0.0, 1.0)
+    assert torch.equal(shown[:, :, :20], torch.full((2, 3, 20, 32), 0.5))
+    words = ["--model", str(scene / "model.onnx"), "--images", str(scene / "images"), "--target", "toaster", "--count",
+             "4", "--size", "0.5", "--iterations", "80", "--work", str(tmp_path), "--json",
+             str(tmp_path / "e.json")]  # fmt: skip
+    CliRunner().invoke(end_to_end.main, words, catch_exceptions=False)
+    rows = {row["attacker"]: row for row in json.loads((tmp_path / "e.json").read_text())["rows"]}
+    assert list(rows) == list(end_to_end.PUBLISHED)
+    assert rows["knows nothing"]["as_target"] == rows["knows nothing"]["attempts"] == 4
+    assert rows["BPDA"]["unseen_by_paper"] >= rows["knows nothing"]["unseen_by_paper"]
+    assert "pictures" not in CliRunner().invoke(end_to_end.main, words, catch_exceptions=False).output
 
 
 def test_the_further_attacks_stand_beside_their_published_figures(scene: Path, tmp_path: Path) -> None:
