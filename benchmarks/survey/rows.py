@@ -128,8 +128,8 @@ ROWS: tuple[Row, ...] = (
         "defence",
         ("Face X-ray", 2020, "finds the seam of a blended deepfake: see deepfakes"),
         ("Defense-GAN", 2018,
-         "needs a generator whose signs the classifier can read, hours of a GPU at 64 x 64, and 200 steps from 10 "
-         "starts for each picture; MagNet, ComDefend and PixelDefend stand for rebuilding"),
+         "measured on CMAG's pictures of 28 and 32 pixels; for these networks' 64 to 224 a generator that they can "
+         "read takes hours of a GPU, and MagNet, ComDefend and PixelDefend stand for rebuilding"),
         ("(De)Randomized smoothing", 2020,
          "certifies a classifier that was trained on bands of pictures; on these networks its votes are noise. "
          "PatchCleanser certifies a classifier as it is"),
