@@ -52,23 +52,7 @@ SALIENCY_THRESHOLD = 0.5
 def main() -> None:
     arguments = _arguments()
     torch.set_num_threads(arguments.threads)
-    embed = Embedder(
-        arguments.data / "models" / "mobilefacenet.onnx", str(_declared(arguments.work)), threads=arguments.threads
-    )
-    people = read_people(arguments.data / "faces" / "lfw158.tar", arguments.work, embed.size)
-    clean, covered = embeddings(people, embed, arguments.work)
-    training = people.part == TRAINING
-    layer = fit_identity(clean[training], people.labels[training], len(people.names), covered)
-    model = FaceModel.make(
-        embed,
-        layer,
-        people.names,
-        people.mean,
-        arguments.work,
-        saliency_threshold=SALIENCY_THRESHOLD,
-        threads=arguments.threads,
-    )
-    recognised = recognition(people, layer(clean))
+    people, recognised, model = prepared(arguments.data, arguments.work, arguments.threads)
     print(json.dumps(recognised, indent=2))
     if arguments.until == "recognition":
         return
@@ -103,6 +87,19 @@ def main() -> None:
     print(json.dumps(report, indent=2))
     if arguments.out is not None:
         write_atomically(arguments.out, (json.dumps(report, indent=2) + "\n").encode())
+
+
+def prepared(data: Path, work: Path, threads: int) -> tuple[People, dict[str, Any], FaceModel]:
+    """Return the photographs, how they are recognised, and the model that does; what was made is kept in `work`."""
+    embed = Embedder(data / "models" / "mobilefacenet.onnx", str(_declared(work)), threads=threads)
+    people = read_people(data / "faces" / "lfw158.tar", work, embed.size)
+    clean, covered = embeddings(people, embed, work)
+    training = people.part == TRAINING
+    layer = fit_identity(clean[training], people.labels[training], len(people.names), covered)
+    model = FaceModel.make(
+        embed, layer, people.names, people.mean, work, saliency_threshold=SALIENCY_THRESHOLD, threads=threads
+    )
+    return people, recognition(people, layer(clean)), model
 
 
 def _videos(

@@ -106,7 +106,7 @@ def detecting(
                 "tpr_at_2": round(strict.tpr, 4),
                 "fpr_at_2": round(strict.fpr, 4),
                 "tpr_dodging": round(float((found["dodging"] > at.threshold).mean()), 4)
-                if len(found["dodging"])
+                if len(found.get("dodging", ()))
                 else None,
             }
         )

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from benchmarks.face_trials.attacks import TARGET, Attacks
 from benchmarks.face_trials.chunks import CHUNK, in_chunks
+from benchmarks.face_trials.model import FaceModel
+from benchmarks.face_trials.people import CALIBRATION, TEST, People
 from benchmarks.face_trials.report import attacking, detecting
 from benchmarks.face_trials.videos import BARE, FPS, VideoTrial, summary
+from benchmarks.face_trials.wearers import SHOWN, wearer_attacks
 
 
 def test_work_that_was_done_is_not_done_again(tmp_path: Path) -> None:
@@ -91,3 +98,41 @@ def test_the_time_to_alarm_runs_from_the_first_frame_that_was_taken_for_the_targ
     assert told["false_alarms"] == 1
     assert told["bare_suspicious"] == 3
     assert told["worn_frames_as_target"] == 20
+
+
+def test_a_pair_is_crafted_on_a_wearers_own_photographs_and_shown_on_all_others_straight_and_turned(
+    tmp_path: Path,
+) -> None:
+    asked = []
+
+    def model(rgb: Tensor) -> Tensor:
+        """Everybody is the first one where the picture is green enough."""
+        asked.append(len(rgb))
+        green = (rgb[:, 1] - rgb[:, 0]).mean((1, 2))[:, None] * 2000
+        return torch.cat([green, torch.full_like(green, 1.0), torch.zeros_like(green)], 1)
+
+    part = np.array([CALIBRATION, CALIBRATION, CALIBRATION, TEST, TEST] * 3)
+    faces = np.full((15, 112, 112, 3), 128, np.uint8)
+    people = People(faces, ("",) * 15, ("a", "b", "c"), np.repeat(np.arange(3), 5), part, 15, 1.0)
+    seen = cast(FaceModel, SimpleNamespace(torch_model=model))
+    attacks = wearer_attacks(people, seen, tmp_path, 2, 2, 0)
+    assert tuple(attacks) == SHOWN
+    assert [len(attacks[name].faces) for name in SHOWN] == [4, 4, 4]
+    assert set(people.part[attacks["own"].rows]) == {CALIBRATION}
+    assert set(people.part[attacks["others"].rows]) == {TEST}
+    assert TARGET not in attacks["own"].wearers
+    assert max(asked) == 2
+    assert attacks["own"].reached.all()
+    for name in SHOWN:
+        assert (attacks[name].faces[..., 1].astype(int) - attacks[name].faces[..., 2]).mean() > 0  # green, where worn
+    assert not np.array_equal(attacks["others"].faces, attacks["posed"].faces)
+    made, times = len(asked), [path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")]
+    again: dict[str, Any] = wearer_attacks(people, seen, tmp_path, 2, 2, 0)
+    assert np.array_equal(again["posed"].faces, attacks["posed"].faces)
+    assert (len(asked), [path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")]) == (made, times)
+
+
+def test_detectors_are_told_without_dodging_too() -> None:
+    benign = {"calibration": a_table(100, 0, 3), "test": a_table(100, 0, 7)}
+    rows = detecting(benign, {"impersonation": some_attacks(8)}, {"impersonation": a_table(8, 8, TARGET)}, 0.5)
+    assert {row["tpr_dodging"] for row in rows} == {None}
