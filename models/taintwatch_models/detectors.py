@@ -198,26 +198,24 @@ def make_detectors(criteria: Criteria, info: RadarInfo) -> tuple[Detector, ...]:
     never chosen.
     """
     calibration, labels, preprocessing = criteria.calibration, info.labels, info.preprocessing
-    cmag = _cmag(criteria, preprocessing) if {"cmag", "joint"}.intersection(criteria.detectors) else None
-    made: list[Detector] = []
-    for name in criteria.detectors:
-        if name == COMBINED and criteria.reference is not None:
-            made.append(CombinedDetector(criteria.reference, criteria.target_fpr, labels, preprocessing))
-        elif name == "tight":
-            made.append(TightDetector(calibration.tight, labels, preprocessing, calibration.gate))
-        elif name == "paper":
-            made.append(PaperDetector(calibration.paper, labels, preprocessing, calibration.gate))
-        elif name == "cmag" and cmag is not None:
-            made.append(cmag)
-        elif name == "joint" and cmag is not None:
-            made.append(_joint(TightDetector(calibration.tight, labels, preprocessing), cmag, calibration))
-        else:
-            raise ConfigError(f"there is no detector '{name}'; there are {', '.join(DETECTOR_NAMES)}")
-    return tuple(made)
+    tight = TightDetector(calibration.tight, labels, preprocessing, calibration.gate)
+    paper = PaperDetector(calibration.paper, labels, preprocessing, calibration.gate)
+    made: dict[str, Detector] = {"tight": tight, "paper": paper}
+    if criteria.reference is not None:
+        made[COMBINED] = CombinedDetector(criteria.reference, criteria.target_fpr, labels, preprocessing)
+    if {"cmag", "joint"}.intersection(criteria.detectors):
+        cmag = _cmag(criteria, preprocessing.order)
+        made["cmag"] = cmag
+        if "joint" in criteria.detectors:
+            made["joint"] = _joint(tight, cmag, calibration)
+    unknown = [name for name in criteria.detectors if name not in made]
+    if unknown:
+        raise ConfigError(f"there is no detector '{unknown[0]}'; there are {', '.join(DETECTOR_NAMES)}")
+    return tuple(made[name] for name in criteria.detectors)
 
 
-def _cmag(criteria: Criteria, preprocessing: Preprocessing) -> CmagDetector:
-    """Open the reconstructors and return the detector that judges by them."""
+def _cmag(criteria: Criteria, order: str) -> CmagDetector:
+    """Open the reconstructors, and return the detector that judges by them."""
     if criteria.reconstructors is None:
         raise ConfigError("the detector 'cmag' needs reconstructors; train them with `taintwatch cmag train`")
     settings = criteria.calibration.cmag
@@ -226,7 +224,7 @@ def _cmag(criteria: Criteria, preprocessing: Preprocessing) -> CmagDetector:
             "the detector 'cmag' has no thresholds for this model; choose them with `taintwatch cmag calibrate`"
         )
     runner = CmagRunner(criteria.reconstructors, ("reconstruction", *(limit.statistic for limit in settings.limits)))
-    return CmagDetector(runner, settings, preprocessing.order)
+    return CmagDetector(runner, settings, order)
 
 
 def _joint(tight: TightDetector, cmag: CmagDetector, calibration: Calibration) -> JointDetector:

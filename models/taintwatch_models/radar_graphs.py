@@ -50,26 +50,31 @@ def radar_graphs(
 ) -> RadarGraphs:
     """Make the graphs; `wanted` and `from_maps` as in `OnnxRadar`. Raises `ModelError`, `ConfigError`."""
     variants = [name for name in wanted if name != "features"]
-    outputs = ["logits", "label", *(name for each in wanted for name in _OUTPUTS[each])]
-    if "tight" in variants and gives_anomaly(radar) and not from_maps:
-        outputs.append(ANOMALY)
     if session.portable:
         session = replace(session, pixels=False, bound=False, cuda_graph=False)
     takes_pixels = expects_gpu(session) if session.pixels is None else session.pixels
-    given = {radar.info.maps: "features"} if from_maps else {}
-    choices = {f"{variant}_inpaint": getattr(calibration, variant).fill == "inpaint" for variant in variants}
-    kept = tuple(dict.fromkeys(outputs))
-    graph = choose_branches(keep_outputs(radar.proto, kept, given), choices)
-    if takes_pixels:
-        graph = take_pixels(graph, radar.info.input, radar.info.preprocessing)
     constants, fills = _constants(radar, variants, calibration)
     if session.portable:
         _refuse_fills(fills)
-        graph = with_constants(graph, constants)
+    outputs = _outputs(radar, wanted, from_maps=from_maps)
+    given = {radar.info.maps: "features"} if from_maps else {}
+    choices = {f"{variant}_inpaint": getattr(calibration, variant).fill == "inpaint" for variant in variants}
+    graph = choose_branches(keep_outputs(radar.proto, outputs, given), choices)
     third = keep_outputs(radar.proto, ["logits"]) if "paper" in variants else None
+    if takes_pixels:
+        graph = take_pixels(graph, radar.info.input, radar.info.preprocessing)
+    if session.portable:
+        graph = with_constants(graph, constants)
     if session.precision == "float16":
         graph, third = to_float16(graph), None if third is None else to_float16(third)
-    return RadarGraphs(graph, third, kept, constants, tuple(fills), takes_pixels, session)
+    return RadarGraphs(graph, third, outputs, constants, tuple(fills), takes_pixels, session)
+
+
+def _outputs(radar: RadarFile, wanted: Sequence[str], *, from_maps: bool) -> tuple[str, ...]:
+    names = ["logits", "label", *(name for each in wanted for name in _OUTPUTS[each])]
+    if "tight" in wanted and gives_anomaly(radar) and not from_maps:
+        names.append(ANOMALY)
+    return tuple(dict.fromkeys(names))
 
 
 def _constants(

@@ -5,6 +5,7 @@ The differences are written into the graph, so that all that follows knows one k
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.builder import attributes
-from taintwatch_models.graph.simplification import shapes_of
 
 __all__ = ["InputForm", "OutputForm", "adapt_input", "adapt_output", "choose_output"]
 
@@ -202,19 +202,18 @@ def choose_output(model: onnx.ModelProto, where: str, wanted: str | None) -> str
 
 
 def adapt_output(
-    known: onnx.ModelProto, model: onnx.ModelProto, output: str, where: str, notes: list[str]
+    model: onnx.ModelProto, shapes: Mapping[str, tuple[int | None, ...]], output: str, where: str, notes: list[str]
 ) -> tuple[str, OutputForm]:
     """Make the logits, (B, classes), the graph's output; return their name and what was left out behind them.
 
-    `known` is the model with its shapes. Raises `ModelError` where the output is no batch of logits.
+    `shapes`: those of the model's values. Raises `ModelError` where the output is no batch of logits.
     """
-    shapes = shapes_of(known)
     logits, activation = _before_activation(model, output)
     if activation:
         notes.append(f"the closing {activation} is left out: the logits are its input '{logits}'")
     shape = shapes.get(logits, ())
     flat = [size for size in shape[1:] if size != 1]
-    labels = known.graph.output[0].type.tensor_type.elem_type in (TensorProto.INT32, TensorProto.INT64)
+    labels = model.graph.output[0].type.tensor_type.elem_type in (TensorProto.INT32, TensorProto.INT64)
     single = len(shape) == 1 and shape[0] in (None, 1)  # one value a picture, squeezed
     if labels or not (single or len(shape) > 1) or len(flat) > 1 or None in flat:
         raise ModelError(f"{where}: the output '{output}' {_instead_of_logits(shape, labels=labels)}")
