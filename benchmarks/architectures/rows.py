@@ -17,7 +17,8 @@ from benchmarks.architectures.cases import ExportCase
 from benchmarks.architectures.measured_code import code_digest
 from benchmarks.architectures.torch_networks import described
 from taintwatch_models.errors import TaintwatchError
-from taintwatch_models.graph.prepare import Prepared, logits_difference, prepare_source
+from taintwatch_models.graph.logits_parity import logits_difference
+from taintwatch_models.graph.prepare import Prepared, prepare_source
 from taintwatch_models.graph.verification import check_inputs, stray_pixels, with_autograd
 from taintwatch_models.model_description import ModelDescription
 from taintwatch_models.model_source import read_source
@@ -76,7 +77,10 @@ def _measured(case: ExportCase, folder: Path) -> Row:
     except TaintwatchError as error:
         return Row(*case.key, str(error).removeprefix(f"{path}: "))
     inputs = check_inputs(described(case.side), PICTURES)
-    logits, (masks, area) = logits_difference(source, prepared, inputs), mask_difference(prepared, inputs)
+    logits, (masks, area) = (
+        logits_difference(source, prepared.plain, prepared.radar.proto, inputs),
+        mask_difference(prepared, inputs),
+    )
     outcome = "right" if logits <= _tolerance(case) and masks <= _MASKS else "wrong"
     info = prepared.radar.info
     return Row(

@@ -30,7 +30,8 @@ from benchmarks.zoo.store import identity_of
 from benchmarks.zoo.training import ZooTraining
 from benchmarks.zoo.trigger import TRIGGER, Trigger, poison, trigger_path, trigger_picture
 from taintwatch_models.errors import UsageError
-from taintwatch_models.graph.prepare import logits_difference, prepare
+from taintwatch_models.graph.logits_parity import logits_difference
+from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.verification import autograd_difference, check_inputs
 from taintwatch_models.model_description import read_description
 from taintwatch_models.model_source import read_source
@@ -139,7 +140,7 @@ def test_what_is_exported_prepares_and_agrees_with_autograd(
     assert info.cells == cells
     assert info.preprocessing.size == (size, size)
     inputs = check_inputs(info.preprocessing, 3)
-    assert logits_difference(read_source(path), prepared, inputs) < 1e-4
+    assert logits_difference(read_source(path), prepared.plain, prepared.radar.proto, inputs) < 1e-4
     assert autograd_difference(prepared, inputs) < 1e-4
 
 
@@ -417,7 +418,7 @@ def test_a_denoising_network_trained_on_attacks_begins_with_a_plain_ones_weights
     path = zoo.load_or_train("robust", data, work, report=quiet)
     prepared = prepare(path, read_description(path.with_suffix(".toml")))
     inputs = check_inputs(prepared.radar.info.preprocessing, 3)
-    assert logits_difference(read_source(path), prepared, inputs) < 1e-4
+    assert logits_difference(read_source(path), prepared.plain, prepared.radar.proto, inputs) < 1e-4
     recipes("ensemble", replace(begun, adversarial="ensemble"))
     with pytest.raises(UsageError, match=r"signs_vgg\.pt is missing: train signs_vgg first"):
         zoo.load_or_train("ensemble", data, work, report=quiet)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_models.errors import ModelError
-from taintwatch_models.graph.prepare import Prepared, logits_difference, prepare, prepare_source
+from taintwatch_models.graph.logits_parity import logits_difference
+from taintwatch_models.graph.prepare import Prepared, prepare, prepare_source
 from taintwatch_models.graph.verification import check_inputs, with_autograd
 from taintwatch_models.model_source import file_hash, read_source
 from taintwatch_models.onnx_classifier import OnnxRadar
@@ -306,7 +307,7 @@ def test_rows_that_were_joined_to_heads_are_freed_where_attention_reads_them(tmp
         torch.backends.mha.set_fastpath_enabled(value=was)
     assert (found.radar.info.channels, *found.radar.info.cells) == (32, 4, 4)
     inputs = check_inputs(found.radar.info.preprocessing, 3)
-    assert logits_difference(read_source(tmp_path / "vit.onnx"), found, inputs) < 1e-5
+    assert logits_difference(read_source(tmp_path / "vit.onnx"), found.plain, found.radar.proto, inputs) < 1e-5
     right(found)
     again = differentiable(found.radar)(torch.from_numpy(inputs)).numpy()
     assert again == pytest.approx(OnnxRadar(found.radar, ())(inputs)["logits"], abs=1e-5)

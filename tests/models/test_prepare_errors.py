@@ -184,7 +184,7 @@ class Raised(nn.Module):
 def test_no_graph_need_be_nearer_to_a_model_than_rounding_leaves_it_to_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taintwatch_models.graph.prepare.logits_difference", lambda *given: 2e-3)
+    monkeypatch.setattr("taintwatch_models.graph.logits_parity.logits_difference", lambda *given: 2e-3)
     path = heads.export(heads.make("mean and linear"), tmp_path / "m.onnx")
     assert "logits differ by 0.002" in refused(path, heads.DESCRIPTION)
     model = Raised()

@@ -53,7 +53,8 @@ def prepare_command(
     MODEL is an ONNX file, torchvision:NAME, torchvision:NAME@WEIGHTS.pth or a TorchScript file. The graph is checked
     against the model's own logits, and where torch is installed against autograd, on 32 inputs.
     """
-    from taintwatch_models.graph.prepare import logits_difference, prepare_lightly
+    from taintwatch_models.graph.logits_parity import logits_difference
+    from taintwatch_models.graph.prepare import prepare_lightly
     from taintwatch_models.graph.verification import autograd_difference, check_inputs
     from taintwatch_models.model_description import describe
     from taintwatch_models.model_files import is_torch
@@ -78,7 +79,7 @@ def prepare_command(
         prepared = prepare_lightly(source, description, output=output, size=None if size is None else _pair(size))
         console.print(f"checking against the model on {PARITY_INPUTS} inputs ...")
         inputs = check_inputs(prepared.radar.info.preprocessing, PARITY_INPUTS)
-        logits = logits_difference(source, prepared, inputs)
+        logits = logits_difference(source, prepared.plain, prepared.radar.proto, inputs)
         gradients = autograd_difference(prepared, inputs) if find_spec("torch") else None
         write_radar(prepared.radar, target)
     info = prepared.radar.info

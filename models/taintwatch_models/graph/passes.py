@@ -15,7 +15,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from taintwatch_models.graph.prepare import Prepared, open_plainly
+from taintwatch_models.graph.logits_parity import open_plainly
+from taintwatch_models.graph.prepare import Prepared
 from taintwatch_models.graph.split import Split
 from taintwatch_models.graph.transforms import choose_branches, keep_outputs
 from taintwatch_models.radar_file import RadarFile
