@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_models.calibration_file import Calibration, GateCalibration, PaperCalibration, TightCalibration
+from taintwatch_models.calibration_file import GateCalibration, PaperCalibration, TightCalibration
 from taintwatch_models.cmag.detector import CmagDetector
 from taintwatch_models.cmag.joint import JointDetector
 from taintwatch_models.cmag.runner import CmagRunner
@@ -200,36 +200,35 @@ def make_detectors(criteria: Criteria, info: RadarInfo) -> tuple[Detector, ...]:
     calibration, labels, preprocessing = criteria.calibration, info.labels, info.preprocessing
     tight = TightDetector(calibration.tight, labels, preprocessing, calibration.gate)
     paper = PaperDetector(calibration.paper, labels, preprocessing, calibration.gate)
-    made: dict[str, Detector] = {"tight": tight, "paper": paper}
+    made: dict[str, Detector] = {
+        "tight": tight,
+        "paper": paper,
+        **_reconstruction_detectors(criteria, tight, preprocessing.order),
+    }
     if criteria.reference is not None:
         made[COMBINED] = CombinedDetector(criteria.reference, criteria.target_fpr, labels, preprocessing)
-    if {"cmag", "joint"}.intersection(criteria.detectors):
-        cmag = _cmag(criteria, preprocessing.order)
-        made["cmag"] = cmag
-        if "joint" in criteria.detectors:
-            made["joint"] = _joint(tight, cmag, calibration)
     unknown = [name for name in criteria.detectors if name not in made]
     if unknown:
         raise ConfigError(f"there is no detector '{unknown[0]}'; there are {', '.join(DETECTOR_NAMES)}")
     return tuple(made[name] for name in criteria.detectors)
 
 
-def _cmag(criteria: Criteria, order: str) -> CmagDetector:
-    """Open the reconstructors, and return the detector that judges by them."""
+def _reconstruction_detectors(criteria: Criteria, tight: TightDetector, order: str) -> dict[str, Detector]:
+    """Open the reconstructors, and return those detectors that judge by them."""
+    wanted = {"cmag", "joint"}.intersection(criteria.detectors)
+    if not wanted:
+        return {}
     if criteria.reconstructors is None:
         raise ConfigError("the detector 'cmag' needs reconstructors; train them with `taintwatch cmag train`")
-    settings = criteria.calibration.cmag
+    settings, combination = criteria.calibration.cmag, criteria.calibration.combination
     if settings is None:
         raise CalibrationError(
             "the detector 'cmag' has no thresholds for this model; choose them with `taintwatch cmag calibrate`"
         )
-    runner = CmagRunner(criteria.reconstructors, ("reconstruction", *(limit.statistic for limit in settings.limits)))
-    return CmagDetector(runner, settings, order)
-
-
-def _joint(tight: TightDetector, cmag: CmagDetector, calibration: Calibration) -> JointDetector:
-    if calibration.combination is None:
+    if "joint" in wanted and combination is None:
         raise CalibrationError(
             "the detector 'joint' was never calibrated for this model; run `taintwatch cmag calibrate` with --combine"
         )
-    return JointDetector(tight, cmag, calibration.combination)
+    runner = CmagRunner(criteria.reconstructors, ("reconstruction", *(limit.statistic for limit in settings.limits)))
+    cmag = CmagDetector(runner, settings, order)
+    return {"cmag": cmag} if combination is None else {"cmag": cmag, "joint": JointDetector(tight, cmag, combination)}

@@ -53,10 +53,10 @@ def radar_graphs(
     if session.portable:
         session = replace(session, pixels=False, bound=False, cuda_graph=False)
     takes_pixels = expects_gpu(session) if session.pixels is None else session.pixels
+    outputs = _outputs(radar, wanted, from_maps=from_maps)
     constants, fills = _constants(radar, variants, calibration)
     if session.portable:
         _refuse_fills(fills)
-    outputs = _outputs(radar, wanted, from_maps=from_maps)
     given = {radar.info.maps: "features"} if from_maps else {}
     choices = {f"{variant}_inpaint": getattr(calibration, variant).fill == "inpaint" for variant in variants}
     graph = choose_branches(keep_outputs(radar.proto, outputs, given), choices)
