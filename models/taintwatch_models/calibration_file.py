@@ -8,13 +8,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from taintwatch_models.cmag.limits import StatisticLimit
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.storage import read_json, write_atomically
+
+if TYPE_CHECKING:
+    from taintwatch_models.detection.reference import Reference
 
 __all__ = [
     "Calibration",
@@ -24,6 +27,7 @@ __all__ = [
     "HeldOut",
     "PaperCalibration",
     "TightCalibration",
+    "learnt_calibration",
     "read_calibration",
     "write_calibration",
 ]
@@ -176,6 +180,19 @@ class Calibration:
         """Return it with another fill for both variants, for which its thresholds were not chosen."""
         tight, paper = dataclasses.replace(self.tight, fill=fill), dataclasses.replace(self.paper, fill=fill)
         return dataclasses.replace(self, tight=tight, paper=paper)
+
+
+def learnt_calibration(reference: Reference, name: str, target_fpr: float) -> Calibration:
+    """Return what a calibration says of a model that was learnt: the thresholds are the reference's own."""
+    about = reference.about
+    return Calibration(
+        model_hash=reference.model_hash,
+        model_name=name,
+        created=about.created,
+        target_fpr=target_fpr,
+        benign=about.site,
+        benign_frames=about.site_frames,
+    )
 
 
 def write_calibration(calibration: Calibration, path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from taintwatch_models.calibration_file import Calibration, read_calibration
+from taintwatch_models.calibration_file import Calibration, learnt_calibration, read_calibration
 from taintwatch_models.cmag.file import CmagFile, read_cmag
 from taintwatch_models.detection.detector import COMBINED
 from taintwatch_models.detection.operating_points import LOW_FPR
@@ -57,6 +57,7 @@ def read_criteria(file: RadarFile, settings: ModelSettings, reference: Reference
     names = settings.variants
     if not names:
         raise ConfigError("no detector is switched on; name at least one of combined, tight, paper")
+    variants = _variants(names)
     thresholds, learnt, reconstructors = calibration_path(settings), reference_path(settings), cmag_path(settings)
     if COMBINED not in names:
         reference = None
@@ -66,8 +67,8 @@ def read_criteria(file: RadarFile, settings: ModelSettings, reference: Reference
     required = settings.calibration is not None or settings.path is None
     if required or thresholds.is_file():
         calibration = read_calibration(thresholds, model_hash=file.info.source_sha256)
-    elif reference is not None and not _variants(names):
-        calibration = _learnt(file.info.name, reference, chosen_fpr(settings))
+    elif reference is not None and not variants:
+        calibration = learnt_calibration(reference, file.info.name, chosen_fpr(settings))
     else:
         calibration = Calibration()
         warnings.append(
@@ -77,7 +78,7 @@ def read_criteria(file: RadarFile, settings: ModelSettings, reference: Reference
         if calibration.calibrated:
             warnings.append(f"fill '{settings.fill}' replaces the calibrated one, so the thresholds no longer hold")
         calibration = calibration.with_fill(settings.fill)
-    if "tight" in _variants(names):  # at the start, not at the first frame
+    if "tight" in variants:  # at the start, not at the first frame
         calibration.tight.require_anomaly(given=gives_anomaly(file))
     if not file.info.declared:
         name = file.info.name
@@ -89,16 +90,3 @@ def read_criteria(file: RadarFile, settings: ModelSettings, reference: Reference
 def _variants(detectors: Sequence[str]) -> tuple[str, ...]:
     others = (name for name in detectors if name not in ("cmag", COMBINED))
     return tuple(dict.fromkeys("tight" if name == "joint" else name for name in others))
-
-
-def _learnt(name: str, reference: Reference, target_fpr: float) -> Calibration:
-    """Return what a calibration says of a model that was learnt: the thresholds are the reference's own."""
-    about = reference.about
-    return Calibration(
-        model_hash=reference.model_hash,
-        model_name=name,
-        created=about.created,
-        target_fpr=target_fpr,
-        benign=about.site,
-        benign_frames=about.site_frames,
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ __all__ = [
     "tight_score",
     "tight_scores_of",
 ]
+
+Settings = TypeVar("Settings", TightCalibration, PaperCalibration)
 
 DETECTOR_NAMES = (COMBINED, "tight", "paper", "cmag", "joint")
 
@@ -84,14 +86,19 @@ class _Filled:
     """On top afterwards."""
 
 
-class _RadarDetector:
+class _RadarDetector(Generic[Settings]):
     """What `tight` and `paper` share: the model's names, and verdicts in them."""
 
     name: str
 
     def __init__(
-        self, labels: Sequence[str], preprocessing: Preprocessing, gate: GateCalibration | None = None
+        self,
+        settings: Settings,
+        labels: Sequence[str],
+        preprocessing: Preprocessing,
+        gate: GateCalibration | None = None,
     ) -> None:
+        self._settings: Settings = settings
         self._labels, self._preprocessing, self._gate = labels, preprocessing, gate
 
     def __call__(self, prediction: Prediction) -> Verdict:
@@ -135,20 +142,10 @@ class _RadarDetector:
         return replace(verdict, suspicious=False, checked=False)
 
 
-class TightDetector(_RadarDetector):
+class TightDetector(_RadarDetector[TightCalibration]):
     """Suspicious when the label loses too much once its tight critical region is filled."""
 
     name = "tight"
-
-    def __init__(
-        self,
-        settings: TightCalibration,
-        labels: Sequence[str],
-        preprocessing: Preprocessing,
-        gate: GateCalibration | None = None,
-    ) -> None:
-        super().__init__(labels, preprocessing, gate)
-        self._settings = settings
 
     def _judged(self, prediction: Prediction, radar: RadarStatistics) -> Verdict:
         if radar.tight_margin is None or radar.tight_swing is None or radar.tight_rank is None:
@@ -168,20 +165,10 @@ class TightDetector(_RadarDetector):
         return self._verdict(prediction, filled, statistics)
 
 
-class PaperDetector(_RadarDetector):
+class PaperDetector(_RadarDetector[PaperCalibration]):
     """Suspicious when the label's rank change exceeds dR (Li et al., INFOCOM 2021)."""
 
     name = "paper"
-
-    def __init__(
-        self,
-        settings: PaperCalibration,
-        labels: Sequence[str],
-        preprocessing: Preprocessing,
-        gate: GateCalibration | None = None,
-    ) -> None:
-        super().__init__(labels, preprocessing, gate)
-        self._settings = settings
 
     def _judged(self, prediction: Prediction, radar: RadarStatistics) -> Verdict:
         if radar.paper_rank is None:

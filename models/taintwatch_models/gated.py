@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.calibration_file import GateCalibration
-from taintwatch_models.errors import CalibrationError, InferenceError
+from taintwatch_models.errors import CalibrationError
 from taintwatch_models.graph.anomaly import ANOMALY
 from taintwatch_models.graph.gate import GATE_MARGIN, gate_of
 from taintwatch_models.onnx_classifier import OnnxRadar, RadarOutputs
-from taintwatch_models.onnx_session import SessionSettings, open_session
+from taintwatch_models.onnx_session import SessionSettings, open_session, run_session
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["GateScorer", "GatedRadar", "SpotCheck", "gate_scores", "random_check"]
@@ -65,12 +65,7 @@ class GateScorer:
 
         Raises `InferenceError`.
         """
-        try:
-            values = self._session.run(self._outputs, {self.info.input: inputs})
-        except Exception as error:  # the runtime raises its own kinds, one for each provider
-            raise InferenceError(
-                f"inference failed on {self.provider}: {str(error).strip().splitlines()[0]}"
-            ) from error
+        values = run_session(self._session, self._outputs, {self.info.input: inputs}, self.provider)
         return dict(zip(self._outputs, values, strict=True))
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
+from numpy.typing import NDArray
 
-from taintwatch_models.errors import DeviceError, ModelError
+from taintwatch_models.errors import DeviceError, InferenceError, ModelError
 
-__all__ = ["SessionSettings", "available_providers", "expects_gpu", "gpu_present", "open_session"]
+__all__ = ["SessionSettings", "available_providers", "expects_gpu", "gpu_present", "open_session", "run_session"]
 
 _BY_DEVICE = {"cpu": ("CPUExecutionProvider",), "cuda": ("CUDAExecutionProvider",)}
 _ON_GPU = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
@@ -104,6 +105,15 @@ def open_session(model: bytes | str, settings: SessionSettings | None = None) ->
             "`taintwatch doctor` says which, or set require_device = false"
         )
     return session, provider
+
+
+def run_session(session: Any, names: Sequence[str], feeds: Mapping[str, NDArray[Any]], provider: str) -> list[Any]:
+    """Run a session for these outputs. Raises `InferenceError` where the runtime fails."""
+    try:
+        found: list[Any] = session.run(list(names), feeds)
+    except Exception as error:  # the runtime raises its own kinds, one for each provider
+        raise InferenceError(f"inference failed on {provider}: {str(error).strip().splitlines()[0]}") from error
+    return found
 
 
 def expects_gpu(settings: SessionSettings) -> bool:

@@ -15,9 +15,8 @@ from taintwatch_models.detection.look_graph import PLACE, STATISTICS, first_grap
 from taintwatch_models.detection.reference import SECOND, Reference, combine, surprises_of
 from taintwatch_models.detection.window_features import WindowFeatures
 from taintwatch_models.detection.windows import Boxes, boxes_of
-from taintwatch_models.errors import InferenceError
 from taintwatch_models.graph.transforms import keep_outputs
-from taintwatch_models.onnx_session import SessionSettings, open_session
+from taintwatch_models.onnx_session import SessionSettings, open_session, run_session
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "Looked",
     "SecondLook",
     "SecondScores",
-    "run_session",
 ]
 
 _FIRST = ("logits", "label", PLACE, STATISTICS)
@@ -215,12 +213,3 @@ class CombinedRadar:
         self._second(zeros, looked.labels, looked.places)
         if self._beside is not None:
             self._beside(zeros)
-
-
-def run_session(session: Any, names: Sequence[str], feeds: dict[str, Any], provider: str) -> list[NDArray[Any]]:
-    """Run a session. Raises `InferenceError` where the runtime fails."""
-    try:
-        found: list[NDArray[Any]] = session.run(list(names), feeds)
-    except Exception as error:  # the runtime raises its own kinds, one for each provider
-        raise InferenceError(f"inference failed on {provider}: {str(error).strip().splitlines()[0]}") from error
-    return found

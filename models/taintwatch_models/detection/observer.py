@@ -13,11 +13,10 @@ from taintwatch_models.detection.anomaly import LayerCells, largest_sum
 from taintwatch_models.detection.appearance import APPEARANCE, APPEARANCE_MAP
 from taintwatch_models.detection.cells import CellSums, cell_names, log_averages
 from taintwatch_models.detection.look_graph import SALIENCY_SHARES, WINDOW_FEATURES, learning_graph
-from taintwatch_models.detection.looks import run_session
 from taintwatch_models.detection.reference import LABEL
 from taintwatch_models.detection.windows import PLACES
 from taintwatch_models.graph.anomaly import ANOMALY
-from taintwatch_models.onnx_session import SessionSettings, open_session
+from taintwatch_models.onnx_session import SessionSettings, open_session, run_session
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["FreeLooks", "Observed", "Observer", "Recalled", "cell_sums", "raw_maps"]

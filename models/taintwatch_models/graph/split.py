@@ -51,10 +51,10 @@ def find_split(model: PlainModel, maps: str | None = None) -> tuple[PlainModel, 
 
     `maps` names maps of that form that were found before. Raises `ModelError` where no such value is.
     """
-    finder = GridFinder(model)
     if maps is not None and maps in model.shapes:
         _, channels, height, width = (int(size or 0) for size in model.shapes[maps])
         return model, _split(model, maps, maps, (channels, height, width))
+    finder = GridFinder(model)
     grid = finder.last_grid()
     if finder.reads_one_token(grid):
         grid = finder.before_attention(grid)
