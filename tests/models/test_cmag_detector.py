@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,10 +21,13 @@ from taintwatch_models.cmag.joint import joint_score
 from taintwatch_models.cmag.limits import StatisticLimit, exceedance
 from taintwatch_models.cmag.runner import PICTURES, CmagRunner, reduce_pictures
 from taintwatch_models.cmag.similarity import structural_similarity
+from taintwatch_models.criteria import read_criteria
+from taintwatch_models.detectors import make_detectors
 from taintwatch_models.errors import CalibrationError, ConfigError, ModelError, TaintwatchError, UsageError
-from taintwatch_models.loading import LoadedModel, load_model
+from taintwatch_models.loading import LoadedModel, load_model, load_radar_file
 from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.radars import open_radar
 from taintwatch_models.records import Frame, Prediction, Verdict
 from tests.cmag_scene import CmagScene, benign_pictures, frames_of, make_scene, noisy
 
@@ -74,6 +78,17 @@ def test_joint_judges_by_both_and_keeps_the_scores_of_each(scene: CmagScene) -> 
         assert whole.statistics["cmag_ssim"] == pytest.approx(other.statistics["ssim"])
     loud = judged(model, noisy(benign_pictures(20, seed=3)))[2]
     assert all(verdict.suspicious for verdict in loud)
+
+
+def test_once_the_criteria_are_read_no_file_is_needed_any_more(scene: CmagScene, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(scene.model.parent, tmp_path / "copy"))
+    settings = ModelSettings(path=str(folder / "tiny.onnx"), variants=("tight", "joint"))
+    file = load_radar_file(settings)
+    criteria = read_criteria(file, settings)
+    shutil.rmtree(folder)
+    outputs = open_radar(file, criteria, settings)(np.zeros((1, 3, 32, 32), np.float32))
+    assert {"tight_margin", "features"} <= set(outputs)
+    assert [detector.name for detector in make_detectors(criteria, file.info)] == ["tight", "joint"]
 
 
 @pytest.mark.parametrize("detector", ["cmag", "joint"])
