@@ -43,7 +43,7 @@ from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.results import write_json
 from taintwatch_calibration.torch_tuning import denormals_flushed, keep_freed_memory
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 

@@ -30,7 +30,7 @@ from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.calibration_file import Calibration, PaperCalibration, TightCalibration
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.model_description import describe, read_labels
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 
 RATES = (0.06, 0.02)
 Inputs = NDArray[np.float32]

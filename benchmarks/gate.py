@@ -42,7 +42,7 @@ from taintwatch_models.errors import UsageError
 from taintwatch_models.gated import GateScorer
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.model_description import describe, read_labels
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 

@@ -31,7 +31,7 @@ from taintwatch_models.errors import TaintwatchError
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.verification import check_inputs
 from taintwatch_models.model_description import describe
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings, gpu_present
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.storage import write_atomically

@@ -32,7 +32,7 @@ from taintwatch_models.graph.plain_model import PlainModel, plain_model
 from taintwatch_models.graph.radar import build_radar
 from taintwatch_models.graph.split import find_split, split_at
 from taintwatch_models.model_source import read_source
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import attach
 from taintwatch_models.storage import write_atomically

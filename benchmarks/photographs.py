@@ -22,7 +22,7 @@ from taintwatch_calibration.craft.physical import Pattern, craft_patterns, label
 from taintwatch_calibration.craft.placement import Placement, apply_patterns
 from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_models.image_file import read_image
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 

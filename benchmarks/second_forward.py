@@ -31,7 +31,7 @@ from taintwatch_models.fills import make_fill
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.model_description import describe
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 

@@ -32,7 +32,7 @@ from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_description import describe
 from taintwatch_models.model_files import ModelSettings, cmag_path
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings, gpu_present
 
 __all__ = ["main"]

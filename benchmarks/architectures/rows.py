@@ -22,7 +22,7 @@ from taintwatch_models.graph.prepare import Prepared, prepare_source
 from taintwatch_models.graph.verification import check_inputs, stray_pixels, with_autograd
 from taintwatch_models.model_description import ModelDescription
 from taintwatch_models.model_source import read_source
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 
 __all__ = ["NOT_EXPORTED", "PICTURES", "Row", "measure", "summary", "table"]

@@ -49,8 +49,9 @@ from taintwatch_models.detectors import TightDetector
 from taintwatch_models.errors import UsageError
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings, cmag_path
-from taintwatch_models.onnx_classifier import OnnxRadar, RadarClassifier
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
+from taintwatch_models.radar_classifier import RadarClassifier
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Frame, Prediction
 

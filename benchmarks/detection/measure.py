@@ -26,8 +26,8 @@ from taintwatch_calibration.results import write_json
 from taintwatch_models.detection.detector import CombinedDetector
 from taintwatch_models.detection.general import general_pictures
 from taintwatch_models.detection.looks import CombinedRadar
-from taintwatch_models.onnx_classifier import RadarClassifier
 from taintwatch_models.onnx_session import SessionSettings
+from taintwatch_models.radar_classifier import RadarClassifier
 
 __all__ = [
     "Counts",

@@ -17,7 +17,7 @@ from benchmarks.zoo.imagenette import load_or_train as load_or_train_imagenette
 from benchmarks.zoo.lite import exported_lite
 from taintwatch_calibration.craft.materials import classify, load_classifier
 from taintwatch_models.errors import UsageError
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.radar_file import RadarFile
 
 __all__ = ["LITE", "Network", "load_network", "network_names", "read_folder"]

@@ -16,7 +16,7 @@ from taintwatch_models.detection.learning import learn
 from taintwatch_models.detection.looks import CombinedRadar
 from taintwatch_models.detection.reference import Reference, read_reference, write_reference
 from taintwatch_models.detectors import tight_scores_of
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 

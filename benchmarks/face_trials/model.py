@@ -23,7 +23,7 @@ from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.split import classifier_of
 from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.model_description import ModelDescription
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.torch_graph import TorchGraph

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.errors import BadFrame, InferenceError, UsageError
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.base import Classifier, checked_benign, softmax
 from taintwatch_models.calibration_file import Calibration, TightCalibration
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 

@@ -43,7 +43,7 @@ from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_calibration.thresholds import calibrate
 from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.detectors import tight_scores_of
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 
 __all__ = ["REGION_CUT", "PatchBench", "estimated_region", "intersection_over_union"]

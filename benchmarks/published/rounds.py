@@ -27,7 +27,7 @@ from taintwatch_calibration.torch_tuning import denormals_flushed
 from taintwatch_models.calibration_file import PaperCalibration, TightCalibration
 from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.errors import UsageError
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.storage import write_atomically

@@ -37,7 +37,7 @@ from taintwatch_calibration.craft.materials import classify, differentiable, loa
 from taintwatch_calibration.craft.physical import Pictures, craft_patterns
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.results import write_json
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.signs import render_sign

@@ -49,7 +49,7 @@ from taintwatch_models.bundled import bundled_path
 from taintwatch_models.errors import UsageError
 from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.model_description import describe
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile, is_radar, read_radar
 from taintwatch_models.storage import write_atomically

@@ -22,7 +22,7 @@ from taintwatch_calibration.craft.physical import Model, craft_patterns, label_p
 from taintwatch_calibration.craft.placement import apply_patterns
 from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_models.graph.split import classifier_of
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.torch_graph import TorchGraph

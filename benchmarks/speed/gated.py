@@ -15,7 +15,7 @@ from taintwatch_calibration.benign import read_benign, split_in_blocks
 from taintwatch_calibration.gate import calibrate_gate
 from taintwatch_models.calibration_file import TightCalibration
 from taintwatch_models.gated import GatedRadar, GateScorer, random_check
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 

@@ -16,7 +16,7 @@ from benchmarks.speed.timing import WARM_UP, clock_for, interleaved
 from taintwatch_models.detection.reference import Reference
 from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.graph.verification import check_inputs
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 

@@ -27,8 +27,9 @@ from taintwatch_models.criteria import Criteria
 from taintwatch_models.detectors import make_detectors
 from taintwatch_models.fills import make_fill
 from taintwatch_models.graph.transforms import keep_outputs
-from taintwatch_models.onnx_classifier import OnnxRadar, prediction_of
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings, open_session
+from taintwatch_models.radar_classifier import prediction_of
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Frame, read_only
 

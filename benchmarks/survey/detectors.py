@@ -22,7 +22,7 @@ from taintwatch_calibration.thresholds import calibrate
 from taintwatch_models import detection
 from taintwatch_models.detection.general import general_pictures
 from taintwatch_models.errors import UsageError
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 
 __all__ = ["DETECTORS", "detector_cell"]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from taintwatch_calibration.craft.materials import classify, differentiable
 from taintwatch_calibration.craft.physical import Pictures, normaliser
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile

@@ -18,8 +18,8 @@ from taintwatch.sources.camera_model import SimulatedCamera
 from taintwatch_models.detection.detector import CombinedDetector
 from taintwatch_models.detection.general import general_pictures
 from taintwatch_models.detection.looks import CombinedRadar
-from taintwatch_models.onnx_classifier import RadarClassifier
 from taintwatch_models.onnx_session import SessionSettings
+from taintwatch_models.radar_classifier import RadarClassifier
 from taintwatch_models.records import Frame, Prediction, read_only
 
 __all__ = ["FPS", "RATES", "VIDEOS", "judge_video", "videos_of"]

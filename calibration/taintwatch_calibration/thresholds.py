@@ -18,7 +18,7 @@ from taintwatch_models.calibration_file import Calibration, HeldOut, PaperCalibr
 from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.graph.anomaly import ANOMALY
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 

@@ -12,7 +12,7 @@ from taintwatch_models.calibration_file import GateCalibration
 from taintwatch_models.errors import CalibrationError
 from taintwatch_models.graph.anomaly import ANOMALY
 from taintwatch_models.graph.gate import GATE_MARGIN, gate_of
-from taintwatch_models.onnx_classifier import OnnxRadar, RadarOutputs
+from taintwatch_models.onnx_radar import OnnxRadar, RadarOutputs
 from taintwatch_models.onnx_session import SessionSettings, open_session, run_session
 from taintwatch_models.radar_file import RadarFile
 

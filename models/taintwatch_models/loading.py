@@ -12,8 +12,8 @@ from taintwatch_models.detection.reference import Reference
 from taintwatch_models.detectors import make_detectors
 from taintwatch_models.errors import ModelError
 from taintwatch_models.model_files import ModelSettings, read_model
-from taintwatch_models.onnx_classifier import RadarClassifier
 from taintwatch_models.preprocessing import Preprocessing
+from taintwatch_models.radar_classifier import RadarClassifier
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.radars import open_radar
 from taintwatch_models.records import Detector

@@ -11,7 +11,8 @@ from taintwatch_models.errors import CalibrationError, ConfigError
 from taintwatch_models.gated import GatedRadar, GateScorer, random_check
 from taintwatch_models.graph.verification import check_half_precision
 from taintwatch_models.model_files import ModelSettings
-from taintwatch_models.onnx_classifier import OnnxRadar, Radar
+from taintwatch_models.onnx_radar import OnnxRadar
+from taintwatch_models.radar_classifier import Radar
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.shared_looks import SharedLooks
 

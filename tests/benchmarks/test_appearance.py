@@ -17,7 +17,7 @@ from benchmarks.appearance.scenes import Material, Scenes
 from benchmarks.makers.onnx_torch import OnnxModule
 from taintwatch_models.bundled import bundled_path, bundled_radar
 from taintwatch_models.detection.intervention import label_margin
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 
 RNG = np.random.default_rng(3)
 MATERIAL = Material(

@@ -19,7 +19,7 @@ from taintwatch_calibration.bench.cache import Cache
 from taintwatch_calibration.craft.materials import classify
 from taintwatch_calibration.rates import roc
 from taintwatch_models.bundled import bundled_radar
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.signs import render_sign
 
 

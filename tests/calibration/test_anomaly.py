@@ -26,7 +26,7 @@ from taintwatch_models.graph.anomaly import (
 )
 from taintwatch_models.loading import load_model, load_radar_file
 from taintwatch_models.model_files import ModelSettings
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.radar_file import RadarFile, read_radar
 from tests.tiny_model import footage, write_model, write_video
 

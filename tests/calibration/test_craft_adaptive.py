@@ -13,7 +13,7 @@ from taintwatch_calibration.craft.physical import AttackedBatch, normaliser
 from taintwatch_models.calibration_file import Calibration, TightCalibration
 from taintwatch_models.detectors import tight_score
 from taintwatch_models.errors import UsageError
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from tests.craft_scene import write_classifier, write_pictures
 
 

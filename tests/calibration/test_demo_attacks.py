@@ -98,7 +98,7 @@ def test_the_bundled_classifier_says_the_same_in_torch_as_its_graph_does() -> No
     model = differentiable(radar)
     pixels = (np.random.default_rng(0).random((2, 64, 64, 3)) * 255).astype(np.uint8)
     inputs = radar.info.preprocessing.normalise(pixels)
-    from taintwatch_models.onnx_classifier import OnnxRadar
+    from taintwatch_models.onnx_radar import OnnxRadar
 
     expected = OnnxRadar(radar, ("tight",), session=SessionSettings(threads=1))(inputs)["logits"]
     with torch.no_grad():

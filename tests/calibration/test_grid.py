@@ -20,7 +20,7 @@ from taintwatch_models.calibration_file import Calibration, TightCalibration
 from taintwatch_models.errors import UsageError
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from tests.craft_scene import write_classifier, write_pictures
 from tests.tiny_model import write_model
 

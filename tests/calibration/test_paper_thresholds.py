@@ -13,7 +13,7 @@ from taintwatch_calibration.paper_thresholds import choose_paper, draw_surface, 
 from taintwatch_models.calibration_file import Calibration, PaperCalibration
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from tests.tiny_model import write_model
 

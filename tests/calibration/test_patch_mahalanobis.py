@@ -21,7 +21,7 @@ from taintwatch_models.graph.anomaly import attach_anomaly, maps_graph
 from taintwatch_models.graph.patch_mahalanobis import PatchLayer, PatchReference, PatchView
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings, open_session
 from taintwatch_models.radar_file import RadarFile
 from tests.calibration.test_anomaly import anomaly, greys

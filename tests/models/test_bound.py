@@ -16,8 +16,9 @@ from taintwatch_models.graph.transforms import choose_branches, keep_outputs
 from taintwatch_models.graph.verification import check_parity, check_pixels
 from taintwatch_models.loading import load_model
 from taintwatch_models.model_files import ModelSettings
-from taintwatch_models.onnx_classifier import OnnxRadar, RadarClassifier, RadarOutputs
+from taintwatch_models.onnx_radar import OnnxRadar, RadarOutputs
 from taintwatch_models.onnx_session import SessionSettings
+from taintwatch_models.radar_classifier import RadarClassifier
 from taintwatch_models.records import Prediction
 from tests.fakes import a_frame
 from tests.tiny_model import write_model

@@ -26,7 +26,7 @@ from taintwatch_models.detectors import make_detectors
 from taintwatch_models.errors import CalibrationError, ConfigError, ModelError, TaintwatchError, UsageError
 from taintwatch_models.loading import LoadedModel, load_model, load_radar_file
 from taintwatch_models.model_files import ModelSettings
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.radars import open_radar
 from taintwatch_models.records import Frame, Prediction, Verdict
 from tests.cmag_scene import CmagScene, benign_pictures, frames_of, make_scene, noisy

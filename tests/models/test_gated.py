@@ -20,8 +20,9 @@ from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.verification import check_inputs
 from taintwatch_models.loading import load_model
 from taintwatch_models.model_files import ModelSettings
-from taintwatch_models.onnx_classifier import OnnxRadar, RadarClassifier
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
+from taintwatch_models.radar_classifier import RadarClassifier
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Prediction
 from tests.fakes import a_frame

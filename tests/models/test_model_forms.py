@@ -21,7 +21,7 @@ from taintwatch_models.graph.logits_parity import logits_difference
 from taintwatch_models.graph.prepare import Prepared, prepare, prepare_source
 from taintwatch_models.graph.verification import check_inputs, with_autograd
 from taintwatch_models.model_source import file_hash, read_source
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from tests.models import heads
 

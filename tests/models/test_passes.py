@@ -10,7 +10,7 @@ import torch
 from taintwatch_models.graph.passes import passes_of, picture_key
 from taintwatch_models.graph.prepare import Prepared, prepare
 from taintwatch_models.graph.verification import stray_pixels, with_autograd
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.torch_graph import TorchGraph
 from taintwatch_models.torch_radar import SessionSplit, TorchRadar

@@ -17,7 +17,7 @@ from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.split import find_split
 from taintwatch_models.model_description import ModelDescription
 from taintwatch_models.model_source import read_source
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.preprocessing import Preprocessing
 from tests.models import heads
 from tests.tiny_model import write_model

@@ -14,7 +14,7 @@ from taintwatch_models.graph.prepare import Prepared, prepare
 from taintwatch_models.graph.resampling import bilinear_matrix
 from taintwatch_models.graph.verification import autograd_difference, check_inputs, stray_pixels
 from taintwatch_models.model_source import read_source
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.torch_graph import TorchGraph
 from taintwatch_models.torch_radar import GraphSplit, TorchRadar

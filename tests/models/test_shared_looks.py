@@ -16,8 +16,8 @@ from taintwatch_models.detection.looks import CombinedRadar
 from taintwatch_models.detection.reference import Reference
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings, SecondLookLimits
-from taintwatch_models.onnx_classifier import RadarClassifier
 from taintwatch_models.onnx_session import SessionSettings
+from taintwatch_models.radar_classifier import RadarClassifier
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Frame, Prediction, SecondLook, read_only
 from taintwatch_models.shared_looks import SharedLooks, TimeBudget

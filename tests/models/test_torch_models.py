@@ -19,7 +19,7 @@ from taintwatch_models.graph.prepare import prepare_source
 from taintwatch_models.loading import load_model
 from taintwatch_models.model_description import ModelDescription, describe
 from taintwatch_models.model_files import ModelSettings
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.records import Frame, Prediction
 from taintwatch_models.torch_models import open_torchvision, read_torch

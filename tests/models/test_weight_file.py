@@ -16,7 +16,7 @@ from taintwatch_models.graph.prepare import prepare_lightly, prepare_source
 from taintwatch_models.graph.verification import check_inputs
 from taintwatch_models.graph.weight_file import move_weights
 from taintwatch_models.model_source import read_source
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import read_radar, write_radar
 from tests.models import heads

@@ -24,7 +24,7 @@ WATCHDOG_USEC = "4000000"
 HANGING = """
 import sys, time
 from taintwatch.cli.main import main
-from taintwatch_models.onnx_classifier import RadarClassifier
+from taintwatch_models.radar_classifier import RadarClassifier
 classify, frames = RadarClassifier.__call__, []
 def driver_that_never_returns(self, batch):
     frames.extend(batch)

@@ -24,7 +24,7 @@ from taintwatch_calibration.craft.engine import Outcome, Schedule, optimise
 from taintwatch_calibration.craft.losses import others
 from taintwatch_calibration.craft.materials import classify, load_classifier
 from taintwatch_calibration.craft.placement import Placement, apply_patterns
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 
 __all__ = ["bias_patch", "entropy", "hardest", "margin_loss", "prototype_lead"]

@@ -24,7 +24,7 @@ from taintwatch_models.cmag.file import CmagFile
 from taintwatch_models.cmag.runner import CmagRunner, reduce_pictures
 from taintwatch_models.detectors import tight_scores_of
 from taintwatch_models.graph.anomaly import ANOMALY
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile, read_radar, write_radar
 

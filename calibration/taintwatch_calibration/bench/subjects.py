@@ -13,7 +13,7 @@ from taintwatch_calibration.bench.split import PictureSplit, split
 from taintwatch_calibration.craft.materials import Labelled, classify, differentiable, find_label, read_pictures
 from taintwatch_models.calibration_file import TightCalibration
 from taintwatch_models.errors import UsageError
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile

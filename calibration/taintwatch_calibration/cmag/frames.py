@@ -13,7 +13,7 @@ from taintwatch_calibration.cmag.benign_data import BenignData
 from taintwatch_models.cmag.file import CmagFile
 from taintwatch_models.cmag.runner import CmagRunner, reduce_pictures
 from taintwatch_models.errors import UsageError
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.radar_file import RadarFile
 

@@ -18,7 +18,7 @@ from taintwatch_models.graph.split import classifier_of
 from taintwatch_models.image_file import read_image
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile

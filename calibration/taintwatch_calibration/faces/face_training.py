@@ -34,7 +34,7 @@ from taintwatch_models.graph.prepare import prepare
 from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.model_description import ModelDescription
 from taintwatch_models.model_source import file_hash
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings, open_session
 
 __all__ = ["SALIENCY_THRESHOLD", "TrainingReport", "train_faces"]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.faces.face_file import Scale
-from taintwatch_models.onnx_classifier import RadarOutputs
+from taintwatch_models.onnx_radar import RadarOutputs
 
 __all__ = [
     "BANDS",

@@ -20,8 +20,9 @@ from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.image_file import read_image
 from taintwatch_models.loading import LoadedModel, load_radar_file
 from taintwatch_models.model_files import ModelSettings
-from taintwatch_models.onnx_classifier import OnnxRadar, RadarClassifier
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import open_session
+from taintwatch_models.radar_classifier import RadarClassifier
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Detector
 from taintwatch_models.self_test import require_sight

@@ -14,7 +14,7 @@ from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.errors import ModelError
 from taintwatch_models.graph.passes import passes_of
 from taintwatch_models.graph.prepare import Prepared
-from taintwatch_models.onnx_classifier import OnnxRadar
+from taintwatch_models.onnx_radar import OnnxRadar
 from taintwatch_models.onnx_session import SessionSettings
 from taintwatch_models.preprocessing import Preprocessing
 from taintwatch_models.radar_file import RadarFile

@@ -1,31 +1,24 @@
-"""A prepared model on ONNX Runtime: a batch of frames in, predictions with TaintRadar's statistics out."""
+"""A classifier from a radar: a batch of frames in, predictions with the radar's statistics out."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch_models.bound import BoundSession, device_of
-from taintwatch_models.calibration_file import Calibration
 from taintwatch_models.classifier import ModelCard, Rejected
 from taintwatch_models.detection.detector import window_statistics
-from taintwatch_models.errors import BadFrame, InferenceError
+from taintwatch_models.errors import BadFrame
 from taintwatch_models.graph.anomaly import ANOMALY
-from taintwatch_models.graph.transforms import PIXELS
-from taintwatch_models.onnx_session import SessionSettings, open_session
-from taintwatch_models.radar_file import RadarFile, RadarInfo
-from taintwatch_models.radar_graphs import radar_graphs
+from taintwatch_models.onnx_radar import RadarOutputs
+from taintwatch_models.radar_file import RadarInfo
 from taintwatch_models.records import Frame, Prediction, RadarStatistics, read_only
 
-__all__ = ["OnnxRadar", "Radar", "RadarClassifier", "RadarOutputs", "WarmsUp", "prediction_of"]
-
-RadarOutputs = Mapping[str, NDArray[Any]]
-"""A radar's outputs by name, each with the batch first: see docs/radar-graph.md."""
+__all__ = ["Radar", "RadarClassifier", "WarmsUp", "prediction_of"]
 
 
 class Radar(Protocol):
@@ -52,78 +45,6 @@ class SeesFrames(Protocol):
     """A radar that judges frames in time: it wants to know which inputs come from the same camera, and when."""
 
     def of_frames(self, inputs: NDArray[np.float32], frames: Sequence[Frame]) -> RadarOutputs: ...
-
-
-class OnnxRadar:
-    """The numeric core: a batch of inputs in, arrays out. Its `paper` skips the third forward where it can."""
-
-    def __init__(
-        self,
-        radar: RadarFile,
-        wanted: Sequence[str] = ("tight",),
-        calibration: Calibration | None = None,
-        session: SessionSettings | None = None,
-        *,
-        from_maps: bool = False,
-    ) -> None:
-        """Raises `DeviceError`, `ModelError`, `ConfigError` (an unreadable fill).
-
-        `wanted`: beside logits and label, which variants' statistics (`tight`, `paper`), and whether the last maps
-        (`features`). `from_maps`: the first forward was run elsewhere; every call is given its last maps, as
-        `info.maps`.
-        """
-        graphs = radar_graphs(
-            radar, wanted, calibration or Calibration(), session or SessionSettings(), from_maps=from_maps
-        )
-        self.info, self.outputs, self.takes_pixels = radar.info, graphs.outputs, graphs.takes_pixels
-        self._fills, session = graphs.fills, graphs.session
-        opened, self.provider = open_session(graphs.checked.SerializeToString(), session)
-        self._third = None
-        if graphs.third is not None:
-            self._third, _ = open_session(graphs.third.SerializeToString(), replace(session, cuda_graph=False))
-        self._accepted = {value.name for value in opened.get_overridable_initializers()}
-        constants = {name: value for name, value in graphs.constants.items() if name in self._accepted}
-        place = device_of(self.provider)
-        self._run: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
-        if session.bound or place != "cpu":
-            fixed = session.batch if session.cuda_graph else None
-            self._run = BoundSession(opened, self.outputs, device=place, constants=constants, fixed_batch=fixed)
-        else:
-            self._run = lambda feeds: dict(zip(self.outputs, opened.run(self.outputs, constants | feeds), strict=True))
-
-    def __call__(self, inputs: NDArray[Any], **overrides: NDArray[Any]) -> RadarOutputs:
-        """Run a batch of inputs, (B, 3, H, W); of pixels, (B, H, W, 3) uint8, where `takes_pixels`.
-
-        `overrides` replaces optional inputs of the graph for this call. Raises `InferenceError` where the runtime
-        fails.
-        """
-        feeds: dict[str, Any] = {PIXELS if self.takes_pixels else self.info.input: inputs}
-        for fill in self._fills:
-            values = fill(self.info.preprocessing.normalise(inputs) if self.takes_pixels else inputs)
-            feeds |= {name: value for name, value in values.items() if name in self._accepted}
-        try:
-            outputs = self._run(feeds | overrides)
-            if self._third is not None:
-                self._finish_paper(outputs)
-        except Exception as error:  # the runtime raises its own kinds, one for each provider
-            raise InferenceError(
-                f"inference failed on {self.provider}: {str(error).strip().splitlines()[0]}"
-            ) from error
-        return outputs
-
-    def _finish_paper(self, outputs: dict[str, NDArray[Any]]) -> None:
-        """The third forward, for those whose intersection is not empty; for the others the rank change is 0."""
-        label = outputs["label"]
-        new_label, rank = label.copy(), np.zeros_like(label)
-        rows = np.flatnonzero(outputs["paper_mask"].any(axis=(1, 2)))
-        filled = outputs.pop("paper_filled")
-        if len(rows) and self._third is not None:
-            chosen = filled if len(rows) == len(filled) else filled[rows]
-            logits = self._third.run(None, {self.info.input: chosen})[0]
-            own = logits[np.arange(len(rows)), label[rows]]
-            rank[rows] = (logits > own[:, None]).sum(axis=1)
-            new_label[rows] = logits.argmax(axis=1)
-        outputs["paper_rank"], outputs["paper_label"] = rank, new_label
 
 
 class RadarClassifier:
