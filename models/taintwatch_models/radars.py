@@ -33,14 +33,14 @@ def open_radar(file: RadarFile, criteria: Criteria, settings: ModelSettings) -> 
         spot_check = random_check(settings.gate_random_share)
         return GatedRadar(GateScorer(file, session), check, gate, spot_check, give_maps=criteria.need_maps)
     wanted = (*criteria.variants, "features") if criteria.need_maps else criteria.variants
-    if criteria.reference is not None:
-        beside = OnnxRadar(file, wanted, calibration, session) if wanted else None
-        combined = CombinedRadar(file, criteria.reference, session, beside)
-        return combined if settings.second_looks is None else SharedLooks(combined, settings.second_looks)
-    radar = OnnxRadar(file, wanted, calibration, session)
-    if session.precision == "float16":
-        check_half_precision(radar, file, calibration, session)
-    return radar
+    if criteria.reference is None:
+        radar = OnnxRadar(file, wanted, calibration, session)
+        if session.precision == "float16":
+            check_half_precision(radar, file, calibration, session)
+        return radar
+    beside = OnnxRadar(file, wanted, calibration, session) if wanted else None
+    combined = CombinedRadar(file, criteria.reference, session, beside)
+    return combined if settings.second_looks is None else SharedLooks(combined, settings.second_looks)
 
 
 def _gate(criteria: Criteria) -> GateCalibration:
