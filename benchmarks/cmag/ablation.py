@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.cmag.ablation_training import Setting, TrainedSetting, train_setting
+from benchmarks.cmag.magnet_autoencoder import MAGNET_STATISTICS, magnet_values
 from benchmarks.cmag.tables import ACCEPTED, NAMES, say, trained_magnet
 from benchmarks.cmag.trial_attacks import ATTACKS
 from benchmarks.cmag.trial_data import DATASETS
@@ -30,7 +31,6 @@ from benchmarks.peers.defense_gan import generator, project, train_generator
 from benchmarks.scripts import run_script
 from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.cmag.frames import CmagValues
-from taintwatch_calibration.cmag.magnet import MAGNET_STATISTICS, magnet_values
 from taintwatch_calibration.cmag.thresholds import choose_limits, cmag_scores
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.results import markdown_table, write_json, write_text

@@ -21,12 +21,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.cmag.magnet_autoencoder import MagnetAutoencoder
 from benchmarks.cmag.tables import say
 from benchmarks.cmag.trial_attacks import Attack
 from benchmarks.cmag.trial_work import TrialWork
 from benchmarks.scripts import run_script
 from taintwatch_calibration.cmag.contact_sheet import write_sheet
-from taintwatch_calibration.cmag.magnet import MagnetAutoencoder
 from taintwatch_calibration.cmag.similarity import StructuralSimilarity
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.results import write_json

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.cmag.magnet_autoencoder import MAGNET_STATISTICS, MagnetAutoencoder, magnet_values, train_magnet
 from benchmarks.cmag.trial_attacks import ATTACKS
 from benchmarks.cmag.trial_data import DATASETS
 from benchmarks.cmag.trial_work import TrialWork, save_state
 from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.cmag.benign_data import BenignData
 from taintwatch_calibration.cmag.frames import CmagValues
-from taintwatch_calibration.cmag.magnet import MAGNET_STATISTICS, MagnetAutoencoder, magnet_values, train_magnet
 from taintwatch_calibration.cmag.networks import Reconstructors, Shape
 from taintwatch_calibration.cmag.statistics import STATISTICS, CmagGraph, fit_graph
 from taintwatch_calibration.cmag.thresholds import choose_limits, cmag_scores

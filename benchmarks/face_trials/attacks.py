@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.face_trials.glasses_craft import GlassesRecipe, Photos, craft_glasses
 from benchmarks.face_trials.model import FaceModel, pictures, pixels
 from benchmarks.face_trials.people import TEST, People
+from benchmarks.face_trials.worn import PoseLimits, still, wear
 from taintwatch_calibration.bench.cache import Cache
-from taintwatch_calibration.faces.glasses_craft import GlassesRecipe, Photos, craft_glasses
 from taintwatch_calibration.faces.glasses_shape import GlassesShape
-from taintwatch_calibration.faces.worn import PoseLimits, still, wear
 from taintwatch_models.faces.align import ALIGNED_SIZE, TEMPLATE_EYES
 
 __all__ = ["TARGET", "Attacks", "craft_all", "template_eyes"]

@@ -17,8 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.face_trials.attacks import TARGET, Attacks
+from benchmarks.face_trials.glasses_craft import GlassesRecipe, Photos, craft_glasses
 from benchmarks.face_trials.model import FaceModel, pictures, pixels
 from benchmarks.face_trials.people import People
+from benchmarks.face_trials.worn import PoseLimits, draw_poses, wear
 from taintwatch.alerts.incidents import AlertTracker
 from taintwatch.pipeline import Step, watch
 from taintwatch.records import AlertState
@@ -26,9 +28,7 @@ from taintwatch.subjects.faces import FaceExpander
 from taintwatch.vote.policies import KofN
 from taintwatch.vote.voter import Hold, Voter
 from taintwatch_calibration.bench.cache import Cache
-from taintwatch_calibration.faces.glasses_craft import GlassesRecipe, Photos, craft_glasses
 from taintwatch_calibration.faces.glasses_shape import GlassesShape
-from taintwatch_calibration.faces.worn import PoseLimits, draw_poses, wear
 from taintwatch_models.classifier import Classifier
 from taintwatch_models.faces.align import alignment_of
 from taintwatch_models.faces.finder import HaarFaces

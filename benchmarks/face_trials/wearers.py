@@ -23,16 +23,16 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.face_trials.attacks import TARGET, Attacks, template_eyes
+from benchmarks.face_trials.glasses_craft import GlassesRecipe, Photos, craft_glasses
 from benchmarks.face_trials.model import FaceModel, pictures, pixels
 from benchmarks.face_trials.people import CALIBRATION, TEST, People
 from benchmarks.face_trials.report import attacking, detecting
+from benchmarks.face_trials.worn import PoseLimits, draw_poses, still, wear
 from benchmarks.faces import prepared
 from benchmarks.scripts import run_script
 from taintwatch.alarm_rates import wilson_interval
 from taintwatch_calibration.bench.cache import Cache
-from taintwatch_calibration.faces.glasses_craft import GlassesRecipe, Photos, craft_glasses
 from taintwatch_calibration.faces.glasses_shape import GlassesShape
-from taintwatch_calibration.faces.worn import PoseLimits, draw_poses, still, wear
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.results import write_json
 from taintwatch_calibration.torch_tuning import denormals_flushed

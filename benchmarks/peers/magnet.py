@@ -46,7 +46,7 @@ class MagNet:
         epochs: int = _EPOCHS,
     ) -> None:
         """Train the autoencoder and take the benign scales. Raises `UsageError`: fewer than 8 pictures."""
-        from taintwatch_calibration.cmag.magnet import train_magnet
+        from benchmarks.cmag.magnet_autoencoder import train_magnet
 
         self._classifier = fitting_classifier(self.name, radar, benign, least=_LEAST, threads=threads)
         with training(threads, seed):
@@ -65,7 +65,7 @@ class MagNet:
         """Return MagNet's four statistics, (N, 4)."""
         import torch
 
-        from taintwatch_calibration.cmag.magnet import MAGNET_STATISTICS, magnet_values
+        from benchmarks.cmag.magnet_autoencoder import MAGNET_STATISTICS, magnet_values
 
         def classify(pictures: Tensor) -> Tensor:
             height, width = self._classifier.preprocessing.size

@@ -12,10 +12,12 @@ from click.testing import CliRunner
 
 from benchmarks.cmag import ablation
 from benchmarks.cmag.ablation_training import Setting, error_and_similarity, train_setting
+from benchmarks.cmag.magnet_autoencoder import MAGNET_STATISTICS, MagnetAutoencoder, magnet_values
 from benchmarks.cmag.trial_attacks import Attack
 from taintwatch_calibration.cmag.benign_data import BenignData
 from taintwatch_calibration.cmag.frames import CmagValues
 from taintwatch_calibration.cmag.similarity import global_similarity
+from tests.cmag_scene import benign_pictures
 
 
 def test_the_global_similarity_is_the_papers_formula_over_the_whole_picture() -> None:
@@ -117,3 +119,12 @@ def test_every_setting_and_peer_has_a_row_for_each_attack(tmp_path: Path, monkey
     lines = (tmp_path / "v.md").read_text().splitlines()
     assert len(lines) == 2 + 2 + 4
     assert lines[4].startswith("| ours | - | ")
+
+
+def test_magnets_statistics_are_zero_where_the_autoencoder_changes_nothing() -> None:
+    model = MagnetAutoencoder(3)
+    model.layers = torch.nn.Identity()
+    pictures = np.moveaxis(benign_pictures(5), -1, 1).astype(np.float32) / 255
+    found = magnet_values(model, lambda x: x.mean(dim=(2, 3)), pictures.astype(np.float32))
+    assert tuple(found.statistics) == MAGNET_STATISTICS
+    assert all(np.allclose(column, 0, atol=1e-9) for column in found.statistics.values())

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from taintwatch_calibration.benign import split_in_blocks
 from taintwatch_calibration.cmag.frames import CmagValues
-from taintwatch_calibration.cmag.magnet import MAGNET_STATISTICS, MagnetAutoencoder, magnet_values
 from taintwatch_calibration.cmag.thresholds import calibrate_cmag, calibrate_joint, choose_limits, cmag_scores
 from taintwatch_models.cmag.joint import RULES, joint_score
 from taintwatch_models.errors import CalibrationError
@@ -111,12 +109,3 @@ def test_unknown_rules_and_statistics_are_refused() -> None:
         choose_limits(values(), 0.05, ("colour",))
     with pytest.raises(CalibrationError, match="no rule 'xor'"):
         calibrate_joint(np.zeros(2000), np.zeros(2000), FRAMES, target_fpr=0.05, rule="xor")
-
-
-def test_magnets_statistics_are_zero_where_the_autoencoder_changes_nothing() -> None:
-    model = MagnetAutoencoder(3)
-    model.layers = torch.nn.Identity()
-    pictures = np.moveaxis(benign_pictures(5), -1, 1).astype(np.float32) / 255
-    found = magnet_values(model, lambda x: x.mean(dim=(2, 3)), pictures.astype(np.float32))
-    assert tuple(found.statistics) == MAGNET_STATISTICS
-    assert all(np.allclose(column, 0, atol=1e-9) for column in found.statistics.values())

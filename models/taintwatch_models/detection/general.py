@@ -4,7 +4,7 @@ What is learnt from one camera alone calls everything new an attack, so a refere
 as well. Nobody's photographs are shipped: the bundled pictures are dead leaves with natural spectra, textures, shaded
 shapes and letters (Lee, Mumford and Huang, Occlusion Models for Natural Images, IJCV 2001; Baradad et al., Learning to
 See by Looking at Noise, NeurIPS 2021: such pictures carry the statistics that networks need), made by
-`python -m taintwatch_calibration.general_pictures`.
+`python -m benchmarks.general_pictures`.
 """
 
 from __future__ import annotations

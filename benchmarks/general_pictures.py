@@ -1,6 +1,6 @@
 """Render general pictures: what the default detector learns beside a site's own frames, in place of photographs.
 
-`python -m taintwatch_calibration.general_pictures --out general.npz` makes the file that comes with the package: dead
+`python -m benchmarks.general_pictures --out general.npz` makes the file that comes with the package: dead
 leaves (Lee, Mumford and Huang, IJCV 2001) whose sizes follow a power law, textures with 1/f spectra, shaded shapes,
 shadows, horizons, blur, letters; each then seen with its own exposure, sharpness, noise and compression.
 """
@@ -17,7 +17,7 @@ from rich.progress import track
 
 from taintwatch_models.detection.general import pack
 
-__all__ = ["render_picture", "render_pictures"]
+__all__ = ["main", "render_picture"]
 
 Image = NDArray[np.float32]
 """(size, size, 3), RGB, about 0 to 1."""
@@ -28,13 +28,9 @@ _REFERENCE = 224
 """Sizes below are pixels of a picture of this side."""
 
 
-def render_pictures(count: int, size: int = _REFERENCE, seed: int = 0) -> NDArray[np.uint8]:
-    """Return (count, size, size, 3) RGB pictures; each depends on the seed and its own index only."""
-    return np.stack([render_picture(np.random.default_rng([seed, index]), size) for index in range(count)])
-
-
-def render_picture(rng: np.random.Generator, size: int = _REFERENCE) -> NDArray[np.uint8]:
-    """Return one (size, size, 3) RGB picture."""
+def render_picture(seed: int, index: int, size: int = _REFERENCE) -> NDArray[np.uint8]:
+    """Return one (size, size, 3) RGB picture; it depends on the seed and its index only."""
+    rng = np.random.default_rng([seed, index])
     image = _texture(rng, size) * _shading(rng, size)
     if rng.random() < 0.5:
         image = _with_floor(rng, image, size)
@@ -258,10 +254,7 @@ def _seen(rng: np.random.Generator, image: Image, size: int) -> NDArray[np.uint8
 @click.option("--seed", default=1, show_default=True, help="Each picture depends on it and its index.")
 def main(out: Path, count: int, size: int, seed: int) -> None:
     """Render general pictures into one file."""
-    made = [
-        render_picture(np.random.default_rng([seed, index]), size)
-        for index in track(range(count), description="rendering")
-    ]
+    made = [render_picture(seed, index, size) for index in track(range(count), description="rendering")]
     np.savez(out, **pack(np.stack(made), 86))  # type: ignore[arg-type]
 
 

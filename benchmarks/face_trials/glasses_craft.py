@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benchmarks.face_trials.worn import PATTERN_SCALE, PoseLimits, draw_poses, pattern_size, still, wear
 from taintwatch_calibration.craft.engine import Outcome, Schedule, Step, optimise
 from taintwatch_calibration.craft.losses import DEFAULT_PALETTE, non_printability, total_variation, wrong_or_wanted
 from taintwatch_calibration.faces.glasses_shape import GlassesShape
-from taintwatch_calibration.faces.worn import PATTERN_SCALE, PoseLimits, draw_poses, pattern_size, still, wear
 
 __all__ = ["SMALL_SHIFTS", "Crafted", "GlassesRecipe", "Photos", "craft_glasses"]
 

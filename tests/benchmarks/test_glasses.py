@@ -1,60 +1,20 @@
-"""Eyeglasses: their outline, how they are worn, and how they are made adversarial."""
+"""Eyeglasses of the face trials: how they are worn, and how they are made adversarial."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from taintwatch_calibration.faces.glasses_craft import GlassesRecipe, Photos, craft_glasses
+from benchmarks.face_trials.glasses_craft import GlassesRecipe, Photos, craft_glasses
+from benchmarks.face_trials.worn import PATTERN_SCALE, PoseLimits, draw_poses, pattern_size, still, wear
 from taintwatch_calibration.faces.glasses_shape import GlassesShape
-from taintwatch_calibration.faces.worn import PATTERN_SCALE, PoseLimits, draw_poses, pattern_size, still, wear
-from taintwatch_models.errors import UsageError
 from taintwatch_models.faces.align import TEMPLATE_EYES
 
 EYES = torch.tensor(TEMPLATE_EYES)[None]
 STRAIGHT = torch.tensor([[[38.5, 51.5], [74.5, 51.5]]])  # 36 pixels apart: a pattern's own scale
-
-
-def test_the_outline_is_symmetric_and_its_openings_lie_before_the_eyes() -> None:
-    outline = GlassesShape().outline()
-    mirrored = outline.outer * (-1, 1)
-    assert {tuple(p) for p in outline.outer.round(9)} == {tuple(p) for p in mirrored.round(9)}
-    for hole, eye in zip(outline.holes, (-0.5, 0.5), strict=True):
-        assert hole[:, 0].min() < eye < hole[:, 0].max()
-        assert hole[:, 1].min() < 0 < hole[:, 1].max()
-
-
-@pytest.mark.parametrize(
-    "shape", [GlassesShape(), GlassesShape(squareness=2, lens_width=0.6, lens_height=0.55, rim=0.1)]
-)
-def test_the_mask_covers_the_outline_without_its_openings(shape: GlassesShape) -> None:
-    mask = shape.mask(60)
-    area = mask.sum() / 60**2
-    outline = shape.outline()
-    polygons = [outline.outer, *outline.holes]
-    shoelace = [abs(np.sum(p[:, 0] * np.roll(p[:, 1], 1) - p[:, 1] * np.roll(p[:, 0], 1))) / 2 for p in polygons]
-    assert area == pytest.approx(shoelace[0] - shoelace[1] - shoelace[2], rel=0.02)
-    rows, columns = mask.shape
-    assert mask[rows // 2, columns // 2] > 0.9  # the bridge
-    assert mask[rows // 2, columns // 2 + 30] == 0  # a lens
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ({"lens_width": 1.0}, "overlap"),
-        ({"rim": 0.0}, "larger than 0"),
-        ({"bridge_height": 2.0}, "lower than the rims"),
-        ({"squareness": 0.5}, "squareness at least 1"),
-    ],
-)
-def test_a_shape_that_is_no_pair_of_glasses_is_refused(change: dict[str, float], sentence: str) -> None:
-    with pytest.raises(UsageError, match=sentence):
-        replace(GlassesShape(), **change)
 
 
 def test_glasses_worn_straight_are_the_pattern_on_the_face() -> None:
