@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from benchmarks.objects.scenes import general_pictures
 from benchmarks.objects.trials import Attack, Count, benign_row, judge, laid, printed_patch, ratio_gated, trial_rows
-from taintwatch.demo.street_scene import Sticker, StreetPlan, StreetScene, random_street
+from benchmarks.street.random_street import random_street
+from taintwatch.demo.street_scene import Sticker, StreetPlan, StreetScene
 from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch.sources.scene import SceneSettings
 from taintwatch_calibration.craft.engine import Schedule, Step

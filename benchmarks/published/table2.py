@@ -97,7 +97,7 @@ def main(
     print(f"K = {surface.chosen.labels}, dR = {surface.chosen.rank_change}, k_max = {surface.k_max}; "
           f"{held['held_out']:.1%} of held-out pictures alarm", flush=True)  # fmt: skip
     if picture is not None:
-        from taintwatch_calibration.paper_thresholds import draw_surface
+        from benchmarks.published.surface_figure import draw_surface
 
         draw_surface(surface, picture, title=f"{radar.info.name}, {len(table.choose)} benign pictures")
     started, cells = time.monotonic(), all_cells()

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.street.network import INPUT
+from benchmarks.street.random_street import random_street
 from benchmarks.training_loop import Batch
 from taintwatch.demo.sign_scene import draw_street
-from taintwatch.demo.street_scene import Sticker, StreetPlan, StreetScene, random_street
+from taintwatch.demo.street_scene import Sticker, StreetPlan, StreetScene
 from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch.sources.compositing import cover
 from taintwatch.sources.images import IMAGE_SUFFIXES

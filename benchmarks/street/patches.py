@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.street.random_street import random_street
 from taintwatch.demo.play import load_attack
 from taintwatch.demo.street_play import STREET_ATTACK, sticker_of_attack
-from taintwatch.demo.street_scene import Sticker, StreetPlan, StreetScene, random_street
+from taintwatch.demo.street_scene import Sticker, StreetPlan, StreetScene
 from taintwatch.sources.camera_model import CAMERA_MODELS
 from taintwatch.sources.scene import SceneSettings
 from taintwatch_calibration.camera_model.variation import CameraVariation

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from benchmarks.street.random_street import random_street
 from taintwatch.assembly import make_detection
 from taintwatch.deadlines import Deadlines
-from taintwatch.demo.street_scene import StreetPlan, StreetScene, random_street
+from taintwatch.demo.street_scene import StreetPlan, StreetScene
 from taintwatch.demo.street_show import street_config
 from taintwatch.detection_stack import DetectionStack
 from taintwatch.pipeline import Step, watch

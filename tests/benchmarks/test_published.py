@@ -17,11 +17,14 @@ from benchmarks.published import end_to_end, misleading, patch_bench, region, st
 from benchmarks.published import pictures as exported
 from benchmarks.published.groups import Cell, all_cells, craft_groups, show_groups
 from benchmarks.published.sources import TABLE_2
+from benchmarks.published.surface_figure import draw_surface
 from taintwatch_calibration.craft.adaptive import pooled_label_map
 from taintwatch_calibration.craft.engine import Schedule
 from taintwatch_calibration.craft.materials import differentiable, load_classifier, read_pictures, to_pictures
 from taintwatch_calibration.craft.physical import AttackedBatch, Pictures
 from taintwatch_calibration.craft.placement import Placement
+from taintwatch_calibration.paper_thresholds import choose_paper
+from taintwatch_models.calibration_file import PaperCalibration
 from taintwatch_models.image_file import read_image
 from taintwatch_models.preprocessing import Preprocessing
 from tests.craft_scene import write_classifier, write_pictures
@@ -228,3 +231,11 @@ def test_a_stop_sign_is_seen_from_fifteen_stations_and_bars_are_stuck_on_it_alon
     assert stations._total(rows) | {"interval": None} == {
         "frames": 4, "target": 3, "interval": None, "published": "GTSRB-CNN 80 to 95.7%"
     }  # fmt: skip
+
+
+def test_the_surface_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    rng = np.random.default_rng(0)
+    ranks = {count: np.maximum(0, rng.integers(-5 * count, 40, 50)) for count in range(1, 21)}
+    draw_surface(choose_paper(ranks, 0.06, PaperCalibration()), tmp_path / "s.png", title="toy")
+    assert (tmp_path / "s.png").stat().st_size > 10_000

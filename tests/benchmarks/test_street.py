@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import torch
 
 from benchmarks.street.material import StreetBatches
 from benchmarks.street.network import CELL, INPUT, FinderNet, centres, write_finder
+from benchmarks.street.random_street import random_street
 from benchmarks.street.training import FinderPlan, assigned, finder_loss, found_share, generalised_overlap, train
+from taintwatch.demo.street_scene import StreetScene
+from taintwatch.sources.scene import SceneSettings
 from taintwatch_models.objects.finder import FinderSettings, ObjectFinder
 
 
@@ -76,3 +80,19 @@ def test_its_loss_falls_on_a_batch_that_it_learns_by_heart() -> None:
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_random_streets_have_different_signs_that_do_not_touch() -> None:
+    for seed in range(20):
+        plan = random_street(np.random.default_rng(seed), 4)
+        assert len({each.sign for each in plan.signs}) == len(plan.signs) >= 1
+        boxes = [
+            box
+            for box in StreetScene(
+                plan, None, SceneSettings(width=320, height=240, motion=0.05, duration=2.0)
+            ).sign_boxes(7)
+            if box is not None
+        ]
+        assert len(boxes) == len(plan.signs)  # in view
+        spans = sorted((box[0], box[0] + box[2]) for box in boxes)
+        assert all(before[1] < after[0] for before, after in pairwise(spans))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taintwatch_calibration.paper_thresholds import choose_paper, draw_surface, knee_of, ranks_of_pixels
+from taintwatch_calibration.paper_thresholds import choose_paper, knee_of, ranks_of_pixels
 from taintwatch_models.calibration_file import Calibration, PaperCalibration
 from taintwatch_models.loading import load_radar_file
 from taintwatch_models.model_files import ModelSettings
@@ -68,11 +68,3 @@ def test_the_ranks_of_all_k_are_those_of_the_detector_run_once_for_each(tmp_path
     for count, found in ranks.items():
         expected = run(inputs, paper_labels=np.array([count], np.int64))["paper_rank"]
         assert np.array_equal(found, expected)
-
-
-def test_the_surface_is_drawn(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    rng = np.random.default_rng(0)
-    ranks = {count: np.maximum(0, rng.integers(-5 * count, 40, 50)) for count in range(1, 21)}
-    draw_surface(choose_paper(ranks, 0.06, PaperCalibration()), tmp_path / "s.png", title="toy")
-    assert (tmp_path / "s.png").stat().st_size > 10_000

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Car", "Person", "draw_passers_by", "random_passers_by"]
+__all__ = ["Car", "Person", "draw_passers_by"]
 
 Colour = tuple[int, int, int]
 Picture = NDArray[np.uint8]
@@ -40,29 +40,6 @@ class Person:
     speed: float
     coat: Colour
     trousers: Colour
-
-
-def random_passers_by(rng: np.random.Generator, cars: int, people: int) -> tuple[Car | Person, ...]:
-    """Return cars on the road and people on the pavement, those farthest away first."""
-    found: list[Car | Person] = []
-    for _ in range(cars):
-        ground = rng.uniform(0.68, 0.95)
-        found.append(
-            Car(rng.uniform(-0.1, 1.1), ground, 0.45 * ground, rng.choice([-1, 1]) * rng.uniform(0.05, 0.25),
-                _colour(rng, 40, 220))
-        )  # fmt: skip
-    for _ in range(people):
-        ground = rng.uniform(0.66, 0.93)
-        found.append(
-            Person(rng.uniform(0, 1), ground, 0.34 * ground, rng.choice([-1, 1]) * rng.uniform(0.01, 0.05),
-                   _colour(rng, 30, 200), _colour(rng, 20, 110))
-        )  # fmt: skip
-    return tuple(sorted(found, key=lambda each: each.ground))
-
-
-def _colour(rng: np.random.Generator, low: int, high: int) -> Colour:
-    blue, green, red = (int(value) for value in rng.integers(low, high, 3))
-    return blue, green, red
 
 
 def draw_passers_by(picture: Picture, passers_by: tuple[Car | Person, ...], seconds: float) -> None:

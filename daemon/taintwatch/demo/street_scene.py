@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -10,22 +9,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.demo.passers_by import Car, Person, draw_passers_by, random_passers_by
+from taintwatch.demo.passers_by import Car, Person, draw_passers_by
 from taintwatch.demo.sign_scene import draw_street
 from taintwatch.sources.camera_model import CameraModel, plain
 from taintwatch.sources.compositing import composite, premultiplied, warp
-from taintwatch.sources.scene import SceneSettings, Truth, camera_view, mean_zoom
+from taintwatch.sources.scene import SceneSettings, Truth, camera_view
 from taintwatch_models.errors import SourceError
 from taintwatch_models.records import read_only
-from taintwatch_models.signs import SIGN_NAMES, render_sign
+from taintwatch_models.signs import render_sign
 
-__all__ = ["Sticker", "StreetPlan", "StreetScene", "StreetSign", "random_street"]
+__all__ = ["Sticker", "StreetPlan", "StreetScene", "StreetSign"]
 
 Box = tuple[int, int, int, int]
 Picture = NDArray[np.uint8]
 
 _POLE = (128, 132, 134)  # blue-green-red: galvanised steel
-_APART = 0.04  # least share of the width between two signs
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,30 +168,3 @@ def _draw_pole(picture: Picture, each: StreetSign) -> None:
     x, top, foot = round(each.x * width), round(each.y * height), round(min(0.97, each.y + 2.6 * each.side) * height)
     cv2.rectangle(picture, (x - half, top), (x + half, foot), _POLE, cv2.FILLED)
     cv2.line(picture, (x + half, top), (x + half, foot), (92, 96, 98), 1, cv2.LINE_AA)
-
-
-def random_street(
-    rng: np.random.Generator,
-    count: int,
-    *,
-    sides: tuple[float, float] = (0.17, 0.3),
-    classes: Sequence[int] = range(len(SIGN_NAMES)),
-    settings: SceneSettings | None = None,
-) -> StreetPlan:
-    """Return a street with `count` signs of different classes (fewer where they find no room), cars and people."""
-    visible = 1.0 / mean_zoom(settings or SceneSettings())
-    aspect = (settings or SceneSettings()).height / (settings or SceneSettings()).width
-    signs: list[StreetSign] = []
-    drawn = rng.permutation(np.asarray(classes))[:count]
-    for sign in drawn.tolist():
-        for _ in range(30):
-            side = float(np.exp(rng.uniform(*np.log(sides))))
-            reach = 0.94 * visible / 2
-            x = 0.5 + rng.uniform(-1, 1) * (reach - aspect * side / 2)
-            y = 0.5 + rng.uniform(-1, 0.35) * (reach - side / 2)
-            new = StreetSign(int(sign), float(x), float(y), side)
-            if all(abs(new.x - old.x) > aspect * (new.side + old.side) / 2 + _APART for old in signs):
-                signs.append(new)
-                break
-    passers_by = random_passers_by(rng, int(rng.integers(0, 4)), int(rng.integers(0, 5)))
-    return StreetPlan(tuple(signs), passers_by, int(rng.integers(len(signs))) if signs else 0)

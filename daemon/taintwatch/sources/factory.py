@@ -17,9 +17,9 @@ from taintwatch.sources.source import OrientedSource, Source, SourceSettings
 from taintwatch.sources.url import stream_mistakes, url_scheme, with_credentials
 from taintwatch.sources.video import VIDEO_SUFFIXES, PlaylistSource, VideoSource
 from taintwatch.sources.webcam import WebcamSource
-from taintwatch_models.errors import SourceError, UsageError
+from taintwatch_models.errors import SourceError
 
-__all__ = ["open_source", "require_source", "source_mistakes"]
+__all__ = ["open_source", "require_source"]
 
 _log = logging.getLogger(__name__)
 
@@ -38,20 +38,6 @@ def open_source(
     if given.rotate == 0 and given.flip is None:
         return source
     return OrientedSource(source, rotate=given.rotate, flip=given.flip)
-
-
-def source_mistakes(spec: str | int, settings: SourceSettings | None = None) -> tuple[str, ...]:
-    """Return what is wrong with a source as it is written, one sentence each, without opening anything."""
-    given = settings or SourceSettings()
-    mistakes = list(stream_mistakes(str(spec))) if url_scheme(str(spec).strip()) is not None else []
-    if given.password is not None and given.user is None:
-        mistakes.append("a password without a user: give both, or neither")
-    if not mistakes:
-        try:
-            open_source(spec, given)
-        except (SourceError, UsageError) as error:
-            mistakes.append(str(error))
-    return tuple(mistakes)
 
 
 def _source(text: str, settings: SourceSettings, clock: Callable[[], float], *, is_number: bool) -> Source:
