@@ -67,7 +67,7 @@ class MjpegDialect:
     def __init__(
         self,
         part: Callable[[bytes, int], bytes],
-        content_type: str | None = "multipart/x-mixed-replace; boundary=frame",
+        content_type: str | None = _MIXED,
     ) -> None:
         self.part, self.content_type = part, content_type
 

@@ -86,13 +86,8 @@ def test_random_streets_have_different_signs_that_do_not_touch() -> None:
     for seed in range(20):
         plan = random_street(np.random.default_rng(seed), 4)
         assert len({each.sign for each in plan.signs}) == len(plan.signs) >= 1
-        boxes = [
-            box
-            for box in StreetScene(
-                plan, None, SceneSettings(width=320, height=240, motion=0.05, duration=2.0)
-            ).sign_boxes(7)
-            if box is not None
-        ]
+        scene = StreetScene(plan, None, SceneSettings(width=320, height=240, motion=0.05, duration=2.0))
+        boxes = [box for box in scene.sign_boxes(7) if box is not None]
         assert len(boxes) == len(plan.signs)  # in view
         spans = sorted((box[0], box[0] + box[2]) for box in boxes)
         assert all(before[1] < after[0] for before, after in pairwise(spans))

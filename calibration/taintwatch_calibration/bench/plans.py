@@ -12,10 +12,9 @@ from taintwatch_calibration.craft.kinds import KINDS
 from taintwatch_calibration.craft.physical import Pattern
 from taintwatch_calibration.craft.placement import Placement
 
-__all__ = ["FAMILIES", "AttackPlan", "Family", "Way", "attack_plans"]
+__all__ = ["AttackPlan", "Family", "Way", "attack_plans"]
 
 Family = Literal["patch", "small_patch", "sticker", "region", "glasses", "adaptive"]
-FAMILIES: tuple[Family, ...] = ("patch", "small_patch", "sticker", "region", "glasses", "adaptive")
 
 Way = Literal["crafted", "region"]
 """`crafted`: one pattern for all pictures; `region`: a change of each picture of its own."""

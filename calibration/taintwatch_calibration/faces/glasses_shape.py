@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 from taintwatch_models.errors import UsageError
 
-__all__ = ["TYPICAL_IPD_MM", "GlassesOutline", "GlassesShape"]
-
-TYPICAL_IPD_MM = 63.0
+__all__ = ["GlassesOutline", "GlassesShape"]
 
 _SUBPIXELS = 4  # bits that cv2.fillPoly takes as fractions of a pixel
 _SUPERSAMPLING = 8
