@@ -17,6 +17,7 @@ __all__ = [
     "SourceError",
     "TaintwatchError",
     "UsageError",
+    "first_line",
 ]
 
 EXIT_FAILURE = 1
@@ -74,3 +75,9 @@ class BadFrame(TaintwatchError):  # noqa: N818 (it names the frame, and is handl
 
 class InferenceError(TaintwatchError):
     """A model gave no usable answer for this batch (NaN logits, a runtime failure)."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what another library's error says, or its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

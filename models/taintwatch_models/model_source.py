@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-from taintwatch_models.errors import ModelError
+from taintwatch_models.errors import ModelError, first_line
 from taintwatch_models.graph.bounds import refuse_oversized
 from taintwatch_models.graph.weight_file import WeightFile, move_weights
 
@@ -51,7 +51,7 @@ def source_of(proto: onnx.ModelProto, path: Path) -> ModelSource:
     try:
         proto, weights = move_weights(proto, path.parent)
     except Exception as error:  # I/O and onnx raise their own kinds
-        raise ModelError(f"{path}: not a valid ONNX model ({_first_line(error)})") from None
+        raise ModelError(f"{path}: not a valid ONNX model ({first_line(error)})") from None
     return ModelSource(path.name.removesuffix(".onnx"), proto, digest, str(path), weights)
 
 
@@ -64,7 +64,7 @@ def read_light(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf and I/O each raise their own kinds
-        raise ModelError(f"{path}: not a valid ONNX model ({_first_line(error)})") from None
+        raise ModelError(f"{path}: not a valid ONNX model ({first_line(error)})") from None
 
 
 def file_hash(path: Path) -> str:
@@ -94,8 +94,3 @@ def _hash(path: Path, proto: onnx.ModelProto | None) -> str:
 def _external(proto: onnx.ModelProto) -> list[str]:
     tensors = [t for t in proto.graph.initializer if uses_external_data(t)]
     return sorted({str(ExternalDataInfo(tensor).location) for tensor in tensors})
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from taintwatch_models.bound import BoundSession, device_of
 from taintwatch_models.calibration_file import Calibration
-from taintwatch_models.errors import ConfigError, InferenceError
+from taintwatch_models.errors import ConfigError, InferenceError, first_line
 from taintwatch_models.fills import Fill, is_constant, make_fill
 from taintwatch_models.graph.anomaly import ANOMALY, gives_anomaly
 from taintwatch_models.graph.transforms import (
@@ -88,9 +88,7 @@ class OnnxRadar:
             if self._third is not None:
                 self._finish_paper(outputs)
         except Exception as error:  # the runtime raises its own kinds, one for each provider
-            raise InferenceError(
-                f"inference failed on {self.provider}: {str(error).strip().splitlines()[0]}"
-            ) from error
+            raise InferenceError(f"inference failed on {self.provider}: {first_line(error)}") from error
         return outputs
 
     def _finish_paper(self, outputs: dict[str, NDArray[Any]]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from taintwatch_models.errors import DeviceError, InferenceError, ModelError
+from taintwatch_models.errors import DeviceError, InferenceError, ModelError, first_line
 
 __all__ = ["SessionSettings", "available_providers", "expects_gpu", "gpu_present", "open_session", "run_session"]
 
@@ -97,7 +97,7 @@ def open_session(model: bytes | str, settings: SessionSettings | None = None) ->
         chosen = [(name, _provider_options(name, settings)) for name in usable]
         session = ort.InferenceSession(model, options, providers=chosen)
     except Exception as error:
-        raise ModelError(f"ONNX Runtime cannot load the graph ({str(error).strip().splitlines()[0]})") from None
+        raise ModelError(f"ONNX Runtime cannot load the graph ({first_line(error)})") from None
     provider = str(session.get_providers()[0])
     if settings.require_device and provider != wanted[0]:
         raise DeviceError(
@@ -112,7 +112,7 @@ def run_session(session: Any, names: Sequence[str], feeds: Mapping[str, NDArray[
     try:
         found: list[Any] = session.run(list(names), feeds)
     except Exception as error:  # the runtime raises its own kinds, one for each provider
-        raise InferenceError(f"inference failed on {provider}: {str(error).strip().splitlines()[0]}") from error
+        raise InferenceError(f"inference failed on {provider}: {first_line(error)}") from error
     return found
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from taintwatch_models.errors import ModelError
+from taintwatch_models.errors import ModelError, first_line
 from taintwatch_models.graph.weight_file import move_weights
 from taintwatch_models.model_description import ModelDescription
 from taintwatch_models.model_source import ModelSource, file_hash, read_light
@@ -169,4 +169,4 @@ def _export(model: nn.Module, size: tuple[int, int], file: Path, where: str) -> 
                 input_names=["input"], output_names=["logits"],
             )  # fmt: skip
         except Exception as error:
-            raise ModelError(f"{where}: cannot be exported to ONNX ({str(error).strip().splitlines()[0]})") from None
+            raise ModelError(f"{where}: cannot be exported to ONNX ({first_line(error)})") from None

@@ -18,7 +18,7 @@ from onnx import helper
 from torch import Tensor
 
 from taintwatch_models.calibration_file import Calibration
-from taintwatch_models.errors import InferenceError
+from taintwatch_models.errors import InferenceError, first_line
 from taintwatch_models.fills import Fill, make_fill
 from taintwatch_models.graph.passes import picture_key
 from taintwatch_models.graph.plain_model import PlainModel
@@ -121,8 +121,7 @@ class TorchRadar:
         try:
             rows = [self._one(torch.from_numpy(row[None])) for row in inputs]
         except RuntimeError as error:
-            first = str(error).strip().splitlines()[0]
-            raise InferenceError(f"inference failed on {self.provider}: {first}") from error
+            raise InferenceError(f"inference failed on {self.provider}: {first_line(error)}") from error
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
     def _one(self, x: Tensor) -> dict[str, NDArray[Any]]:

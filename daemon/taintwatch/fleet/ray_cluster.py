@@ -11,7 +11,7 @@ from taintwatch.config.sections import Config
 from taintwatch.fleet.group_service import GroupService
 from taintwatch.fleet.placement import Needs, Node
 from taintwatch.fleet.supervisor import GroupLost, Handle
-from taintwatch_models.errors import TaintwatchError, UsageError
+from taintwatch_models.errors import TaintwatchError, UsageError, first_line
 
 __all__ = ["RayCluster", "ray_cluster"]
 
@@ -37,7 +37,7 @@ class RayCluster:
         try:
             found = self._ray.nodes()
         except Exception as error:
-            raise TaintwatchError(f"the Ray cluster is gone ({_first_line(error)})") from error
+            raise TaintwatchError(f"the Ray cluster is gone ({first_line(error)})") from error
         return tuple(_node(each) for each in found if each["Alive"])
 
     def start(self, name: str, config: Config, node: Node) -> Handle:
@@ -111,12 +111,7 @@ def _connect(ray: Any, address: str | None) -> None:
     try:
         ray.init(address=address, include_dashboard=False, **quiet, **alone)
     except Exception as error:
-        raise UsageError(f"no Ray cluster can be reached or started ({_first_line(error)})") from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+        raise UsageError(f"no Ray cluster can be reached or started ({first_line(error)})") from error
 
 
 def _node(said: Mapping[str, Any]) -> Node:

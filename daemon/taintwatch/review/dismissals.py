@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from taintwatch.evidence.media_store import EVENT_ID
 from taintwatch.evidence.private_file import write_private
 from taintwatch.review.appearance import Appearance, Box
-from taintwatch_models.errors import BadFrame, TaintwatchError, UsageError
+from taintwatch_models.errors import BadFrame, TaintwatchError, UsageError, first_line
 from taintwatch_models.image_file import decode_image
 
 __all__ = ["Dismissal", "Dismissals", "Known", "Reason"]
@@ -199,6 +199,6 @@ def _read(path: Path) -> Dismissal | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        _log.warning("the dismissal %s counts for nothing: %s", path.stem, str(error).splitlines()[0])
+        _log.warning("the dismissal %s counts for nothing: %s", path.stem, first_line(error))
         return None
     return found if found.boxes else None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.cmag.file import CmagFile
-from taintwatch_models.errors import InferenceError, UsageError
+from taintwatch_models.errors import InferenceError, UsageError, first_line
 from taintwatch_models.graph.transforms import keep_outputs
 from taintwatch_models.onnx_session import SessionSettings, open_session
 
@@ -93,7 +93,7 @@ class CmagRunner:
         try:
             return graph(feeds)
         except Exception as error:  # the runtime raises its own kinds
-            raise InferenceError(f"CMAG failed on {self.provider}: {str(error).strip().splitlines()[0]}") from error
+            raise InferenceError(f"CMAG failed on {self.provider}: {first_line(error)}") from error
 
 
 class _Graph:

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from taintwatch_models.errors import ModelError
+from taintwatch_models.errors import ModelError, first_line
 from taintwatch_models.graph.formats import to_float32
 from taintwatch_models.graph.plain_model import PlainModel
 from taintwatch_models.graph.transforms import keep_outputs
@@ -49,7 +49,7 @@ def _cannot_run(plain: PlainModel, error: Exception) -> str:
             "was exported for a fixed batch, and its rows cannot be told apart where it reshapes them; export it with "
             "a dynamic batch (dynamic_shapes in torch.onnx.export; dynamic_axes where dynamo=False)"
         )
-    return f"ONNX Runtime cannot run the model ({str(error).strip().splitlines()[0]})"
+    return f"ONNX Runtime cannot run the model ({first_line(error)})"
 
 
 def _tolerance(plain: PlainModel) -> float:

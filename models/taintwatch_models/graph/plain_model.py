@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import onnx
 
-from taintwatch_models.errors import ModelError
+from taintwatch_models.errors import ModelError, first_line
 from taintwatch_models.graph.bounds import refuse_large_input, refuse_large_values
 from taintwatch_models.graph.formats import sorted_nodes, standard_ops, to_float32
 from taintwatch_models.graph.interface import InputForm, OutputForm, adapt_input, adapt_output, choose_output
@@ -129,8 +129,7 @@ def _standard(source: ModelSource, notes: list[str], weights: WeightFile | None)
     try:
         onnx.checker.check_model(without_weights(model))
     except Exception as error:  # protobuf and the checker raise their own kinds
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{source.where}: not a valid ONNX model ({first})") from None
+        raise ModelError(f"{source.where}: not a valid ONNX model ({first_line(error)})") from None
     return model
 
 

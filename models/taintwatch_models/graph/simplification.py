@@ -12,7 +12,7 @@ import onnxruntime as ort
 from onnx import helper, numpy_helper, shape_inference, version_converter
 from onnx.external_data_helper import uses_external_data
 
-from taintwatch_models.errors import ModelError
+from taintwatch_models.errors import ModelError, first_line
 from taintwatch_models.graph.batch import free_batch
 from taintwatch_models.graph.builder import attributes
 from taintwatch_models.graph.weight_file import WeightFile
@@ -177,8 +177,7 @@ def _fold(model: onnx.ModelProto, where: str, weights: WeightFile | None) -> onn
                 disabled_optimizers=["MatMulAddFusion"],  # it flattens tokens into rows
             )  # fmt: skip
         except Exception as error:
-            first = str(error).strip().splitlines()[0]
-            raise ModelError(f"{where}: ONNX Runtime cannot load the model ({first})") from None
+            raise ModelError(f"{where}: ONNX Runtime cannot load the model ({first_line(error)})") from None
         folded = onnx.load(str(target), load_external_data=weights is None)
     keep = [o for o in folded.opset_import if o.domain in ("", "ai.onnx")]
     del folded.opset_import[:]

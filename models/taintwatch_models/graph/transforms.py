@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from taintwatch_models.errors import ModelError
+from taintwatch_models.errors import ModelError, first_line
 from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = ["PIXELS", "choose_branches", "keep_outputs", "take_pixels", "to_float16", "with_constants"]
@@ -162,9 +162,7 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
             warnings.simplefilter("ignore")  # it tells of every weight that it clips
             converted = convert_float_to_float16(copy, keep_io_types=True)
     except Exception as error:
-        raise ModelError(
-            f"the model cannot be converted to float16 ({str(error).strip().splitlines()[0]}); use float32"
-        ) from None
+        raise ModelError(f"the model cannot be converted to float16 ({first_line(error)}); use float32") from None
     if not isinstance(converted, onnx.ModelProto):
         raise ModelError("the model cannot be converted to float16; use float32")
     return converted

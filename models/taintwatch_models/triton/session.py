@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from taintwatch_models.errors import ConfigError, InferenceError, ModelError
+from taintwatch_models.errors import ConfigError, InferenceError, ModelError, first_line
 from taintwatch_models.triton.repository import Tensor, model_name, tensors_of
 
 __all__ = ["TritonSession"]
@@ -43,7 +43,9 @@ class TritonSession:
                 )
             config = self._client.get_model_config(self._name, client_timeout=CALL_S).config
         except self._failures as error:
-            raise ModelError(f"{server} does not answer ({_reason(error)}); start the Triton server first") from error
+            raise ModelError(
+                f"{server} does not answer ({first_line(error)}); start the Triton server first"
+            ) from error
         self._most = max(1, int(config.max_batch_size))
 
     def get_inputs(self) -> list[Tensor]:
@@ -81,7 +83,7 @@ class TritonSession:
         try:
             answer = self._client.infer(self._name, inputs, outputs=asked, client_timeout=CALL_S)
         except self._failures as error:
-            raise InferenceError(f"{self._server}: {_reason(error)}") from error
+            raise InferenceError(f"{self._server}: {first_line(error)}") from error
         found = {}
         for tensor in wanted:
             value = answer.as_numpy(tensor.name)
@@ -109,8 +111,3 @@ def _failures() -> tuple[type[Exception], ...]:
     from tritonclient.utils import InferenceServerException
 
     return InferenceServerException, RpcError
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
