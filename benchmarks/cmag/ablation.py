@@ -5,11 +5,13 @@
 The data, the classifiers and ART's attacks are those of `benchmarks.cmag.tables`, smaller: every setting is trained on
 the same pictures for the same epochs. A setting judges by `ssim` and `l2` of GR's picture, either of them, as the
 paper does. Thresholds: on 1,000 benign test pictures at a target of 5%, false alarms on 1,000 others; `extreme` takes
-the most extreme value of the training pictures. What was made is kept in --work, so that a run goes on.
+the most extreme value of the training pictures. What was made is kept in --work, and a data set that --json has of the
+same settings is not measured again, so that a run goes on.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -228,19 +230,27 @@ def main(
     torch.set_num_threads(1)
     options["settings"] = [setting for setting in SETTINGS if not only or setting.name in only]
     options["peers"] = [name for name in options["peers"] if name != "none"]
-    rows: list[dict[str, Any]] = []
-    about: dict[str, Any] = {}
-    for name in datasets or DATASETS:
+    plain = {key: value for key, value in options.items() if key != "settings"}
+    asked = {"target_fpr": ACCEPTED, "seed": seed, "net_epochs": net_epochs, **plain,
+             "settings": [asdict(setting) for setting in options["settings"]]}  # fmt: skip
+    about, rows = _stored(document, asked)
+    for name in (name for name in datasets or DATASETS if name not in about):
         trial = TrialWork(name, data, work, epochs=net_epochs, seed=seed, report=say)
         more, about[name] = judge_dataset(trial, {**options, "seed": seed})
         rows += more
-        plain = {key: value for key, value in options.items() if key != "settings"}
         if document is not None:  # after each data set: the next may take long
-            settings = [asdict(setting) for setting in options["settings"]]
-            write_json(document, {**machine(), "target_fpr": ACCEPTED, "seed": seed, "net_epochs": net_epochs, **plain,
-                                  "settings": settings, "datasets": about, "rows": rows})  # fmt: skip
-        if markdown is not None:
-            write_text(markdown, markdown_of(rows))
+            write_json(document, {**machine(), **asked, "datasets": about, "rows": rows})
+    if markdown is not None:
+        write_text(markdown, markdown_of(rows))
+
+
+def _stored(document: Path | None, asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the data sets and rows that a file has of a run that asked for the same."""
+    if document is None or not document.is_file():
+        return {}, []
+    found = json.loads(document.read_text(encoding="utf-8"))
+    same = all(found.get(key) == value for key, value in json.loads(json.dumps(asked)).items())
+    return (found["datasets"], found["rows"]) if same else ({}, [])
 
 
 if __name__ == "__main__":

@@ -119,6 +119,8 @@ def test_every_setting_and_peer_has_a_row_for_each_attack(tmp_path: Path, monkey
     lines = (tmp_path / "v.md").read_text().splitlines()
     assert len(lines) == 2 + 2 + 4
     assert lines[4].startswith("| ours | - | ")
+    again = CliRunner().invoke(ablation.main, [str(word) for word in words], catch_exceptions=False)
+    assert (again.output, json.loads((tmp_path / "v.json").read_text())) == ("", document)
 
 
 def test_magnets_statistics_are_zero_where_the_autoencoder_changes_nothing() -> None:
