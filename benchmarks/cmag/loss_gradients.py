@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.cmag.ablation import NET_EPOCHS
 from benchmarks.cmag.magnet_autoencoder import MagnetAutoencoder
 from benchmarks.cmag.tables import say
 from benchmarks.cmag.trial_attacks import Attack
@@ -100,19 +101,18 @@ def _sheet(rows: list[Tensor]) -> NDArray[np.uint8]:
 @click.option("--work", required=True, type=click.Path(path_type=Path, file_okay=False), help="That of the ablation.")
 @click.option("--training", default=8192, show_default=True, type=click.IntRange(1), help="Pictures to train on.")
 @click.option("--epochs", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--net-epochs", default=4, show_default=True, type=click.IntRange(1), help="Epochs of the classifier.")
 @click.option("--count", default=200, show_default=True, type=click.IntRange(1), help="Pictures that are attacked.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the gradients here.")
 @click.option("--json", "document", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here.")
 @denormals_flushed()
 def main(
-    data: Path, work: Path, training: int, epochs: int, net_epochs: int, count: int, seed: int, picture: Path | None,
+    data: Path, work: Path, training: int, epochs: int, count: int, seed: int, picture: Path | None,
     document: Path | None,
 ) -> None:  # fmt: skip
     """Train the two autoencoders and compare what their losses look at."""
     torch.set_num_threads(1)
-    trial = TrialWork("fashion", data, work, epochs=net_epochs, seed=seed, report=say)
+    trial = TrialWork("fashion", data, work, epochs=NET_EPOCHS["fashion"], seed=seed, report=say)
     made = trial.attacked(Attack("fgsm", 0.2), count)
     benign, attacked = torch.from_numpy(made.originals), torch.from_numpy(made.pictures)
     lines, rows = [benign[:, 0], attacked[:, 0]], list[dict[str, Any]]()

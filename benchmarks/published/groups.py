@@ -18,10 +18,21 @@ from taintwatch_calibration.craft.placement import Placement, apply_patterns
 from taintwatch_calibration.craft.shapes import shape_mask
 from taintwatch_models.preprocessing import Preprocessing
 
-__all__ = ["BOTTOM_RIGHT", "GROUP_SIZES", "MULTIPLE", "PATCH_SIZES", "Cell", "all_cells", "craft_groups", "show_groups"]
+__all__ = [
+    "BOTTOM_RIGHT",
+    "GROUP_SIZES",
+    "MULTIPLE",
+    "PATCH_SIZES",
+    "PLACES",
+    "Cell",
+    "all_cells",
+    "craft_groups",
+    "show_groups",
+]
 
 GROUP_SIZES = (1, 4, 16)
 """The table's *batch size*: how many pictures a patch is generated from."""
+PLACES = ("right bottom", "random")
 PATCH_SIZES = (0.2, 0.3, 0.4)
 MULTIPLE = (0.2, 0.25, 0.3, 0.35, 0.4)
 BOTTOM_RIGHT = (1.0, 1.0)
@@ -57,11 +68,12 @@ class Cell:
         return Placement((position,), sizes, rotation_degrees=ROTATION_DEGREES)
 
 
-def all_cells() -> tuple[Cell, ...]:
-    """Return the 36 cells, in the table's order."""
+def all_cells(places: tuple[str, ...] = PLACES) -> tuple[Cell, ...]:
+    """Return the 36 cells, or those of some places, in the table's order."""
     return tuple(
         Cell(place, size, sizes, group)
-        for place in ("right bottom", "random")
+        for place in PLACES
+        if place in places
         for size in PATCH_SIZES
         for sizes in ("single", "multiple")
         for group in GROUP_SIZES

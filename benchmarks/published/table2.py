@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import click
 import numpy as np
 import torch
 
-from benchmarks.published.groups import MULTIPLE, all_cells
+from benchmarks.published.groups import MULTIPLE, PLACES, Cell, all_cells
 from benchmarks.published.rounds import ROUND, SENTINET_FPR, Table
 from benchmarks.published.sources import TABLE_2
 from benchmarks.scripts import run_script
@@ -38,12 +39,12 @@ from taintwatch_calibration.torch_tuning import keep_freed_memory
 _SEEN = ("sentinet", "paper", "tight")
 
 
-def rows_of(table: Table, rounds: int, target_fpr: float) -> list[dict[str, Any]]:
+def rows_of(table: Table, rounds: int, target_fpr: float, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """Return one row for each cell: success on own and on other pictures, and what `paper` and `tight` see."""
     chosen, (limit, _) = table.paper(target_fpr)[0].chosen, table.threshold("tight", target_fpr)
     distance = np.inf if table.peer is None else table.threshold("sentinet", SENTINET_FPR)[0]
     rows = []
-    for cell in all_cells():
+    for cell in cells:
         records = [table.cell(cell, turn) for turn in range(rounds)]
         row: dict[str, Any] = asdict(cell)
         for shown in ("own", "held_out"):
@@ -74,6 +75,8 @@ def _share(hits: list[bool]) -> dict[str, Any] | None:
 @click.option("--target", default="toaster", show_default=True, help="Class that the patches show.")
 @click.option("--rounds", default=1, show_default=True, type=click.IntRange(1), help="Times 16 pictures.")
 @click.option("--iterations", default=100, show_default=True, type=click.IntRange(1), help="Steps for each patch.")
+@click.option("--place", "places", multiple=True, default=PLACES, show_default=True, type=click.Choice(PLACES),
+              help="Only the 18 cells of this place; repeat.")  # fmt: skip
 @click.option("--most", default=0, show_default=True, help="Read so many of the pictures; 0: all.")
 @click.option("--sentinet/--no-sentinet", default=True, show_default=True, help="Judge by SentiNet too, at 4%.")
 @click.option("--work", default=Path("build/published/table2"), show_default=True, type=click.Path(path_type=Path))
@@ -82,10 +85,10 @@ def _share(hits: list[bool]) -> dict[str, Any] | None:
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the benign surface here.")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write the table here, in Markdown.")
 def main(
-    model: str, images: Path, target: str, rounds: int, iterations: int, most: int, sentinet: bool, work: Path,
-    seed: int, document: Path | None, picture: Path | None, markdown: Path | None,
+    model: str, images: Path, target: str, rounds: int, iterations: int, places: tuple[str, ...], most: int,
+    sentinet: bool, work: Path, seed: int, document: Path | None, picture: Path | None, markdown: Path | None,
 ) -> None:  # fmt: skip
-    """Craft, show and judge all 36 cells."""
+    """Craft, show and judge all 36 cells, or those of one place."""
     torch.set_num_threads(1)
     keep_freed_memory()
     radar = load_classifier(model)
@@ -100,7 +103,7 @@ def main(
         from benchmarks.published.surface_figure import draw_surface
 
         draw_surface(surface, picture, title=f"{radar.info.name}, {len(table.choose)} benign pictures")
-    started, cells = time.monotonic(), all_cells()
+    started, cells = time.monotonic(), all_cells(places)
     for turn in range(rounds):
         for index, cell in enumerate(cells):
             record = table.cell(cell, turn)["own"]
@@ -111,7 +114,7 @@ def main(
         **machine(), "model": radar.info.name, "model_sha256": radar.info.source_sha256, "target": target,
         "rounds": rounds, "pictures": rounds * ROUND, "iterations": iterations, "multiple_sizes": MULTIPLE,
         "seed": seed,
-        "at": {f"{rate:g}": _at(table, rounds, rate) for rate in (0.06, 0.03)},
+        "at": {f"{rate:g}": _at(table, rounds, rate, cells) for rate in (0.06, 0.03)},
     }  # fmt: skip
     if table.peer is not None:
         result["sentinet"] = dict(
@@ -124,7 +127,7 @@ def main(
 
 
 def markdown_of(rows: list[dict[str, Any]]) -> str:
-    """Return the table's 36 rows: ours on the pictures that a patch was made from and on others, beside the paper's."""
+    """Return the table's rows: ours on the pictures that a patch was made from and on others, beside the paper's."""
 
     def sees(part: dict[str, Any]) -> str:
         return ", ".join("-" if part[name] is None else f"{100 * part[name]['tpr']:.0f}" for name in _SEEN)
@@ -141,13 +144,13 @@ def markdown_of(rows: list[dict[str, Any]]) -> str:
     return markdown_table(heads, lines)
 
 
-def _at(table: Table, rounds: int, rate: float) -> dict[str, Any]:
+def _at(table: Table, rounds: int, rate: float, cells: Sequence[Cell]) -> dict[str, Any]:
     surface, held = table.paper(rate)
     return {
         "paper": {"labels": surface.chosen.labels, "rank_change": surface.chosen.rank_change, "k_max": surface.k_max}
         | held,
         "tight": dict(zip(("threshold", "held_out"), table.threshold("tight", rate), strict=True)),
-        "cells": rows_of(table, rounds, rate),
+        "cells": rows_of(table, rounds, rate, cells),
     }  # fmt: skip
 
 

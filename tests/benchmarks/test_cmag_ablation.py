@@ -102,7 +102,7 @@ def test_every_setting_and_peer_has_a_row_for_each_attack(tmp_path: Path, monkey
     np.savez(tmp_path / "digits" / "mnist.npz", train_images=images[:200], train_labels=labels[:200],
              test_images=images[200:], test_labels=labels[200:])  # fmt: skip
     words = ["--data", tmp_path, "--work", tmp_path / "work", "--dataset", "mnist", "--setting", "ours", "--setting",
-             "thresholds: extreme", "--net-epochs", 2, "--training", 64, "--benign", 40, "--fgsm", 4,
+             "thresholds: extreme", "--training", 64, "--benign", 40, "--fgsm", 4,
              "--gan-steps", 2, "--gan-iterations", 2, "--gan-restarts", 1, "--gan-benign", 20,
              "--json", tmp_path / "v.json", "--markdown", tmp_path / "v.md"]  # fmt: skip
     CliRunner().invoke(ablation.main, [str(word) for word in words], catch_exceptions=False)

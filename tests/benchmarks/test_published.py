@@ -80,6 +80,9 @@ def test_table_ii_is_made_and_not_made_again(scene: Path, tmp_path: Path) -> Non
     assert 0 <= document["sentinet"]["held_out"] <= 1
     lines = (tmp_path / "t.md").read_text().splitlines()
     assert len(lines) == 2 + 36
+    corner = [*words[:-4], "--json", str(tmp_path / "c.json"), "--place", "right bottom"]
+    assert "18/18" in CliRunner().invoke(table2.main, corner, catch_exceptions=False).output
+    assert json.loads((tmp_path / "c.json").read_text())["at"]["0.06"]["cells"] == rows[:18]
     assert lines[2].startswith("| right bottom 0.2, single | 1 | ")
     assert lines[2].endswith(" | 37.75, 50.33, 97.96 |")
     one = {"attempts": 16, "successes": 2, "paper": {"tpr": 1.0}, "tight": {"tpr": 0.5}, "sentinet": {"tpr": 0.0}}
