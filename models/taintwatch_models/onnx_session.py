@@ -78,16 +78,7 @@ def open_session(model: bytes | str, settings: SessionSettings | None = None) ->
         from taintwatch_models.triton.session import TritonSession  # gRPC, which nobody else needs
 
         return TritonSession(model, settings.server), "Triton"
-    wanted = settings.providers or _wanted(settings.device)
-    built = available_providers()
-    usable = [name for name in wanted if name in built]
-    if settings.require_device and (not usable or usable[0] != wanted[0]):
-        raise DeviceError(
-            f"{wanted[0]} is required but this ONNX Runtime has only {', '.join(built)}; install onnxruntime-gpu, or "
-            "set require_device = false"
-        )
-    if "CPUExecutionProvider" not in usable:
-        usable.append("CPUExecutionProvider")
+    usable = _usable(settings)
     options = ort.SessionOptions()
     options.log_severity_level = _QUIET
     options.intra_op_num_threads = settings.threads
@@ -99,9 +90,9 @@ def open_session(model: bytes | str, settings: SessionSettings | None = None) ->
     except Exception as error:
         raise ModelError(f"ONNX Runtime cannot load the graph ({first_line(error)})") from None
     provider = str(session.get_providers()[0])
-    if settings.require_device and provider != wanted[0]:
+    if settings.require_device and provider != usable[0]:
         raise DeviceError(
-            f"{wanted[0]} is required but {provider} came out: the driver or CUDA's libraries are missing; "
+            f"{usable[0]} is required but {provider} came out: the driver or CUDA's libraries are missing; "
             "`taintwatch doctor` says which, or set require_device = false"
         )
     return session, provider
@@ -119,6 +110,18 @@ def run_session(session: Any, names: Sequence[str], feeds: Mapping[str, NDArray[
 def expects_gpu(settings: SessionSettings) -> bool:
     """Say whether a session that is opened so is meant to run on a GPU."""
     return (settings.providers or _wanted(settings.device))[0] in _ON_GPU
+
+
+def _usable(settings: SessionSettings) -> list[str]:
+    """Return the providers to try, most wanted first, the CPU last. Raises `DeviceError`."""
+    wanted, built = settings.providers or _wanted(settings.device), available_providers()
+    usable = [name for name in wanted if name in built]
+    if settings.require_device and (not usable or usable[0] != wanted[0]):
+        raise DeviceError(
+            f"{wanted[0]} is required but this ONNX Runtime has only {', '.join(built)}; install onnxruntime-gpu, or "
+            "set require_device = false"
+        )
+    return usable if "CPUExecutionProvider" in usable else [*usable, "CPUExecutionProvider"]
 
 
 def _provider_options(provider: str, settings: SessionSettings) -> dict[str, str]:

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from taintwatch_models.errors import ModelError
 from taintwatch_models.model_description import describe
 from taintwatch_models.model_source import file_hash
-from taintwatch_models.onnx_session import SessionSettings, open_session
+from taintwatch_models.onnx_session import SessionSettings, open_session, run_session
 from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = ["Embedder", "EmbeddingModel", "read_embedding", "with_identity"]
@@ -116,9 +116,9 @@ class Embedder:
                 f"{path}: takes faces of {self.model.size[0]} x {self.model.size[1]}, its preprocessing declares size "
                 f"= {list(self.preprocessing.size)}; both must be the same square"
             )
-        self._session = open_session(
+        self._session, self._provider = open_session(
             self.model.proto.SerializeToString(), SessionSettings(device="cpu", threads=threads)
-        )[0]
+        )
 
     @property
     def size(self) -> int:
@@ -126,9 +126,10 @@ class Embedder:
         return self.model.size[0]
 
     def __call__(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, size, size, 3) uint8 blue-green-red to (N, dimensions)."""
+        """(N, size, size, 3) uint8 blue-green-red to (N, dimensions). Raises `InferenceError`."""
         parts = [np.empty((0, self.model.dimensions), np.float32)]
         for start in range(0, len(faces), _BATCH):
             inputs = self.preprocessing(list(faces[start : start + _BATCH]))
-            parts.append(self._session.run([self.model.output], {self.model.input: inputs})[0])
+            feeds = {self.model.input: inputs}
+            parts += run_session(self._session, [self.model.output], feeds, self._provider)
         return np.concatenate(parts)

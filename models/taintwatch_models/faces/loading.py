@@ -21,7 +21,7 @@ from taintwatch_models.image_file import read_image
 from taintwatch_models.loading import LoadedModel, load_radar_file
 from taintwatch_models.model_files import ModelSettings
 from taintwatch_models.onnx_radar import OnnxRadar
-from taintwatch_models.onnx_session import open_session
+from taintwatch_models.onnx_session import open_session, run_session
 from taintwatch_models.radar_classifier import RadarClassifier
 from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.records import Detector
@@ -40,42 +40,44 @@ def load_face_model(settings: ModelSettings, *, names: bool = True) -> LoadedMod
     radar = load_radar_file(settings)
     if not names:
         radar = _nameless(radar)
-    info = radar.info
-    path = Path(settings.path)
+    info, path = radar.info, Path(settings.path)
     face_file = read_face_file(settings_path(path), model_sha256=info.source_sha256)
-    fill = path.parent / face_file.fill
-    try:
-        picture = read_image(fill)
-    except BadFrame as error:
-        raise ModelError(f"the mean face {error}; run `taintwatch face train` again") from None
-    calibration = Calibration(
-        model_hash=info.source_sha256,
-        model_name=info.name,
-        target_fpr=face_file.target_fpr,
-        tight=TightCalibration(saliency_threshold=face_file.saliency_threshold, fill=str(fill)),
+    mean = path.parent / face_file.fill
+    criteria = Criteria(
+        tuple(name for name in settings.variants if name != "face"),
+        Calibration(
+            model_hash=info.source_sha256,
+            model_name=info.name,
+            target_fpr=face_file.target_fpr,
+            tight=TightCalibration(saliency_threshold=face_file.saliency_threshold, fill=str(mean)),
+        ),
     )
-    variants = tuple(dict.fromkeys(["tight", *(name for name in settings.variants if name != "face")]))
-    engine = OnnxRadar(
-        radar,
-        variants,
-        calibration,
-        session=settings.session,
-    )
-    faces = RadarClassifier(engine)
+    bands = _bands(radar, settings, mean)
+    wanted = tuple(dict.fromkeys(["tight", *criteria.variants]))
+    faces = RadarClassifier(OnnxRadar(radar, wanted, criteria.calibration, settings.session))
     faces.warm_up(settings.batches)
     classifier = StrangerClassifier(faces, face_file.stranger_below)
-    bands = _bands(radar, settings, np.asarray(picture, np.uint8))
     judge = FaceDetector(face_file, bands, info.labels, info.preprocessing)
-    others = make_detectors(Criteria(tuple(name for name in settings.variants if name != "face"), calibration), info)
+    others = make_detectors(criteria, info)
     detectors = _in_order(settings.variants, (judge, *(KnownFaces(other) for other in others)))
-    warnings = require_sight(classifier, detectors, calibration)
-    return LoadedModel(classifier, detectors, calibration, info.preprocessing, warnings)
+    warnings = require_sight(classifier, detectors, criteria.calibration)
+    return LoadedModel(classifier, detectors, criteria.calibration, info.preprocessing, warnings)
 
 
-def _bands(radar: RadarFile, settings: ModelSettings, mean: NDArray[np.uint8]) -> Bands:
+def _bands(radar: RadarFile, settings: ModelSettings, mean: Path) -> Bands:
+    """Open what looks at bands of a face; `mean` is the picture of the mean face. Raises `ModelError`."""
+    try:
+        picture = read_image(mean)
+    except BadFrame as error:
+        raise ModelError(f"the mean face {error}; run `taintwatch face train` again") from None
     graph = keep_outputs(radar.proto, ["logits"]).SerializeToString()
-    session, _ = open_session(graph, settings.session)
-    return Bands(lambda inputs: session.run(None, {radar.info.input: inputs})[0], radar.info.preprocessing([mean]))
+    session, provider = open_session(graph, settings.session)
+
+    def logits(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = run_session(session, ["logits"], {radar.info.input: inputs}, provider)[0]
+        return found
+
+    return Bands(logits, radar.info.preprocessing([picture]))
 
 
 def _nameless(radar: RadarFile) -> RadarFile:

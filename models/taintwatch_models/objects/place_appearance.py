@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.detection.appearance import APPEARANCE_FILE, WINDOW
 from taintwatch_models.detection.windows import box_averages
-from taintwatch_models.onnx_session import SessionSettings, open_session
+from taintwatch_models.onnx_session import SessionSettings, open_session, run_session
 from taintwatch_models.preprocessing import Placement
 
 __all__ = ["LONGER_SIDE", "Look", "PlaceAppearance", "appearance_at", "box_in_input", "looked_size"]
@@ -49,17 +49,20 @@ class PlaceAppearance:
 
     def __init__(self, settings: SessionSettings) -> None:
         """Raises `DeviceError`."""
-        self._session, _ = open_session(_of_any_size().SerializeToString(), settings)
-        self._input = self._session.get_inputs()[0].name
+        self._session, self._provider = open_session(_of_any_size().SerializeToString(), settings)
+        self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
 
     def __call__(self, image: NDArray[np.uint8]) -> Look:
-        """Return the largest answer in a blue-green-red picture, (H, W, 3), that an optimised pattern lies there."""
+        """Return the largest answer in a blue-green-red picture, (H, W, 3), that an optimised pattern lies there.
+
+        Raises `InferenceError`.
+        """
         height, width = image.shape[:2]
         rows, columns = looked_size(height, width)
         shrink = cv2.INTER_AREA if columns < width else cv2.INTER_LINEAR
         small = cv2.resize(image, (columns, rows), interpolation=shrink)
         planes = np.moveaxis(small[:, :, ::-1], -1, 0)[None].astype(np.float32) / np.float32(127.5) - np.float32(1)
-        (answers,) = self._session.run(None, {self._input: planes})
+        (answers,) = run_session(self._session, [self._output], {self._input: planes}, self._provider)
         answer, (x, y, across, down) = appearance_at(answers[0, 0])
         gain_x, gain_y = width * _CELL / columns, height * _CELL / rows
         return Look(answer, (x * gain_x, y * gain_y, across * gain_x, down * gain_y))
