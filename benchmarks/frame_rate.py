@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import resource
-import socket
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from typing import Any
 import av
 import numpy as np
 
+from benchmarks.page_viewers import free_port
 from benchmarks.scripts import run_main
 from taintwatch.alerts.messages import Message
 from taintwatch.alerts.subscriber import Subscriber
@@ -55,7 +55,7 @@ def write_video(path: Path, frames: int) -> None:
 
 def play_once(video: Path, detectors: tuple[str, ...], threads: int) -> dict[str, Any]:
     """Run the daemon on `video` and listen; return its rate, what it cost and what was heard."""
-    endpoint = f"tcp://127.0.0.1:{_free_port()}"
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
     arguments = ["run", "--source", str(video), "--threads", str(threads), "--max-batch", "1", "--bind", endpoint,
                  "--json", "--quiet"]  # fmt: skip
     arguments += [word for name in detectors for word in ("--detector", name)]
@@ -88,12 +88,6 @@ def _listen(endpoint: str, heard: list[int], ended: threading.Event) -> None:
         while not ended.is_set():
             if isinstance(subscriber.receive(0.1), Message):
                 heard[0] += 1
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def summarise(short: list[dict[str, Any]], long: list[dict[str, Any]]) -> dict[str, Any]:

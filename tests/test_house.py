@@ -56,9 +56,7 @@ SAYS_RETIRED_WORDS = {
     "tests/retired_words.py",
 }
 DECODES_IMAGES = {
-    "daemon/taintwatch/demo/frame_record.py",  # what it has just encoded, and so the others but the last
-    "daemon/taintwatch/demo/street_show.py",
-    "daemon/taintwatch/evidence/media.py",
+    "daemon/taintwatch/evidence/media.py",  # what it has encoded itself, and so the others but the last
     "daemon/taintwatch/sources/camera_model.py",
     "models/taintwatch_models/detection/general.py",
     "models/taintwatch_models/detection/novelty.py",

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from taintwatch.evidence.media import encode_jpeg
+from taintwatch.evidence.media import decode_jpeg, encode_jpeg
 from taintwatch.pipeline import Step
 from taintwatch.vote.voter import OVERALL
 from taintwatch_models.cmag.detector import CmagDetector
@@ -62,7 +61,7 @@ class FrameRecord:
 
     def image(self) -> NDArray[np.uint8]:
         """Return the frame: (height, width, 3) uint8 blue-green-red."""
-        return np.asarray(cv2.imdecode(np.frombuffer(self.jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+        return decode_jpeg(self.jpeg)
 
 
 class FrameHistory:

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +18,7 @@ from taintwatch.demo.show import play_service
 from taintwatch.demo.street_play import STREET_ATTACK
 from taintwatch.demo.street_scene import StreetScene
 from taintwatch.demo.verdict import ActResult, Chapter, judge_act
-from taintwatch.evidence.media import encode_jpeg
+from taintwatch.evidence.media import decode_jpeg, encode_jpeg
 from taintwatch.pipeline import Step
 from taintwatch.records import Alert, AlertState
 from taintwatch.status import Summary
@@ -67,7 +66,7 @@ class StreetFrame:
 
     def image(self) -> NDArray[np.uint8]:
         """Return the frame: (height, width, 3) uint8 blue-green-red."""
-        return np.asarray(cv2.imdecode(np.frombuffer(self.jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+        return decode_jpeg(self.jpeg)
 
 
 @dataclass(frozen=True, slots=True)

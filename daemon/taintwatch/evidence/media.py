@@ -24,6 +24,7 @@ __all__ = [
     "ClipBuffer",
     "ClipFrame",
     "PictureError",
+    "decode_jpeg",
     "draw_region",
     "encode_jpeg",
     "overlay",
@@ -135,7 +136,7 @@ def _encode(stream: object, codec: str, pictures: Sequence[ClipFrame]) -> None:
             video.options = {"preset": "veryfast", "crf": "26"}
         last = -1
         for picture in pictures:
-            image = _decoded(picture)
+            image = decode_jpeg(picture.jpeg)
             if size is None:
                 size = (image.shape[1], image.shape[0])
                 video.width, video.height = size
@@ -146,13 +147,6 @@ def _encode(stream: object, codec: str, pictures: Sequence[ClipFrame]) -> None:
             frame.pts, frame.time_base = last, MILLISECONDS
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-
-
-def _decoded(picture: ClipFrame) -> NDArray[np.uint8]:
-    image = cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise PictureError("A picture of the clip cannot be decoded.")
-    return np.asarray(image, dtype=np.uint8)
 
 
 RED, BLACK, WHITE = (40, 40, 230), (0, 0, 0), (255, 255, 255)  # blue-green-red
@@ -171,6 +165,14 @@ def encode_jpeg(image: NDArray[np.uint8], quality: int = 90) -> bytes:
     if not good:
         raise PictureError(f"A picture of {image.shape} cannot be written as JPEG.")
     return bytes(buffer.tobytes())
+
+
+def decode_jpeg(jpeg: bytes) -> NDArray[np.uint8]:
+    """Return a picture that `encode_jpeg` gave: (height, width, 3) uint8, blue-green-red. Raises `PictureError`."""
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise PictureError("A picture cannot be decoded.")
+    return np.asarray(image, dtype=np.uint8)
 
 
 def shrink(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
