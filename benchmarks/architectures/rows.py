@@ -77,10 +77,8 @@ def _measured(case: ExportCase, folder: Path) -> Row:
     except TaintwatchError as error:
         return Row(*case.key, str(error).removeprefix(f"{path}: "))
     inputs = check_inputs(described(case.side), PICTURES)
-    logits, (masks, area) = (
-        logits_difference(source, prepared.plain, prepared.radar.proto, inputs),
-        mask_difference(prepared, inputs),
-    )
+    logits = logits_difference(source, prepared.plain, prepared.radar.proto, inputs)
+    masks, area = mask_difference(prepared, inputs)
     outcome = "right" if logits <= _tolerance(case) and masks <= _MASKS else "wrong"
     info = prepared.radar.info
     return Row(
