@@ -118,7 +118,7 @@ def _videos(
     write_face_file(settings, settings_path(model.path))
     loaded = load_face_model(
         ModelSettings(
-            path=str(model.path), variants=("face",), session=SessionSettings(device="cpu", threads=arguments.threads)
+            path=str(model.path), detectors=("face",), session=SessionSettings(device="cpu", threads=arguments.threads)
         )
     )
     watching = Watching(loaded.classifier, loaded.detectors, known)

@@ -45,7 +45,7 @@ RATES = (2.0, 5.0, 10.0, 15.0)
 def run_one(video: Path, model: str | None, cameras: int, fps: float, seconds: float, max_batch: int) -> dict[str, Any]:
     """Watch so many cameras in this process; JSON-ready."""
     settings = ModelSettings(path=model, session=SessionSettings(threads=1), second_looks=SecondLookLimits())
-    settings = replace(settings, variants=default_detectors(settings), batches=(1, max_batch))
+    settings = replace(settings, detectors=default_detectors(settings), batches=(1, max_batch))
     sources = [LiveVideo(video, fps, shift_s=index / cameras / fps) for index in range(cameras)]
     return watched(settings, sources, fps, seconds, max_batch=max_batch)
 

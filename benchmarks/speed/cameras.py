@@ -95,7 +95,7 @@ def watched(
     supply = CameraSet(
         [Camera(f"camera{index}", source) for index, source in enumerate(sources)], gather_s=gather_ms / 1e3
     )
-    voter, tracker = Voter(KofN(3, 5), detectors=settings.variants), AlertTracker()
+    voter, tracker = Voter(KofN(3, 5), detectors=settings.detectors), AlertTracker()
     memory: list[float] = []
     unchecked = 0
     delays: list[float] = []

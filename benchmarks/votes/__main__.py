@@ -78,7 +78,7 @@ def votes(
         target.parent.mkdir(parents=True, exist_ok=True)  # told now, not after an hour of scoring
     except OSError as error:
         raise UsageError(f"{target}: its folder cannot be made ({error.strerror}); choose another --out") from None
-    model = ModelSettings(calibration=calibration, variants=(detector,), session=SessionSettings(threads=1))
+    model = ModelSettings(calibration=calibration, detectors=(detector,), session=SessionSettings(threads=1))
     scenery = Scenery(model, scenes, None if patches is None else str(patches), seed, stream_seconds)
     videos = find_videos(footage) if footage else ()
     benign = max(2 * len(LIGHTS), round(hours * 3600 / stream_seconds))

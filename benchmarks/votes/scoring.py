@@ -91,7 +91,7 @@ def _marks(scenery: Scenery) -> tuple[str, ...]:
     graph = load_radar_file(scenery.model).proto.SerializeToString(deterministic=True)
     calibration = _model(scenery.model).calibration
     settings = repr(calibration)
-    if scenery.model.variants == ("tight",):
+    if scenery.model.detectors == ("tight",):
         settings = repr(replace(calibration.tight, threshold=0.0, held_out=None))  # it is applied to the scores later
     pictures = [hashlib.sha256(patch.picture.tobytes()).hexdigest() for patch in _patches(scenery.patches)]
     scenes = Path(scenery.scenes) if scenery.scenes is not None else None
@@ -102,7 +102,7 @@ def _marks(scenery: Scenery) -> tuple[str, ...]:
     return (
         _VERSION,
         hashed,
-        repr(scenery.model.variants),
+        repr(scenery.model.detectors),
         settings,
         repr(pictures),
         scenes.name if scenes else "",
@@ -204,4 +204,4 @@ def threshold_in(scenery: Scenery) -> tuple[float, dict[str, Any]]:
         "calibration": {"created": calibration.created, "target_fpr": calibration.target_fpr},
         "patches": len(_patches(scenery.patches)),
     }
-    return threshold_of(scenery.model.variants[0], model), about
+    return threshold_of(scenery.model.detectors[0], model), about

@@ -56,7 +56,7 @@ def check(
         path=model, preprocessing=preprocessing, calibration=calibration, cmag=cmag, reference=reference,
         target_fpr=target_fpr, session=SessionSettings(threads=threads),
     )  # fmt: skip
-    settings = replace(settings, variants=detectors or default_detectors(settings))
+    settings = replace(settings, detectors=detectors or default_detectors(settings))
     loaded = load_model(settings)
     found = _run(loaded, benign, max_frames)
     if as_json:

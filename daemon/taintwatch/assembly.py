@@ -245,7 +245,7 @@ def model_settings(config: Config) -> ModelSettings:
         session=session,
         reference=model.reference,
         target_fpr=config.detect.target_fpr,
-        variants=config.detectors,
+        detectors=config.detectors,
         fill=config.detect.fill,
         # A live camera gives one frame at a time; several cameras, or a file, fill the batch.
         batches=tuple(sorted({1, config.limits.max_batch})),

@@ -121,8 +121,8 @@ class Detector:
             target_fpr=target_fpr,
             session=SessionSettings(device=device, threads=threads),
         )
-        variants = default_detectors(settings) if detector is None else (detector,)
-        return cls(replace(settings, variants=variants))
+        names = default_detectors(settings) if detector is None else (detector,)
+        return cls(replace(settings, detectors=names))
 
     @property
     def model(self) -> LoadedModel:
@@ -198,7 +198,7 @@ class Detector:
             radar, pictures.pixels, general, footage=alike, description=pictures.description,
             threads=self._settings.session.threads, progress=progress,
         )  # fmt: skip
-        self._settings = replace(self._settings, variants=(COMBINED,))
+        self._settings = replace(self._settings, detectors=(COMBINED,))
         self._model = open_model(radar, self._settings, self._learnt)
 
     def save(self, path: str | Path | None = None) -> Path:

@@ -142,7 +142,7 @@ def open_learnt(
     if limits is not None and limits.share is not None:  # each has its own budget
         limits = replace(limits, share=limits.share / max(1, len(set(paths.values()))))
     models = {
-        path: open_model(radar, replace(settings, reference=str(path), variants=(COMBINED,), second_looks=limits))
+        path: open_model(radar, replace(settings, reference=str(path), detectors=(COMBINED,), second_looks=limits))
         for path in needed
     }
     general = models[references.path(GENERAL)]

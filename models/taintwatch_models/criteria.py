@@ -54,7 +54,7 @@ def read_criteria(file: RadarFile, settings: ModelSettings, reference: Reference
     `reference`: what was just learnt; None: the file that the settings name. Raises `ConfigError` where no detector is
     named, `CalibrationError` and `ModelError` where a file cannot be read, or does not fit the model.
     """
-    names = settings.variants
+    names = settings.detectors
     if not names:
         raise ConfigError("no detector is switched on; name at least one of combined, tight, paper")
     variants = _variants(names)

@@ -63,7 +63,8 @@ class ModelSettings:
     target_fpr: float | None = None
     """Per frame: which of the reference's thresholds `combined` judges by; None: 0.001."""
     session: SessionSettings = field(default_factory=SessionSettings)
-    variants: tuple[str, ...] = ("tight",)
+    detectors: tuple[str, ...] = ("tight",)
+    """What judges, by name, in order."""
     fill: str | None = None
     """Overrides the calibration's fill of every variant (which then no longer holds)."""
     batches: tuple[int, ...] = (1,)

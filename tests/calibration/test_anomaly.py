@@ -150,7 +150,7 @@ def test_the_thresholds_of_a_learnt_model_are_refused_at_the_start_for_the_plain
     with pytest.raises(CalibrationError, match=r"run the prepared model \(\.radar\.onnx\) that .* --learn"):
         load_model(ModelSettings(path=str(model)))
     with pytest.raises(CalibrationError, match="'paper' is blind"):  # it needs no anomaly; but 3 labels have 2 ranks
-        load_model(ModelSettings(path=str(model), variants=("paper",)))
+        load_model(ModelSettings(path=str(model), detectors=("paper",)))
 
 
 def test_a_name_that_no_prepared_model_has_is_refused_before_anything_is_read(tmp_path: Path) -> None:

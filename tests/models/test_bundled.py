@@ -27,7 +27,7 @@ MEGABYTES = 4_000_000
 @pytest.fixture(scope="module")
 def model() -> LoadedModel:
     return load_model(
-        ModelSettings(path=None, variants=("tight", "paper"), session=SessionSettings(threads=1, device="cpu"))
+        ModelSettings(path=None, detectors=("tight", "paper"), session=SessionSettings(threads=1, device="cpu"))
     )
 
 

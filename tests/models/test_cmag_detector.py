@@ -56,7 +56,7 @@ def judged(model: LoadedModel, pictures: np.ndarray) -> list[list[Verdict]]:
 
 
 def test_the_daemon_loads_cmag_and_it_tells_perturbed_pictures_from_benign_ones(scene: CmagScene) -> None:
-    model = load_model(ModelSettings(path=str(scene.model), variants=("cmag",)))
+    model = load_model(ModelSettings(path=str(scene.model), detectors=("cmag",)))
     benign = benign_pictures(100, seed=2)
     (quiet,), (loud,) = judged(model, benign), judged(model, noisy(benign))
     assert np.mean([verdict.suspicious for verdict in quiet]) < 0.15
@@ -68,7 +68,7 @@ def test_the_daemon_loads_cmag_and_it_tells_perturbed_pictures_from_benign_ones(
 
 
 def test_joint_judges_by_both_and_keeps_the_scores_of_each(scene: CmagScene) -> None:
-    model = load_model(ModelSettings(path=str(scene.model), variants=("tight", "cmag", "joint")))
+    model = load_model(ModelSettings(path=str(scene.model), detectors=("tight", "cmag", "joint")))
     tight, cmag, joint = judged(model, benign_pictures(20, seed=3))
     settings = model.calibration.combination
     assert settings is not None
@@ -82,7 +82,7 @@ def test_joint_judges_by_both_and_keeps_the_scores_of_each(scene: CmagScene) -> 
 
 def test_once_the_criteria_are_read_no_file_is_needed_any_more(scene: CmagScene, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(scene.model.parent, tmp_path / "copy"))
-    settings = ModelSettings(path=str(folder / "tiny.onnx"), variants=("tight", "joint"))
+    settings = ModelSettings(path=str(folder / "tiny.onnx"), detectors=("tight", "joint"))
     file = load_radar_file(settings)
     criteria = read_criteria(file, settings)
     shutil.rmtree(folder)
@@ -93,7 +93,7 @@ def test_once_the_criteria_are_read_no_file_is_needed_any_more(scene: CmagScene,
 
 @pytest.mark.parametrize("detector", ["cmag", "joint"])
 def test_the_reconstruction_can_be_shown_beside_the_frame(scene: CmagScene, detector: str) -> None:
-    model = load_model(ModelSettings(path=str(scene.model), variants=(detector,)))
+    model = load_model(ModelSettings(path=str(scene.model), detectors=(detector,)))
     picture = benign_pictures(1, seed=4)[0]
     (prediction,) = model.classifier([Frame("door", 0, picture[:, :, ::-1], 0, 0)])
     shown = model.detectors[0].reconstruct(prediction)  # type: ignore[attr-defined]
@@ -127,7 +127,7 @@ def test_one_picture_alone_gives_what_it_gives_in_a_batch(scene: CmagScene) -> N
 
 
 def test_black_and_white_frames_have_finite_statistics(scene: CmagScene) -> None:
-    model = load_model(ModelSettings(path=str(scene.model), variants=("cmag",)))
+    model = load_model(ModelSettings(path=str(scene.model), detectors=("cmag",)))
     flat = np.stack([np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)])
     (verdicts,) = judged(model, flat)
     assert all(np.isfinite(verdict.score) for verdict in verdicts)
@@ -143,27 +143,27 @@ def another_models(scene: CmagScene, folder: Path) -> ModelSettings:
     foreign = attach_info(scene.cmag.proto, replace(scene.cmag.info, model_hash="f" * 64, model_name="other"))
     write_cmag(foreign, folder / "foreign.onnx")
     attach_info(scene.cmag.proto, scene.cmag.info)
-    return ModelSettings(path=str(scene.model), variants=("cmag",), cmag=str(folder / "foreign.onnx"))
+    return ModelSettings(path=str(scene.model), detectors=("cmag",), cmag=str(folder / "foreign.onnx"))
 
 
 def other_sizes(scene: CmagScene, folder: Path) -> ModelSettings:
     wider = attach_info(scene.cmag.proto, replace(scene.cmag.info, channels=7))
     write_cmag(wider, folder / "wider.onnx")
     attach_info(scene.cmag.proto, scene.cmag.info)
-    return ModelSettings(path=str(scene.model), variants=("cmag",), cmag=str(folder / "wider.onnx"))
+    return ModelSettings(path=str(scene.model), detectors=("cmag",), cmag=str(folder / "wider.onnx"))
 
 
 def missing(scene: CmagScene, folder: Path) -> ModelSettings:
-    return ModelSettings(path=str(scene.model), variants=("cmag",), cmag=str(folder / "none.onnx"))
+    return ModelSettings(path=str(scene.model), detectors=("cmag",), cmag=str(folder / "none.onnx"))
 
 
 def no_reconstructors(scene: CmagScene, folder: Path) -> ModelSettings:
-    return ModelSettings(path=str(scene.model), variants=("cmag",), cmag=str(scene.model))
+    return ModelSettings(path=str(scene.model), detectors=("cmag",), cmag=str(scene.model))
 
 
 def not_onnx(scene: CmagScene, folder: Path) -> ModelSettings:
     (folder / "text.onnx").write_text("not a graph")
-    return ModelSettings(path=str(scene.model), variants=("cmag",), cmag=str(folder / "text.onnx"))
+    return ModelSettings(path=str(scene.model), detectors=("cmag",), cmag=str(folder / "text.onnx"))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_without_thresholds_they_refuse_to_judge(
 ) -> None:
     calibration = read_calibration(scene.model.with_name("tiny.calibration.json"))
     write_calibration(replace(calibration, **kept), tmp_path / "less.json")  # type: ignore[arg-type]
-    settings = ModelSettings(path=str(scene.model), variants=(detector,), calibration=str(tmp_path / "less.json"))
+    settings = ModelSettings(path=str(scene.model), detectors=(detector,), calibration=str(tmp_path / "less.json"))
     with pytest.raises(error, match=sentence):
         load_model(settings)
 
@@ -238,8 +238,8 @@ def test_wrong_limits_in_a_calibration_are_refused(limits: str, tmp_path: Path) 
 
 
 def test_a_detector_whose_classifier_gives_no_maps_says_so(scene: CmagScene) -> None:
-    cmag = load_model(ModelSettings(path=str(scene.model), variants=("cmag",))).detectors[0]
-    plain = load_model(ModelSettings(path=str(scene.model), variants=("tight",)))
+    cmag = load_model(ModelSettings(path=str(scene.model), detectors=("cmag",))).detectors[0]
+    plain = load_model(ModelSettings(path=str(scene.model), detectors=("tight",)))
     (prediction,) = plain.classifier([Frame("door", 0, np.full((32, 32, 3), 90, np.uint8), 0, 0)])
     with pytest.raises(ConfigError, match="without its maps"):
         cmag(prediction)  # type: ignore[arg-type]
@@ -267,7 +267,7 @@ def test_calibrations_without_cmag_are_still_read(tmp_path: Path) -> None:
 def test_judging_by_reconstruction_needs_no_torch(scene: CmagScene) -> None:
     code = (
         "import sys; from taintwatch_models.loading import ModelSettings, load_model\n"
-        f"load_model(ModelSettings(path={str(scene.model)!r}, variants=('tight', 'cmag', 'joint')))\n"
+        f"load_model(ModelSettings(path={str(scene.model)!r}, detectors=('tight', 'cmag', 'joint')))\n"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100)

@@ -138,7 +138,7 @@ def test_a_run_with_another_models_calibration_does_not_start(tmp_path: Path) ->
 
 
 def test_a_plain_model_runs_uncalibrated_and_says_so(tmp_path: Path) -> None:
-    loaded = load_model(ModelSettings(path=str(write_model(tmp_path / "m.onnx")), variants=("tight", "paper")))
+    loaded = load_model(ModelSettings(path=str(write_model(tmp_path / "m.onnx")), detectors=("tight", "paper")))
     assert any("not calibrated" in warning for warning in loaded.warnings)
     assert [detector.name for detector in loaded.detectors] == ["tight", "paper"]
     assert loaded.classifier.card.provider == "CPUExecutionProvider"

@@ -141,7 +141,7 @@ def test_a_gate_that_was_never_calibrated_is_refused(tmp_path: Path) -> None:
 
 def test_a_gate_before_the_joint_detector_is_refused() -> None:
     with pytest.raises(ConfigError, match="'joint' needs every frame checked"):
-        load_model(ModelSettings(variants=("joint",), gate_random_share=0.02))
+        load_model(ModelSettings(detectors=("joint",), gate_random_share=0.02))
 
 
 def test_the_gate_s_calibration_comes_back_from_its_file(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_threshold_that_nothing_reaches_is_refused(
 ) -> None:
     file = calibration(tmp_path, lambda document: document[section].update({key: value}))
     with pytest.raises(CalibrationError, match=f"'{detector}' is blind"):
-        load_model(ModelSettings(calibration=file, variants=(detector,)))
+        load_model(ModelSettings(calibration=file, detectors=(detector,)))
 
 
 def test_without_a_calibration_one_blind_detector_of_two_is_a_warning_and_the_only_one_is_refused(
@@ -77,10 +77,10 @@ def test_without_a_calibration_one_blind_detector_of_two_is_a_warning_and_the_on
 ) -> None:
     """`paper`'s default asks for more than 2 ranks, and a model of 3 labels has no more."""
     path = str(write_model(tmp_path / "m.onnx"))
-    loaded = load_model(ModelSettings(path=path, variants=("tight", "paper")))
+    loaded = load_model(ModelSettings(path=path, detectors=("tight", "paper")))
     assert any("'paper' is blind" in warning for warning in loaded.warnings)
     with pytest.raises(CalibrationError, match="'paper' is blind"):
-        load_model(ModelSettings(path=path, variants=("paper",)))
+        load_model(ModelSettings(path=path, detectors=("paper",)))
 
 
 def test_limits_of_reconstructions_that_nothing_exceeds_are_refused(tmp_path: Path) -> None:
@@ -90,13 +90,13 @@ def test_limits_of_reconstructions_that_nothing_exceeds_are_refused(tmp_path: Pa
             limit["by_class"] = {}
 
     with pytest.raises(CalibrationError, match="'cmag' is blind"):
-        load_model(ModelSettings(calibration=calibration(tmp_path, widen), variants=("cmag",)))
+        load_model(ModelSettings(calibration=calibration(tmp_path, widen), detectors=("cmag",)))
 
 
 def test_a_threshold_that_everything_exceeds_is_refused(tmp_path: Path) -> None:
     file = calibration(tmp_path, lambda document: document["tight"].update(threshold=-9e5))
     with pytest.raises(CalibrationError, match="calls everything an attack"):
-        load_model(ModelSettings(calibration=file, variants=("tight",)))
+        load_model(ModelSettings(calibration=file, detectors=("tight",)))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_reference_that_blinds_the_default_detector_is_refused(
     tmp_path: Path, change: Callable[[Reference], Reference], said: str
 ) -> None:
     with pytest.raises(CalibrationError, match=said):
-        load_model(ModelSettings(reference=reference(tmp_path, change), variants=("combined",)))
+        load_model(ModelSettings(reference=reference(tmp_path, change), detectors=("combined",)))
 
 
 def test_the_bundled_model_must_see_the_bundled_attack_at_the_start(tmp_path: Path) -> None:

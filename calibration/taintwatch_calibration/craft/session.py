@@ -94,7 +94,7 @@ class Session:
         settings = ModelSettings(
             path=options.model,
             calibration=options.calibration,
-            variants=("tight", "paper"),
+            detectors=("tight", "paper"),
             session=SessionSettings(device="cpu", threads=options.threads),
         )
         self.product: LoadedModel = open_model(self.radar, settings)

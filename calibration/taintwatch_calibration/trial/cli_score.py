@@ -73,7 +73,7 @@ def score(
     settings = ModelSettings(
         path=model,
         calibration=calibration,
-        variants=detectors or ("tight", "paper"),
+        detectors=detectors or ("tight", "paper"),
         session=SessionSettings(threads=1),
     )
     with counted(Console(stderr=True), "scoring") as progress:

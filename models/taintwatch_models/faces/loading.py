@@ -44,7 +44,7 @@ def load_face_model(settings: ModelSettings, *, names: bool = True) -> LoadedMod
     face_file = read_face_file(settings_path(path), model_sha256=info.source_sha256)
     mean = path.parent / face_file.fill
     criteria = Criteria(
-        tuple(name for name in settings.variants if name != "face"),
+        tuple(name for name in settings.detectors if name != "face"),
         Calibration(
             model_hash=info.source_sha256,
             model_name=info.name,
@@ -59,7 +59,7 @@ def load_face_model(settings: ModelSettings, *, names: bool = True) -> LoadedMod
     classifier = StrangerClassifier(faces, face_file.stranger_below)
     judge = FaceDetector(face_file, bands, info.labels, info.preprocessing)
     others = make_detectors(criteria, info)
-    detectors = _in_order(settings.variants, (judge, *(KnownFaces(other) for other in others)))
+    detectors = _in_order(settings.detectors, (judge, *(KnownFaces(other) for other in others)))
     warnings = require_sight(classifier, detectors, criteria.calibration)
     return LoadedModel(classifier, detectors, criteria.calibration, info.preprocessing, warnings)
 

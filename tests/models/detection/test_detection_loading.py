@@ -32,7 +32,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
         path.with_name("tiny.reference.npz"),
     )
     session = SessionSettings(device="cpu", threads=1)
-    return ModelSettings(path=str(path), session=session, variants=("combined",), target_fpr=0.02)
+    return ModelSettings(path=str(path), session=session, detectors=("combined",), target_fpr=0.02)
 
 
 def shown(picture: np.ndarray) -> Frame:
@@ -88,7 +88,7 @@ def test_the_calibration_of_a_learnt_model_says_what_it_was_learnt_from(settings
 
 
 def test_other_detectors_judge_beside_it(settings: ModelSettings) -> None:
-    model = load_model(replace(settings, variants=("combined", "tight")))
+    model = load_model(replace(settings, detectors=("combined", "tight")))
     prediction = model.classifier([shown(attacked())])[0]
     assert not isinstance(prediction, Rejected)
     assert [detector(prediction).detector for detector in model.detectors] == ["combined", "tight"]
@@ -97,7 +97,7 @@ def test_other_detectors_judge_beside_it(settings: ModelSettings) -> None:
 def test_a_missing_reference_says_what_to_run(tmp_path: Path) -> None:
     path = write_model(tmp_path / "tiny.onnx")
     with pytest.raises(CalibrationError, match="taintwatch calibrate learn"):
-        load_model(ModelSettings(path=str(path), variants=("combined",)))
+        load_model(ModelSettings(path=str(path), detectors=("combined",)))
 
 
 def test_a_target_rate_that_was_not_chosen_is_refused(settings: ModelSettings) -> None:

@@ -24,7 +24,7 @@ from taintwatch_models.triton.export import export_repository
 pytest.importorskip("tritonclient.grpc")
 from tests.triton_server import TritonServer, model_config, triton_server
 
-SETTINGS = ModelSettings(variants=("combined", "tight"), fill="mean", session=SessionSettings(device="cpu", threads=1))
+SETTINGS = ModelSettings(detectors=("combined", "tight"), fill="mean", session=SessionSettings(device="cpu", threads=1))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_more_rows_than_the_server_takes_come_in_pieces(
 
 def test_a_server_that_has_another_export_is_refused(served: tuple[TritonServer, str, Any]) -> None:
     _, address, _ = served
-    other = replace(on_server(address), variants=("paper",))
+    other = replace(on_server(address), detectors=("paper",))
     with pytest.raises(ModelError, match=r"has no model taintwatch_\w+; write it with `taintwatch model export"):
         load_model(other)
 
@@ -118,7 +118,7 @@ def test_what_is_no_server_is_one_sentence(address: str) -> None:
 
 def test_a_fill_that_is_made_anew_cannot_be_exported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="made anew for each frame"):
-        export_repository(replace(SETTINGS, variants=("tight",), fill="blur"), tmp_path)
+        export_repository(replace(SETTINGS, detectors=("tight",), fill="blur"), tmp_path)
 
 
 def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
