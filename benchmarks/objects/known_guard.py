@@ -15,14 +15,14 @@ from torch import Tensor
 
 from taintwatch_calibration.craft.object_attacks import class_scores
 from taintwatch_models.bundled import bundled_path
-from taintwatch_models.detection.appearance import APPEARANCE_FILE, WINDOW
-from taintwatch_models.detection.reference import WEIGHTS
+from taintwatch_models.detection.appearance import WINDOW
+from taintwatch_models.detection.reference import LOOKS_WEIGHT
 from taintwatch_models.detection.tail import Tail
 from taintwatch_models.detection.windows import window_cells
 from taintwatch_models.objects.box_changes import filled
 from taintwatch_models.objects.guard import PATTERN_MARGIN, WINDOW_MARGIN, ObjectGuard, looks_always
 from taintwatch_models.objects.place_anomaly import WINDOWS
-from taintwatch_models.objects.place_appearance import appearance_at, looked_size
+from taintwatch_models.objects.place_appearance import PICTURE_FILE, appearance_at, looked_size
 from taintwatch_models.objects.torch_detector import TorchDetector
 
 __all__ = ["KnownGuard"]
@@ -38,7 +38,7 @@ class KnownGuard:
         """`inner`: top, left, rows and columns of the input that are picture, where it is letterboxed; None: all."""
         self._guard, finder = guard, guard.finder
         self._detector = TorchDetector(finder.proto)
-        self._appearance = TorchDetector(onnx.load(bundled_path(APPEARANCE_FILE)))
+        self._appearance = TorchDetector(onnx.load(bundled_path(PICTURE_FILE)))
         self._layers = len(guard.reference.layers)
         self.size = finder.preprocessing.size
         """Height and width of the detector's input."""
@@ -67,12 +67,12 @@ class KnownGuard:
             looks = _surprise(reference.appearance, answer)
             if float(looks.detach()) >= float(odd.detach()):
                 box, margin = place, PATTERN_MARGIN
-        score: Tensor = WEIGHTS["appearance"] ** 0.5 * looks + odd
+        score: Tensor = LOOKS_WEIGHT**0.5 * looks + odd
         if float(score.detach()) < reference.second:
             return score
         change = _surprise(reference.change, self._change(picture, outputs, box, margin, label))
         acts = (odd.square() + change.square()).clamp_min(1e-6).sqrt()  # as `reference.combine` does
-        joined: Tensor = WEIGHTS["appearance"] ** 0.5 * looks + acts
+        joined: Tensor = LOOKS_WEIGHT**0.5 * looks + acts
         return joined
 
     def _peak(self, outputs: dict[str, Tensor], size: tuple[int, int]) -> tuple[Tensor, Box]:

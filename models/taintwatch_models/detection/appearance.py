@@ -3,22 +3,19 @@
 The other statistics ask what the guarded model makes of a place. This one looks at the pixels alone: adversarial
 patches share a look (Jedi: Tarchoun et al., 2023, sees it in their entropy; SAC: Liu et al., CVPR 2022, trains a
 segmenter for it), posters and photographs have another. Its answer is one more statistic on the benign scale, never an
-alarm by itself, and it helps to find the place that the others are asked of. The network (94,000 weights;
+alarm by itself, and it helps to find the place that the others are asked of. The network (35,000 weights;
 `benchmarks.appearance` trains it) has seen patches of other networks and of other makers than those that the detection
-bench measures with.
+bench measures with. It looks at every frame and has to be small; a wider one looks again (`detection.closeup`).
 """
 
 from __future__ import annotations
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from taintwatch_models.bundled import bundled_path
+from taintwatch_models.detection.pixel_network import add_network, add_pixels
 from taintwatch_models.detection.windows import PLACES, place_matrix, window_cells
 from taintwatch_models.graph.builder import GraphBuilder
-from taintwatch_models.graph.resampling import shrink
 from taintwatch_models.preprocessing import Preprocessing
 
 __all__ = [
@@ -35,7 +32,7 @@ __all__ = [
 APPEARANCE, APPEARANCE_MAP = "appearance", "appearance_map"
 SIDE = 96
 """Pixels a side of what the network sees: the whole input, made smaller or larger."""
-APPEARANCE_FILE = "appearance.onnx"
+APPEARANCE_FILE = "first_look.onnx"
 """The bundled network's file."""
 _OPSET = 13
 _PREFIX = "taintwatch/appearance"
@@ -55,13 +52,8 @@ def appearance_nodes(opset: int, inputs: str, preprocessing: Preprocessing) -> G
     the second its average in each window of 5 of the 12 cells, from the first to the last, at 14 x 14 places.
     """
     b = GraphBuilder(opset, _PREFIX)
-    gain = np.array(preprocessing.std, np.float32) * preprocessing.scale / 127.5
-    level = np.array(preprocessing.mean, np.float32) * preprocessing.scale / 127.5 - 1
-    small = shrink(b, inputs, preprocessing.size, (SIDE, SIDE))
-    pixels = b.add("Add", b.add("Mul", small, _planes(b, gain)), _planes(b, level))
-    if preprocessing.order == "bgr":
-        pixels = b.add("Gather", pixels, b.constant([2, 1, 0]), axis=1)
-    answer = _embed(b, pixels)
+    pixels = add_pixels(b, inputs, preprocessing, preprocessing.size, SIDE)
+    answer = add_network(b, APPEARANCE_FILE, _PREFIX, pixels)
     averages = b.add("AveragePool", answer, kernel_shape=[WINDOW, WINDOW])
     largest = b.reduce("ReduceMax", averages, [1, 2, 3], keepdims=False)
     b.nodes.append(helper.make_node("Identity", [largest], [APPEARANCE], name=APPEARANCE))
@@ -85,32 +77,3 @@ def appearance_model(preprocessing: Preprocessing) -> onnx.ModelProto:
         list(b.initializers.values()),
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
-
-
-def _planes(b: GraphBuilder, values: NDArray[np.float32]) -> str:
-    return b.constant(values.reshape(1, 3, 1, 1))
-
-
-def _embed(b: GraphBuilder, pixels: str) -> str:
-    """Add the bundled network's nodes, fed with RGB in [-1, 1], (B, 3, 96, 96); return its map's name."""
-    network = onnx.load(bundled_path(APPEARANCE_FILE)).graph
-    names = {network.input[0].name: pixels}
-
-    def renamed(name: str) -> str:
-        return names.get(name, f"{_PREFIX}/{name}")
-
-    for tensor in network.initializer:
-        own = onnx.TensorProto()
-        own.CopyFrom(tensor)
-        own.name = renamed(tensor.name)
-        b.initializers[own.name] = own
-    for node in network.node:
-        own_node = onnx.NodeProto()
-        own_node.CopyFrom(node)
-        own_node.name = renamed(node.name)
-        own_node.ClearField("input")
-        own_node.ClearField("output")
-        own_node.input.extend(renamed(name) for name in node.input)
-        own_node.output.extend(renamed(name) for name in node.output)
-        b.nodes.append(own_node)
-    return renamed(network.output[0].name)

@@ -118,6 +118,7 @@ _WORDS = {
     "early_anomaly_surprise": "texture as anomalous as in",
     "feature_anomaly_surprise": "features as anomalous as in",
     "appearance_surprise": "looks as much like an optimised pattern as",
+    "closeup_surprise": "from near by as much as",
     "label_mahalanobis_surprise": "as unlike its label as",
     "necessity_surprise": "as necessary as in",
     "sufficiency_surprise": "as sufficient elsewhere as in",

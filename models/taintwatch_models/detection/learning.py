@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from taintwatch_models.detection.anomaly import LayerCells, early_layers
 from taintwatch_models.detection.cells import CellSums, choose_layers, with_gaussian
+from taintwatch_models.detection.closeup import CLOSEUP
 from taintwatch_models.detection.general import RENDERED
 from taintwatch_models.detection.intervention import HOSTS_EACH
 from taintwatch_models.detection.looks import CombinedRadar, SecondLook
@@ -38,7 +39,7 @@ _GATE = 0.9
 _HOSTS = 16
 _FEATURES = 64
 _SECOND_BATCH = 8
-_BUSY = 0.04
+_BUSY = 0.08
 """For each novel frame with a poster, so many have a drawn texture."""
 
 Array = NDArray[np.float64]
@@ -115,8 +116,10 @@ def learn(
     deserving = free > gate
     hosts = general[:: max(1, len(general) // _HOSTS)][:_HOSTS]
     suspects = _Suspects(chosen.pictures[deserving], looked.labels[deserving], places[deserving])
-    second = _second(SecondLook(radar, hosts, settings), radar, suspects, steps)
+    look = SecondLook(radar, hosts, settings)
+    second = _second(look, radar, suspects, steps)
     tails |= {name: fit_tail(values) for name, values in second.items()}
+    tails[CLOSEUP] = fit_tail(_closeups(look, radar, chosen.pictures, places))  # on the scale of the first look's
     about = Provenance(description, len(site) + len(later), footage, general_description, len(general), _now())
     reference = Reference(radar.info.source_sha256, layers, windows, hosts, tails, gate, (), about)
     scores = free.copy()
@@ -229,6 +232,15 @@ def _second(second: SecondLook, radar: RadarFile, suspects: _Suspects, steps: _S
             parts[name].append(values[name])
         steps.add(len(inputs) * (1 + HOSTS_EACH))
     return {name: np.concatenate(found) for name, found in parts.items()}
+
+
+def _closeups(look: SecondLook, radar: RadarFile, pictures: Pictures, places: NDArray[np.int64]) -> Array:
+    """The close-up of every picture, (n,): its network is cheap, and a tail of all frames is better known."""
+    found = []
+    for start in range(0, len(pictures), _SECOND_BATCH):
+        rows = slice(start, start + _SECOND_BATCH)
+        found.append(look.closeup(radar.info.preprocessing.normalise(pictures[rows]), places[rows]))
+    return np.concatenate(found)
 
 
 def _score_later(

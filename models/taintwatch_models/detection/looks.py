@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taintwatch_models.detection.anomaly import LayerCells
+from taintwatch_models.detection.closeup import CLOSEUP, closeup_boxes, closeup_model, crops
 from taintwatch_models.detection.intervention import margin_after_fill, transplant
 from taintwatch_models.detection.look_graph import PLACE, STATISTICS, first_graph, free_names
 from taintwatch_models.detection.reference import SECOND, Reference, combine, surprises_of
@@ -67,15 +68,15 @@ class FirstLook:
 
 
 class SecondLook:
-    """Further forwards for the frames that deserve them: is the place necessary, does it suffice?"""
+    """Further forwards for the frames that deserve them: is the place necessary, does it suffice, how does it look?"""
 
     def __init__(self, radar: RadarFile, hosts: NDArray[np.uint8], settings: SessionSettings | None = None) -> None:
         """`hosts` (n, H, W, 3): benign pictures in the model's channel order."""
         self._info = radar.info
-        self._session, self._provider = open_session(
-            keep_outputs(radar.proto, ["logits"]).SerializeToString(), settings or SessionSettings()
-        )
-        preprocessing = radar.info.preprocessing
+        preprocessing, settings = radar.info.preprocessing, settings or SessionSettings()
+        forward, looks = keep_outputs(radar.proto, ["logits"]), closeup_model(preprocessing)
+        self._session, self._provider = open_session(forward.SerializeToString(), settings)
+        self._closeup, _ = open_session(looks.SerializeToString(), settings)
         self._fill = preprocessing.colour_input(preprocessing.mean_colour).reshape(3)
         self._hosts = preprocessing.normalise(hosts)
         self._host_labels = self.logits(self._hosts).argmax(axis=1)
@@ -96,7 +97,14 @@ class SecondLook:
         boxes = boxes_of((inputs.shape[2], inputs.shape[3]))[places]
         margin, filled = margin_after_fill(self.logits, inputs, boxes, labels, self._fill)
         odds = transplant(self.logits, inputs, boxes, labels, self._hosts, self._host_labels)
-        return {"necessity": margin, "sufficiency": odds}, filled
+        return {"necessity": margin, "sufficiency": odds, CLOSEUP: self.closeup(inputs, places)}, filled
+
+    def closeup(self, inputs: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return how much like an optimised pattern the window at each place looks from near by, (B,)."""
+        boxes = closeup_boxes((inputs.shape[2], inputs.shape[3]))[places]
+        found: list[NDArray[np.float32]]
+        found = run_session(self._closeup, [CLOSEUP], {"crops": crops(inputs, boxes)}, self._provider)
+        return found[0].astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

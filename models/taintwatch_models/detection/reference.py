@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.detection.anomaly import LayerCells
-from taintwatch_models.detection.appearance import APPEARANCE_FILE
+from taintwatch_models.detection.appearance import APPEARANCE, APPEARANCE_FILE
 from taintwatch_models.detection.archive import (
     Archive,
     finite,
@@ -24,6 +24,7 @@ from taintwatch_models.detection.archive import (
     read_archive,
     write_archive,
 )
+from taintwatch_models.detection.closeup import CLOSEUP, CLOSEUP_FILE
 from taintwatch_models.detection.operating_points import OperatingPoint
 from taintwatch_models.detection.tail import Tail, surprises
 from taintwatch_models.detection.window_features import WindowFeatures
@@ -33,6 +34,7 @@ __all__ = [
     "FREE",
     "LABEL",
     "LOOKS",
+    "LOOKS_WEIGHT",
     "SECOND",
     "WEIGHTS",
     "Provenance",
@@ -44,18 +46,20 @@ __all__ = [
     "write_reference",
 ]
 
-FREE = ("anomaly", "early_anomaly", "feature_anomaly", "appearance")
+FREE = ("anomaly", "early_anomaly", "feature_anomaly", APPEARANCE)
 """Statistics of the first forward."""
-SECOND = ("necessity", "sufficiency")
-"""Statistics that need further forwards."""
+SECOND = ("necessity", "sufficiency", CLOSEUP)
+"""Statistics of the second look: they need further forwards."""
 LABEL = "label_mahalanobis"
 """Free too, but only where the model's graph gives it: Mahalanobis distances for the predicted label, learnt from many
 pictures of each label. A traffic sign is itself a local, necessary and sufficient thing; there it carries much."""
-LOOKS = ("appearance",)
-"""Statistics that know nothing of the guarded model."""
-WEIGHTS = {LABEL: 2.0, "appearance": 3.0}
+LOOKS = (APPEARANCE, CLOSEUP)
+"""Statistics that know nothing of the guarded model: one question, asked twice."""
+WEIGHTS = {LABEL: 2.0}
 """Of a surprise's square; 1 for the others."""
-_VERSION = 5
+LOOKS_WEIGHT = 3.0
+"""Of the square of the looks' mean surprise."""
+_VERSION = 6
 Scores = NDArray[np.float64]
 """(frames,)."""
 
@@ -95,8 +99,9 @@ class Reference:
 def combine(surprises: Mapping[str, Scores]) -> Scores:
     """Return the score of the statistics' surprises, (frames,): how odd a place looks, plus how odd the model acts.
 
-    Looks are `appearance`, which knows the pixels alone; all others are the guarded model's. Within the model's the
-    weighted Euclidean norm counts: it lies between Fisher's sum of -ln p (1925) and Tippett's largest (1931), so what
+    Looks are `appearance` and, once it was taken, `closeup`: they know the pixels alone and ask the same, so the mean
+    of their -ln p counts (the geometric mean of p). All others are the guarded model's. Within the model's the weighted
+    Euclidean norm counts: it lies between Fisher's sum of -ln p (1925) and Tippett's largest (1931), so what
     says nothing of a network (the anomaly of a vision transformer's tokens) hides less of what does. The two kinds are
     added, as Fisher does with tests that know nothing of each other: a busy print looks odd and leaves the model
     alone, an attack does both. What is usual adds nothing instead of taking away, so a patch that fails one question
@@ -105,9 +110,10 @@ def combine(surprises: Mapping[str, Scores]) -> Scores:
     """
     names = tuple(surprises)
     values = np.maximum(np.array([surprises[name] for name in names]), 0.0)
-    squares = _weights(names) * values**2
-    looks = [name in LOOKS for name in names]
-    return np.asarray(np.sqrt(squares[looks].sum(axis=0)) + np.sqrt(squares[np.invert(looks)].sum(axis=0)), np.float64)
+    looks = np.array([name in LOOKS for name in names])
+    odd = np.sqrt(LOOKS_WEIGHT) * values[looks].mean(axis=0) if looks.any() else 0.0
+    acts = np.sqrt((_weights(names) * values**2)[~looks].sum(axis=0))
+    return np.asarray(odd + acts, np.float64)
 
 
 @lru_cache(maxsize=64)
@@ -116,12 +122,13 @@ def _weights(names: tuple[str, ...]) -> Scores:
 
 
 @lru_cache
-def version(number: int = _VERSION) -> str:
-    """Return the version of a reference's format, and of what its statistics mean: the appearance network is in it.
+def version(number: int = _VERSION, files: tuple[str, ...] = (APPEARANCE_FILE, CLOSEUP_FILE)) -> str:
+    """Return the version of a reference's format, and of what its statistics mean: the bundled networks are in it.
 
-    `number`: of the format itself; an object guard's reference has its own.
+    `number`: of the format itself; an object guard's reference has its own, and uses the `files` of its networks alone.
     """
-    return f"{number}-{hashlib.sha256(bundled_path(APPEARANCE_FILE).read_bytes()).hexdigest()[:8]}"
+    content = b"".join(bundled_path(file).read_bytes() for file in files)
+    return f"{number}-{hashlib.sha256(content).hexdigest()[:8]}"
 
 
 def _format() -> str:

@@ -55,11 +55,14 @@ def place_matrix(windows: tuple[int, int]) -> NDArray[np.float32]:
 
 
 @lru_cache
-def boxes_of(size: tuple[int, int]) -> Boxes:
-    """Return the windows at the 14 x 14 places of a picture of (height, width) pixels, row by row: (196, 4)."""
+def boxes_of(size: tuple[int, int], share: float = FILL_SHARE) -> Boxes:
+    """Return the windows at the 14 x 14 places of a picture of (height, width) pixels, row by row: (196, 4).
+
+    `share`: side of the boxes around these windows' centres, as a share of the picture's; they are moved into it.
+    """
     rows, columns = np.divmod(np.arange(PLACES), GRID)
     steps = np.stack([rows, columns], axis=1) / (GRID - 1)
-    boxes = boxes_at(FILL_SHARE / 2 + steps * (1 - FILL_SHARE), FILL_SHARE, size)
+    boxes = boxes_at(FILL_SHARE / 2 + steps * (1 - FILL_SHARE), share, size)
     boxes.setflags(write=False)
     return boxes
 

@@ -41,7 +41,7 @@ from taintwatch_models.objects.place_anomaly import (
     peak_of,
     with_distances,
 )
-from taintwatch_models.objects.place_appearance import Look, PlaceAppearance, box_in_input
+from taintwatch_models.objects.place_appearance import PICTURE_FILE, Look, PlaceAppearance, box_in_input
 from taintwatch_models.onnx_session import SessionSettings
 
 __all__ = ["PATTERN_MARGIN", "WINDOW_MARGIN", "GuardReference", "Guarded", "ObjectGuard", "distances_in", "look_again",
@@ -173,7 +173,7 @@ def distances_in(outputs: dict[str, NDArray[Any]], layers: int) -> list[NDArray[
 
 
 def _format() -> str:
-    return f"taintwatch-objects/{version(_VERSION)}"
+    return f"taintwatch-objects/{version(_VERSION, (PICTURE_FILE,))}"
 
 
 def write_guard(reference: GuardReference, path: Path) -> None:

@@ -1,9 +1,9 @@
-"""Which place of a picture looks most like an optimised pattern? The network of `detection.appearance`, run over all.
+"""Which place of a picture looks most like an optimised pattern? A bundled network, run over all of it.
 
-It was trained on pictures of 96 pixels in which a pattern takes a fifth to three fifths of the side. All its layers are
-convolutions, so it runs over a picture of any size as well: with 400 pixels on the longer side a pattern as small as a
-twentieth of it is a fifth of 96. A detector's own input may be much smaller, and has then lost the texture of a patch
-that the camera still shows.
+It was trained (`benchmarks.appearance`) on pictures of 96 pixels in which a pattern takes a fifth to three fifths of
+the side. All its layers are convolutions, so it runs over a picture of any size as well: with 400 pixels on the longer
+side a pattern as small as a twentieth of it is a fifth of 96. A detector's own input may be much smaller, and has then
+lost the texture of a patch that the camera still shows.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ import onnx
 from numpy.typing import NDArray
 
 from taintwatch_models.bundled import bundled_path
-from taintwatch_models.detection.appearance import APPEARANCE_FILE, WINDOW
+from taintwatch_models.detection.appearance import WINDOW
 from taintwatch_models.detection.windows import box_averages
 from taintwatch_models.onnx_session import SessionSettings, open_session, run_session
 from taintwatch_models.preprocessing import Placement
 
-__all__ = ["LONGER_SIDE", "Look", "PlaceAppearance", "appearance_at", "box_in_input", "looked_size"]
+__all__ = ["LONGER_SIDE", "PICTURE_FILE", "Look", "PlaceAppearance", "appearance_at", "box_in_input", "looked_size"]
 
+PICTURE_FILE = "appearance.onnx"
+"""The bundled network's file: wider than a classifier's of the first look (`detection.appearance`), because no close-up
+follows."""
 LONGER_SIDE = 400
 """Pixels of the longer side of what is looked at."""
 
@@ -99,7 +102,7 @@ def box_in_input(box: tuple[float, float, float, float], place: Placement, size:
 
 
 def _of_any_size() -> onnx.ModelProto:
-    network = onnx.load(bundled_path(APPEARANCE_FILE))
+    network = onnx.load(bundled_path(PICTURE_FILE))
     for value in (*network.graph.input, *network.graph.output):
         for axis, name in ((2, "rows"), (3, "columns")):
             dimension = value.type.tensor_type.shape.dim[axis]

@@ -16,7 +16,8 @@ from scipy import stats
 
 from taintwatch_models.bundled import bundled_path
 from taintwatch_models.detection.anomaly import largest_sum, share_nodes
-from taintwatch_models.detection.appearance import SIDE, appearance_model
+from taintwatch_models.detection.appearance import APPEARANCE_FILE, SIDE, appearance_model
+from taintwatch_models.detection.closeup import CLOSEUP_FILE, CLOSEUP_SIDE, closeup_boxes, closeup_model, crops
 from taintwatch_models.detection.intervention import label_margin, log_odds, margin_after_fill, transplant
 from taintwatch_models.detection.novelty import degrade, paste_posters
 from taintwatch_models.detection.operating_points import Kind, operating_points
@@ -163,9 +164,43 @@ def test_appearance_is_the_networks_answer_to_the_picture_whatever_the_models_in
     value = ort.InferenceSession(model).run(None, {"inputs": preprocessing([frame])})[0]
     area = size[0] > SIDE
     small = cv2.resize(frame[:, :, ::-1], (SIDE, SIDE), interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR)
-    network = ort.InferenceSession(str(bundled_path("appearance.onnx")))
+    network = ort.InferenceSession(str(bundled_path(APPEARANCE_FILE)))
     cells = network.run(None, {"pixels": (small.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)[None]})[0]
     assert value[0] == pytest.approx(box_averages(cells[0], 3, 3).max(), abs=0.05)
+
+
+@pytest.mark.parametrize(("size", "order"), [((64, 64), "rgb"), ((224, 224), "bgr"), ((160, 120), "rgb")])
+def test_the_closeup_is_the_networks_answer_to_the_suspect_window_and_its_margin(
+    size: tuple[int, int], order: Literal["rgb", "bgr"]
+) -> None:
+    preprocessing = Preprocessing(size, order=order, mean=(0.4, 0.5, 0.3), std=(0.2, 0.3, 0.25))
+    frame = cv2.resize(RNG.integers(0, 256, (6, 6, 3)).astype(np.uint8), size[::-1], interpolation=cv2.INTER_CUBIC)
+    boxes = closeup_boxes(size)[[0, 100, 195]]
+    model = closeup_model(preprocessing).SerializeToString()
+    inputs = np.repeat(preprocessing([frame]), 3, axis=0)
+    values = ort.InferenceSession(model).run(None, {"crops": crops(inputs, boxes)})[0]
+    network = ort.InferenceSession(str(bundled_path(CLOSEUP_FILE)))
+    for value, (top, left, height, width) in zip(values, boxes, strict=True):
+        crop = frame[top : top + height, left : left + width, ::-1]
+        area = height > CLOSEUP_SIDE
+        seen = cv2.resize(crop, (CLOSEUP_SIDE,) * 2, interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR)
+        cells = network.run(None, {"pixels": (seen.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)[None]})[0]
+        assert value == pytest.approx(box_averages(cells[0], 3, 3).max(), abs=0.1)
+
+
+def test_a_closeup_holds_its_window_and_a_margin_around_it() -> None:
+    windows, around = boxes_of((224, 160)), closeup_boxes((224, 160))
+    assert (around[:, :2] <= windows[:, :2]).all()
+    assert (around[:, :2] + around[:, 2:] >= windows[:, :2] + windows[:, 2:]).all()
+    assert (around[:, 2:] == (134, 96)).all()
+
+
+def test_both_looks_are_one_question_whose_mean_surprise_counts() -> None:
+    one = combine({"appearance": np.array([4.0]), "anomaly": np.array([2.0])})
+    both = combine({"appearance": np.array([4.0]), "closeup": np.array([4.0]), "anomaly": np.array([2.0])})
+    disagreeing = combine({"appearance": np.array([4.0]), "closeup": np.array([-1.0]), "anomaly": np.array([2.0])})
+    assert one == pytest.approx(both)
+    assert disagreeing == pytest.approx([np.sqrt(3) * 2 + 2])
 
 
 def test_posters_cover_a_part_of_each_picture_and_leave_the_rest() -> None:
