@@ -1,1 +1,1 @@
-"""Training of the bundled network that says whether a place looks like an optimised pattern (`appearance.onnx`)."""
+"""Training of the bundled networks that say whether a place looks like an optimised pattern."""

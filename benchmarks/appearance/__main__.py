@@ -1,4 +1,4 @@
-"""Train the bundled network that says whether a place looks like an optimised pattern.
+"""Train the bundled networks that say whether a place looks like an optimised pattern.
 
 Patterns are crafted on networks of the zoo that the detection bench takes no patches from, and stored in WORK: a run
 that was stopped goes on. `python -m benchmarks.detection` measures what the network is worth.
@@ -21,18 +21,24 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import zoo
-from benchmarks.appearance.network import AppearanceNet, to_onnx, train
-from benchmarks.appearance.networks import NETWORKS, load_pattern_network
+from benchmarks.appearance.closeups import BUSY, Closeups
+from benchmarks.appearance.network import CLOSEUP, FIRST_LOOK, WHOLE_PICTURE, AppearanceNet, on_scale, to_onnx, train
+from benchmarks.appearance.networks import LARGE, NETWORKS, load_pattern_network
 from benchmarks.appearance.patterns import craft_patterns, rounds
 from benchmarks.appearance.scenes import Material, Scenes
 from benchmarks.makers.onnx_torch import OnnxModule
 from benchmarks.scripts import run_script
 from taintwatch_models.bundled import bundled_path
+from taintwatch_models.detection.appearance import APPEARANCE_FILE
+from taintwatch_models.detection.closeup import CLOSEUP_FILE, CLOSEUP_SIDE
 from taintwatch_models.detection.general import unpack
+from taintwatch_models.objects.place_appearance import PICTURE_FILE
 from taintwatch_models.storage import write_atomically
 
 _SHARES = (0.55, 0.25, 0.2)
 _SIGNS = 3000
+_OF_LARGE, _APART = 0.3, 0.3
+_FILES = {"first-look": APPEARANCE_FILE, "close-up": CLOSEUP_FILE, "whole-picture": PICTURE_FILE}
 
 Report = Callable[[str], None]
 
@@ -46,6 +52,16 @@ Report = Callable[[str], None]
               help="Network of an earlier run (ONNX): train on patterns that hide from it, too.")  # fmt: skip
 @click.option("--hidden", type=click.IntRange(1), default=6, show_default=True,
               help="Batches of these on each network.")  # fmt: skip
+@click.option(
+    "--of",
+    "kind",
+    type=click.Choice(["first-look", "close-up", "whole-picture"]),
+    default="first-look",
+    show_default=True,
+    help="Which network: of the first look, of the second, or of an object detector's pictures.",
+)
+@click.option("--picks", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Network (ONNX) that picks the close-ups. Default: the bundled one of whole pictures.")  # fmt: skip
 @click.option("--network", "only", multiple=True, help="Craft on this network alone, and do not train.")
 @click.option("--steps", type=click.IntRange(50), default=2800, show_default=True, help="Batches of 48 scenes.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -57,13 +73,15 @@ def command(
     count: int,
     against: Path | None,
     hidden: int,
+    kind: str,
+    picks: Path | None,
     only: tuple[str, ...],
     steps: int,
     seed: int,
     threads: int,
     output: Path | None,
 ) -> None:
-    """Train the bundled network that says whether a place looks like an optimised pattern."""
+    """Train a bundled network that says whether a place looks like an optimised pattern."""
     torch.set_num_threads(threads)
     (work / "patterns").mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -78,15 +96,26 @@ def command(
         patterns = np.concatenate([patterns, maker.patterns(names, hidden, against)])
     if only:
         return
-    target = output or work / "appearance.onnx"
-    write_atomically(target, to_onnx(_trained(patterns, data, steps, seed, report)).SerializeToString())
-    report(f"wrote {target}")
-
-
-def _trained(patterns: NDArray[np.uint8], data: Path, steps: int, seed: int, report: Report) -> AppearanceNet:
+    if kind != "whole-picture":
+        patterns = np.concatenate([patterns, maker.patterns([LARGE], max(1, round(_OF_LARGE * count)))])
     report(f"{len(patterns)} patterns; training for {steps} steps")
-    scenes = Scenes(Material(_benign(data, seed), _SHARES, patterns), seed)
-    return train(scenes, steps, seed, lambda step, loss: report(f"step {step} of {steps}, loss {loss:.4f}"))
+    material = Material(_benign(data, seed), _SHARES, patterns)
+    torch.manual_seed(seed)
+
+    def heard(step: int, loss: float) -> None:
+        report(f"step {step} of {steps}, loss {loss:.4f}")
+
+    target = output or work / _FILES[kind]
+    if kind == "close-up":
+        closeups = Closeups(material, (picks or bundled_path(PICTURE_FILE)).read_bytes(), seed)
+        made = to_onnx(train(closeups, AppearanceNet(CLOSEUP), steps, heard, apart=_APART), CLOSEUP_SIDE)
+    else:
+        first = kind == "first-look"
+        scenes = Scenes(material, seed, busy=BUSY if first else 0.0)
+        net = AppearanceNet(FIRST_LOOK if first else WHOLE_PICTURE)
+        made = to_onnx(on_scale(train(scenes, net, steps, heard), scenes))
+    write_atomically(target, made.SerializeToString())
+    report(f"wrote {target}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,17 @@ from benchmarks.zoo.lite import exported_lite
 from taintwatch_calibration.craft.materials import load_classifier
 from taintwatch_models.radar_file import RadarFile
 
-__all__ = ["NETWORKS", "load_pattern_network"]
+__all__ = ["LARGE", "NETWORKS", "load_pattern_network"]
 
-LITE = "efficientnet_lite0"
-"""Pretrained on ImageNet (Liu, 2020), from PyPI: what is crafted on a thousand classes looks other than on ten."""
+_LITE = {"efficientnet_lite0": (0, 128), "efficientnet_lite2": (2, 224)}
+"""Number and side. Pretrained on ImageNet (Liu, 2020), from PyPI: what is crafted on a thousand classes looks other
+than on ten."""
+LARGE = "efficientnet_lite2"
+"""Patterns of it are slow to craft, so there are fewer; the close-up's network alone has learnt from them."""
 NETWORKS = (
-    "objects_14_occluded", "objects_residual_occluded", "signs_backdoor", "signs_vgg_occluded", "vit_small", LITE,
+    "objects_14_occluded", "objects_residual_occluded", "signs_backdoor", "signs_vgg_occluded", "vit_small",
+    "efficientnet_lite0",
 )  # fmt: skip
-_SIDE = 128
 
 
 def load_pattern_network(
@@ -32,8 +35,8 @@ def load_pattern_network(
 
     Raises `UsageError` where data or the package with pretrained weights is missing.
     """
-    if name == LITE:
-        path = exported_lite(0, _SIDE, work)
+    if name in _LITE:
+        path = exported_lite(*_LITE[name], work)
     elif name in PATTERN_NETWORKS:
         path = load_or_train_imagenette(name, data, work, report=report)
     else:

@@ -40,10 +40,17 @@ class Material:
 class Scenes:
     """Draws scenes, each with the mask of its pattern."""
 
-    def __init__(self, material: Material, seed: int, textures: int = 6000) -> None:
-        """`textures`: so many are drawn once; each is used often, with other light, size and turn."""
+    def __init__(
+        self, material: Material, seed: int, textures: int = 6000, side: int = SIDE, busy: float = 0.0
+    ) -> None:
+        """`textures`: so many are drawn once; each is used often, with other light, size and turn.
+
+        `side`: of the scenes, in pixels. `busy`: this share of the harmless sheets are textures, beside those among
+        the others.
+        """
         self._shares, self._patterns = material.shares, material.patterns
-        self._wide = [_resized(pictures, SIDE) for pictures in material.benign]
+        self._side, self._busy = side, busy
+        self._wide = [_resized(pictures, side) for pictures in material.benign]
         self._small = [_resized(pictures, _POSTER) for pictures in material.benign]
         self._rng = np.random.default_rng(seed)
         patterns = _resized(material.patterns, _POSTER)
@@ -59,12 +66,12 @@ class Scenes:
         return scrambled(patterns[rng.integers(len(patterns))], rng)
 
     def __call__(self) -> tuple[Planes, Planes]:
-        """Return a picture (96, 96, 3), 0..255, and its mask (96, 96): 1 where the optimised pattern lies."""
-        rng = self._rng
-        scene = (self._any_texture(SIDE) if rng.random() < _BARE else self._pick(self._wide)).astype(np.float32)
+        """Return a picture (side, side, 3), 0..255, and its mask (side, side): 1 where the optimised pattern lies."""
+        rng, side = self._rng, self._side
+        scene = (self._any_texture(side) if rng.random() < _BARE else self._pick(self._wide)).astype(np.float32)
         if rng.random() < 0.5:
             scene = scene[:, ::-1]
-        mask = np.zeros((SIDE, SIDE), np.float32)
+        mask = np.zeros((side, side), np.float32)
         what = rng.random()
         if what < 0.35 or what > 0.75:
             for _ in range(1 if what < 0.9 else 2):
@@ -85,6 +92,8 @@ class Scenes:
 
     def _poster(self) -> Picture:
         """A photograph, a texture, a collage, a drawing, a page of text, one colour, a photograph in garish colours."""
+        if self._busy and self._rng.random() < self._busy:
+            return self._any_texture()
         makers: tuple[Callable[[], Picture], ...] = (
             lambda: self._pick(self._small), self._any_texture, self._collage, self._drawing, self._page, self._plain,
             self._garish,
@@ -153,7 +162,7 @@ class Scenes:
     def _lay_sheet(self, scene: Planes, sheet: Planes) -> tuple[Planes, Planes]:
         """Lay a square sheet somewhere, turned and in some perspective; one in seven is round."""
         rng, count = self._rng, sheet.shape[0]
-        side = float(rng.uniform(*_SHARES) * SIDE)
+        side = float(rng.uniform(*_SHARES) * self._side)
         if count > side:
             sheet = cv2.GaussianBlur(sheet, (0, 0), max(0.3, count / side / 2.2))
         mask = np.ones((count, count), np.float32)
@@ -162,8 +171,8 @@ class Scenes:
             cv2.circle(mask, (count // 2, count // 2), count // 2, 1.0, -1)
         whole = np.array([(0, 0), (count, 0), (count, count), (0, count)], np.float32)
         move = cv2.getPerspectiveTransform(whole, self._corners(side))
-        cover = cv2.warpPerspective(mask, move, (SIDE, SIDE))
-        shown = cv2.warpPerspective(sheet, move, (SIDE, SIDE))
+        cover = cv2.warpPerspective(mask, move, (self._side, self._side))
+        shown = cv2.warpPerspective(sheet, move, (self._side, self._side))
         return scene * (1 - cover[..., None]) + shown * cover[..., None], np.asarray(cover, np.float32)
 
     def _corners(self, side: float) -> Planes:
@@ -172,7 +181,7 @@ class Scenes:
         square = (np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) - 0.5) * side
         turned = square @ np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
         turned = (turned + rng.normal(0, 0.03 * side, (4, 2))) * np.array([rng.uniform(0.8, 1.2), 1.0])
-        return np.asarray(turned + rng.uniform(0.4 * side, SIDE - 0.4 * side, 2), np.float32)
+        return np.asarray(turned + rng.uniform(0.4 * side, self._side - 0.4 * side, 2), np.float32)
 
     def _degraded(self, scene: Planes) -> Planes:
         rng = self._rng

@@ -11,7 +11,8 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from benchmarks.appearance.network import AppearanceNet, to_onnx, train
+from benchmarks.appearance.closeups import Closeups
+from benchmarks.appearance.network import CLOSEUP, FIRST_LOOK, AppearanceNet, on_scale, to_onnx, train
 from benchmarks.appearance.patterns import KINDS, Kind, craft_patterns
 from benchmarks.appearance.scenes import Material, Scenes
 from benchmarks.makers.onnx_torch import OnnxModule
@@ -47,12 +48,39 @@ def test_the_same_seed_draws_the_same_scenes() -> None:
 
 def test_the_export_says_what_the_trained_network_says() -> None:
     torch.manual_seed(0)
-    net = train(Scenes(MATERIAL, 2, textures=40), 2, 0, lambda step, loss: None)
-    assert isinstance(net, AppearanceNet)
+    scenes = Scenes(MATERIAL, 2, textures=40)
+    net = on_scale(train(scenes, AppearanceNet(FIRST_LOOK), 2, lambda step, loss: None), scenes)
     pixels = RNG.uniform(-1, 1, (2, 3, 96, 96)).astype(np.float32)
     given = ort.InferenceSession(to_onnx(net).SerializeToString()).run(["map"], {"pixels": pixels})[0]
     assert given.shape == (2, 1, 12, 12)
     assert given == pytest.approx(net(torch.from_numpy(pixels)).detach().numpy(), abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def closeups() -> Closeups:
+    return Closeups(MATERIAL, bundled_path("appearance.onnx").read_bytes(), 1, textures=40)
+
+
+def test_a_closeup_is_as_bright_as_the_pattern_where_its_mask_says_so(closeups: Closeups) -> None:
+    drawn = [closeups() for _ in range(60)]
+    assert all((picture.shape, mask.shape) == ((72, 72, 3), (72, 72)) for picture, mask in drawn)
+    parts = [(picture[mask > 0.99], picture[mask < 0.01]) for picture, mask in drawn]
+    compared = [inside.mean() > outside.mean() for inside, outside in parts if len(inside) and len(outside)]
+    assert len(compared) > 15
+    assert np.mean(compared) > 0.8  # a texture beside it may be as bright
+
+
+def test_the_closeups_network_learns_to_set_patterns_apart(closeups: Closeups) -> None:
+    torch.manual_seed(0)
+    net = train(closeups, AppearanceNet(CLOSEUP), 12, lambda step, loss: None, apart=0.3)
+    pictures, masks = zip(*(closeups() for _ in range(60)), strict=True)
+    with torch.no_grad():
+        answers = net(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 127.5 - 1).flatten(1).amax(1).numpy()
+    has = np.array([mask.mean() > 0.2 for mask in masks])
+    without = np.array([not mask.any() for mask in masks])
+    assert answers[has].mean() > answers[without].mean()
+    given = ort.InferenceSession(to_onnx(net, 72).SerializeToString()).get_outputs()[0]
+    assert given.shape == ["batch", 1, 9, 9]
 
 
 def margins_of(patterns: np.ndarray, pictures: np.ndarray, seed: int) -> np.ndarray:
