@@ -29,7 +29,7 @@ from taintwatch_models.radar_file import RadarFile
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["PixelDefend", "centres", "negative_log_likelihood", "p_values", "pixel_cnn"]
+__all__ = ["PixelDefend", "centres", "negative_log_likelihood", "pixel_cnn"]
 
 _LEAST, _EPOCHS, _REACH, _EPS, _CROPS = 8, 25, 3, 16, 512
 _PARAMETERS = 9  # three centres, three log scales, green on red, blue on red, blue on green
@@ -82,12 +82,6 @@ class PixelDefend:
                     made[:, :, y + _REACH, x + _REACH] = _likeliest(parameters, _planes_at(pixels, y, x), self._eps)
         inner = made[:, :, _REACH : _REACH + height, _REACH : _REACH + width]
         return np.asarray(inner.permute(0, 2, 3, 1).numpy() * np.float32(255))
-
-
-def p_values(training: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the paper's p-value of each score, (N,): small where few of the training scores are as large."""
-    above = (training[None] >= scores[:, None]).sum(axis=1)
-    return np.asarray((1 + above) / (len(training) + 1), np.float64)
 
 
 def centres(parameters: Tensor, values: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from benchmarks.peers.comdefend import ComDefend, compression_loss
 from benchmarks.peers.defense_gan import project, train_generator
 from benchmarks.peers.patchguard import PatchGuard, masked_evidence
-from benchmarks.peers.pixeldefend import PixelDefend, negative_log_likelihood, p_values, pixel_cnn
+from benchmarks.peers.pixeldefend import PixelDefend, negative_log_likelihood, pixel_cnn
 from benchmarks.peers.sac import completed
 from benchmarks.peers.subnetwork import dynamic_step
 from benchmarks.peers.watermarking import dense_area
@@ -86,8 +86,6 @@ def test_pixeldefend_purifies_within_eps_and_towards_what_is_likelier(radar: Rad
     assert np.abs(made - noisy).max() <= 16 + 1e-3
     assert (peer.scores(np.rint(made).astype(np.uint8)) < peer.scores(noisy)).all()
     assert (peer.scores(greys(4, 2)) < peer.scores(noisy)).all()
-    training, scores = np.array([1.0, 2.0, 3.0]), np.array([0.5, 2.0, 9.0])
-    assert p_values(training, scores).tolist() == [1.0, 0.75, 0.25]
 
 
 def test_the_dynamic_adversary_mixes_two_signs() -> None:
