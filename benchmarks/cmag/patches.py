@@ -17,6 +17,7 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,23 +110,32 @@ def detection(
     first, second = scores(pictures.tuning.pixels, own), scores(pictures.reporting.pixels)
     rows = []
     for name, pixels in attacked(options, radar).items():
-        hit = scores(pixels)
-        rows.append(row(name, "tight", "", operating_point(first[0], second[0], hit[0], options.fpr),
-                        area_under_roc(second[0], hit[0])))  # fmt: skip
-        for label, used in SETS.items():
-            limits = choose_limits(first[1], options.fpr, used)
-            ours = [cmag_scores(part[1], limits) for part in (first, second, hit)]
-            rows.append(row(name, "cmag", label, operating_point(ours[0], ours[1], ours[2], options.fpr),
-                            area_under_roc(ours[1], ours[2])))  # fmt: skip
-            for rule in ("either", "score"):
-                # All of the first part chooses here; the second measures, as for the detectors alone.
-                joint = calibrate_joint(first[0], ours[0], choosing, target_fpr=options.fpr, rule=rule)
-                both = [
-                    np.array([joint_score(joint, t, c) for t, c in zip(part[0], mine, strict=True)])
-                    for part, mine in zip((first, second, hit), ours, strict=True)
-                ]
-                rows.append(row(name, f"joint-{rule}", label, operating_point(both[0], both[1], both[2], options.fpr),
-                                area_under_roc(both[1], both[2])))  # fmt: skip
+        rows += rows_of(name, (first, second, scores(pixels)), choosing, options.fpr)
+    return rows
+
+
+def rows_of(name: str, parts: Sequence[tuple[Any, Any]], choosing: BenignFrames, fpr: float) -> list[dict[str, Any]]:
+    """Return the rows of one kind of attack: `tight`, CMAG by each set of statistics, and both together.
+
+    `parts`: `tight`'s scores and CMAG's statistics of the choosing and the reporting part, and of what succeeds.
+    """
+    first, second, hit = parts
+    rows = [row(name, "tight", "", operating_point(first[0], second[0], hit[0], fpr),
+                area_under_roc(second[0], hit[0]))]  # fmt: skip
+    for label, used in SETS.items():
+        limits = choose_limits(first[1], fpr, used)
+        ours = [cmag_scores(part[1], limits) for part in parts]
+        rows.append(row(name, "cmag", label, operating_point(ours[0], ours[1], ours[2], fpr),
+                        area_under_roc(ours[1], ours[2])))  # fmt: skip
+        for rule in ("either", "score"):
+            # All of the first part chooses here; the second measures, as for the detectors alone.
+            joint = calibrate_joint(first[0], ours[0], choosing, target_fpr=fpr, rule=rule)
+            both = [
+                np.array([joint_score(joint, t, c) for t, c in zip(part[0], mine, strict=True)])
+                for part, mine in zip(parts, ours, strict=True)
+            ]
+            rows.append(row(name, f"joint-{rule}", label, operating_point(both[0], both[1], both[2], fpr),
+                            area_under_roc(both[1], both[2])))  # fmt: skip
     return rows
 
 
