@@ -5,8 +5,8 @@
 The data, the classifiers and ART's attacks are those of `benchmarks.cmag.tables`, smaller: every setting is trained on
 the same pictures for the same epochs. A setting judges by `ssim` and `l2` of GR's picture, either of them, as the
 paper does. Thresholds: on 1,000 benign test pictures at a target of 5%, false alarms on 1,000 others; `extreme` takes
-the most extreme value of the training pictures. What was made is kept in --work, and a data set that --json has of the
-same settings is not measured again, so that a run goes on.
+the most extreme value of the training pictures. What was made is kept in --work, and what --json has of the same
+options is not measured again, so that a run goes on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.cmag.ablation_training import Setting, TrainedSetting, train_setting
+from benchmarks.cmag.ablation_training import Setting, train_setting
 from benchmarks.cmag.magnet_autoencoder import MAGNET_STATISTICS, magnet_values
 from benchmarks.cmag.tables import ACCEPTED, NAMES, say, trained_magnet
 from benchmarks.cmag.trial_attacks import ATTACKS
@@ -112,45 +112,46 @@ def trained_gan(work: TrialWork, steps: int, seed: int) -> torch.nn.Module:
     return network
 
 
-def judge_dataset(work: TrialWork, options: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the rows of one data set, and what is known of the work."""
-    counts = {"fgsm": options["fgsm"], "cw": options["cw"]}
-    attacked = tuple(work.attacked(attack, counts[attack.kind]) for attack in ATTACKS)
-    benign = options["benign"]
-    judged = Judged(
-        work.data.train[: options["training"]], work.data.test[work.choose[:benign]],
-        work.data.test[work.held[:benign]], attacked,
-    )  # fmt: skip
-    training = work.benign(judged.training)
-    rows = []
-    for setting in options["settings"]:
-        trained = train_setting(setting, training, work.folder / f"{work.name}.stages", options["seed"], say)
-        found = rates(_values_of(trained, work), judged, (_PAIR, ("ssim",), ("l2",)), setting.thresholds)
+class _Trial:
+    """One data set: its pictures, attacks, and the rows of each detector."""
+
+    def __init__(self, work: TrialWork, options: Mapping[str, Any]) -> None:
+        counts, benign = {"fgsm": options["fgsm"], "cw": options["cw"]}, options["benign"]
+        attacked = tuple(work.attacked(attack, counts[attack.kind]) for attack in ATTACKS)
+        self._work, self._options = work, options
+        self._judged = Judged(
+            work.data.train[: options["training"]], work.data.test[work.choose[:benign]],
+            work.data.test[work.held[:benign]], attacked,
+        )  # fmt: skip
+
+    def about(self) -> dict[str, Any]:
+        """Return what is known of the classifier and of the attacks."""
+        work, held = self._work, self._judged.held
+        right = work.benign(held).logits.argmax(1) == work.data.test_labels[work.held[: len(held)]]
+        return {"name": NAMES[work.name], "accuracy": round(float(right.mean()), 4),
+                "net_epochs": NET_EPOCHS[work.name],
+                "attacks": [_about(made) for made in self._judged.attacked]}  # fmt: skip
+
+    def setting(self, setting: Setting) -> list[dict[str, Any]]:
+        """Train a setting; return its rows for both statistics and for each alone."""
+        work, judged = self._work, self._judged
+        training = work.benign(judged.training)
+        trained = train_setting(setting, training, work.folder / f"{work.name}.stages", self._options["seed"], say)
+        found = rates(lambda pictures: trained.values(work.benign(pictures))[0], judged, (_PAIR, ("ssim",), ("l2",)),
+                      setting.thresholds)  # fmt: skip
         means = {"benign": trained.values(work.benign(judged.held))[1]}
-        rows += [{"dataset": work.name, "detector": setting.name, **row, "means": means} for row in found]
-        _say_rows(rows[-3:-2])
-    for name in options["peers"]:
-        rows += [{"dataset": work.name, "detector": name, **row} for row in _peer_rows(name, work, judged, options)]
-        _say_rows(rows[-1:])
-    right = work.benign(judged.held).logits.argmax(1) == _held_labels(work, benign)
-    about = {"name": NAMES[work.name], "accuracy": round(float(right.mean()), 4),
-             "net_epochs": NET_EPOCHS[work.name],
-             "attacks": [_about(made) for made in attacked]}  # fmt: skip
-    return rows, about
+        return [{"dataset": work.name, "detector": setting.name, **row, "means": means} for row in found]
+
+    def peer(self, name: str) -> list[dict[str, Any]]:
+        """Return the rows of a peer."""
+        found = _peer_rows(name, self._work, self._judged, self._options)
+        return [{"dataset": self._work.name, "detector": name, **row} for row in found]
 
 
 def _about(made: Attacked) -> dict[str, Any]:
     distance = round(made.distance, 3) if len(made.pictures) else None
     return {"attack": made.attack.kind, "strength": made.attack.strength, "attempts": made.attempts,
             "successes": len(made.pictures), "median_l2": distance}  # fmt: skip
-
-
-def _values_of(trained: TrainedSetting, work: TrialWork) -> ValuesOf:
-    return lambda pictures: trained.values(work.benign(pictures))[0]
-
-
-def _held_labels(work: TrialWork, count: int) -> NDArray[np.int64]:
-    return work.data.test_labels[work.held[:count]]
 
 
 def _peer_rows(name: str, work: TrialWork, judged: Judged, options: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -225,23 +226,29 @@ _WHOLE = click.IntRange(1)
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write the tables here.")
 @denormals_flushed()
 def main(
-    data: Path, work: Path, datasets: tuple[str, ...], only: tuple[str, ...], document: Path | None,
-    markdown: Path | None, seed: int, **options: Any,
+    data: Path, work: Path, datasets: tuple[str, ...], only: tuple[str, ...], peers: tuple[str, ...],
+    document: Path | None, markdown: Path | None, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Train every setting and peer, and show what each sees of the same attacks."""
     torch.set_num_threads(1)
-    options["settings"] = [setting for setting in SETTINGS if not only or setting.name in only]
-    options["peers"] = [name for name in options["peers"] if name != "none"]
-    plain = {key: value for key, value in options.items() if key != "settings"}
-    asked = {"target_fpr": ACCEPTED, "seed": seed, **plain,
-             "settings": [asdict(setting) for setting in options["settings"]]}  # fmt: skip
+    asked = {"target_fpr": ACCEPTED, "seed": seed, **options}
     about, rows = _stored(document, asked)
-    for name in (name for name in datasets or DATASETS if name not in about):
-        trial = TrialWork(name, data, work, epochs=NET_EPOCHS[name], seed=seed, report=say)
-        more, about[name] = judge_dataset(trial, {**options, "seed": seed})
-        rows += more
-        if document is not None:  # after each data set: the next may take long
-            write_json(document, {**machine(), **asked, "datasets": about, "rows": rows})
+    settings = {setting.name: setting for setting in SETTINGS if not only or setting.name in only}
+    for dataset in datasets or DATASETS:
+        done = {row["detector"] for row in rows if row["dataset"] == dataset}
+        wanted = [name for name in (*settings, *(name for name in peers if name != "none")) if name not in done]
+        if not wanted:
+            continue
+        network = TrialWork(dataset, data, work, epochs=NET_EPOCHS[dataset], seed=seed, report=say)
+        trial = _Trial(network, {**options, "seed": seed})
+        about[dataset] = trial.about()
+        for name in wanted:
+            more = trial.setting(settings[name]) if name in settings else trial.peer(name)
+            _say_rows(more[:1])
+            rows += more
+            if document is not None:  # after each detector: the next may take long
+                write_json(document, {**machine(), **asked, "settings": [asdict(setting) for setting in SETTINGS],
+                                      "datasets": about, "rows": rows})  # fmt: skip
     if markdown is not None:
         write_text(markdown, markdown_of(rows))
 
