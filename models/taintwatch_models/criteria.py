@@ -58,7 +58,7 @@ def read_criteria(file: RadarFile, settings: ModelSettings, reference: Reference
     if not names:
         raise ConfigError("no detector is switched on; name at least one of combined, tight, paper")
     variants = _variants(names)
-    thresholds, learnt, reconstructors = calibration_path(settings), reference_path(settings), cmag_path(settings)
+    thresholds, learnt, cmag = calibration_path(settings), reference_path(settings), cmag_path(settings)
     if COMBINED not in names:
         reference = None
     elif reference is None:
@@ -83,8 +83,8 @@ def read_criteria(file: RadarFile, settings: ModelSettings, reference: Reference
     if not file.info.declared:
         name = file.info.name
         warnings.append(f"{name}: no preprocessing is declared (no {name}.toml beside it); RGB in [-1, 1] is assumed")
-    rebuilt = read_cmag(reconstructors, file.info) if "cmag" in names or "joint" in names else None
-    return Criteria(names, calibration, reference, learnt, chosen_fpr(settings), rebuilt, tuple(warnings))
+    reconstructors = read_cmag(cmag, file.info) if "cmag" in names or "joint" in names else None
+    return Criteria(names, calibration, reference, learnt, chosen_fpr(settings), reconstructors, tuple(warnings))
 
 
 def _variants(detectors: Sequence[str]) -> tuple[str, ...]:
