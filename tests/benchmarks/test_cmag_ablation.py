@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks.cmag import ablation
+from benchmarks.cmag import ablation, loss_gradients
 from benchmarks.cmag.ablation_training import Setting, error_and_similarity, train_setting
 from benchmarks.cmag.magnet_autoencoder import MAGNET_STATISTICS, MagnetAutoencoder, magnet_values
 from benchmarks.cmag.trial_attacks import Attack
@@ -130,3 +130,20 @@ def test_magnets_statistics_are_zero_where_the_autoencoder_changes_nothing() -> 
     found = magnet_values(model, lambda x: x.mean(dim=(2, 3)), pictures.astype(np.float32))
     assert tuple(found.statistics) == MAGNET_STATISTICS
     assert all(np.allclose(column, 0, atol=1e-9) for column in found.statistics.values())
+
+
+def test_gradients_are_those_of_the_loss_and_are_counted_on_the_object() -> None:
+    pictures = torch.rand(2, 1, 4, 4)
+
+    def loss(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return (made - wanted).square().sum((1, 2, 3))
+
+    sizes = loss_gradients.gradient_size(torch.nn.Hardtanh(0, 0.5), loss, pictures)
+    assert torch.allclose(sizes, 2 * (pictures[:, 0] - 0.5).clamp_min(0))
+    half = torch.zeros(1, 1, 4, 4)
+    half[:, :, :2] = 1.0
+    weights = torch.ones(1, 4, 4)
+    weights[:, 2:] = 3.0
+    assert loss_gradients.on_object(weights, half).tolist() == [0.25]
+    assert loss_gradients.kept(weights, 5 - weights).tolist() == pytest.approx([-1.0])
+    assert loss_gradients.kept(weights, 2 * weights).tolist() == pytest.approx([1.0])
