@@ -128,7 +128,7 @@ ROWS: tuple[Row, ...] = (
         "defence",
         ("Face X-ray", 2020, "finds the seam of a blended deepfake: see deepfakes"),
         ("Defense-GAN", 2018,
-         "measured on CMAG's pictures of 28 and 32 pixels; for these networks' 64 to 224 a generator that they can "
+         "measured on CMAG's Fashion-MNIST, 28 pixels a side; for these networks' 64 to 224 a generator that they can "
          "read takes hours of a GPU, and MagNet, ComDefend and PixelDefend stand for rebuilding"),
         ("(De)Randomized smoothing", 2020,
          "certifies a classifier that was trained on bands of pictures; on these networks its votes are noise. "
