@@ -56,7 +56,7 @@ def rows_of(table: Table, rounds: int, target_fpr: float, cells: Sequence[Cell])
                 "attempts": attempts, "successes": wins,
                 "paper": _share([rank > chosen.rank_change for rank in ranks]),
                 "tight": _share([score > limit for score in scores]),
-                "sentinet": _share([score > distance for score in distances]),
+                "sentinet": None if table.peer is None else _share([score > distance for score in distances]),
             }  # fmt: skip
         row["source"] = TABLE_2[(cell.place, cell.size, cell.sizes, cell.group)]
         rows.append(row)
