@@ -64,9 +64,11 @@ def test_the_configuration_is_triton_s_own_with_dynamic_batching(repository: Pat
         assert (config.name, config.backend) == (folder.name, "onnxruntime")
         assert config.max_batch_size >= 32
         assert config.dynamic_batching.max_queue_delay_microseconds > 0
-        assert [list(each.dims) for each in config.input] == [[3, 64, 64]]
+        side = 38 if config.output[0].name == "closeup" else 64  # 0.6 of it
+        assert [list(each.dims) for each in config.input] == [[3, side, side]]
     looks = [[output.name for output in model_config(folder).output] for folder in repository.iterdir()]
-    assert ["logits"] in looks  # the second look is a model of its own
+    assert ["logits"] in looks  # the second look is two models of its own
+    assert ["closeup"] in looks
 
 
 def test_a_run_on_the_server_judges_as_the_local_one(served: tuple[TritonServer, str, Any]) -> None:
@@ -84,7 +86,7 @@ def test_more_rows_than_the_server_takes_come_in_pieces(
     served: tuple[TritonServer, str, Any], repository: Path
 ) -> None:
     _, address, _ = served
-    folder = next(path for path in repository.iterdir() if len(model_config(path).output) == 1)
+    folder = next(path for path in repository.iterdir() if [o.name for o in model_config(path).output] == ["logits"])
     graph = (folder / "1" / "model.onnx").read_bytes()
     remote, _ = open_session(graph, SessionSettings(server=address))
     local, _ = open_session(graph, SessionSettings(device="cpu"))
