@@ -101,17 +101,25 @@ def detection(
     own = fitted.scores[: len(pictures.tuning)]
 
     def scores(pixels: NDArray[np.uint8], anomaly: NDArray[np.float64] | None = None) -> tuple[Any, Any]:
-        tight = tight_scores(
-            fitted.radar, frames(pixels), settings, anomaly=anomaly, threads=1,
-            progress=lambda what, done, total: None,
-        )  # fmt: skip
-        return tight, measure(radar, cmag, frames(pixels), threads=1)
+        return scores_of(pixels, fitted.radar, cmag, settings, anomaly)
 
     first, second = scores(pictures.tuning.pixels, own), scores(pictures.reporting.pixels)
     rows = []
     for name, pixels in attacked(options, radar).items():
         rows += rows_of(name, (first, second, scores(pixels)), choosing, options.fpr)
     return rows
+
+
+def scores_of(
+    pixels: NDArray[np.uint8], radar: RadarFile, cmag: CmagFile, settings: TightCalibration,
+    anomaly: NDArray[np.float64] | None = None,
+) -> tuple[Any, Any]:  # fmt: skip
+    """Return `tight`'s scores and CMAG's statistics of some pictures. `anomaly`: theirs, where it is known already."""
+    shown = frames(pixels)
+    tight = tight_scores(
+        radar, shown, settings, anomaly=anomaly, threads=1, progress=lambda what, done, total: None
+    )  # fmt: skip
+    return tight, measure(radar, cmag, shown, threads=1)
 
 
 def rows_of(name: str, parts: Sequence[tuple[Any, Any]], choosing: BenignFrames, fpr: float) -> list[dict[str, Any]]:

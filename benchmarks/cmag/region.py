@@ -17,21 +17,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.cmag.patches import frames, row, rows_of
+from benchmarks.cmag.patches import frames, row, rows_of, scores_of
 from benchmarks.peers.squeezing import FeatureSqueezing
 from benchmarks.scripts import run_script
 from benchmarks.sign_attacks.pictures import cached_pictures, load_pictures
 from benchmarks.signs.benign_scenes import BACKGROUND, BenignPictures
 from taintwatch_calibration.anomaly import fit_anomaly
 from taintwatch_calibration.bench.cache import Cache
-from taintwatch_calibration.cmag.frames import measure
 from taintwatch_calibration.craft.materials import differentiable
 from taintwatch_calibration.craft.physical import Pictures
 from taintwatch_calibration.craft.region import RegionRecipe, region_attack
 from taintwatch_calibration.machine import machine
 from taintwatch_calibration.rates import area_under_roc, operating_point
 from taintwatch_calibration.results import write_json
-from taintwatch_calibration.thresholds import tight_scores
 from taintwatch_models.bundled import bundled_calibration_path, bundled_path, bundled_radar
 from taintwatch_models.calibration_file import read_calibration
 from taintwatch_models.cmag.file import read_cmag
@@ -97,10 +95,7 @@ def _judged(radar: RadarFile, choosing: Pixels, reporting: Pixels, hits: Pixels,
     cmag = read_cmag(bundled_path("signs.cmag.onnx"), radar.info)
     fitted = fit_anomaly(radar, frames(choosing), local=False, threads=1)
     parts = [
-        (
-            tight_scores(fitted.radar, frames(pixels), settings, anomaly=own, threads=1, progress=_quiet),
-            measure(radar, cmag, frames(pixels), threads=1),
-        )
+        scores_of(pixels, fitted.radar, cmag, settings, own)
         for pixels, own in ((choosing, fitted.scores), (reporting, None), (hits, None))
     ]
     rows = rows_of("region", parts, frames(choosing), fpr)
@@ -108,9 +103,6 @@ def _judged(radar: RadarFile, choosing: Pixels, reporting: Pixels, hits: Pixels,
         first, second, hit = (score(pixels) for pixels in (choosing, reporting, hits))
         rows.append(row("region", name, "", operating_point(first, second, hit, fpr), area_under_roc(second, hit)))
     return rows
-
-
-def _quiet(what: str, done: int, total: int) -> None: ...
 
 
 def _combined(radar: RadarFile) -> Any:
